@@ -1,0 +1,64 @@
+# `make run` and `make test` set everything up first. They need Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+export DO_NOT_TRACK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test fast lint format types ui viz notebook benchmarks lock clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(READY)  ## Run everything on sample photos: from photos to a tracked, exported model
+	$(BIN)/kedro run
+
+test: $(READY)  ## Run every check: lint, import contracts, types, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+fast: $(READY)  ## Run the tests without the slow ones
+	$(BIN)/pytest -n 2 -m "not slow"
+
+format: $(READY)  ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ui: $(READY)  ## Open MLflow on the runs made so far
+	$(BIN)/kedro mlflow ui
+
+viz: $(READY)  ## Open kedro-viz on the pipelines and their results
+	$(BIN)/kedro viz run
+
+notebook: $(READY)  ## Open the notebooks
+	$(BIN)/kedro jupyter lab
+
+benchmarks: $(READY)  ## Run the side-by-side measurements of tests/benchmarks
+	$(BIN)/python -m pytest tests/benchmarks -s
+
+lock: $(READY)  ## Refresh requirements.lock to the newest versions that fit pyproject.toml
+	$(BIN)/pip-compile --upgrade --all-extras --strip-extras --no-annotate --no-header --quiet \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    --output-file $(VENV)/lock.new pyproject.toml
+	@# A local build of torch (2.13.0+cpu) must not be asked of machines that have another.
+	{ echo "# Written by 'make lock'; installs with pip on any machine with Python 3.11 or newer."; \
+	  sed 's/+cpu$$//' $(VENV)/lock.new; } > requirements.lock
+	@rm $(VENV)/lock.new
+
+clean:  ## Remove the environment and caches; data stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The environment is rebuilt only when the lock or the project's metadata change.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "cannabis_ml needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=26'
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $(READY)
