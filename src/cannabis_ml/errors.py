@@ -1,0 +1,29 @@
+"""The errors a person is meant to read.
+
+Every error of ours that bad input can cause derives from `CannabisMLError`. The command line
+prints its message alone and keeps the traceback for `kedro --verbose`.
+"""
+
+
+class CannabisMLError(Exception):
+    """Something the person can mend; the message says what, where, how much and what to do."""
+
+
+class TaxonomyError(CannabisMLError):
+    """The taxonomy contradicts itself, or labels are not in it."""
+
+
+class SourceError(CannabisMLError):
+    """Photos or labels cannot be found or read where they were said to be."""
+
+
+class WeightsError(CannabisMLError):
+    """Pretrained weights cannot be had from any configured source."""
+
+
+class TrainingError(CannabisMLError):
+    """Training cannot start, or had to stop."""
+
+
+class ExportError(CannabisMLError):
+    """An exported model is not the model that was trained."""

@@ -1,0 +1,330 @@
+"""What can be said of a photo: heads, their classes, and which class implies which.
+
+A taxonomy is data. It is written in `parameters_taxonomy.yml`, or parts of it are derived from
+the labels that came with the photos. No class name stands in the code.
+
+Labels travel in tables. A multiclass or ordinal head has one string column under its own name; a
+multilabel head has one nullable Int8 column per class, named `head.class` (1 present, 0 absent).
+A missing value means unknown: it costs no loss and counts in no metric.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from cannabis_ml.errors import TaxonomyError
+
+Kind = Literal["multiclass", "ordinal", "multilabel"]
+
+MISSING = -1
+"""Stands for an unknown label in encoded integer labels."""
+
+NEAREST_CUTOFF = 0.6
+"""How alike (difflib ratio, 0 to 1) a class must be to be offered as "did you mean"."""
+
+
+class ClassSpec(BaseModel):
+    """One answer of a head."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="As it stands in labels, metrics and exported models")
+    about: str = Field(default="", description="What the eye sees")
+
+
+def _as_class_list(value: Any) -> Any:
+    """Accept `[a, b]`, `[{a: about}, …]`, `{a: about}` and lists of full class specifications."""
+    if isinstance(value, dict):
+        value = [{name: about} for name, about in value.items()]
+    if not isinstance(value, list | tuple):
+        return value
+    return [_as_class(item) for item in value]
+
+
+def _as_class(item: Any) -> Any:
+    if isinstance(item, dict) and "name" not in item and len(item) == 1:
+        name, about = next(iter(item.items()))
+        return {"name": str(name), "about": about or ""}
+    # YAML reads a class called `3` or `no` as a number or a boolean.
+    return {"name": str(item)} if isinstance(item, str | int | float) else item
+
+
+ClassList = Annotated[list[ClassSpec], BeforeValidator(_as_class_list)]
+
+
+class Head(BaseModel):
+    """One question that a photo answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1)
+    kind: Kind = "multiclass"
+    about: str = ""
+    classes: ClassList = Field(description="In label order; an ordinal head: best first")
+    parent: str | None = Field(default=None, description="Head whose answer limits this one's")
+    allowed: dict[str, list[str]] | None = Field(
+        default=None, description="Classes of this head that each class of the parent allows"
+    )
+
+    @property
+    def class_names(self) -> list[str]:
+        return [c.name for c in self.classes]
+
+    @property
+    def columns(self) -> list[str]:
+        """The label columns of this head in a table of photos."""
+        if self.kind == "multilabel":
+            return [f"{self.name}.{name}" for name in self.class_names]
+        return [self.name]
+
+
+class Taxonomy(BaseModel):
+    """Every head, in order, checked as a whole.
+
+    Raises:
+        TaxonomyError: Lists every fault at once: duplicate heads or classes, heads without
+            classes, unknown parents or circles of parents, `allowed` that names unknown classes.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    heads: list[Head]
+
+    @model_validator(mode="after")
+    def _check(self) -> Taxonomy:
+        _refuse(list(_taxonomy_faults(self.heads)))
+        return self
+
+    def __getitem__(self, name: str) -> Head:
+        for head in self.heads:
+            if head.name == name:
+                return head
+        raise KeyError(name)
+
+    @property
+    def columns(self) -> list[str]:
+        """The label columns of all heads in a table of photos, in head order."""
+        return [column for head in self.heads for column in head.columns]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what models depend on: heads, kinds, classes and their order, parents.
+
+        Descriptions may be reworded without making a new taxonomy.
+        """
+        essence = [
+            [h.name, h.kind, h.class_names, h.parent, sorted((h.allowed or {}).items())]
+            for h in self.heads
+        ]
+        return hashlib.sha256(json.dumps(essence, ensure_ascii=False).encode()).hexdigest()
+
+    def encode(self, photos: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Turn label columns into arrays for a loss or a metric.
+
+        Args:
+            photos: One row per photo, with the label columns of this taxonomy.
+
+        Returns:
+            Per head: multiclass and ordinal, int64 (N,) class indices with `MISSING` where
+            unknown; multilabel, float32 (N, K) of 0 and 1 with NaN where unknown.
+        """
+        encoded = {}
+        for head in self.heads:
+            if head.kind == "multilabel":
+                values = photos[head.columns].astype("Float32")
+                encoded[head.name] = values.to_numpy(dtype=np.float32, na_value=np.nan)
+            else:
+                categories = pd.Categorical(photos[head.name], categories=head.class_names)
+                encoded[head.name] = categories.codes.astype(np.int64)
+        return encoded
+
+
+class HeadSpec(Head):
+    """A head as written in configuration: its classes may be left to the labels found."""
+
+    classes: ClassList | Literal["derived"] = "derived"  # type: ignore[assignment]
+
+
+class TaxonomySpec(BaseModel):
+    """A taxonomy as written in configuration, before any label was seen.
+
+    Raises:
+        TaxonomyError: As `Taxonomy`, for everything that is wrong without seeing a label.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    heads: list[HeadSpec]
+
+    @model_validator(mode="after")
+    def _check(self) -> TaxonomySpec:
+        faults = list(_taxonomy_faults(self.heads))
+        faults += [
+            f"head '{h.name}' is {h.kind}: write its classes, they cannot be derived from labels"
+            for h in self.heads
+            if h.classes == "derived" and h.kind != "multiclass"
+        ]
+        _refuse(faults)
+        return self
+
+    def resolve(self, photos: pd.DataFrame) -> Taxonomy:
+        """Fill in what is `derived` from the labels that came with the photos.
+
+        Derived classes are sorted by name. A derived head with a parent and no `allowed` takes
+        the pairs that occur.
+
+        Args:
+            photos: One row per photo, with a column per derived head.
+
+        Raises:
+            TaxonomyError: If a derived head has no label at all, or a single class.
+        """
+        heads, faults = [], []
+        for spec in self.heads:
+            fields = spec.model_dump()
+            if spec.classes == "derived":
+                names = _derived_classes(spec.name, photos)
+                if len(names) < 2:
+                    found = f"only '{names[0]}'" if names else "none"
+                    faults.append(
+                        f"head '{spec.name}' needs at least two classes, the labels have {found}"
+                    )
+                fields["classes"] = names
+                if spec.parent and spec.allowed is None:
+                    fields["allowed"] = _derived_pairs(spec.name, spec.parent, photos)
+            heads.append(fields)
+        if faults:
+            raise TaxonomyError(
+                _as_list("No taxonomy can be derived from these photos", faults)
+                + "\nBring photos of the other classes, or write the classes in"
+                " parameters_taxonomy.yml."
+            )
+        return Taxonomy.model_validate({"heads": heads})
+
+
+def check_labels(photos: pd.DataFrame, taxonomy: Taxonomy, where: str = "the labels") -> None:
+    """Refuse labels that the taxonomy does not know.
+
+    Raises:
+        TaxonomyError: One error for all heads; each unknown label with its count of photos and
+            the nearest class.
+    """
+    unknown = []
+    for head in taxonomy.heads:
+        if head.kind == "multilabel" or head.name not in photos:
+            continue
+        labels = photos[head.name].dropna()
+        counts = Counter(labels[~labels.isin(head.class_names)])
+        unknown += [
+            f"{head.name}: '{label}' ({_count(n, 'photo')}{did_you_mean(label, head.class_names)})"
+            for label, n in counts.most_common()
+        ]
+    if unknown:
+        raise TaxonomyError(
+            _as_list(
+                f"{_count(len(unknown), 'label')} in {where} "
+                f"{'is' if len(unknown) == 1 else 'are'} not in the taxonomy",
+                unknown,
+            )
+            + "\nMap them under the source's label_map or add them to parameters_taxonomy.yml."
+        )
+
+
+def did_you_mean(label: str, classes: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest class, or nothing where none is near."""
+    by_folded = {c.casefold().replace(" ", "_"): c for c in classes}
+    folded = str(label).casefold().replace(" ", "_")
+    near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=NEAREST_CUTOFF)
+    return f"; did you mean '{by_folded[near[0]]}'?" if near else ""
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        raise TaxonomyError(_as_list(f"The taxonomy has {_count(len(faults), 'fault')}", faults))
+
+
+def _taxonomy_faults(heads: list[Head] | list[HeadSpec]) -> Iterable[str]:
+    if not heads:
+        yield "it has no heads"
+    by_name = {h.name: h for h in heads}
+    for name, n in Counter(h.name for h in heads).items():
+        if n > 1:
+            yield f"head '{name}' is written {n} times"
+    for head in heads:
+        yield from _class_faults(head)
+        yield from _parent_faults(head, by_name)
+
+
+def _class_faults(head: Head) -> Iterable[str]:
+    if head.classes == "derived":
+        return
+    if not head.classes:
+        yield f"head '{head.name}' has no classes"
+    elif head.kind != "multilabel" and len(head.classes) == 1:
+        yield f"head '{head.name}' has the single class '{head.classes[0].name}': nothing to tell"
+    for name, n in Counter(head.class_names).items():
+        if n > 1:
+            yield f"head '{head.name}' has class '{name}' {n} times"
+        if not name.strip():
+            yield f"head '{head.name}' has a class without a name"
+
+
+def _parent_faults(head: Head, by_name: dict[str, Any]) -> Iterable[str]:
+    if head.parent is None:
+        if head.allowed is not None:
+            yield f"head '{head.name}' has `allowed` but no parent"
+        return
+    parent = by_name.get(head.parent)
+    if parent is None:
+        yield f"head '{head.name}' has the unknown parent '{head.parent}'"
+        return
+    if parent.kind == "multilabel":
+        yield f"head '{head.name}' has the multilabel parent '{head.parent}': give it one of many"
+    seen, above = {head.name}, parent
+    while above is not None:
+        if above.name in seen:
+            yield f"head '{head.name}' is among its own parents"
+            break
+        seen.add(above.name)
+        above = by_name.get(above.parent) if above.parent else None
+    yield from _allowed_faults(head, parent)
+
+
+def _allowed_faults(head: Head, parent: Head) -> Iterable[str]:
+    for parent_class, children in (head.allowed or {}).items():
+        if parent.classes != "derived" and parent_class not in parent.class_names:
+            yield f"head '{head.name}' allows for '{parent_class}', no class of '{parent.name}'"
+        if head.classes == "derived":
+            continue
+        for child in children:
+            if child not in head.class_names:
+                yield f"head '{head.name}' allows '{child}' for '{parent_class}': no such class"
+
+
+def _derived_classes(head: str, photos: pd.DataFrame) -> list[str]:
+    return sorted(photos[head].dropna().unique()) if head in photos else []
+
+
+def _derived_pairs(head: str, parent: str, photos: pd.DataFrame) -> dict[str, list[str]]:
+    pairs = photos[[parent, head]].drop_duplicates()
+    return {
+        parent_class: sorted(group[head].dropna())
+        for parent_class, group in pairs.groupby(parent, sort=True)
+    }
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _as_list(title: str, items: list[str]) -> str:
+    return "\n  ".join([f"{title}:", *items])

@@ -1,0 +1,175 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.taxonomy import MISSING, Taxonomy, TaxonomySpec, check_labels, did_you_mean
+
+
+def taxonomy(*heads):
+    return Taxonomy.model_validate({"heads": list(heads)})
+
+
+TYPE = {"name": "type", "classes": ["plant", "dry_flower"]}
+GRADE = {"name": "grade", "kind": "ordinal", "classes": ["A+", "A", "F"]}
+LOOK = {"name": "look", "kind": "multilabel", "classes": ["mould", "seeds"]}
+
+
+@pytest.fixture(scope="module")
+def default_spec():
+    project = Path(__file__).parents[1]
+    text = (project / "conf/base/parameters_taxonomy.yml").read_text()
+    return TaxonomySpec.model_validate(yaml.safe_load(text)["taxonomy"])
+
+
+def test_default_taxonomy_is_what_the_product_promises(default_spec):
+    default = default_spec.resolve(pd.DataFrame())
+    kinds = {head.name: (head.kind, len(head.classes)) for head in default.heads}
+    assert kinds == {
+        "product_type": ("multiclass", 5),
+        "quality_grade": ("ordinal", 5),
+        "appearance": ("multilabel", 10),
+    }
+    assert default["product_type"].class_names == ["plant", "dry_flower", "trim", "hash", "extract"]
+    assert default["quality_grade"].class_names == ["A+", "A", "B", "C", "F"]
+
+
+def test_every_default_class_says_what_the_eye_sees(default_spec):
+    silent = [c.name for head in default_spec.heads for c in head.classes if len(c.about) < 15]
+    assert silent == []
+
+
+def test_all_faults_are_told_in_one_error():
+    with pytest.raises(TaxonomyError) as told:
+        taxonomy(
+            {"name": "a", "classes": ["x", "y", "x"]},
+            {"name": "b", "classes": []},
+            {"name": "c", "classes": ["u", "v"], "parent": "nobody"},
+            {"name": "a", "classes": ["p", "q"]},
+        )
+    message = str(told.value)
+    assert "4 faults" in message
+    for fault in (
+        "head 'a' is written 2 times",
+        "head 'a' has class 'x' 2 times",
+        "head 'b' has no classes",
+        "head 'c' has the unknown parent 'nobody'",
+    ):
+        assert fault in message
+
+
+@pytest.mark.parametrize(
+    ("head", "fault"),
+    [
+        ({"name": "h", "classes": ["only"]}, "single class 'only'"),
+        ({"name": "h", "classes": ["a", "b"], "parent": "h"}, "among its own parents"),
+        ({"name": "h", "classes": ["a", "b"], "allowed": {"plant": ["a"]}}, "no parent"),
+        (
+            {"name": "h", "classes": ["a", "b"], "parent": "type", "allowed": {"leaf": ["a"]}},
+            "allows for 'leaf', no class of 'type'",
+        ),
+        (
+            {"name": "h", "classes": ["a", "b"], "parent": "type", "allowed": {"plant": ["z"]}},
+            "allows 'z' for 'plant'",
+        ),
+        ({"name": "h", "classes": ["a", "b"], "parent": "look"}, "multilabel parent"),
+    ],
+)
+def test_a_fault_is_named(head, fault):
+    with pytest.raises(TaxonomyError, match=fault):
+        taxonomy(TYPE, LOOK, head)
+
+
+def test_circle_of_parents_is_found():
+    with pytest.raises(TaxonomyError, match="among its own parents"):
+        taxonomy(
+            {"name": "a", "classes": ["x", "y"], "parent": "b"},
+            {"name": "b", "classes": ["x", "y"], "parent": "a"},
+        )
+
+
+def test_classes_are_derived_from_labels_in_order_of_name():
+    spec = TaxonomySpec.model_validate({"heads": [{"name": "label"}]})
+    resolved = spec.resolve(pd.DataFrame({"label": ["rust", "healthy", None, "rust"]}))
+    assert resolved["label"].class_names == ["healthy", "rust"]
+
+
+def test_derived_child_is_limited_to_the_pairs_that_occur():
+    spec = TaxonomySpec.model_validate(
+        {"heads": [{"name": "species"}, {"name": "condition", "parent": "species"}]}
+    )
+    photos = pd.DataFrame(
+        {
+            "species": ["apple", "apple", "corn", "nothing"],
+            "condition": ["scab", "healthy", "healthy", None],
+        }
+    )
+    assert spec.resolve(photos)["condition"].allowed == {
+        "apple": ["healthy", "scab"],
+        "corn": ["healthy"],
+        "nothing": [],
+    }
+
+
+@pytest.mark.parametrize(("labels", "found"), [(["one", "one"], "only 'one'"), ([None], "none")])
+def test_too_few_derived_classes_are_refused(labels, found):
+    spec = TaxonomySpec.model_validate({"heads": [{"name": "label"}]})
+    with pytest.raises(TaxonomyError, match=f"needs at least two classes, the labels have {found}"):
+        spec.resolve(pd.DataFrame({"label": labels}))
+
+
+def test_ordinal_classes_cannot_be_derived():
+    with pytest.raises(TaxonomyError, match="write its classes"):
+        TaxonomySpec.model_validate({"heads": [{"name": "grade", "kind": "ordinal"}]})
+
+
+def test_unknown_labels_are_listed_with_count_and_nearest_class():
+    photos = pd.DataFrame({"type": ["Dry Flower"] * 3 + ["kief", "plant", None]})
+    with pytest.raises(TaxonomyError) as told:
+        check_labels(photos, taxonomy(TYPE), "labels.csv")
+    message = str(told.value)
+    assert "2 labels in labels.csv are not in the taxonomy" in message
+    assert "'Dry Flower' (3 photos; did you mean 'dry_flower'?)" in message
+    assert "'kief' (1 photo)" in message
+
+
+def test_known_and_missing_labels_pass():
+    check_labels(pd.DataFrame({"type": ["plant", None]}), taxonomy(TYPE, LOOK))
+
+
+def test_nothing_near_is_not_guessed():
+    assert did_you_mean("kief", ["plant", "dry_flower"]) == ""
+
+
+def test_labels_are_encoded_with_unknown_kept_apart():
+    photos = pd.DataFrame(
+        {
+            "type": ["dry_flower", None],
+            "grade": ["F", "A+"],
+            "look.mould": pd.array([1, None], dtype="Int8"),
+            "look.seeds": pd.array([0, 1], dtype="Int8"),
+        }
+    )
+    encoded = taxonomy(TYPE, GRADE, LOOK).encode(photos)
+    assert encoded["type"].tolist() == [1, MISSING]
+    assert encoded["grade"].tolist() == [2, 0]
+    np.testing.assert_array_equal(encoded["look"], [[1, 0], [np.nan, 1]])
+    assert encoded["look"].dtype == np.float32
+
+
+def test_hash_follows_classes_and_not_words():
+    worded = {**TYPE, "about": "What is it", "classes": [{"plant": "green"}, {"dry_flower": ""}]}
+    turned = {**TYPE, "classes": ["dry_flower", "plant"]}
+    assert taxonomy(TYPE).sha256 == taxonomy(worded).sha256
+    assert taxonomy(TYPE).sha256 != taxonomy(turned).sha256
+
+
+@given(st.lists(st.text(min_size=1).filter(str.strip), min_size=2, max_size=6, unique=True))
+def test_taxonomy_survives_json(names):
+    made = taxonomy({"name": "head", "classes": [{"name": n} for n in names]})
+    assert Taxonomy.model_validate_json(made.model_dump_json()) == made
