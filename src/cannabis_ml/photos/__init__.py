@@ -1,0 +1,1 @@
+"""One photo: decode it safely, resize it, fingerprint it, draw a sample."""

@@ -1,0 +1,310 @@
+"""From the bytes of any file to upright RGB pixels, or to a verdict on why not.
+
+Shared by ingestion, training's checks and inference, so that a photo looks the same to all of
+them. Whatever the bytes, the outcome is an array or an `UnreadableError`.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+MAX_PIXELS = 200_000_000
+"""Width x height above which a photo is refused: the largest phone sensors have 200 megapixels."""
+
+_PLUGINS = (
+    JpegImagePlugin.JpegImageFile,  # first: nearly every photo; opens MPO too
+    PngImagePlugin.PngImageFile,
+    WebPImagePlugin.WebPImageFile,
+    BmpImagePlugin.BmpImageFile,
+    TiffImagePlugin.TiffImageFile,
+    GifImagePlugin.GifImageFile,
+    AvifImagePlugin.AvifImageFile,
+    Jpeg2KImagePlugin.Jpeg2KImageFile,
+    PpmImagePlugin.PpmImageFile,
+)
+FORMATS = tuple(plugin.format for plugin in _PLUGINS)
+"""What is read, by Pillow's names. A closed list: some others start programs (EPS) or know no
+signature (TGA), so that any bytes pass for them."""
+
+SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+        *(".png", ".apng", ".gif", ".webp", ".avif", ".avifs", ".heic", ".heif"),
+        *(".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm"),
+        *(".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"),
+    }
+)
+"""Suffixes, in lower case, of files that are taken for photos when a folder is searched. HEIC is
+among them so that such files are reported instead of passed over."""
+
+# The limit is ours, per call; Pillow's own would refuse at 179 megapixels and warn at 89.
+Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, MAX_PIXELS)
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Broken EXIF, odd palettes and the like: none changes whether the pixels can be had.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_SIGNATURES = {
+    "JPEG": (b"\xff\xd8\xff",),
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "BMP": (b"BM",),
+    "TIFF": (b"II*\x00", b"MM\x00*"),
+}
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
+
+_ORIENTATION_TAG = 0x0112
+# EXIF orientation -> the steps that bring the photo upright (CIPA DC-008, 4.6.4 A).
+_UPRIGHT_STEPS: dict[int, tuple[Any, ...]] = {
+    2: (lambda p: cv2.flip(p, 1),),
+    3: (lambda p: cv2.rotate(p, cv2.ROTATE_180),),
+    4: (lambda p: cv2.flip(p, 0),),
+    5: (cv2.transpose,),
+    6: (lambda p: cv2.rotate(p, cv2.ROTATE_90_CLOCKWISE),),
+    7: (cv2.transpose, lambda p: cv2.rotate(p, cv2.ROTATE_180)),
+    8: (lambda p: cv2.rotate(p, cv2.ROTATE_90_COUNTERCLOCKWISE),),
+}
+_LYING = (5, 6, 7, 8)
+
+
+class UnreadableError(ValueError):
+    """A file that gives no photo.
+
+    Attributes:
+        defect: Short name: `empty`, `lfs_pointer`, `not_an_image`, `truncated`, `too_large`,
+            `too_small` or `unreadable`.
+        detail: One sentence for a person.
+    """
+
+    def __init__(self, defect: str, detail: str) -> None:
+        super().__init__(f"{defect}: {detail}")
+        self.defect = defect
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[UnreadableError], tuple[str, str]]:
+        return UnreadableError, (self.defect, self.detail)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo and what its file said of it.
+
+    Attributes:
+        pixels: uint8 RGB (h, w, 3), upright; smaller than `height` x `width` where the decoder
+            was allowed to reduce.
+        format: Pillow's name, as `JPEG`.
+        width: Pixels of the upright photo in the file.
+        height: Pixels of the upright photo in the file.
+        mode: Pillow's mode in the file, as `RGB`, `CMYK`, `I;16`.
+        orientation: EXIF orientation, 1 (upright already) to 8.
+        has_metadata: Whether EXIF or a colour profile travels with it.
+    """
+
+    pixels: np.ndarray
+    format: str
+    width: int
+    height: int
+    mode: str
+    orientation: int
+    has_metadata: bool
+
+
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    min_side: int | None = None,
+    reduce_to: int | None = None,
+) -> np.ndarray:
+    """Decode a photo to upright RGB.
+
+    EXIF orientation is applied. 16 bits are scaled to 8, transparency is laid on white, palette,
+    CMYK and greyscale become RGB, an animation gives its first frame. Colour profiles are not
+    applied.
+
+    Args:
+        data: The whole file.
+        max_pixels: Refuse more than this, before any pixel is decoded.
+        min_side: Refuse a photo whose short side is below this.
+        reduce_to: The smallest short side that the caller still needs. A JPEG is then decoded at
+            1/2, 1/4 or 1/8 of its size where that leaves at least as much: several times faster.
+
+    Returns:
+        uint8 (H, W, 3), contiguous.
+
+    Raises:
+        UnreadableError: For everything that gives no photo, whatever the bytes.
+    """
+    limits = {"max_pixels": max_pixels, "min_side": min_side, "reduce_to": reduce_to}
+    return examine(data, **limits).pixels  # type: ignore[arg-type]
+
+
+def examine(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    min_side: int | None = None,
+    reduce_to: int | None = None,
+) -> Photo:
+    """Decode a photo as `decode` does, and keep what the file says of it.
+
+    Raises:
+        UnreadableError: As `decode`.
+    """
+    if not data:
+        raise UnreadableError("empty", "The file has no bytes.")
+    if data.startswith(_LFS_POINTER):
+        raise UnreadableError(
+            "lfs_pointer", "A Git LFS pointer instead of the photo: run `git lfs pull`."
+        )
+    if data.startswith(_SIGNATURES["PNG"]):
+        _check_png(data)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return _examine(image, max_pixels, min_side, reduce_to)
+    except UnreadableError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+        raise UnreadableError("too_large", f"More pixels than fit: {_line(error)}.") from error
+    except Image.UnidentifiedImageError:
+        raise _unidentified(data) from None
+    except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
+        raise _damaged(error) from error
+
+
+def _examine(
+    image: Image.Image, max_pixels: int, min_side: int | None, reduce_to: int | None
+) -> Photo:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise UnreadableError(
+            "too_large", f"{width} x {height} pixels, more than the {max_pixels:,} allowed."
+        )
+    if min_side is not None and min(width, height) < min_side:
+        raise UnreadableError(
+            "too_small", f"{width} x {height} pixels, the short side is below {min_side}."
+        )
+    mode, orientation = image.mode, _orientation(image)
+    has_metadata = any(key in image.info for key in ("exif", "icc_profile"))
+    if reduce_to is not None:
+        image.draft(None, (reduce_to, reduce_to))
+    pixels = _rgb(image)
+    for step in _UPRIGHT_STEPS.get(orientation, ()):
+        pixels = step(pixels)
+    if orientation in _LYING:
+        width, height = height, width
+    kind = image.format or "unknown"
+    return Photo(pixels, kind, width, height, mode, orientation, has_metadata)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        found = image.getexif().get(_ORIENTATION_TAG, 1)
+        return found if found in _UPRIGHT_STEPS else 1
+    except Exception:  # a broken EXIF block says nothing on the pixels
+        return 1
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    image.load()
+    if image.mode.startswith(("I", "F")):
+        grey = _to_8_bits(np.asarray(image), image.mode)
+        return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        image = Image.alpha_composite(white, rgba)
+    elif image.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        image = converted or image
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return np.array(image)
+
+
+def _to_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
+    """Bring 16-bit, 32-bit and floating greyscale to 0..255.
+
+    `I;16` is 0..65535. Plain `I` holds 16 bits in nearly every file. `F` has no agreed white:
+    1, 255, or else the brightest value found.
+    """
+    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    top = float(values.max(initial=0.0))
+    whites = (65535.0,) if mode.startswith("I") else (1.0, 255.0)
+    white = next((w for w in whites if top <= w), top)
+    return np.clip(np.rint(values * (255.0 / white)), 0, 255).astype(np.uint8)
+
+
+def _check_png(data: bytes) -> None:
+    """Check the sums that a PNG carries, which Pillow does not: it would give noise instead.
+
+    Raises:
+        UnreadableError: If a chunk that pixels depend on is damaged, or the file ends early.
+    """
+    view, at = memoryview(data), len(_SIGNATURES["PNG"][0])
+    while at + 8 <= len(data):
+        length, kind = int.from_bytes(view[at : at + 4], "big"), bytes(view[at + 4 : at + 8])
+        end = at + 8 + length
+        if end + 4 > len(data):
+            break
+        is_critical = kind[:1].isupper()  # PNG specification (W3C 2003), 5.4
+        sums = zlib.crc32(view[at + 4 : end]), int.from_bytes(view[end : end + 4], "big")
+        if is_critical and sums[0] != sums[1]:
+            raise UnreadableError(
+                "unreadable", f"The file is damaged (chunk {kind!r} of the PNG has a wrong sum)."
+            )
+        if kind == b"IEND":
+            return
+        at = end + 4
+    raise UnreadableError("truncated", "The PNG ends before the photo does.")
+
+
+def _unidentified(data: bytes) -> UnreadableError:
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return UnreadableError(
+            "unreadable", "HEIC photos cannot be read here: convert them to JPEG."
+        )
+    for kind, signatures in _SIGNATURES.items():
+        if data.startswith(signatures):
+            if kind in _ENDS and _ENDS[kind] not in data[-4096:]:
+                return UnreadableError("truncated", f"The {kind} ends within its header.")
+            return UnreadableError("unreadable", f"Starts like a {kind}; its header is damaged.")
+    return UnreadableError("not_an_image", "No image format that is known here.")
+
+
+def _damaged(error: Exception) -> UnreadableError:
+    said = _line(error)
+    cut = isinstance(error, EOFError) or any(
+        word in said.lower() for word in ("truncated", "unexpected end", "not enough image data")
+    )
+    if cut:
+        return UnreadableError("truncated", f"The file ends before the photo does ({said}).")
+    return UnreadableError("unreadable", f"The file is damaged ({said}).")
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:200]

@@ -1,0 +1,49 @@
+"""The one way in which photos get smaller or square.
+
+Training's evaluation, the checks of exported models and inference all call these two, so that a
+model meets in use what it met in training.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def shrink(pixels: np.ndarray, short_side: int) -> np.ndarray:
+    """Bring the short side down to `short_side`, keeping the aspect; never enlarges.
+
+    Args:
+        pixels: uint8 (H, W, C).
+        short_side: Pixels, at least 1.
+
+    Returns:
+        uint8 (h, w, C) with min(h, w) = `short_side`, or `pixels` themselves if small enough.
+    """
+    height, width = pixels.shape[:2]
+    scale = short_side / min(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(short_side, round(width * scale)), max(short_side, round(height * scale)))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def fit(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Cut the largest square out of the centre and bring it to `size`.
+
+    Args:
+        pixels: uint8 (H, W, C).
+        size: Side of the result in pixels.
+
+    Returns:
+        uint8 (size, size, C). Averages over areas when shrinking, bicubic when enlarging. Where
+        the margin is odd, the spare pixel is cut at the bottom or the right.
+    """
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = pixels[top : top + side, left : left + side]
+    if side == size:
+        return np.ascontiguousarray(square)
+    how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+    return cv2.resize(square, (size, size), interpolation=how)

@@ -1,0 +1,58 @@
+"""Photos to test with: drawn on the spot, and real ones where they are there."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[2] / "shared" / "data")
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+@pytest.fixture(scope="session")
+def real_photos():
+    """The folder of real photos; see its README for what is in it."""
+    if not (PHOTOS_DIR / "plantdoc_256").is_dir():
+        pytest.skip(f"no real photos in {PHOTOS_DIR}; set PHOTOS_DIR to where they are")
+    return PHOTOS_DIR
+
+
+def _draw(seed=0, width=48, height=40):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="session")
+def draw():
+    """Draw a smooth random RGB image: `draw(seed, width, height)`."""
+    return _draw
+
+
+@pytest.fixture(scope="session")
+def encode():
+    """The bytes of an image: `encode(image, "JPEG", quality=95)`."""
+
+    def encode(image=None, kind="JPEG", **options):
+        buffer = io.BytesIO()
+        (_draw() if image is None else image).save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def write_photo(encode):
+    """Write a small photo, making its folders: `write_photo(path, seed)`."""
+
+    def write_photo(path, seed=0, **size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
+        path.write_bytes(encode(_draw(seed, **size), kind))
+        return path
+
+    return write_photo
