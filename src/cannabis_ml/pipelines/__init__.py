@@ -1,0 +1,1 @@
+"""The stages: nodes.py holds pure functions, pipeline.py wires them."""

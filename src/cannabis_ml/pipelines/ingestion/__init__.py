@@ -1,0 +1,5 @@
+"""Photos as found -> sound, split, stored photos."""
+
+from cannabis_ml.pipelines.ingestion.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

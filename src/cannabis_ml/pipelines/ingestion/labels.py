@@ -1,0 +1,123 @@
+"""From labels as a source wrote them to the label columns of the taxonomy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pandas as pd
+
+from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.taxonomy import Head, Taxonomy, check_labels, did_you_mean
+
+NONE_OF_THEM = ("-", "none")
+"""What a list of attributes may say when no attribute is there."""
+
+# pandas writes whole numbers beside empty cells as 1.0.
+_YES = ("1", "1.0", "true", "yes")
+_NO = ("0", "0.0", "false", "no")
+
+
+def unify_labels(source_photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
+    """Bring labels into the columns and types of the taxonomy.
+
+    Args:
+        source_photos: Labels as text: a column per head, or `head.attribute` columns for a
+            multilabel head. Heads may be absent.
+        taxonomy: The heads wanted.
+
+    Returns:
+        The columns of `taxonomy` alone: text per multiclass and ordinal head, Int8 per attribute;
+        missing where unknown. Same rows, same index.
+
+    Raises:
+        TaxonomyError: Lists every label that the taxonomy does not know, with its count and the
+            nearest class.
+    """
+    faults: list[str] = []
+    columns: dict[str, pd.Series] = {}
+    for head in taxonomy.heads:
+        if head.kind == "multilabel":
+            columns |= _attributes(head, source_photos, faults)
+        elif head.name in source_photos:
+            columns[head.name] = source_photos[head.name].astype("str")
+        else:
+            columns[head.name] = pd.Series(None, index=source_photos.index, dtype="str")
+    labels = pd.DataFrame(columns, index=source_photos.index)
+    try:
+        check_labels(labels, taxonomy, where="the source")
+    except TaxonomyError as error:
+        if not faults:
+            raise
+        raise TaxonomyError(f"{error}\n{_attribute_error(faults)}") from None
+    if faults:
+        raise TaxonomyError(_attribute_error(faults))
+    return labels
+
+
+def _attributes(head: Head, photos: pd.DataFrame, faults: list[str]) -> dict[str, pd.Series]:
+    columns = {name: pd.Series(pd.NA, index=photos.index, dtype="Int8") for name in head.columns}
+    if head.name in photos:
+        columns |= _from_lists(head, photos[head.name], faults)
+    prefix = f"{head.name}."
+    for name in [c for c in photos.columns if str(c).startswith(prefix)]:
+        if name not in columns:
+            attribute = name.removeprefix(prefix)
+            near = did_you_mean(attribute, head.class_names)
+            labelled = int(photos[name].notna().sum())
+            faults.append(
+                f"{head.name}: '{attribute}' (column '{name}', {labelled:,} photos{near})"
+            )
+            continue
+        given = _from_marks(name, photos[name], faults)
+        columns[name] = given.fillna(columns[name])
+    return columns
+
+
+def _from_lists(head: Head, cells: pd.Series, faults: list[str]) -> dict[str, pd.Series]:
+    """Expand `mould;stems`: what is named is there, what is not named is not."""
+    known = cells.notna()
+    # As few distinct cells as combinations: taken apart once each.
+    apart = {cell: frozenset(_items(cell)) for cell in cells[known].unique()}
+    counts = cells[known].value_counts()
+    unknown: Counter[str] = Counter()
+    for cell, items in apart.items():
+        for item in items - set(head.class_names):
+            unknown[item] += int(counts[cell])
+    faults += [
+        f"{head.name}: '{item}' ({n:,} photo{'' if n == 1 else 's'}"
+        f"{did_you_mean(item, head.class_names)})"
+        for item, n in unknown.most_common()
+    ]
+    columns = {}
+    for name, column in zip(head.class_names, head.columns, strict=True):
+        is_there = cells.map({cell: int(name in items) for cell, items in apart.items()})
+        columns[column] = is_there.astype("Int8")
+    return columns
+
+
+def _items(cell: str) -> Iterator[str]:
+    if cell.strip().casefold() in NONE_OF_THEM:
+        return
+    for item in cell.split(";"):
+        if item.strip():
+            yield item.strip()
+
+
+def _from_marks(name: str, cells: pd.Series, faults: list[str]) -> pd.Series:
+    """Read 1/0, true/false, yes/no."""
+    folded = cells.dropna().astype("str").str.strip().str.casefold()
+    marks = folded.map(dict.fromkeys(_YES, 1) | dict.fromkeys(_NO, 0))
+    wrong = cells[marks[marks.isna()].index].value_counts()
+    faults += [
+        f"{name}: '{cell}' ({n:,} photo{'' if n == 1 else 's'}; write 1, 0 or nothing)"
+        for cell, n in wrong.items()
+    ]
+    return marks.reindex(cells.index).astype("Int8")
+
+
+def _attribute_error(faults: list[str]) -> str:
+    title = f"{len(faults):,} attribute label{' is' if len(faults) == 1 else 's are'} not known:"
+    return "\n  ".join([title, *faults]) + (
+        "\nMap them under the source's label_map or add them to parameters_taxonomy.yml."
+    )

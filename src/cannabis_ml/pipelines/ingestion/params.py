@@ -1,0 +1,72 @@
+"""What can be set about ingestion: `ingestion.index`, `ingestion.split`, `ingestion.store`.
+
+Three models instead of one: Kedro cannot validate a model within a model.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SPLITS = ("train", "validation", "calibration", "test")
+"""The splits, in the order in which the hash divides photos."""
+
+
+class IndexParams(BaseModel):
+    """How files are read and which are set aside."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_pixels: int = Field(
+        default=200_000_000, gt=0, description="Set aside photos of more pixels than this"
+    )
+    max_megabytes: int = Field(
+        default=500, gt=0, description="Set aside files above this, without reading them"
+    )
+    min_side: int | None = Field(
+        default=32, gt=0, description="Set aside photos whose short side is below; null: none"
+    )
+    workers: int | None = Field(default=None, gt=0, description="Threads; null: one per core")
+
+
+class SplitParams(BaseModel):
+    """How photos are divided."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seed: int = Field(default=42, ge=0, description="Another seed divides the photos anew")
+    train: float = Field(default=0.7, gt=0, le=1, description="Share that models learn from")
+    validation: float = Field(default=0.1, ge=0, lt=1, description="Share that picks the epoch")
+    calibration: float = Field(
+        default=0.1, ge=0, lt=1, description="Share that calibrates and quantises"
+    )
+    test: float = Field(default=0.1, ge=0, lt=1, description="Share that only the report sees")
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in SPLITS}
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitParams:
+        total = sum(self.fractions.values())
+        if not math.isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(
+                f"the fractions of train, validation, calibration and test add up to {total:g},"
+                " not to 1"
+            )
+        return self
+
+
+class StoreParams(BaseModel):
+    """How photos are stored for training."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    short_side: int = Field(
+        default=256, ge=16, description="Photos are brought down to this short side, in pixels"
+    )
+    quality: int = Field(
+        default=95, ge=1, le=100, description="JPEG quality; colour is kept at full resolution"
+    )
+    workers: int | None = Field(default=None, gt=0, description="Threads; null: one per core")

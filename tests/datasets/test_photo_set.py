@@ -1,0 +1,234 @@
+"""Photos and labels are stored whole, in order, and load memory-mapped."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+
+from cannabis_ml.datasets.photo_set import PhotoSetDataset, PhotoStream, photo_set_fingerprint
+
+
+def rows(n=7):
+    frame = pd.DataFrame(
+        {
+            "photo_id": [hashlib.sha256(bytes([i])).hexdigest() for i in range(n)],
+            "path": [f"ü {i}.jpg" for i in range(n)],
+            "group": [f"g{i // 2}" for i in range(n)],
+            "split": ["train"] * n,
+            "kind": pd.Series([["a", None][i % 2] for i in range(n)], dtype="str"),
+            "traits.wet": pd.array([[1, 0, None][i % 3] for i in range(n)], dtype="Int8"),
+            "empty": pd.Series([None] * n, dtype="str"),
+        }
+    )
+    return frame
+
+
+@pytest.fixture
+def stream(draw, encode):
+    def make(n=7, workers=2, **changes):
+        def one(row):
+            time.sleep(0.002 * (int(row["photo_id"][:2], 16) % 3))
+            return encode(draw(int(row["photo_id"][:6], 16), 24, 16))
+
+        return PhotoStream(rows(n).assign(**changes), one, workers)
+
+    return make
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_what_is_saved_is_loaded(stream, tmp_path, draw):
+    dataset = PhotoSetDataset(filepath=str(tmp_path / "new" / "set"))
+    assert not dataset.exists()
+    dataset.save(stream())
+    assert dataset.exists()
+    loaded = dataset.load()
+    table = loaded.remove_columns("image").to_pandas()
+    expected = rows()
+    assert table["path"].tolist() == expected["path"].tolist()
+    assert table["kind"].fillna("?").tolist() == ["a", "?"] * 3 + ["a"]
+    assert table["traits.wet"].fillna(-1).tolist() == [1, 0, -1, 1, 0, -1, 1]
+    assert table["empty"].isna().all()
+    assert loaded.features["traits.wet"].dtype == "int8"
+    image = loaded[3]["image"]
+    assert image.size == (24, 16)
+    seed = int(expected["photo_id"][3][:6], 16)
+    assert np.abs(np.asarray(image, int) - np.asarray(draw(seed, 24, 16), int)).mean() < 8
+
+
+def test_hugging_face_reads_it_without_us(stream, tmp_path):
+    import datasets
+
+    PhotoSetDataset(filepath=str(tmp_path / "set")).save(stream())
+    loaded = datasets.load_from_disk(str(tmp_path / "set"))
+    assert len(loaded) == 7
+    assert loaded.cache_files[0]["filename"].startswith(str(tmp_path / "set"))
+
+
+@pytest.mark.parametrize("n", [1, 99, 100, 201])
+def test_rows_survive_batch_borders(n, tmp_path):
+    stream = PhotoStream(rows(256).head(n), lambda row: row["photo_id"].encode(), 2)
+    dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
+    dataset.save(stream)
+    from datasets import Image
+
+    loaded = dataset.load().cast_column("image", Image(decode=False))
+    assert [r["image"]["bytes"].decode() for r in loaded] == rows(256)["photo_id"].head(n).tolist()
+
+
+def test_same_bytes_whatever_the_workers(stream, tmp_path):
+    for workers in (1, 2, 5):
+        PhotoSetDataset(filepath=str(tmp_path / str(workers))).save(stream(workers=workers))
+    assert contents(tmp_path / "1") == contents(tmp_path / "2") == contents(tmp_path / "5")
+
+
+def test_newer_set_takes_the_place_of_the_older(stream, tmp_path):
+    dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
+    dataset.save(stream(7))
+    open_one = dataset.load()
+    dataset.save(stream(3))
+    assert len(dataset.load()) == 3
+    assert open_one[6]["path"] == "ü 6.jpg"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_failure_leaves_the_older_set(stream, tmp_path):
+    dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
+    dataset.save(stream(3))
+    before = contents(tmp_path / "set")
+
+    def fail(row):
+        raise OSError("the disk is full")
+
+    with pytest.raises(DatasetError, match="the disk is full"):
+        dataset.save(PhotoStream(rows(), fail, 2))
+    assert contents(tmp_path / "set") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_hugging_face_set_can_be_saved_over_itself(stream, tmp_path):
+    dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
+    dataset.save(stream())
+    dataset.save(dataset.load().select([0, 2]))
+    assert dataset.load()["path"][:] == ["ü 0.jpg", "ü 2.jpg"]
+
+
+def test_missing_set_is_named(tmp_path):
+    with pytest.raises(DatasetError, match="holds no photo set"):
+        PhotoSetDataset(filepath=str(tmp_path / "set")).load()
+
+
+def test_memory_stays_flat(tmp_path):
+    """Half a megabyte a photo: 4 times the photos must not take 4 times the memory."""
+    peaks = {}
+    for n in (300, 1200):
+        frame = pd.concat([rows(100)] * (n // 100), ignore_index=True)
+        tracemalloc.start()
+        PhotoSetDataset(filepath=str(tmp_path / str(n))).save(
+            PhotoStream(frame, lambda row: bytes(200_000), 2)
+        )
+        peaks[n] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[1200] < 1.2 * peaks[300]
+
+
+def test_encoding_runs_in_the_threads_asked_for(tmp_path):
+    seen = set()
+
+    def encode(row):
+        seen.add(threading.get_ident())
+        time.sleep(0.005)
+        return b"x"
+
+    PhotoSetDataset(filepath=str(tmp_path / "set")).save(PhotoStream(rows(30), encode, 3))
+    assert len(seen) == 3
+
+
+def test_nothing_is_written_to_the_home_directory(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    code = """
+import sys, pandas as pd
+from cannabis_ml.datasets.photo_set import *
+rows = pd.DataFrame({"photo_id": ["a"], "path": ["p"], "group": ["g"], "split": ["train"]})
+dataset = PhotoSetDataset(filepath=sys.argv[1])
+dataset.save(PhotoStream(rows, lambda row: b"x", 1))
+photo_set_fingerprint(dataset.load())
+"""
+    hidden = ("HF_HOME", "XDG_CACHE_HOME")
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    path = os.pathsep.join(p for p in sys.path if p)
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "set")],
+        env=kept | {"HOME": str(home), "PYTHONPATH": path},
+        check=True,
+    )
+    assert list(home.iterdir()) == []
+
+
+def test_importing_the_catalog_types_is_light():
+    code = """
+import sys
+import cannabis_ml.datasets.photo_set, cannabis_ml.datasets.source_photos
+import cannabis_ml.datasets.taxonomy, cannabis_ml.pipelines.ingestion
+heavy = {"torch", "datasets", "sklearn", "tensorflow", "lightning", "timm"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    path = os.pathsep.join(p for p in sys.path if p)
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, check=True)
+
+
+def test_preview_shows_rows_without_pixels(stream, tmp_path):
+    dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
+    dataset.save(stream())
+    preview = dataset.preview(nrows=2)
+    assert len(preview["data"]) == 2
+    assert "image" not in preview["columns"]
+    json.dumps(preview)
+
+
+class TestFingerprint:
+    @pytest.fixture
+    def fingerprint(self, stream, tmp_path):
+        def of(**changes):
+            dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
+            dataset.save(stream(**changes))
+            return photo_set_fingerprint(dataset.load())
+
+        return of
+
+    def test_same_photos_same_fingerprint_wherever_they_lie(self, fingerprint):
+        assert fingerprint() == fingerprint(path="elsewhere.jpg", workers=1)
+        assert len(fingerprint()) == 64
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"n": 6},
+            {"split": "test"},
+            {"kind": "b"},
+            {"traits.wet": pd.array([0] * 7, dtype="Int8")},
+            {"group": "one"},
+        ],
+    )
+    def test_what_changes_training_changes_the_fingerprint(self, changes, fingerprint):
+        assert fingerprint(**changes) != fingerprint()
+
+    def test_other_storage_changes_the_fingerprint(self, tmp_path, draw, encode):
+        prints = set()
+        for quality in (95, 80):
+            dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
+            dataset.save(PhotoStream(rows(3), lambda row, q=quality: encode(quality=q), 1))
+            prints.add(photo_set_fingerprint(dataset.load()))
+        assert len(prints) == 2
