@@ -1,0 +1,100 @@
+"""A trained network as tensors and a card: nothing in the file can run code when it is read."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from kedro.io.core import AbstractVersionedDataset, DatasetError, Version
+
+from cannabis_ml.datasets.files import written_aside
+
+CARD = "cannabis_ml"
+"""Key of the card in the header's metadata."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What training leaves behind.
+
+    Attributes:
+        state: Every tensor of the network, by name.
+        card: What else is needed to use it or to tell where it came from; JSON-able. Holds
+            cannabis_ml (version), backbone, image_size, mean, std, dropout, taxonomy,
+            taxonomy_sha256, weights (provenance), photo_set (fingerprint), best_epoch and
+            validation_loss.
+    """
+
+    state: dict[str, np.ndarray]
+    card: dict[str, Any]
+
+
+class CheckpointDataset(AbstractVersionedDataset[Checkpoint, Checkpoint]):
+    """A `Checkpoint` in one safetensors file on a local disk; the card is in its header.
+
+    Args:
+        filepath: Where the file is.
+        version: Kedro's version, if the entry is versioned.
+        metadata: Ignored by Kedro; read by plugins.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str | os.PathLike[str],
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.metadata = metadata
+        super().__init__(filepath=PurePosixPath(Path(filepath).as_posix()), version=version)
+
+    def load(self) -> Checkpoint:
+        """Read the checkpoint.
+
+        Raises:
+            DatasetError: If the file is damaged, or is not a checkpoint of ours.
+        """
+        from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+
+        path = Path(self._get_load_path())
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError:
+            raise
+        except (SafetensorError, OSError) as error:
+            raise DatasetError(
+                f"{path} ({path.stat().st_size:,} bytes) is no sound safetensors file: {error}."
+                " Train again, or restore it from where it was copied."
+            ) from error
+        if CARD not in metadata:
+            raise DatasetError(
+                f"{path} is a safetensors file, but carries no '{CARD}' card: it was not written"
+                " by this project's training. Weights from elsewhere belong under model.weights."
+            )
+        return Checkpoint(state=state, card=json.loads(metadata[CARD]))
+
+    def save(self, data: Checkpoint) -> None:
+        """Write the checkpoint: the whole of it, or nothing."""
+        from safetensors.numpy import save_file  # noqa: PLC0415
+
+        path = Path(self._get_save_path())
+        card = json.dumps(data.card, ensure_ascii=False, allow_nan=False)
+        # safetensors writes the buffer as it lies in memory.
+        state = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in data.state.items()}
+        with written_aside(path) as aside:
+            save_file(state, aside, metadata={CARD: card})
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath, "version": self._version}
+
+    def _exists(self) -> bool:
+        try:
+            return Path(self._get_load_path()).is_file()
+        except DatasetError:
+            return False

@@ -1,0 +1,182 @@
+"""Photos on their way from the Arrow photo set to the network.
+
+Pixels travel as uint8 and become numbers around zero only inside the network: a quarter of the
+memory traffic. What happens to a photo in an epoch depends on (seed, epoch, index of the photo)
+alone, so results do not depend on the number of workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cannabis_ml.photos.resize import fit
+from cannabis_ml.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import datasets
+
+    from cannabis_ml.models.params import TrainingParams
+
+Item = tuple[int, int]
+"""Epoch and position among the chosen rows; the epoch of an evaluation is `EVALUATION`."""
+
+EVALUATION = -1
+
+ASPECT = (3 / 4, 4 / 3)
+"""Width over height of a random crop, relative to the photo's."""
+
+
+def labels(photo_set: datasets.Dataset) -> pd.DataFrame:
+    """Every column of a photo set but the pixels, one row per photo."""
+    return photo_set.remove_columns("image").to_pandas()
+
+
+def fingerprint(photo_set: datasets.Dataset) -> str:
+    """SHA-256 of everything in a photo set that training sees: pixels, labels, splits, order."""
+    digest = hashlib.sha256()
+    for batch in photo_set.with_format("arrow").iter(batch_size=256):
+        for name in sorted(batch.column_names):
+            column = batch[name]
+            values = column.combine_chunks().field("bytes") if name == "image" else column
+            digest.update(name.encode())
+            for value in values:
+                data = value.as_py()
+                raw = data if isinstance(data, bytes) else repr(data).encode()
+                digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()
+
+
+class Photos(Dataset):
+    """Chosen rows of a photo set as (uint8 (3, S, S), encoded labels per head).
+
+    Args:
+        photo_set: See the photo set's columns in the catalog.
+        rows: Indices of the rows to use.
+        taxonomy: Encodes the labels.
+        image_size: S.
+        training: Augments by these parameters where the epoch is not `EVALUATION`.
+    """
+
+    def __init__(
+        self,
+        photo_set: datasets.Dataset,
+        rows: Sequence[int] | np.ndarray,
+        taxonomy: Taxonomy,
+        image_size: int,
+        training: TrainingParams | None = None,
+    ) -> None:
+        import datasets  # noqa: PLC0415
+
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.image_size = image_size
+        self.training = training
+        self.targets = taxonomy.encode(labels(photo_set).iloc[self.rows])
+        images = photo_set.select_columns("image")
+        self._images = images.cast_column("image", datasets.Image(decode=False))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: Item) -> tuple[torch.Tensor, dict[str, Any]]:
+        epoch, position = item
+        row = int(self.rows[position])
+        pixels = decode_stored(self._images[row]["image"]["bytes"])
+        if self.training is None or epoch == EVALUATION:
+            pixels = fit(pixels, self.image_size)
+        else:
+            random = np.random.default_rng((self.training.seed, epoch, row))
+            pixels = augment(pixels, self.image_size, self.training, random)
+        photo = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return photo, {name: values[position] for name, values in self.targets.items()}
+
+
+class EpochSampler(Sampler[Item]):
+    """Hands out (epoch, position), so that a worker knows the epoch without being told.
+
+    Args:
+        size: Number of photos.
+        seed: Decides the order, together with the epoch.
+        shuffle: Whether this is training; else the order is that of the rows.
+    """
+
+    def __init__(self, size: int, *, seed: int = 0, shuffle: bool = True) -> None:
+        self.size, self.seed, self.shuffle, self.epoch = size, seed, shuffle, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Item]:
+        if not self.shuffle:
+            return iter([(EVALUATION, i) for i in range(self.size)])
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+        return iter([(self.epoch, int(i)) for i in order])
+
+
+def make_loader(
+    photos: Photos, *, batch_size: int, workers: int, shuffle: bool, seed: int = 0
+) -> DataLoader:
+    """Batches of (uint8 (N, 3, S, S), encoded labels per head), in memory ready for a GPU."""
+    return DataLoader(
+        photos,
+        batch_size=batch_size,
+        sampler=EpochSampler(len(photos), seed=seed, shuffle=shuffle),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_one_thread_each,
+        # BatchNorm cannot learn from a lone photo.
+        drop_last=shuffle and len(photos) > batch_size and len(photos) % batch_size == 1,
+    )
+
+
+def decode_stored(data: bytes) -> np.ndarray:
+    """Pixels of a photo as the photo set stores it (JPEG or PNG, upright, RGB): uint8 (H, W, 3)."""
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    if pixels is None:
+        raise ValueError(f"the photo set holds {len(data):,} bytes that are no image")
+    return pixels
+
+
+def augment(
+    pixels: np.ndarray, size: int, training: TrainingParams, random: np.random.Generator
+) -> np.ndarray:
+    """Random crop, mirror and exposure: uint8 (H, W, 3) -> uint8 (size, size, 3)."""
+    height, width = pixels.shape[:2]
+    area = random.uniform(training.crop_scale, 1)
+    stretch = np.sqrt(np.exp(random.uniform(*np.log(ASPECT))))
+    # The crop's shape is relative to a square one: photos are not squashed on average.
+    side = np.sqrt(area * height * width)
+    crop_width = round(min(max(side * stretch, 1), width))
+    crop_height = round(min(max(side / stretch, 1), height))
+    left = random.integers(width - crop_width + 1)
+    top = random.integers(height - crop_height + 1)
+    mirrored = random.random() < 0.5  # noqa: PLR2004
+    contrast, brightness = 1 + random.uniform(-training.brightness, training.brightness, 2)
+
+    crop = pixels[top : top + crop_height, left : left + crop_width]
+    shrinking = crop_width > size
+    crop = cv2.resize(
+        crop, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    )
+    if mirrored:
+        crop = crop[:, ::-1]
+    levels = (np.arange(256) * brightness - crop.mean()) * contrast + crop.mean()
+    return levels.clip(0, 255).astype(np.uint8)[crop]
+
+
+def _one_thread_each(_: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -1,0 +1,45 @@
+"""Each case in a fresh interpreter: what is imported once cannot be undone."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_torchvision_imports_whatever_pytorch_is_beside_it():
+    code = """
+from cannabis_ml.models.compat import ready_torchvision
+first = ready_torchvision()
+assert ready_torchvision() == first
+import torchvision.transforms.v2, timm
+from cannabis_ml.models import weights, module
+assert ready_torchvision() == first
+print("fine")
+"""
+    assert "fine" in run(code)
+
+
+def test_operators_of_a_whole_install_are_left_alone():
+    code = """
+import torch
+torch.ops.load_library = lambda path: None
+from cannabis_ml.models import compat
+assert not compat.ready_torchvision()
+assert not compat._declared
+"""
+    run(code)
+
+
+@pytest.mark.parametrize("module", ["params", "metrics", "compat"])
+def test_light_modules_import_no_torch(module: str):
+    run(f"import sys, cannabis_ml.models.{module}; assert 'torch' not in sys.modules")
+
+
+def test_checkpoint_type_imports_no_torch():
+    run("import sys, cannabis_ml.datasets.checkpoint; assert 'torch' not in sys.modules")

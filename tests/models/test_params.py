@@ -1,0 +1,34 @@
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from cannabis_ml.models.params import ModelParams, TrainingParams, WeightSource
+
+
+def test_sources_may_be_written_short():
+    params = ModelParams.model_validate(
+        yaml.safe_load("weights: [package, {file: a/b.pth}, {kind: hub, timeout: 3}, random]")
+    )
+    assert [source.kind for source in params.weights] == ["package", "file", "hub", "random"]
+    assert str(params.weights[1].path) == "a/b.pth"
+    assert params.weights[2].timeout == 3
+
+
+@pytest.mark.parametrize("source", ["internet", {"kind": "file"}, {"kind": "hub", "path": "x"}])
+def test_wrong_sources_are_refused(source):
+    with pytest.raises(ValidationError):
+        ModelParams(weights=[source])
+
+
+@pytest.mark.parametrize("params", [ModelParams, TrainingParams, WeightSource])
+def test_fields_are_documented_and_misspelt_ones_refused(params):
+    assert all(field.description for field in params.model_fields.values())
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        params.model_validate({"kind": "hub", "epoch": 3} if params is WeightSource else {"epoch": 3})
+
+
+def test_configuration_of_the_project_is_valid(request):
+    path = request.config.rootpath / "conf/base/parameters_training.yml"
+    written = yaml.safe_load(path.read_text())
+    TrainingParams.model_validate(written["training"])
+    ModelParams.model_validate(written["tier3"]["model"])
