@@ -1,0 +1,1 @@
+"""Answers from exported models: numpy and a runtime, no training framework."""

@@ -1,0 +1,87 @@
+"""From a checkpoint to an ONNX model that answers alike."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from cannabis_ml.datasets.checkpoint import Checkpoint
+from cannabis_ml.errors import ExportError
+from cannabis_ml.heavy_types import Dataset, ModelProto
+from cannabis_ml.pipelines.export.params import ExportParams
+
+log = logging.getLogger(__name__)
+
+
+def export_onnx(checkpoint: Checkpoint) -> ModelProto:
+    """Turn the trained network into an ONNX graph with the preprocessing inside.
+
+    Args:
+        checkpoint: The trained network with its card.
+
+    Returns:
+        A model that takes `photos`, uint8 RGB (N, S, S, 3) with any N, and gives one output per
+        head under the head's name, float32 (N, K) probabilities. Taxonomy and input size stand
+        in its metadata.
+    """
+    from cannabis_ml.models.onnx_export import to_onnx
+
+    return to_onnx(checkpoint)
+
+
+def check_parity(
+    onnx_candidate: ModelProto,
+    checkpoint: Checkpoint,
+    photo_set: Dataset,
+    export: ExportParams,
+) -> tuple[ModelProto, dict[str, Any]]:
+    """Let the ONNX model and the checkpoint answer for the same test photos.
+
+    Args:
+        onnx_candidate: The exported model.
+        checkpoint: What it was exported from.
+        photo_set: Stored photos; those of the test split are used.
+        export: How many photos, and the largest difference allowed.
+
+    Returns:
+        The model, and the report: photos compared, and per head the largest absolute difference
+        of a probability and the share of photos with the same top answer.
+
+    Raises:
+        ExportError: If any head differs by more than allowed; names the heads.
+    """
+    from cannabis_ml.inference.onnx_tier import OnnxTier
+    from cannabis_ml.models.onnx_export import torch_answers
+
+    test = np.flatnonzero(np.asarray(photo_set["split"]) == "test")[: export.photos]
+    photos = [np.asarray(photo.convert("RGB")) for photo in photo_set.select(test)["image"]]
+    ours = OnnxTier(onnx_candidate).predict(photos)
+    torchs = torch_answers(checkpoint, photos)
+    report = {
+        "photos": len(photos),
+        "allowed_difference": export.max_difference,
+        "heads": {name: _agreement(ours[name], torchs[name]) for name in ours},
+    }
+    apart = {
+        name: head["largest_difference"]
+        for name, head in report["heads"].items()
+        if not head["largest_difference"] <= export.max_difference
+    }
+    if apart:
+        listed = ", ".join(f"'{name}' by {difference:.2g}" for name, difference in apart.items())
+        raise ExportError(
+            f"The ONNX model differs from the checkpoint on {len(photos)} test photos: {listed}; "
+            f"allowed is {export.max_difference:g} (export.max_difference). It was not saved."
+        )
+    worst = max(head["largest_difference"] for head in report["heads"].values())
+    log.info("ONNX agrees with PyTorch on %d test photos to within %.1e.", len(photos), worst)
+    return onnx_candidate, report
+
+
+def _agreement(ours: np.ndarray, torchs: np.ndarray) -> dict[str, float]:
+    return {
+        "largest_difference": float(np.abs(ours - torchs).max()),
+        "same_top_answer": float((ours.argmax(1) == torchs.argmax(1)).mean()),
+    }

@@ -1,0 +1,25 @@
+"""Wiring of the export stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kedro.pipeline import Node, Pipeline
+
+from cannabis_ml.pipelines.export.nodes import check_parity, export_onnx
+
+
+def create_pipeline(**_: Any) -> Pipeline:
+    """Checkpoint -> ONNX, saved only if it answers as the checkpoint does."""
+    tier = Pipeline(
+        [
+            Node(export_onnx, "checkpoint", "onnx_candidate", name="export_onnx"),
+            Node(
+                check_parity,
+                ["onnx_candidate", "checkpoint", "photo_set", "params:export"],
+                ["onnx", "parity"],
+                name="check_parity",
+            ),
+        ]
+    )
+    return Pipeline(tier, namespace="tier3", inputs={"photo_set"}, parameters={"params:export"})
