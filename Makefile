@@ -39,7 +39,7 @@ notebook: $(READY)  ## Open the notebooks
 	$(BIN)/kedro jupyter lab
 
 benchmarks: $(READY)  ## Run the side-by-side measurements of tests/benchmarks
-	$(BIN)/python -m pytest tests/benchmarks -s
+	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 lock: $(READY)  ## Refresh requirements.lock to the newest versions that fit pyproject.toml
 	$(BIN)/pip-compile --upgrade --all-extras --strip-extras --no-annotate --no-header --quiet \

@@ -1,0 +1,213 @@
+"""Around a run: MLflow gets what it saw and made, the terminal shows the result."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.framework.hooks import hook_impl
+
+if TYPE_CHECKING:
+    from kedro.framework.context import KedroContext
+    from kedro.io import AbstractDataset, DataCatalog
+    from kedro.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+MAX_PARAM_LENGTH = 500
+"""Longest parameter value that is logged to MLflow, in characters; longer ones are cut."""
+
+
+class TrackingHook:
+    """Adds to kedro-mlflow's run what the catalog marks for it.
+
+    An entry says under `metadata: {mlflow: …}` what of it is tracked when it is saved:
+    `artifact: FOLDER` logs the file or folder (versioned entries too, which kedro-mlflow's own
+    artifact type cannot), `metrics: PREFIX` logs every number in it, `fingerprint: true` tags the
+    run with the hash of the photo set, also when it is only loaded.
+    """
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        self._context = context
+
+    @hook_impl
+    def after_catalog_created(self, catalog: DataCatalog) -> None:
+        self._catalog = catalog
+
+    @hook_impl(trylast=True)  # kedro-mlflow has started the run by then
+    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        mlflow = _mlflow_in_run()
+        if mlflow is None:
+            return
+        mlflow.set_tags(git_state(Path(self._context.project_path)))
+        mlflow.set_tag("kedro_env", run_params.get("env") or "base")
+        # Nodes get typed parameters, which MLflow would show as one long string.
+        parameters = self._context.config_loader["parameters"]
+        mlflow.log_params({k: str(v)[:MAX_PARAM_LENGTH] for k, v in flatten(parameters)})
+
+    @hook_impl
+    def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
+        self._tag_fingerprint(dataset_name, data)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        wanted = self._wanted(dataset_name)
+        mlflow = _mlflow_in_run() if wanted else None
+        if mlflow is None:
+            return
+        dataset = self._catalog.get(dataset_name)
+        if "artifact" in wanted:
+            path = saved_path(dataset)
+            log_it = mlflow.log_artifacts if path.is_dir() else mlflow.log_artifact
+            log_it(str(path), _artifact_folder(wanted["artifact"], dataset_name, path))
+        if "metrics" in wanted:
+            prefix = wanted["metrics"]
+            numbers = {
+                mlflow_key(f"{prefix}.{k}"): float(v)
+                for k, v in flatten(data)
+                if isinstance(v, int | float) and not isinstance(v, bool)
+            }
+            mlflow.log_metrics(numbers)
+        if "fingerprint" in wanted:
+            self._tag_fingerprint(dataset_name, dataset.load())
+
+    def _tag_fingerprint(self, dataset_name: str, data: Any) -> None:
+        if "fingerprint" not in self._wanted(dataset_name):
+            return
+        mlflow = _mlflow_in_run()
+        if mlflow is not None:
+            from cannabis_ml.datasets.photo_set import photo_set_fingerprint
+
+            mlflow.set_tag(f"{dataset_name}_fingerprint", photo_set_fingerprint(data))
+            mlflow.set_tag(f"{dataset_name}_photos", len(data))
+
+    def _wanted(self, dataset_name: str) -> dict[str, Any]:
+        if dataset_name.startswith(("params:", "parameters")):
+            return {}
+        metadata = getattr(self._catalog.get(dataset_name), "metadata", None) or {}
+        return metadata.get("mlflow", {})
+
+
+class ResultHook:
+    """Ends a run with a table of what came out and where to look next."""
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        from rich.console import Console
+
+        made = pipeline.all_outputs()
+        tables = [
+            metrics_table(name.rpartition(".")[0], catalog.load(name))
+            for name in sorted(made)
+            if name.endswith("test_metrics")
+        ]
+        console = Console()
+        for table in tables:
+            console.print("\n", table)
+        next_steps = list(_where_to_look(made, catalog))
+        if next_steps:
+            console.print("\n[bold]Where to look next[/bold]")
+            for what, where in next_steps:
+                # Paths must stay whole, to be clicked or copied.
+                console.print(f"  {what:<24}{where}", soft_wrap=True, highlight=False)
+
+
+def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:
+    """Show the test metrics of one tier, a row per head, as a Rich table."""
+    from rich.table import Table
+
+    columns = {
+        "accuracy": "accuracy",
+        "macro_f1": "macro F1",
+        "quadratic_weighted_kappa": "QWK",
+        "mean_average_precision": "mAP",
+    }
+    table = Table(title=f"{tier}: photos of the test split", title_justify="left")
+    table.add_column("head")
+    table.add_column("kind")
+    table.add_column("photos", justify="right")
+    for title in columns.values():
+        table.add_column(title, justify="right")
+    for head, values in metrics["heads"].items():
+        cells = (values.get(key) for key in columns)
+        table.add_row(
+            head,
+            values["kind"],
+            f"{values['n']:,}",
+            *("–" if v is None else f"{v:.3f}" for v in cells),
+        )
+    return table
+
+
+def _where_to_look(made: set[str], catalog: DataCatalog) -> Iterator[tuple[str, str]]:
+    for name in sorted(made):
+        dataset = catalog.get(name)
+        about = (getattr(dataset, "metadata", None) or {}).get("look_here")
+        if about:
+            path = saved_path(dataset)
+            yield (
+                about,
+                str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path),
+            )
+    if any(name.endswith("test_metrics") for name in made):
+        yield "all runs, compared", "make ui"
+        yield "the pipeline, drawn", "make viz"
+
+
+def saved_path(dataset: AbstractDataset) -> Path:
+    """The file or folder that a catalog entry was last saved to."""
+    if hasattr(dataset, "_get_load_path"):
+        return Path(str(dataset._get_load_path()))
+    return Path(str(dataset._filepath))
+
+
+def git_state(project_path: Path) -> dict[str, str]:
+    """The commit that the project is at, and whether files differ from it.
+
+    Returns:
+        `git_commit` and `git_dirty` for tags; both `unknown` outside a git checkout.
+    """
+
+    def git(*args: str) -> str:
+        command = ["git", "-C", str(project_path), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {
+            "git_commit": git("rev-parse", "HEAD"),
+            "git_dirty": str(bool(git("status", "--porcelain"))).lower(),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return {"git_commit": "unknown", "git_dirty": "unknown"}
+
+
+def flatten(nested: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield `("a.b", value)` for every leaf of nested dicts; lists are leaves."""
+    if not isinstance(nested, dict):
+        yield prefix, nested
+        return
+    for key, value in nested.items():
+        yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def mlflow_key(name: str) -> str:
+    """Spell a metric's name with what MLflow allows: letters, digits and `_-./: `."""
+    spelled = name.replace("+", " plus")
+    return "".join(c if c.isalnum() or c in "_-./: " else "_" for c in spelled)
+
+
+def _artifact_folder(folder: str, dataset_name: str, path: Path) -> str:
+    tier = dataset_name.rpartition(".")[0]
+    parts = [folder, tier, path.name if path.is_dir() else ""]
+    return "/".join(part for part in parts if part)
+
+
+def _mlflow_in_run() -> Any:
+    """MLflow while a run is active, else None: tracking can be switched off in mlflow.yml."""
+    import mlflow
+
+    return mlflow if mlflow.active_run() else None

@@ -1,0 +1,24 @@
+"""The pipelines that people run by name."""
+
+from __future__ import annotations
+
+from kedro.pipeline import Pipeline
+
+from cannabis_ml.pipelines import export, ingestion, training
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """One pipeline per stage, and the ones people type.
+
+    Returns:
+        `data` gets photos ready, `train` adds the trained model, `__default__` everything up to
+        the exported one.
+    """
+    stages = {
+        "ingestion": ingestion.create_pipeline(),
+        "training": training.create_pipeline(),
+        "export": export.create_pipeline(),
+    }
+    data = stages["ingestion"]
+    train = data + stages["training"]
+    return {"__default__": train + stages["export"], "data": data, "train": train, **stages}

@@ -1,0 +1,24 @@
+"""Settings that Kedro reads: hooks, and how configuration is loaded and merged."""
+
+from pathlib import Path
+
+from kedro.utils import find_kedro_project
+
+from cannabis_ml.hooks import ResultHook, TrackingHook
+
+
+def _project_path() -> str:
+    """The project that the command was started in, wherever inside it that was."""
+    return str(find_kedro_project(Path.cwd()) or Path.cwd())
+
+
+# Kedro calls the hooks registered last first: results are shown after everything was tracked.
+HOOKS = (ResultHook(), TrackingHook())
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # An environment changes single parameters; lists, such as the heads, it replaces whole.
+    "merge_strategy": {"parameters": "soft"},
+    "custom_resolvers": {"project_path": _project_path},
+}

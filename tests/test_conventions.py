@@ -1,0 +1,102 @@
+"""What every registered pipeline keeps to, whoever adds one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.framework.project import configure_project, pipelines
+from kedro.io import CatalogConfigResolver
+from kedro.validation.type_extractor import TypeExtractor
+
+PROJECT = Path(__file__).parents[1]
+LIGHT = {"ingestion", "data"}
+"""Pipelines that run without a training framework."""
+
+HEAVY = ("torch", "torchvision", "timm", "lightning", "tensorflow")
+
+
+@pytest.fixture(scope="module")
+def registered():
+    configure_project("cannabis_ml")
+    return dict(pipelines)
+
+
+@pytest.fixture(scope="module")
+def catalog():
+    loader = OmegaConfigLoader(
+        conf_source=str(PROJECT / "conf"),
+        base_env="base",
+        default_run_env="local",
+        custom_resolvers={"project_path": lambda: str(PROJECT)},
+    )
+    return CatalogConfigResolver(loader["catalog"])
+
+
+def test_the_pipelines_that_people_type_are_there(registered):
+    assert {"__default__", "data", "train", "ingestion", "training", "export"} <= set(registered)
+
+
+def test_every_node_has_a_name_of_its_own_and_a_docstring(registered):
+    for node in registered["__default__"].nodes:
+        assert node.func.__doc__, f"{node.name} has no docstring"
+        assert node._name, f"{node.func.__name__} has no name of its own"
+        assert node.func.__name__ != "<lambda>"
+
+
+def test_parameters_are_checked_before_any_node_runs(registered):
+    types = TypeExtractor({"all": registered["__default__"]}).extract_types_from_pipelines()
+    taken = {n for n in registered["__default__"].inputs() if n.startswith("params:")}
+    assert {f"params:{name}" for name in types} == taken
+
+
+def test_what_crosses_stages_is_in_the_catalog(registered, catalog):
+    stages = ["ingestion", "training", "export"]
+    made = {name: registered[name].all_outputs() for name in stages}
+    for taker in stages:
+        taken = {n for n in registered[taker].inputs() if not n.startswith("params:")}
+        for name in taken:
+            makers = [stage for stage in stages if name in made[stage]]
+            assert catalog.match_pattern(name) or name in catalog.config, (
+                f"'{name}', made by {makers or 'nobody'} for {taker}, is not in the catalog"
+            )
+
+
+def test_every_end_result_is_kept(registered, catalog):
+    for name in registered["__default__"].outputs():
+        assert catalog.match_pattern(name) or name in catalog.config, f"'{name}' is lost"
+
+
+def test_what_people_open_is_versioned(catalog):
+    for name, entry in catalog.config.items():
+        if "08_reporting" in entry.get("filepath", ""):
+            assert entry.get("versioned"), f"'{name}' would be overwritten by the next run"
+
+
+def test_every_entry_has_a_layer_for_kedro_viz(catalog):
+    patterns = {**catalog.config, **catalog._dataset_patterns}
+    for name, entry in patterns.items():
+        assert entry["metadata"]["kedro-viz"]["layer"], name
+
+
+@pytest.mark.slow
+def test_listing_pipelines_imports_nothing_heavy():
+    listing = (
+        "import sys; from kedro.framework.startup import bootstrap_project as start;"
+        f"start({str(PROJECT)!r});"
+        "from kedro.framework.project import pipelines; list(pipelines.items());"
+        f"print([m for m in {HEAVY} if m in sys.modules])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", listing], capture_output=True, text=True, check=True, cwd=PROJECT
+    )
+    assert told.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_light_pipelines_name_nothing_heavy(registered):
+    for name in LIGHT:
+        for node in registered[name].nodes:
+            module = sys.modules[node.func.__module__]
+            heavy = [m for m in HEAVY if m in vars(module)]
+            assert heavy == [], f"{node.name} of {name} imports {heavy}"

@@ -1,0 +1,225 @@
+"""The project as a person uses it: commands in a copy of the project, on few and small photos."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from PIL import Image
+
+PROJECT = Path(__file__).parents[1]
+NOT_COPIED = {".git", ".venv", "data", ".viz", "dist", "build", "local"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
+
+
+def copy_project(to):
+    def ignored(folder, names):
+        return [n for n in names if n in NOT_COPIED or n.endswith("cache") or n.startswith(".hyp")]
+
+    shutil.copytree(PROJECT, to, ignore=ignored)
+    (to / "conf/local").mkdir(exist_ok=True)
+    return to
+
+
+def kedro(project, *arguments, check=True, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "kedro", *arguments],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "140", **environment},
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done
+
+
+def files_below(folder):
+    return sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A project in which `kedro run --env test` went through, with what it said."""
+    project = copy_project(tmp_path_factory.mktemp("finished") / "project")
+    return project, kedro(project, "run", "--env", "test")
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory):
+    return copy_project(tmp_path_factory.mktemp("fresh") / "project")
+
+
+def test_run_ends_with_metrics_of_every_head_and_where_to_look(finished):
+    _, said = finished
+    for word in ("product_type", "quality_grade", "appearance", "accuracy", "Where to look next"):
+        assert word in said.stdout
+
+
+def newest(project, tier_file):
+    return max((project / "data/envs/test").glob(f"*/tier3/{tier_file}/*/{tier_file}"))
+
+
+def test_run_leaves_model_metrics_and_figures(finished):
+    project, _ = finished
+    metrics = json.loads(newest(project, "test_metrics.json").read_text())
+    assert set(metrics["heads"]) == {"product_type", "quality_grade", "appearance"}
+    for figure in ("training_curves.png", "prediction_sheet.png"):
+        assert newest(project, figure).stat().st_size > 10_000
+    matrices = max((project / "data/envs/test").glob("*/tier3/confusion_matrices/*/*"))
+    assert {p.name for p in matrices.iterdir()} == {f"{h}.png" for h in metrics["heads"]}
+
+
+def test_exported_model_answers_and_says_what_it_is(finished):
+    from cannabis_ml.inference.onnx_tier import OnnxTier
+
+    project, _ = finished
+    tier = OnnxTier(newest(project, "model.onnx").read_bytes())
+    photos = [np.full((90, 120, 3), level, np.uint8) for level in (0, 128, 255)]
+    answers = tier.predict(photos)
+    assert {name: probs.shape for name, probs in answers.items()} == {
+        "product_type": (3, 5),
+        "quality_grade": (3, 5),
+        "appearance": (3, 10),
+    }
+    np.testing.assert_allclose(answers["product_type"].sum(1), 1, atol=1e-5)
+
+
+def test_mlflow_has_the_run_with_what_it_saw_and_made(finished):
+    project, _ = finished
+    with sqlite3.connect(project / "data/09_tracking/mlflow.db") as store:
+        tags = dict(store.execute("select key, value from tags"))
+        metrics = {key for (key,) in store.execute("select key from metrics")}
+        params = dict(store.execute("select key, value from params"))
+    assert len(tags["photo_set_fingerprint"]) == 64
+    assert {"git_commit", "git_dirty"} <= set(tags)
+    assert params["training.epochs"] == "1"
+    assert {"test.heads.product_type.accuracy", "validation_loss"} <= metrics
+    kept = {p.name for p in files_below(project / "data/09_tracking/artifacts")}
+    assert {"model.onnx", "checkpoint.safetensors", "prediction_sheet.png"} <= kept
+
+
+def test_notebook_runs_on_what_the_run_left(finished, monkeypatch):
+    project, _ = finished
+    monkeypatch.setenv("KEDRO_ENV", "test")
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    before = files_below(project / "data/envs/test")
+    for path in sorted((project / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        folder = {"metadata": {"path": str(path.parent)}}
+        NotebookClient(notebook, timeout=300, kernel_name="python3", resources=folder).execute()
+        assert any("image/png" in str(cell.get("outputs")) for cell in notebook.cells)
+    assert files_below(project / "data/envs/test") == before
+
+
+def test_same_photos_are_drawn_and_split_again(finished, fresh):
+    project, _ = finished
+    kedro(fresh, "run", "--env", "test", "--pipelines", "data")
+    for file in ("03_primary/photos.parquet", "02_intermediate/photo_index.parquet"):
+        first, second = (p / "data/envs/test" / file for p in (project, fresh))
+        import pandas as pd
+
+        drop = {"path"}
+        a, b = (pd.read_parquet(f) for f in (first, second))
+        pd.testing.assert_frame_equal(a.drop(columns=drop), b.drop(columns=drop))
+
+
+def photo(path, colour=(40, 120, 40)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(abs(hash(str(path))) % 2**32)
+    noise = rng.integers(-30, 30, (64, 64, 3))
+    Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(path)
+
+
+def empty_folder(at):
+    at.mkdir()
+    return "no photo"
+
+
+def no_class_folders(at):
+    for i in range(3):
+        photo(at / f"{i}.jpg")
+    return "class folder"
+
+
+def single_class(at):
+    for i in range(30):
+        photo(at / "healthy" / f"{i}.jpg")
+    return "at least two classes"
+
+
+def missing_folder(at):
+    return "does not exist"
+
+
+@pytest.mark.parametrize("bad", [empty_folder, no_class_folders, single_class, missing_folder])
+def test_bad_folder_ends_in_one_clear_message(bad, fresh, tmp_path):
+    folder = tmp_path / "photos"
+    expected = bad(folder)
+    before = files_below(fresh / "data") if (fresh / "data").exists() else []
+    done = kedro(fresh, "run", "--env", "folder", "--params", f"photos={folder}", check=False)
+    assert done.returncode != 0
+    assert expected in done.stderr
+    assert done.stderr.count("Error:") == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    left = [p for p in files_below(fresh / "data") if "09_tracking" not in p.parts]
+    assert left == [p for p in before if "09_tracking" not in p.parts]
+
+
+def test_folder_is_asked_for_when_none_is_given(fresh):
+    done = kedro(fresh, "run", "--env", "folder", check=False)
+    assert done.returncode != 0
+    assert "--params photos=" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def table_project(fresh):
+    """The fresh project with a table of photos as its source, in conf/local."""
+    entry = """
+source_photos:
+  type: cannabis_ml.datasets.source_photos.SourcePhotosDataset
+  source: {kind: table, path: TABLE}
+"""
+    local = fresh / "conf/local/catalog.yml"
+
+    def use(table):
+        local.write_text(entry.replace("TABLE", str(table)))
+        return fresh
+
+    yield use
+    local.unlink()
+
+
+def test_table_with_unknown_labels_lists_them(table_project, tmp_path):
+    for i in range(4):
+        photo(tmp_path / f"{i}.jpg")
+    table = tmp_path / "labels.csv"
+    table.write_text("path,product_type\n0.jpg,Dry Flower\n1.jpg,kief\n2.jpg,plant\n3.jpg,\n")
+    done = kedro(table_project(table), "run", check=False)
+    assert done.returncode != 0
+    assert "'Dry Flower' (1 photo; did you mean 'dry_flower'?)" in done.stderr
+    assert "'kief' (1 photo)" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_missing_table_is_named(table_project, tmp_path):
+    done = kedro(table_project(tmp_path / "nowhere.csv"), "run", check=False)
+    assert done.returncode != 0
+    assert "nowhere.csv" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_verbose_shows_where_it_happened(fresh, tmp_path):
+    arguments = ("run", "--env", "folder", "--params", f"photos={tmp_path / 'nowhere'}")
+    done = kedro(fresh, "--verbose", *arguments, check=False)
+    assert "Traceback" in done.stdout + done.stderr
