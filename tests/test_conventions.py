@@ -58,14 +58,14 @@ def test_what_crosses_stages_is_in_the_catalog(registered, catalog):
         taken = {n for n in registered[taker].inputs() if not n.startswith("params:")}
         for name in taken:
             makers = [stage for stage in stages if name in made[stage]]
-            assert catalog.match_pattern(name) or name in catalog.config, (
+            assert catalog.match_dataset_pattern(name) or name in catalog.config, (
                 f"'{name}', made by {makers or 'nobody'} for {taker}, is not in the catalog"
             )
 
 
 def test_every_end_result_is_kept(registered, catalog):
     for name in registered["__default__"].outputs():
-        assert catalog.match_pattern(name) or name in catalog.config, f"'{name}' is lost"
+        assert catalog.match_dataset_pattern(name) or name in catalog.config, f"'{name}' is lost"
 
 
 def test_what_people_open_is_versioned(catalog):

@@ -142,13 +142,13 @@ def photo(path, colour=(40, 120, 40)):
 
 def empty_folder(at):
     at.mkdir()
-    return "no photo"
+    return "No photo was found"
 
 
 def no_class_folders(at):
     for i in range(3):
         photo(at / f"{i}.jpg")
-    return "class folder"
+    return "has no class folders"
 
 
 def single_class(at):

@@ -36,12 +36,14 @@ def cli() -> None:
 @cli.command(name="run", params=kedro_run.params, help=kedro_run.help)
 def run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
     """Run pipelines as Kedro does; see `kedro run --help`."""
-    if pipeline and not pipelines:
-        pipeline, pipelines = None, [pipeline]
+    if pipeline and not pipelines:  # Kedro calls --pipeline deprecated; here it stays
+        pipelines, pipeline = [pipeline], None
     if not KedroCliError.VERBOSE_ERROR:
         _say_errors_once()
     try:
-        return kedro_run.callback(pipeline=pipeline, pipelines=pipelines, **options)
+        return kedro_run.callback(  # type: ignore[misc]
+            pipeline=pipeline, pipelines=pipelines, **options
+        )
     except Exception as error:
         cause = readable_cause(error)
         if cause is None:

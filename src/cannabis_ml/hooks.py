@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
+from kedro.io import AbstractVersionedDataset
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -59,7 +60,7 @@ class TrackingHook:
         mlflow = _mlflow_in_run() if wanted else None
         if mlflow is None:
             return
-        dataset = self._catalog.get(dataset_name)
+        dataset = self._catalog[dataset_name]
         if "artifact" in wanted:
             path = saved_path(dataset)
             log_it = mlflow.log_artifacts if path.is_dir() else mlflow.log_artifact
@@ -88,7 +89,7 @@ class TrackingHook:
     def _wanted(self, dataset_name: str) -> dict[str, Any]:
         if dataset_name.startswith(("params:", "parameters")):
             return {}
-        metadata = getattr(self._catalog.get(dataset_name), "metadata", None) or {}
+        metadata = getattr(self._catalog[dataset_name], "metadata", None) or {}
         return metadata.get("mlflow", {})
 
 
@@ -145,7 +146,7 @@ def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:
 
 def _where_to_look(made: set[str], catalog: DataCatalog) -> Iterator[tuple[str, str]]:
     for name in sorted(made):
-        dataset = catalog.get(name)
+        dataset = catalog[name]
         about = (getattr(dataset, "metadata", None) or {}).get("look_here")
         if about:
             path = saved_path(dataset)
@@ -160,9 +161,9 @@ def _where_to_look(made: set[str], catalog: DataCatalog) -> Iterator[tuple[str, 
 
 def saved_path(dataset: AbstractDataset) -> Path:
     """The file or folder that a catalog entry was last saved to."""
-    if hasattr(dataset, "_get_load_path"):
+    if isinstance(dataset, AbstractVersionedDataset):
         return Path(str(dataset._get_load_path()))
-    return Path(str(dataset._filepath))
+    return Path(str(getattr(dataset, "_filepath", "")))
 
 
 def git_state(project_path: Path) -> dict[str, str]:

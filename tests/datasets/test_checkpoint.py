@@ -35,8 +35,12 @@ def test_round_trip(tmp_path, checkpoint):
 
 def test_versions(tmp_path, checkpoint):
     path = tmp_path / "model.safetensors"
-    CheckpointDataset(filepath=path, version=Version(None, "2026-01-01T00.00.00.000Z")).save(checkpoint)
-    assert CheckpointDataset(filepath=path, version=Version(None, None)).load().card == checkpoint.card
+    CheckpointDataset(filepath=path, version=Version(None, "2026-01-01T00.00.00.000Z")).save(
+        checkpoint
+    )
+    assert (
+        CheckpointDataset(filepath=path, version=Version(None, None)).load().card == checkpoint.card
+    )
 
 
 def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, checkpoint):

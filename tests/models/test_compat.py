@@ -17,8 +17,7 @@ def test_torchvision_imports_whatever_pytorch_is_beside_it():
 from cannabis_ml.models.compat import ready_torchvision
 first = ready_torchvision()
 assert ready_torchvision() == first
-import torchvision.transforms.v2, timm
-from cannabis_ml.models import weights, module
+import torchvision, timm
 assert ready_torchvision() == first
 print("fine")
 """

@@ -50,7 +50,9 @@ def test_ordinal_logits_never_cross(classes):
 
 def test_fresh_ordinal_head_prefers_no_class():
     head = OrdinalHead(4, 5)
-    probs = probabilities(Head(name="h", kind="ordinal", classes=list("abcde")), head(torch.zeros(1, 4)))
+    probs = probabilities(
+        Head(name="h", kind="ordinal", classes=list("abcde")), head(torch.zeros(1, 4))
+    )
     torch.testing.assert_close(probs, torch.full((1, 5), 0.2))
 
 

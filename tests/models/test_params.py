@@ -24,7 +24,9 @@ def test_wrong_sources_are_refused(source):
 def test_fields_are_documented_and_misspelt_ones_refused(params):
     assert all(field.description for field in params.model_fields.values())
     with pytest.raises(ValidationError, match="Extra inputs"):
-        params.model_validate({"kind": "hub", "epoch": 3} if params is WeightSource else {"epoch": 3})
+        params.model_validate(
+            {"kind": "hub", "epoch": 3} if params is WeightSource else {"epoch": 3}
+        )
 
 
 def test_configuration_of_the_project_is_valid(request):

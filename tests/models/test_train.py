@@ -1,6 +1,7 @@
 import json
 import logging
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -93,7 +94,8 @@ def test_training_leaves_the_process_and_the_folder_as_they_were(
 ):
     monkeypatch.chdir(tmp_path)
     state = torch.random.get_rng_state()
-    with pytest.warns(None) if False else _no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
         train.fit(photo_set, taxonomy, MODEL, TRAINING.model_copy(update={"epochs": 1}))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not torch.are_deterministic_algorithms_enabled()
@@ -101,16 +103,6 @@ def test_training_leaves_the_process_and_the_folder_as_they_were(
     said = capfd.readouterr()
     for chatter in ("GPU available", "litlogger", "Tip", "workers"):
         assert chatter not in said.out + said.err
-
-
-def _no_warnings():
-    import warnings
-
-    context = warnings.catch_warnings()
-    context.__enter__()
-    warnings.simplefilter("error", UserWarning)
-    context.__exit__(None, None, None)
-    return context
 
 
 def test_each_epoch_is_told_in_a_line(photo_set, taxonomy, caplog):
@@ -138,9 +130,7 @@ def test_split_without_labels_is_an_error(photo_set, taxonomy):
 
 
 def test_training_stops_when_validation_no_longer_improves(photo_set, taxonomy, monkeypatch):
-    monkeypatch.setattr(
-        "cannabis_ml.models.module.warmup_cosine", lambda step, steps, warmup: 0.0
-    )
+    monkeypatch.setattr("cannabis_ml.models.module.warmup_cosine", lambda step, steps, warmup: 0.0)
     still = TRAINING.model_copy(update={"epochs": 9, "patience": 1})
     frozen = MODEL.model_copy(update={"backbone": "test_vit", "image_size": 160})
     _, history = train.fit(photo_set.select(range(8)), taxonomy, frozen, still)

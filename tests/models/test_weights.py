@@ -129,10 +129,10 @@ def test_hub_out_of_reach_is_said_soon(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match="hub: cannot be downloaded"):
         load_backbone(ModelParams(backbone="test_efficientnet", weights=["hub"]))
     assert time.monotonic() - started < 5
-    assert (constants.HF_HUB_OFFLINE, constants.HF_HUB_ETAG_TIMEOUT) == before
+    assert before == (constants.HF_HUB_OFFLINE, constants.HF_HUB_ETAG_TIMEOUT)
 
 
 @pytest.mark.parametrize("source", ["package", "hub", "random"])
-def test_unknown_backbone_names_near_ones(source):
+def test_unknown_backbone_is_told_near_ones(source):
     with pytest.raises(WeightsError, match="test_efficientnet"):
         load_backbone(ModelParams(backbone="test_effnet", weights=[source]))

@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cannabis_ml.photos.decode import FORMATS, UnreadableError, decode, examine
+from cannabis_ml.photos.decode import FORMATS, UnreadableError, decode, examine, read_header
+
+# pytest resets the filters that decode.py sets.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning"),
+]
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -141,6 +147,15 @@ def test_reducing_keeps_at_least_what_is_asked_for(draw, encode):
     assert (photo.width, photo.height) == (640, 480)
 
 
+def test_header_says_what_the_photo_is(draw, encode):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    header = read_header(encode(draw(width=64, height=48).convert("L"), exif=exif))
+    assert (header.format, header.mode, header.orientation) == ("JPEG", "L", 6)
+    assert (header.width, header.height) == (48, 64)
+    assert header.has_metadata
+
+
 def test_reduced_photo_looks_the_same(draw, encode):
     data = encode(draw(width=640, height=480), quality=95)
     small = np.asarray(Image.fromarray(decode(data)).reduce(4)).astype(int)
@@ -226,6 +241,7 @@ def assert_pixels_or_verdict(data):
     except UnreadableError as error:
         assert error.detail  # noqa: PT017
         return
+    read_header(data)
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3

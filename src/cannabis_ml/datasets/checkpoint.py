@@ -58,7 +58,7 @@ class CheckpointDataset(AbstractVersionedDataset[Checkpoint, Checkpoint]):
         Raises:
             DatasetError: If the file is damaged, or is not a checkpoint of ours.
         """
-        from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+        from safetensors import SafetensorError, safe_open
 
         path = Path(self._get_load_path())
         try:
@@ -81,7 +81,7 @@ class CheckpointDataset(AbstractVersionedDataset[Checkpoint, Checkpoint]):
 
     def save(self, data: Checkpoint) -> None:
         """Write the checkpoint: the whole of it, or nothing."""
-        from safetensors.numpy import save_file  # noqa: PLC0415
+        from safetensors.numpy import save_file
 
         path = Path(self._get_save_path())
         card = json.dumps(data.card, ensure_ascii=False, allow_nan=False)

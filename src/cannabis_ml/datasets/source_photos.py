@@ -63,7 +63,7 @@ class _Source(BaseModel):
         if not self.path:
             raise SourceError(
                 "No photos were given to this source (its `path` is null).\n"
-                "Say which photos: kedro run --env folder --params photos=PATH"
+                "Say which photos, as in: kedro run --env folder --params photos=PATH"
             )
         path = Path(self.path).expanduser()
         if not path.exists():

@@ -34,7 +34,7 @@ def ready_torchvision() -> bool:
     if "torchvision" in sys.modules or not (library := _compiled_library()):
         return False
 
-    import torch  # noqa: PLC0415
+    import torch
 
     try:
         torch.ops.load_library(library)

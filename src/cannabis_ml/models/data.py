@@ -73,7 +73,7 @@ class Photos(Dataset):
         image_size: int,
         training: TrainingParams | None = None,
     ) -> None:
-        import datasets  # noqa: PLC0415
+        import datasets
 
         self.rows = np.asarray(rows, dtype=np.int64)
         self.image_size = image_size
@@ -136,6 +136,8 @@ def make_loader(
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_one_thread_each,
+        # Else each start of workers draws from the generator that dropout draws from.
+        generator=torch.Generator().manual_seed(seed),
         # BatchNorm cannot learn from a lone photo.
         drop_last=shuffle and len(photos) > batch_size and len(photos) % batch_size == 1,
     )
@@ -163,7 +165,7 @@ def augment(
     crop_height = round(min(max(side / stretch, 1), height))
     left = random.integers(width - crop_width + 1)
     top = random.integers(height - crop_height + 1)
-    mirrored = random.random() < 0.5  # noqa: PLR2004
+    mirrored = random.random() < 0.5
     contrast, brightness = 1 + random.uniform(-training.brightness, training.brightness, 2)
 
     crop = pixels[top : top + crop_height, left : left + crop_width]

@@ -4,7 +4,7 @@
 |---|---|
 | multiclass | cross-entropy, with label smoothing |
 | ordinal | sum of binary cross-entropies of "worse than class k" (CORAL, Cao et al. 2020, eq. 4) |
-| multilabel | mean of binary cross-entropies over the photo's known attributes, per attribute known |
+| multilabel | binary cross-entropy of each known attribute; the mean is over attributes known |
 
 A missing label adds nothing. A batch without any label of a head has a loss of exactly zero for
 it, and no gradient flows into that head.

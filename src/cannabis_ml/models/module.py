@@ -13,7 +13,7 @@ ready_torchvision()
 import lightning  # noqa: E402
 import torch  # noqa: E402
 from timm.optim import param_groups_layer_decay  # noqa: E402
-from torch import Tensor  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from cannabis_ml.errors import TrainingError  # noqa: E402
 from cannabis_ml.models.losses import (  # noqa: E402
@@ -23,20 +23,36 @@ from cannabis_ml.models.losses import (  # noqa: E402
 )
 from cannabis_ml.models.network import HierarchicalNet, probabilities  # noqa: E402
 from cannabis_ml.models.params import TrainingParams  # noqa: E402
+from cannabis_ml.models.weights import layer_groups  # noqa: E402
 from cannabis_ml.taxonomy import MISSING, Head  # noqa: E402
 
 Batch = tuple[Tensor, dict[str, Tensor]]
 
 
 class PhotoModule(lightning.LightningModule):
-    """Trains a `HierarchicalNet`; logs `train_loss`, `validation_loss` and metrics per head."""
+    """Trains a `HierarchicalNet`; logs `train_loss`, `validation_loss` and metrics per head.
 
-    def __init__(self, network: HierarchicalNet, training: TrainingParams) -> None:
+    Args:
+        network: Changed in place.
+        training: How to train it.
+        frozen_layers: This many of the backbone's lowest layers stay exactly as they are.
+    """
+
+    def __init__(
+        self, network: HierarchicalNet, training: TrainingParams, frozen_layers: int = 0
+    ) -> None:
         super().__init__()
-        # Depthwise convolutions run about a third faster on this layout, on CPU as on GPU.
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = channels_last(network)
         self.training_params = training
+        self.frozen = freeze_layers(network.backbone, frozen_layers)
         self._sums: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> PhotoModule:
+        """Switch between training and evaluation; frozen layers keep their BatchNorm statistics."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch; stops where it is no number any more."""
@@ -119,6 +135,36 @@ class PhotoModule(lightning.LightningModule):
             return None
         total, count = self.trainer.strategy.reduce(self._sums[name], reduce_op="sum").tolist()
         return total / count if count else None
+
+
+def channels_last(network: HierarchicalNet) -> HierarchicalNet:
+    """Lay out weights as depthwise convolutions like them, on CPU as on GPU: a third faster."""
+    to: Any = network.to  # PyTorch's annotations lack this argument
+    return to(memory_format=torch.channels_last)
+
+
+def freeze_layers(backbone: nn.Module, count: int) -> list[nn.Module]:
+    """Keep the lowest layers of a backbone from learning.
+
+    Edges and textures learnt from a million photos need no change, and most of the time of a
+    training step goes into the gradient of these large feature maps.
+
+    Args:
+        backbone: As from `load_backbone`.
+        count: Layers as of `layer_groups`; 0 freezes nothing.
+
+    Returns:
+        The modules that hold frozen parameters: they belong in evaluation mode for ever.
+    """
+    names = {name for layer in layer_groups(backbone)[:count] for name in layer} if count else set()
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(name not in names)
+    return [
+        module
+        for module in backbone.modules()
+        if (own := list(module.parameters(recurse=False)))
+        and not any(parameter.requires_grad for parameter in own)
+    ]
 
 
 def warmup_cosine(step: int, steps: int, warmup: int) -> float:

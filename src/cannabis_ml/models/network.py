@@ -81,6 +81,8 @@ class HierarchicalNet(nn.Module):
         features = int(backbone.num_features)  # type: ignore[arg-type]
         # Keyed by position: a head's name may hold a dot, which module names may not.
         self.heads = nn.ModuleList(_make_head(head, features) for head in taxonomy.heads)
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", _per_channel(mean), persistent=False)
         self.register_buffer("std", _per_channel(std), persistent=False)
 
@@ -109,7 +111,8 @@ class ExportNet(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         logits = self.network(image.permute(0, 3, 1, 2))
         return {
-            head.name: probabilities(head, logits[head.name]) for head in self.network.taxonomy.heads
+            head.name: probabilities(head, logits[head.name])
+            for head in self.network.taxonomy.heads
         }
 
 
@@ -147,14 +150,15 @@ def restore(checkpoint: Checkpoint) -> HierarchicalNet:
 
 def _make_head(head: Head, features: int) -> nn.Module:
     classes = len(head.classes)
+    std = 0.1 / math.sqrt(features)  # first answers close to "every class is equally likely"
     if head.kind == "ordinal":
-        module: nn.Module = OrdinalHead(features, classes)
-        linear = module.weight
-    else:
-        module = linear = nn.Linear(features, classes)
-        nn.init.zeros_(linear.bias)
-    nn.init.normal_(linear.weight, std=1 / math.sqrt(features) / 10)  # type: ignore[arg-type]
-    return module
+        ordinal = OrdinalHead(features, classes)
+        nn.init.normal_(ordinal.weight.weight, std=std)
+        return ordinal
+    linear = nn.Linear(features, classes)
+    nn.init.normal_(linear.weight, std=std)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def _per_channel(values: Sequence[float]) -> Tensor:

@@ -50,6 +50,7 @@ def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             verbose=False,
         )
+    assert program is not None  # only an export straight to a file returns nothing
     model: onnx.ModelProto = program.model_proto
     card = {
         **checkpoint.card,

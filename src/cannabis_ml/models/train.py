@@ -27,7 +27,7 @@ import cannabis_ml  # noqa: E402
 from cannabis_ml.datasets.checkpoint import Checkpoint  # noqa: E402
 from cannabis_ml.errors import TrainingError  # noqa: E402
 from cannabis_ml.models.data import Photos, fingerprint, labels, make_loader  # noqa: E402
-from cannabis_ml.models.module import PhotoModule  # noqa: E402
+from cannabis_ml.models.module import PhotoModule, channels_last  # noqa: E402
 from cannabis_ml.models.network import (  # noqa: E402
     HierarchicalNet,
     probabilities,
@@ -103,11 +103,13 @@ def fit(
             training.epochs,
             len(train),
         )
-        module = PhotoModule(network, training)
+        # Layers that know nothing yet have to learn.
+        frozen_layers = 0 if provenance["source"] == "random" else training.frozen_layers
+        module = PhotoModule(network, training, frozen_layers)
         best, history = _run(module, train, validation, training, Path(folder))
         module.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
 
-    row = history.loc[history["validation_loss"].idxmin()]
+    row = history.iloc[int(history["validation_loss"].argmin())]
     card = {
         "cannabis_ml": cannabis_ml.__version__,
         "backbone": model.backbone,
@@ -148,7 +150,7 @@ def predict(
     network = restore(checkpoint)
     taxonomy = network.taxonomy
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.to(device, memory_format=torch.channels_last)
+    network = channels_last(network).to(device)
     table = labels(photo_set)
     chosen = np.ones(len(table), bool) if splits is None else table["split"].isin(splits)
     rows = np.flatnonzero(chosen)
@@ -165,12 +167,13 @@ def predict(
             logits = network(photos.contiguous(memory_format=torch.channels_last))
             for head in taxonomy.heads:
                 found[head.name].extend(probabilities(head, logits[head.name]).cpu().numpy())
-    return table.loc[chosen, ["photo_id", "split"]].reset_index(drop=True).assign(**found)
+    predictions = table.loc[chosen, ["photo_id", "split"]].reset_index(drop=True)
+    for name, values in found.items():
+        predictions[name] = values
+    return predictions
 
 
-def _check_trainable(
-    table: pd.DataFrame, rows: dict[str, np.ndarray], taxonomy: Taxonomy
-) -> None:
+def _check_trainable(table: pd.DataFrame, rows: dict[str, np.ndarray], taxonomy: Taxonomy) -> None:
     for split, chosen in rows.items():
         if len(chosen) == 0:
             counts = table["split"].value_counts().to_dict()
@@ -238,7 +241,8 @@ class _Chronicle(callbacks.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Runs after validation and after the module's own hook, so every metric is there."""
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        factor = trainer.lr_scheduler_configs[0].scheduler.lr_lambdas[0](trainer.global_step - 1)
+        schedule: Any = trainer.lr_scheduler_configs[0].scheduler
+        factor = schedule.lr_lambdas[0](trainer.global_step - 1)
         row = {
             "epoch": trainer.current_epoch + 1,
             "train_loss": values.pop("train_loss"),
@@ -285,6 +289,7 @@ _CHATTER = (
     "`Trainer.fit` stopped",
     "You are using a CUDA device",
     "LOCAL_RANK",
+    "Loading `train_dataloader`",
     "Using bfloat16",
     "Using 16bit",
 )

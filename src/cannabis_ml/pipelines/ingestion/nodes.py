@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cannabis_ml.datasets.photo_set import PhotoStream
 from cannabis_ml.errors import SourceError, TaxonomyError
 from cannabis_ml.parallel import map_in_order
-from cannabis_ml.photos.decode import UnreadableError, examine
+from cannabis_ml.photos.decode import UnreadableError, decode, examine, read_header
 from cannabis_ml.photos.fingerprint import photo_id
 from cannabis_ml.photos.resize import shrink
 from cannabis_ml.pipelines.ingestion.labels import unify_labels
@@ -45,6 +45,9 @@ DUPLICATE = "exact_duplicate"
 # report rests on must never be learnt from.
 _SPLIT_RANK = {"test": 0, "validation": 1, "calibration": 2, "train": 3}
 _NO_SPLIT_RANK = len(_SPLIT_RANK)
+
+ANY_SIZE = 2**62
+"""Pixels: photos that are stored passed the limits when they were indexed."""
 
 _CHECK_SIDE = 64
 """Decoding at a fraction of the size proves a JPEG whole at a fraction of the cost."""
@@ -358,17 +361,18 @@ def _stored_bytes(row: dict[str, Any], store: StoreParams) -> bytes:
             f"{row['path']} changed since the photos were indexed.\n"
             "Run the ingestion pipeline again."
         )
-    # Twice the wanted size: the decoder's own scaling is coarse, the rest is averaged over areas.
-    photo = examine(data, max_pixels=2**62, reduce_to=2 * store.short_side)
+    header = read_header(data)
     is_plain = (
-        photo.format == "JPEG"
-        and photo.mode == "RGB"
-        and photo.orientation == 1
-        and not photo.has_metadata
+        header.format == "JPEG"
+        and header.mode == "RGB"
+        and header.orientation == 1
+        and not header.has_metadata
     )
-    if is_plain and min(photo.width, photo.height) <= store.short_side:
+    if is_plain and min(header.width, header.height) <= store.short_side:
         return data
-    small = Image.fromarray(shrink(photo.pixels, store.short_side))
+    # Twice the wanted size: the decoder's own scaling is coarse, the rest is averaged over areas.
+    pixels = decode(data, max_pixels=ANY_SIZE, reduce_to=2 * store.short_side)
+    small = Image.fromarray(shrink(pixels, store.short_side))
     encoded = io.BytesIO()
     small.save(encoded, "JPEG", quality=store.quality, subsampling=0)
     return encoded.getvalue()

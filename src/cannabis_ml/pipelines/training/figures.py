@@ -29,7 +29,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     losses, metrics = figure.subplots(1, 2)
     epochs = history["epoch"]
-    best = history.loc[history["validation_loss"].idxmin()]
+    kept = epochs.iloc[history["validation_loss"].argmin()]
     for column, label in (("train_loss", "training"), ("validation_loss", "validation")):
         losses.plot(epochs, history[column], marker="o", ms=4, label=label)
     losses.set(title="Loss", xlabel="epoch", ylabel="loss")
@@ -39,7 +39,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
             metrics.plot(epochs, history[column], marker="o", ms=4, label=label)
     metrics.set(title="Validation metrics", xlabel="epoch", ylim=(0, 1.02))
     for axes in (losses, metrics):
-        axes.axvline(best["epoch"], color=FAINT, ls=":", lw=1.5, label="epoch kept")
+        axes.axvline(kept, color=FAINT, ls=":", lw=1.5, label="epoch kept")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
@@ -141,11 +141,11 @@ def _answer(probs: np.ndarray, photo: dict, head: Head) -> tuple[str, str]:
             return text, FAINT
         return (text, RIGHT) if said == true else (f"{text} ({true})", WRONG)
     known = {name: photo[f"{head.name}.{name}"] for name in names}
-    said = {name for name, p in zip(names, probs, strict=True) if p >= 0.5}
+    found = {name for name, p in zip(names, probs, strict=True) if p >= 0.5}
     judged = [name for name, value in known.items() if value is not None]
     if not judged:
-        return f"{len(said)} attributes", FAINT
-    right = sum((name in said) == bool(known[name]) for name in judged)
+        return f"{len(found)} attributes", FAINT
+    right = sum((name in found) == bool(known[name]) for name in judged)
     text = f"{right} of {len(judged)} attributes"
     return text, RIGHT if right == len(judged) else (INK if right >= len(judged) - 1 else WRONG)
 

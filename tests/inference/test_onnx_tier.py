@@ -1,0 +1,64 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from cannabis_ml.errors import ExportError
+from cannabis_ml.inference.onnx_tier import METADATA_KEY, OnnxTier
+from cannabis_ml.photos.resize import fit
+from cannabis_ml.taxonomy import Taxonomy
+
+SIZE = 16
+TAXONOMY = Taxonomy.model_validate({"heads": [{"name": "type", "classes": ["a", "b", "c"]}]})
+
+
+def mean_colour_model():
+    """Gives the mean of each channel as the three 'probabilities'."""
+    nodes = [
+        helper.make_node("Cast", ["photos"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["type"], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "mean",
+        [helper.make_tensor_value_info("photos", TensorProto.UINT8, ["n", SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info("type", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+@pytest.fixture
+def tier():
+    import json
+
+    model = mean_colour_model()
+    card = {"taxonomy": TAXONOMY.model_dump(), "image_size": SIZE}
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(card)})
+    return OnnxTier(model)
+
+
+def photos(count):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (20 + i, 33, 3), np.uint8) for i in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_any_number_of_photos_of_any_size_is_answered_in_order(tier, count):
+    given = photos(count)
+    expected = [fit(photo, SIZE).mean((0, 1)) for photo in given]
+    np.testing.assert_allclose(tier.predict(given, batch_size=2)["type"], expected, rtol=1e-5)
+
+
+def test_no_photos_give_no_answers(tier):
+    assert tier.predict([])["type"].shape == (0, 3)
+
+
+def test_file_says_what_it_is(tier):
+    assert tier.taxonomy == TAXONOMY
+    assert tier.image_size == SIZE
+
+
+def test_foreign_model_is_refused():
+    with pytest.raises(ExportError, match="metadata"):
+        OnnxTier(mean_colour_model())

@@ -1,0 +1,101 @@
+"""From a folder to a photo set, through the nodes as they are wired."""
+
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+from kedro_datasets.json import JSONDataset
+from kedro_datasets.pandas import ParquetDataset
+
+from cannabis_ml.datasets.photo_set import PhotoSetDataset
+from cannabis_ml.datasets.source_photos import SourcePhotosDataset
+from cannabis_ml.datasets.taxonomy import TaxonomyDataset
+from cannabis_ml.pipelines.ingestion import create_pipeline
+from cannabis_ml.pipelines.ingestion.params import IndexParams, SplitParams, StoreParams
+from cannabis_ml.taxonomy import TaxonomySpec
+
+DERIVED = {"heads": [{"name": "label", "classes": "derived"}]}
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(source, taxonomy=DERIVED):
+        out = tmp_path / "out"
+        tables = ("photo_index", "sound_photos", "photos")
+        catalog = DataCatalog(
+            {
+                "source_photos": SourcePhotosDataset(source=source),
+                "photo_set": PhotoSetDataset(filepath=str(out / "photo_set")),
+                "params:taxonomy": MemoryDataset(TaxonomySpec(**taxonomy)),
+                "params:ingestion.index": MemoryDataset(IndexParams(workers=2)),
+                "params:ingestion.split": MemoryDataset(SplitParams()),
+                "params:ingestion.store": MemoryDataset(StoreParams(short_side=64, workers=2)),
+                "taxonomy": TaxonomyDataset(filepath=str(out / "taxonomy.json")),
+                "ingestion_report": JSONDataset(filepath=str(out / "report.json")),
+                **{name: ParquetDataset(filepath=str(out / f"{name}.parquet")) for name in tables},
+            }
+        )
+        SequentialRunner().run(create_pipeline(), catalog)
+        return catalog
+
+    return run
+
+
+def test_folder_becomes_a_photo_set(run, tmp_path, write_photo):
+    for i in range(120):
+        write_photo(tmp_path / "in" / ("apple", "plum")[i % 2] / f"ü {i}\n.jpg", i)
+    write_photo(tmp_path / "in" / "plum" / "again.jpg", 0)
+    (tmp_path / "in" / "apple" / "bad.jpg").write_bytes(b"oops")
+    catalog = run({"kind": "folder", "path": str(tmp_path / "in")})
+    report = catalog.load("ingestion_report")
+    assert report["found"] == 122
+    assert report["defects"] == {"exact_duplicate": 1, "not_an_image": 1}
+    photo_set = catalog.load("photo_set")
+    assert len(photo_set) == 120
+    assert set(photo_set["label"]) == {"apple", "plum"}
+    assert set(photo_set["split"]) == {"train", "validation", "calibration", "test"}
+    assert photo_set[0]["image"].mode == "RGB"
+
+
+def accounted(catalog, found):
+    report = catalog.load("ingestion_report")
+    assert report["found"] == found == report["kept"] + report["set_aside"]
+    assert len(catalog.load("photo_set")) == report["kept"]
+    return report
+
+
+@pytest.mark.slow
+def test_real_plantdoc_keeps_its_test_split(run, real_photos):
+    catalog = run({"kind": "folder", "path": str(real_photos / "plantdoc_256")})
+    accounted(catalog, 2552)
+    photos = catalog.load("photos")
+    in_test = photos["path"].str.contains("/plantdoc_256/test/", regex=False)
+    assert in_test.sum() > 230
+    assert (photos["split"] == "test").equals(in_test)
+    assert photos["photo_id"].is_unique
+
+
+@pytest.mark.slow
+def test_real_plantvillage_gives_two_heads(run, real_photos):
+    source = {
+        "kind": "folder",
+        "path": str(real_photos / "plantvillage_subset"),
+        "pattern": "(?P<species>.+?)___(?P<condition>.+)",
+        "label_map": {"Background_without_leaves": {"species": "background", "condition": None}},
+    }
+    heads = [
+        {"name": "species", "classes": "derived"},
+        {"name": "condition", "classes": "derived", "parent": "species"},
+    ]
+    catalog = run(source, {"heads": heads})
+    accounted(catalog, 2836)
+    taxonomy = catalog.load("taxonomy")
+    pairs = sum(len(allowed) for allowed in taxonomy["condition"].allowed.values())
+    assert pairs == 38
+    assert len(taxonomy["species"].classes) == 15
+
+
+def test_real_cannabis_leaves(run, real_photos):
+    catalog = run({"kind": "folder", "path": str(real_photos / "cannabis_leaf_condition")})
+    accounted(catalog, 196)
+    sides = [min(photo["image"].size) for photo in catalog.load("photo_set").select(range(20))]
+    assert set(sides) == {64}

@@ -1,0 +1,66 @@
+"""Labels end up in the taxonomy's columns, or are told."""
+
+import pandas as pd
+import pytest
+
+from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.pipelines.ingestion.labels import unify_labels
+from cannabis_ml.taxonomy import Taxonomy
+
+TAXONOMY = Taxonomy(
+    heads=[
+        {"name": "kind", "classes": ["a", "b"]},
+        {"name": "traits", "kind": "multilabel", "classes": ["wet", "old", "seedy"]},
+    ]
+)
+
+
+def unify(**columns):
+    frame = pd.DataFrame({name: pd.Series(v, dtype="str") for name, v in columns.items()})
+    return unify_labels(frame, TAXONOMY)
+
+
+def marks(labels):
+    return labels[["traits.wet", "traits.old", "traits.seedy"]].fillna(-1).to_numpy().tolist()
+
+
+def test_lists_are_expanded():
+    labels = unify(traits=["wet;old", " seedy ", "-", "None", None])
+    assert marks(labels) == [[1, 1, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0], [-1, -1, -1]]
+    assert set(labels.dtypes[1:].astype(str)) == {"Int8"}
+
+
+def test_marks_are_read():
+    labels = unify(
+        **{
+            "traits.wet": ["1", "true", "YES", "1.0", None],
+            "traits.old": ["0", "False", "no", "0.0", None],
+        }
+    )
+    assert marks(labels) == [[1, 0, -1]] * 4 + [[-1, -1, -1]]
+
+
+def test_marks_speak_before_lists():
+    labels = unify(traits=["old", "old"], **{"traits.wet": ["1", None]})
+    assert marks(labels) == [[1, 1, 0], [0, 1, 0]]
+
+
+def test_absent_heads_are_unknown():
+    labels = unify(path=["1.jpg", "2.jpg"])
+    assert list(labels.columns) == TAXONOMY.columns
+    assert labels.isna().all(axis=None)
+
+
+def test_every_unknown_label_is_listed_at_once():
+    with pytest.raises(TaxonomyError) as caught:
+        unify(
+            kind=["A", "c", "c"],
+            traits=["wett;old", "wett", None],
+            **{"traits.new": ["1", None, None], "traits.old": ["maybe", None, None]},
+        )
+    message = str(caught.value)
+    assert "kind: 'c' (2 photos" in message
+    assert "kind: 'A' (1 photo; did you mean 'a'?)" in message
+    assert "traits: 'wett' (2 photos; did you mean 'wet'?)" in message
+    assert "traits: 'new' (column 'traits.new', 1 photo" in message
+    assert "traits.old: 'maybe' (1 photo; write 1, 0 or nothing)" in message
