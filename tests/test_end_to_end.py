@@ -220,6 +220,6 @@ def test_missing_table_is_named(table_project, tmp_path):
 
 
 def test_verbose_shows_where_it_happened(fresh, tmp_path):
-    arguments = ("run", "--env", "folder", "--params", f"photos={tmp_path / 'nowhere'}")
-    done = kedro(fresh, "--verbose", *arguments, check=False)
+    arguments = ("--env", "folder", "--params", f"photos={tmp_path / 'nowhere'}")
+    done = kedro(fresh, "run", "--verbose", *arguments, check=False)
     assert "Traceback" in done.stdout + done.stderr

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from typing import IO, Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import KedroCliError
 from kedro.validation import ParameterValidationError
 
 from cannabis_ml.errors import CannabisMLError
@@ -16,16 +14,17 @@ from cannabis_ml.errors import CannabisMLError
 READABLE = (CannabisMLError, ParameterValidationError)
 """Errors whose message says all that a person needs."""
 
+VERBOSE = click.Option(
+    ["--verbose"], is_flag=True, help="Show the traceback of errors that end in a message."
+)
+
 
 class ReadableError(click.ClickException):
-    """Shows the message alone, and the traceback under `kedro --verbose`."""
+    """Ends the command with a message and exit code 1."""
 
     def show(self, file: IO | None = None) -> None:
-        if KedroCliError.VERBOSE_ERROR:
-            click.secho(traceback.format_exc(), nl=False, fg="yellow", err=True)
-            return
         click.secho(f"\nError: {self.message}", fg="red", err=True)
-        click.echo("(kedro --verbose run … shows where it happened)", err=True)
+        click.echo("(kedro run --verbose shows where it happened)", err=True)
 
 
 @click.group(name="cannabis_ml")
@@ -33,12 +32,12 @@ def cli() -> None:
     """Commands of this project."""
 
 
-@cli.command(name="run", params=kedro_run.params, help=kedro_run.help)
-def run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
+@cli.command(name="run", params=[*kedro_run.params, VERBOSE], help=kedro_run.help)
+def run(pipeline: str | None, pipelines: list[str], verbose: bool, **options: Any) -> Any:
     """Run pipelines as Kedro does; see `kedro run --help`."""
     if pipeline and not pipelines:  # Kedro calls --pipeline deprecated; here it stays
         pipelines, pipeline = [pipeline], None
-    if not KedroCliError.VERBOSE_ERROR:
+    if not verbose:
         _say_errors_once()
     try:
         return kedro_run.callback(  # type: ignore[misc]
@@ -46,9 +45,9 @@ def run(pipeline: str | None, pipelines: list[str], **options: Any) -> Any:
         )
     except Exception as error:
         cause = readable_cause(error)
-        if cause is None:
+        if cause is None or verbose:
             raise
-        raise ReadableError(f"{cause}") from error
+        raise ReadableError(str(cause)) from error
 
 
 def readable_cause(error: BaseException) -> BaseException | None:

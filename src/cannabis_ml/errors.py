@@ -1,7 +1,7 @@
 """The errors a person is meant to read.
 
 Every error of ours that bad input can cause derives from `CannabisMLError`. The command line
-prints its message alone and keeps the traceback for `kedro --verbose`.
+prints its message alone and keeps the traceback for `kedro run --verbose`.
 """
 
 
