@@ -106,7 +106,7 @@ def draw_confusion_matrices(
     test = predictions[predictions["split"] == "test"]
     labels = labels_of(photo_set)
     return {
-        f"{head.name}.png": confusion_matrix(confusion(test, labels, head), head)
+        head.name: confusion_matrix(confusion(test, labels, head), head)
         for head in taxonomy.heads
     }
 

@@ -1,0 +1,85 @@
+"""Several figures that belong together, as one catalog entry."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from kedro_datasets._typing import ImagePreview
+
+from cannabis_ml.datasets.files import written_aside
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PREVIEW_WIDTH = 900
+"""Width of the preview in kedro-viz, in pixels."""
+
+
+class FiguresDataset(AbstractVersionedDataset[dict[str, "Figure"], list[Path]]):
+    """Saves a dict of Matplotlib figures as PNG files of one folder; loads their paths.
+
+    Args:
+        filepath: Local path of the folder.
+        dpi: Resolution of the files.
+        version: Kedro's version, where the entry is versioned.
+        metadata: For plugins; Kedro ignores it.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        dpi: int = 120,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.metadata = metadata
+        self._dpi = dpi
+        super().__init__(
+            filepath=PurePosixPath(filepath),
+            version=version,
+            exists_function=lambda path: Path(path).is_dir(),
+        )
+
+    def load(self) -> list[Path]:
+        return sorted(Path(self._get_load_path()).glob("*.png"))
+
+    def save(self, data: dict[str, Figure]) -> None:
+        with written_aside(Path(self._get_save_path())) as aside:
+            aside.mkdir()
+            for name, figure in data.items():
+                # A head may be called anything; a file may not.
+                safe = "".join(c if c.isalnum() or c in "-_. " else "_" for c in name)
+                figure.savefig(aside / f"{safe}.png", dpi=self._dpi)
+
+    def preview(self) -> ImagePreview:
+        """All figures, one below the other, for kedro-viz."""
+        from PIL import Image
+
+        pictures = []
+        for path in self.load():
+            with Image.open(path) as opened:
+                picture = opened.convert("RGB")
+            height = round(picture.height * PREVIEW_WIDTH / picture.width)
+            pictures.append(picture.resize((PREVIEW_WIDTH, height)))
+        sheet = Image.new("RGB", (PREVIEW_WIDTH, sum(p.height for p in pictures)), "white")
+        top = 0
+        for picture in pictures:
+            sheet.paste(picture, (0, top))
+            top += picture.height
+        held = io.BytesIO()
+        sheet.save(held, "PNG")
+        return ImagePreview(base64.b64encode(held.getvalue()).decode())
+
+    def _exists(self) -> bool:
+        try:
+            return Path(self._get_load_path()).is_dir()
+        except DatasetError:
+            return False
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "version": self._version}
