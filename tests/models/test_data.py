@@ -7,7 +7,6 @@ from cannabis_ml.models.data import (
     Photos,
     augment,
     decode_stored,
-    fingerprint,
     make_loader,
 )
 from cannabis_ml.models.params import TrainingParams
@@ -73,18 +72,6 @@ def test_augmentation_takes_any_shape(shape):
         result = augment(pixels, 24, TRAINING, np.random.default_rng(seed))
         assert result.shape == (24, 24, 3)
         assert result.dtype == np.uint8
-
-
-def test_fingerprint_sees_pixels_labels_and_splits(photo_set):
-    same = photo_set.select(range(len(photo_set)))
-    assert fingerprint(same) == fingerprint(photo_set)
-    changes = [
-        photo_set.select(range(31)),
-        photo_set.map(lambda row: {"split": "test"}),
-        photo_set.map(lambda row: {"colour": "red"}),
-    ]
-    prints = {fingerprint(changed) for changed in [photo_set, *changes]}
-    assert len(prints) == 4
 
 
 def test_what_is_no_image_is_refused():

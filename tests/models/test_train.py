@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
+from cannabis_ml.datasets.photo_set import photo_set_fingerprint
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.models import train
 from cannabis_ml.models.metrics import score
 from cannabis_ml.models.params import ModelParams, TrainingParams
+from cannabis_ml.models.weights import create_backbone
 from cannabis_ml.taxonomy import Taxonomy
 
 MODEL = ModelParams(backbone="test_efficientnet", image_size=32, weights=["random"])
@@ -46,6 +48,7 @@ def test_card_tells_what_the_checkpoint_is(trained, photo_set, taxonomy):
     assert card == checkpoint.card
     assert Taxonomy.model_validate(card["taxonomy"]).sha256 == card["taxonomy_sha256"]
     assert card["weights"]["source"] == "random"
+    assert card["photo_set"] == photo_set_fingerprint(photo_set)
     best = history.loc[history["validation_loss"].idxmin()]
     assert card["best_epoch"] == best["epoch"]
     assert card["validation_loss"] == best["validation_loss"]
@@ -87,6 +90,21 @@ def test_same_seed_same_weights_whatever_the_workers(trained, photo_set, taxonom
     for name, array in first.state.items():
         np.testing.assert_array_equal(array, second.state[name], err_msg=name)
     assert any(not np.array_equal(a, other.state[n]) for n, a in first.state.items())
+
+
+def test_frozen_layers_end_as_they_began(photo_set, taxonomy, tmp_path):
+    path = tmp_path / "start.pth"
+    start = create_backbone("test_efficientnet", 32).state_dict()
+    torch.save(start, path)
+    model = ModelParams(backbone="test_efficientnet", image_size=32, weights=[{"file": str(path)}])
+    training = TRAINING.model_copy(update={"frozen_layers": 2})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        checkpoint, _ = train.fit(photo_set, taxonomy, model, training)
+    for name, tensor in start.items():
+        same = np.array_equal(checkpoint.state[f"backbone.{name}"], tensor.numpy())
+        # Frozen are weights and BatchNorm statistics alike; everything above has learnt.
+        assert same == name.startswith(("conv_stem", "bn1", "blocks.0.")), name
 
 
 def test_training_leaves_the_process_and_the_folder_as_they_were(

@@ -46,6 +46,7 @@ class PhotoModule(lightning.LightningModule):
         self.training_params = training
         self.frozen = freeze_layers(network.backbone, frozen_layers)
         self._sums: dict[str, Tensor] = {}
+        self.train()  # Lightning takes the modes as it finds them
 
     def train(self, mode: bool = True) -> PhotoModule:
         """Switch between training and evaluation; frozen layers keep their BatchNorm statistics."""

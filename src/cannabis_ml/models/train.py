@@ -25,8 +25,9 @@ from tqdm import tqdm  # noqa: E402
 
 import cannabis_ml  # noqa: E402
 from cannabis_ml.datasets.checkpoint import Checkpoint  # noqa: E402
+from cannabis_ml.datasets.photo_set import photo_set_fingerprint  # noqa: E402
 from cannabis_ml.errors import TrainingError  # noqa: E402
-from cannabis_ml.models.data import Photos, fingerprint, labels, make_loader  # noqa: E402
+from cannabis_ml.models.data import Photos, labels, make_loader  # noqa: E402
 from cannabis_ml.models.module import PhotoModule, channels_last  # noqa: E402
 from cannabis_ml.models.network import (  # noqa: E402
     HierarchicalNet,
@@ -120,7 +121,7 @@ def fit(
         "taxonomy": taxonomy.model_dump(mode="json"),
         "taxonomy_sha256": taxonomy.sha256,
         "weights": provenance,
-        "photo_set": fingerprint(photo_set),
+        "photo_set": photo_set_fingerprint(photo_set),
         "best_epoch": int(row["epoch"]),
         "validation_loss": float(row["validation_loss"]),
     }
@@ -169,7 +170,7 @@ def predict(
                 found[head.name].extend(probabilities(head, logits[head.name]).cpu().numpy())
     predictions = table.loc[chosen, ["photo_id", "split"]].reset_index(drop=True)
     for name, values in found.items():
-        predictions[name] = values
+        predictions[name] = pd.Series(values, dtype=object)
     return predictions
 
 
@@ -297,6 +298,7 @@ _CHATTER_WARNINGS = (
     r".*does not have many workers.*",
     r".*number of training batches .* is smaller than the logging interval.*",
     r".*GPU available but not used.*",
+    r"Found \d+ module\(s\) in eval mode at the start of training.*",  # the frozen layers
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     r".*Checkpoint directory .* exists and is not empty.*",
 )

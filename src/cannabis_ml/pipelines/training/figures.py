@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 RIGHT, WRONG, INK, FAINT = "#1b7f5c", "#c2452d", "#222222", "#8a8a8a"
 
-SHEET_ROWS, SHEET_COLUMNS = 4, 6
+SHEET_ROWS, SHEET_COLUMNS, SHEET_PIXELS = 4, 6, 224
 
 
 def training_curves(history: pd.DataFrame) -> Figure:
@@ -118,7 +119,7 @@ def prediction_sheet(
         axes.axis("off")
     for axes, (_, prediction) in zip(figure.axes, picked.iterrows(), strict=False):
         photo = photo_set[row_of[prediction["photo_id"]]]
-        axes.imshow(photo["image"])
+        axes.imshow(fit(np.asarray(photo["image"]), SHEET_PIXELS))
         y = -0.03
         for head in taxonomy.heads:
             text, colour = _answer(np.asarray(prediction[head.name]), photo, head)
