@@ -1,0 +1,436 @@
+"""Copies of one photo that look as if it had been taken again, a little differently.
+
+The transforms are albumentations' (2.0.8, the last release under the MIT licence). What a copy
+looks like depends on the photo, the recipe and one integer alone: neither on other photos, nor on
+threads, nor on any global random state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import random
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, lru_cache
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from cannabis_ml.photos.decode import decode
+from cannabis_ml.photos.resize import shrink
+
+REVISION = 1
+"""Raise it when a change of this file changes pixels: stored copies are then made anew."""
+
+_JPEG_START = b"\xff\xd8\xff"
+_LARGE_FILE = 200_000
+"""Bytes above which decoding at a reduced scale is worth reading the header twice."""
+
+Probability = Annotated[float, Field(ge=0, le=1, description="Share of the copies that get it")]
+
+
+def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"the smaller end of a range comes first, not {ends[0]:g} to {ends[1]:g}")
+    return ends
+
+
+def _odd(kernel: int) -> int:
+    if kernel and (kernel < 3 or kernel % 2 == 0):
+        raise ValueError(f"a blur is 3, 5, 7, … pixels wide, or 0 for none, not {kernel}")
+    return kernel
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_in_order)]
+Kernel = Annotated[int, AfterValidator(_odd)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Crop(_Part):
+    """A random part of the photo, brought to the size of the copy."""
+
+    scale: Range = Field(default=(0.7, 1.0), description="Share of the photo's area that is kept")
+    ratio: Range = Field(
+        default=(3 / 4, 4 / 3), description="Width over height of that part, before it is squared"
+    )
+
+
+class Flip(_Part):
+    """Mirror images."""
+
+    horizontal: Probability = 0.5
+    vertical: Probability = 0.2
+
+
+class Rotation(_Part):
+    """Turns around the centre; corners are filled with the mirrored photo, not with black."""
+
+    degrees: float = Field(default=30.0, ge=0, le=180, description="Largest turn to either side")
+    probability: Probability = 0.5
+
+
+class Colour(_Part):
+    """Colour jitter: each of the four by a random amount, in random order."""
+
+    brightness: float = Field(default=0.3, ge=0, lt=1, description="Largest change, 0.3: ±30%")
+    contrast: float = Field(default=0.3, ge=0, lt=1, description="Largest change")
+    saturation: float = Field(default=0.3, ge=0, lt=1, description="Largest change")
+    hue: float = Field(
+        default=0.1, ge=0, le=0.5, description="Largest shift, in turns of the colour circle"
+    )
+    probability: Probability = 0.8
+
+
+class Blur(_Part):
+    """Either out of focus (Gaussian) or shaken (motion)."""
+
+    kernel: Kernel = Field(default=3, description="Largest width in pixels of the copy; 0: none")
+    probability: Probability = 0.2
+
+
+class Dropout(_Part):
+    """Black squares that hide parts, so that no single spot decides (DeVries & Taylor 2017)."""
+
+    holes: int = Field(default=8, ge=0, description="Number of squares; 0: none")
+    side: float = Field(
+        default=0.09, gt=0, lt=1, description="Their side over the copy's: 20 of 224 pixels"
+    )
+    probability: Probability = 0.1
+
+
+class Light(_Part):
+    """Brightness and contrast of the whole photo."""
+
+    brightness: float = Field(default=0.2, ge=0, lt=1, description="Largest change, of white")
+    contrast: float = Field(default=0.2, ge=0, lt=1, description="Largest change")
+    probability: Probability = 0.5
+
+
+class Shadow(_Part):
+    """Shadows with straight and hard edges, anywhere in the photo."""
+
+    count: tuple[int, int] = Field(default=(1, 2), description="How many, from and to")
+    corners: int = Field(default=3, ge=3, description="Of each; the sides of more than 3 may cross")
+    darkness: Range = Field(default=(0.3, 0.6), description="Share of the light that is taken")
+    probability: Probability = 0.2
+
+
+class Bounds(_Part):
+    """Limits within which a label stays true; what is not given is not limited."""
+
+    hue: float | None = Field(default=None, ge=0, description="Largest hue shift")
+    saturation: float | None = Field(default=None, ge=0, description="Largest saturation change")
+    brightness: float | None = Field(
+        default=None, ge=0, description="Largest brightness change, of colour jitter and of light"
+    )
+    contrast: float | None = Field(
+        default=None, ge=0, description="Largest contrast change, of colour jitter and of light"
+    )
+    blur: Kernel | None = Field(default=None, description="Widest blur in pixels; 0: none")
+    rotation: float | None = Field(default=None, ge=0, description="Largest turn in degrees")
+    dropout: int | None = Field(default=None, ge=0, description="Most holes; 0: none")
+    shadow: float | None = Field(default=None, ge=0, le=1, description="Darkest shadow; 0: none")
+    crop: float | None = Field(
+        default=None, gt=0, le=1, description="Smallest share of the area that a crop keeps"
+    )
+
+
+class Recipe(_Part):
+    """How copies differ from their photo. Applied in the order of the fields."""
+
+    size: int = Field(default=224, ge=16, le=2048, description="Side of a copy in pixels")
+    quality: int = Field(
+        default=95, ge=1, le=100, description="JPEG quality; colour is kept at full resolution"
+    )
+    crop: Crop = Crop()
+    flip: Flip = Flip()
+    rotation: Rotation = Rotation()
+    colour: Colour = Colour()
+    blur: Blur = Blur()
+    dropout: Dropout = Dropout()
+    light: Light = Light()
+    shadow: Shadow = Shadow()
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of every setting: 64 hex digits."""
+        settings = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(settings.encode()).hexdigest()
+
+    @property
+    def needed_side(self) -> int:
+        """Short side that a photo needs so that no crop has to be enlarged, in pixels."""
+        low, high = self.crop.ratio
+        return math.ceil(self.size / math.sqrt(self.crop.scale[0] * min(low, 1 / high, 1.0)))
+
+    def within(self, bounds: Iterable[Bounds]) -> Recipe:
+        """The same recipe, held within all of `bounds`."""
+        recipe = self
+        for bound in bounds:
+            recipe = _held(recipe, bound)
+        return recipe
+
+
+def draw_of(photo_id: str, copy: int, seed: int, recipe: Recipe) -> int:
+    """The integer that decides what copy `copy` of a photo looks like."""
+    text = f"{photo_id}:{copy}:{seed}:{recipe.sha256}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
+
+
+@lru_cache(maxsize=1)
+def implementation() -> str:
+    """What besides recipe and photo decides the bytes of a copy: the code that makes it."""
+    libraries = {name: version(name) for name in ("albumentations", "albucore")}
+    libraries |= {"opencv": cv2.__version__, "numpy": np.__version__}
+    return f"revision {REVISION} {json.dumps(libraries)}"
+
+
+def make_copies(data: bytes, draws: Iterable[int], recipe: Recipe) -> list[bytes]:
+    """Decode a photo once and make a copy per draw.
+
+    Args:
+        data: A photo as a file holds it. A large JPEG is decoded at a reduced scale.
+        draws: One integer per copy wanted, as `draw_of` gives them.
+        recipe: How copies differ.
+
+    Returns:
+        JPEG files of `recipe.size` squared, in the order of `draws`.
+
+    Raises:
+        UnreadableError: If `data` gives no photo.
+    """
+    augmenter = _augmenter(recipe)
+    # What is larger than any crop needs is averaged away once, instead of in every copy.
+    pixels = shrink(_decoded(data, recipe.needed_side), recipe.needed_side)
+    return [_jpeg(augmenter(pixels, draw), recipe.quality) for draw in draws]
+
+
+@contextmanager
+def one_thread_per_call() -> Iterator[None]:
+    """Keep OpenCV from starting threads of its own while several of ours work."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+class Augmenter:
+    """The transforms of one recipe, ready to be applied. For use by one thread at a time.
+
+    Gives the pixels that albumentations' transforms give from the same random state, to the last
+    bit, in less time: the checks that its Compose makes anew for every photo are left out.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._transforms = transforms_of(recipe)
+
+    def __call__(self, pixels: np.ndarray, draw: int) -> np.ndarray:
+        """Make one copy: uint8 RGB (H, W, 3) -> uint8 RGB (size, size, 3)."""
+        # One stream for all transforms. `Compose(seed=…)` and `set_random_seed` give each of
+        # them its own, all equal: what is mirrored would always be turned as well.
+        numbers, choices = np.random.default_rng(draw), random.Random(draw)
+        for transform in self._transforms:
+            transform.set_random_state(numbers, choices)
+            pixels = _applied(transform, pixels)
+        return pixels
+
+
+def transforms_of(recipe: Recipe) -> list[Any]:
+    """The albumentations transforms of a recipe, in order; those that would do nothing left out."""
+    a = _albumentations()
+    rotate, random_shadow = _faster()
+    crop, turn, colour, light = recipe.crop, recipe.rotation, recipe.colour, recipe.light
+    both_blurs = [a.GaussianBlur(blur_limit=(3, max(3, recipe.blur.kernel)), p=1.0)]
+    both_blurs += [a.MotionBlur(blur_limit=(3, max(3, recipe.blur.kernel)), p=1.0)]
+    side = (recipe.dropout.side, recipe.dropout.side)
+    listed = [
+        a.RandomResizedCrop(
+            size=(recipe.size, recipe.size),
+            scale=crop.scale,
+            ratio=crop.ratio,
+            # Photos come at about the size of the copy, see make_copies: nothing to average over.
+            interpolation=cv2.INTER_LINEAR,
+            p=1.0,
+        ),
+        a.HorizontalFlip(p=recipe.flip.horizontal),
+        a.VerticalFlip(p=recipe.flip.vertical),
+        rotate(
+            limit=(-turn.degrees, turn.degrees),
+            interpolation=cv2.INTER_LINEAR,
+            border_mode=cv2.BORDER_REFLECT_101,
+            p=turn.probability if turn.degrees else 0.0,
+        ),
+        a.ColorJitter(
+            brightness=_around_one(colour.brightness),
+            contrast=_around_one(colour.contrast),
+            saturation=_around_one(colour.saturation),
+            hue=(-colour.hue, colour.hue),
+            p=colour.probability,
+        ),
+        a.OneOf(both_blurs, p=recipe.blur.probability if recipe.blur.kernel else 0.0),
+        a.CoarseDropout(
+            num_holes_range=(max(1, recipe.dropout.holes),) * 2,
+            hole_height_range=side,
+            hole_width_range=side,
+            fill=0,
+            p=recipe.dropout.probability if recipe.dropout.holes else 0.0,
+        ),
+        a.RandomBrightnessContrast(
+            brightness_limit=(-light.brightness, light.brightness),
+            contrast_limit=(-light.contrast, light.contrast),
+            p=light.probability,
+        ),
+        random_shadow(
+            shadow_roi=(0.0, 0.0, 1.0, 1.0),
+            num_shadows_limit=recipe.shadow.count,
+            shadow_dimension=recipe.shadow.corners,
+            shadow_intensity_range=recipe.shadow.darkness,
+            p=recipe.shadow.probability if recipe.shadow.darkness[1] else 0.0,
+        ),
+    ]
+    return [transform for transform in listed if transform.p > 0]
+
+
+def _applied(transform: Any, pixels: np.ndarray) -> np.ndarray:
+    if isinstance(transform, _albumentations().OneOf):
+        return transform(image=pixels)["image"]
+    if not transform.should_apply():
+        return pixels
+    data = {"image": pixels}
+    params = transform.update_transform_params(params=transform.get_params(), data=data)
+    params.update(transform.get_params_dependent_on_data(params=params, data=data))
+    return np.ascontiguousarray(transform.apply(pixels, **params))
+
+
+_importing = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _albumentations() -> Any:
+    # It would ask PyPI for newer releases, and load PyTorch for a transform that is not used here.
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    unwanted = "albumentations.pytorch"
+    with _importing:
+        hide = "albumentations" not in sys.modules
+        if hide:
+            sys.modules[unwanted] = None  # type: ignore[assignment]
+        try:
+            import albumentations
+        finally:
+            if hide:
+                sys.modules.pop(unwanted, None)
+    return albumentations
+
+
+@lru_cache(maxsize=1)
+def _faster() -> tuple[Any, Any]:
+    """Two of albumentations' transforms with the same pixels for less: (Rotate, RandomShadow)."""
+    a = _albumentations()
+
+    class Rotate(a.Rotate):  # type: ignore[name-defined]
+        """Warps four channels instead of three, for which OpenCV has the quicker code."""
+
+        def apply(self, img: np.ndarray, matrix: np.ndarray, **_: Any) -> np.ndarray:
+            height, width = img.shape[:2]
+            turned = cv2.warpAffine(
+                cv2.cvtColor(img, cv2.COLOR_RGB2RGBA),
+                matrix[:2],
+                (width, height),
+                flags=self.interpolation,
+                borderMode=self.border_mode,
+            )
+            return cv2.cvtColor(turned, cv2.COLOR_RGBA2RGB)
+
+    class RandomShadow(a.RandomShadow):  # type: ignore[name-defined]
+        """Darkens by a table instead of by floating-point arithmetic: a tenth of the time."""
+
+        def apply(
+            self,
+            img: np.ndarray,
+            vertices_list: list[np.ndarray],
+            intensities: np.ndarray,
+            **_: Any,
+        ) -> np.ndarray:
+            shadowed = img.copy()
+            for vertices, intensity in zip(vertices_list, intensities, strict=True):
+                mask = np.zeros(img.shape[:2], dtype=np.uint8)
+                cv2.fillPoly(mask, [vertices.astype(np.int32)], (255,))
+                table = (np.arange(256) * (1 - intensity)).astype(np.uint8)
+                cv2.copyTo(cv2.LUT(shadowed, table), mask, shadowed)
+            return shadowed
+
+    return Rotate, RandomShadow
+
+
+_of_thread = threading.local()
+
+
+def _augmenter(recipe: Recipe) -> Augmenter:
+    """This thread's augmenter of a recipe: building one takes as long as making several copies."""
+    built = vars(_of_thread).setdefault("augmenters", {})
+    if recipe.sha256 not in built:
+        built[recipe.sha256] = Augmenter(recipe)
+    return built[recipe.sha256]
+
+
+def _decoded(data: bytes, needed_side: int) -> np.ndarray:
+    if len(data) < _LARGE_FILE and data.startswith(_JPEG_START):
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+        if pixels is not None:
+            return pixels
+    return decode(data, max_pixels=2**62, reduce_to=needed_side)
+
+
+def _jpeg(pixels: np.ndarray, quality: int) -> bytes:
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), settings)
+    if not done:
+        raise RuntimeError(f"OpenCV cannot encode {pixels.shape} {pixels.dtype} as JPEG")
+    return encoded.tobytes()
+
+
+def _around_one(change: float) -> tuple[float, float]:
+    return (1 - change, 1 + change)
+
+
+def _held(recipe: Recipe, bound: Bounds) -> Recipe:
+    """Lower every setting to its bound, where there is one."""
+    limits: dict[str, dict[str, float | int | None]] = {
+        "rotation": {"degrees": bound.rotation},
+        "colour": {
+            "brightness": bound.brightness,
+            "contrast": bound.contrast,
+            "saturation": bound.saturation,
+            "hue": bound.hue,
+        },
+        "blur": {"kernel": bound.blur},
+        "dropout": {"holes": bound.dropout},
+        "light": {"brightness": bound.brightness, "contrast": bound.contrast},
+    }
+    held: dict[str, Any] = {}
+    for part, wanted in limits.items():
+        old = getattr(recipe, part)
+        lowered = {k: min(getattr(old, k), v) for k, v in wanted.items() if v is not None}
+        held[part] = old.model_copy(update=lowered)
+    if bound.shadow is not None:
+        low, high = (min(end, bound.shadow) for end in recipe.shadow.darkness)
+        held["shadow"] = recipe.shadow.model_copy(update={"darkness": (low, high)})
+    if bound.crop is not None:
+        low, high = (max(end, bound.crop) for end in recipe.crop.scale)
+        held["crop"] = recipe.crop.model_copy(update={"scale": (low, high)})
+    return Recipe(**{name: held.get(name, getattr(recipe, name)) for name in Recipe.model_fields})

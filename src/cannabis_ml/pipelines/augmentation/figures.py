@@ -1,0 +1,88 @@
+"""Figures about augmentation, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cannabis_ml.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import datasets
+
+INK, FAINT = "#222222", "#8a8a8a"
+
+PHOTOS, COPIES = 6, 6
+
+
+def augmentation_preview(
+    photo_set: datasets.Dataset, augmented_photos: datasets.Dataset, taxonomy: Taxonomy
+) -> Figure:
+    """Training photos on the left, evenly spread over the split, their copies beside them.
+
+    Args:
+        photo_set: Stored photos with their labels.
+        augmented_photos: Their copies.
+        taxonomy: The heads.
+    """
+    copies_of: dict[str, list[int]] = {}
+    for row, photo_id in enumerate(augmented_photos["photo_id"]):
+        copies_of.setdefault(photo_id, []).append(row)
+    copied = [row for row, i in enumerate(photo_set["photo_id"]) if i in copies_of]
+    picked = [copied[at] for at in _spread(len(copied), PHOTOS)]
+    if not picked:
+        return _note("No copies: augmentation.copies is 0.")
+    ids = [photo_set[row]["photo_id"] for row in picked]
+    columns = 1 + max(min(len(copies_of[i]), COPIES) for i in ids)
+    figure = Figure(figsize=(columns * 1.9, len(picked) * 2.15 + 0.5), layout="constrained")
+    grid = figure.subplots(len(picked), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for line, row in zip(grid, picked, strict=True):
+        photo = photo_set[row]
+        line[0].imshow(_squared(photo["image"]))
+        line[0].set_title(_label(photo, taxonomy), fontsize=8, loc="left", color=INK)
+        for axes, copy_row in zip(line[1:], copies_of[photo["photo_id"]], strict=False):
+            copy = augmented_photos[copy_row]
+            axes.imshow(copy["image"])
+            axes.set_title(f"copy {copy['copy']}", fontsize=7, loc="left", color=FAINT)
+    figure.suptitle(
+        f"Training photos and their copies ({len(augmented_photos):,} copies of"
+        f" {len(copied):,} photos)",
+        fontsize=11,
+        color=INK,
+    )
+    return figure
+
+
+def _spread(length: int, wanted: int) -> list[int]:
+    return sorted(set(np.linspace(0, length - 1, min(wanted, length)).astype(int).tolist()))
+
+
+def _squared(image: Any) -> np.ndarray:
+    """The largest square of the middle, so that photos of all shapes stand in line."""
+    pixels = np.asarray(image)
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
+def _label(photo: dict[str, Any], taxonomy: Taxonomy) -> str:
+    """What of the photo is known, a line for at most two heads."""
+    lines = []
+    for head in taxonomy.heads:
+        if head.kind != "multilabel":
+            lines.append(photo[head.name] or "–")
+        else:
+            lines.append(", ".join(n for n in head.class_names if photo[f"{head.name}.{n}"] == 1))
+    text = " · ".join(line for line in lines[:2] if line)
+    return text if len(text) <= 34 else text[:33] + "…"
+
+
+def _note(text: str) -> Figure:
+    figure = Figure(figsize=(6, 1.5))
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=INK)
+    return figure

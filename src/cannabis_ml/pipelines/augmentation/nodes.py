@@ -1,0 +1,172 @@
+"""Decide which copies are wanted; they are made while they are saved."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cannabis_ml.datasets.augmented import Copies, CopyStream
+from cannabis_ml.datasets.photo_set import IMAGE
+from cannabis_ml.datasets.stream import stream_batches
+from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.photos.augment import Recipe, draw_of, implementation, make_copies
+from cannabis_ml.pipelines.augmentation.params import AugmentationParams, Guard
+from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean
+
+if TYPE_CHECKING:
+    import datasets
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
+
+SPLIT = "train"
+"""Nothing else is augmented: what models are judged by stays as it was taken."""
+
+
+def augment_photos(
+    photo_set: datasets.Dataset, taxonomy: Taxonomy, augmentation: AugmentationParams
+) -> CopyStream:
+    """List the copies of the training photos that are wanted.
+
+    Copy k of a photo depends on the photo, k, the seed and the recipe alone. Labels that a
+    transform would make untrue are guarded: for a photo that has one, or may have it because it
+    is unknown, the recipe is held within the guard's limits.
+
+    Args:
+        photo_set: Stored photos of all splits.
+        taxonomy: The heads that guards and multipliers name.
+        augmentation: The recipe, how many copies, and the guards.
+
+    Returns:
+        A stream that makes, when it is saved, the copies that are not there yet.
+
+    Raises:
+        TaxonomyError: If a guard or multiplier names a class that its head lacks.
+    """
+    plan = _Plan.of(augmentation, taxonomy)
+    labels = photo_set.select_columns(["split", *taxonomy.columns])
+    total = sum(plan.count(row) for row in _training_rows(labels))
+    return CopyStream(
+        features=photo_set.features,
+        photos=(_copies(row, plan) for row in _training_rows(photo_set)),
+        total=total,
+        workers=augmentation.workers,
+    )
+
+
+def draw_augmentation_preview(
+    photo_set: datasets.Dataset, augmented_photos: datasets.Dataset, taxonomy: Taxonomy
+) -> Figure:
+    """Draw some training photos, each beside its copies."""
+    from cannabis_ml.pipelines.augmentation.figures import augmentation_preview
+
+    return augmentation_preview(photo_set, augmented_photos, taxonomy)
+
+
+@dataclass(frozen=True)
+class _Label:
+    """Something that a photo may be labelled with: a class, an attribute, or a whole head."""
+
+    head: Head
+    name: str | None
+
+    def held_by(self, row: dict[str, Any], *, unknown: bool) -> bool:
+        """Whether the photo has the label; `unknown` is the answer where nobody said."""
+        if self.name is None:
+            return True
+        is_attribute = self.head.kind == "multilabel"
+        value = row[f"{self.head.name}.{self.name}" if is_attribute else self.head.name]
+        if value is None:
+            return unknown
+        return value == (1 if is_attribute else self.name)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which copies a photo gets, told from its labels."""
+
+    params: AugmentationParams
+    factors: list[tuple[_Label, float]]
+    guards: list[tuple[_Label, Guard]]
+    recipes: dict[tuple[int, ...], Recipe] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, params: AugmentationParams, taxonomy: Taxonomy) -> _Plan:
+        faults: list[str] = []
+        factors = [
+            (label, factor)
+            for head, classes in params.multipliers.items()
+            for name, factor in classes.items()
+            if (label := _find(f"{head}.{name}", taxonomy, "multipliers", faults))
+        ]
+        guards = [
+            (label, guard)
+            for name, guard in params.guards.items()
+            if (label := _find(name, taxonomy, "guards", faults))
+        ]
+        if faults:
+            raise TaxonomyError(
+                "\n  ".join(["Augmentation names labels that the taxonomy does not have:", *faults])
+                + "\nMend them in parameters_augmentation.yml."
+            )
+        return cls(params, factors, guards)
+
+    def count(self, row: dict[str, Any]) -> int:
+        """How many copies the photo gets."""
+        factors = [factor for label, factor in self.factors if label.held_by(row, unknown=False)]
+        return int(self.params.copies * max(factors, default=1.0) + 0.5)
+
+    def recipe(self, row: dict[str, Any]) -> Recipe:
+        """The recipe that leaves the photo's labels true."""
+        at = tuple(
+            i
+            for i, (label, guard) in enumerate(self.guards)
+            if guard.when == "always" or label.held_by(row, unknown=True)
+        )
+        if at not in self.recipes:
+            self.recipes[at] = self.params.recipe.within(self.guards[i][1] for i in at)
+        return self.recipes[at]
+
+
+def _find(label: str, taxonomy: Taxonomy, where: str, faults: list[str]) -> _Label | None:
+    """What `head` or `head.class` names; None where the taxonomy has no such head."""
+    for head in taxonomy.heads:
+        if label == head.name:
+            return _Label(head, None)
+        if label.startswith(f"{head.name}."):
+            name = label.removeprefix(f"{head.name}.")
+            if name in head.class_names:
+                return _Label(head, name)
+            faults.append(f"{where}: '{label}'{did_you_mean(name, head.class_names)}")
+            return None
+    log.info("%s of augmentation: this taxonomy has no '%s'", where, label)
+    return None
+
+
+def _copies(row: dict[str, Any], plan: _Plan) -> Copies:
+    image = row[IMAGE]["bytes"]
+    labels = {name: value for name, value in row.items() if name != IMAGE}
+    recipe, seed, photo_id = plan.recipe(row), plan.params.seed, row["photo_id"]
+    draws = [draw_of(photo_id, k + 1, seed, recipe) for k in range(plan.count(row))]
+    made_of = f"{hashlib.sha256(image).hexdigest()} {recipe.sha256} {implementation()}"
+    keys = [
+        hashlib.sha256(f"{photo_id} {k + 1} {draw} {made_of}".encode()).hexdigest()
+        for k, draw in enumerate(draws)
+    ]
+    return Copies(labels, keys, partial(_make, image, draws, recipe))
+
+
+def _make(image: bytes, draws: list[int], recipe: Recipe, wanted: Sequence[int]) -> list[bytes]:
+    return make_copies(image, [draws[k] for k in wanted], recipe)
+
+
+def _training_rows(photos: datasets.Dataset) -> Iterator[dict[str, Any]]:
+    """Rows of the training split, in order, with photos as they are stored."""
+    import pyarrow.compute as pc
+
+    for batch in stream_batches(photos):
+        yield from batch.filter(pc.equal(batch["split"], SPLIT)).to_pylist()
