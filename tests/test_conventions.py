@@ -11,8 +11,10 @@ from kedro.io import CatalogConfigResolver
 from kedro.validation.type_extractor import TypeExtractor
 
 PROJECT = Path(__file__).parents[1]
-LIGHT = {"ingestion", "data"}
+LIGHT = {"ingestion", "augmentation", "balancing", "data"}
 """Pipelines that run without a training framework."""
+
+STAGES = ("ingestion", "augmentation", "balancing", "training", "export")
 
 HEAVY = ("torch", "torchvision", "timm", "lightning", "tensorflow")
 
@@ -35,7 +37,7 @@ def catalog():
 
 
 def test_the_pipelines_that_people_type_are_there(registered):
-    assert {"__default__", "data", "train", "ingestion", "training", "export"} <= set(registered)
+    assert {"__default__", "data", "train", *STAGES} <= set(registered)
 
 
 def test_every_node_has_a_name_of_its_own_and_a_docstring(registered):
@@ -52,12 +54,11 @@ def test_parameters_are_checked_before_any_node_runs(registered):
 
 
 def test_what_crosses_stages_is_in_the_catalog(registered, catalog):
-    stages = ["ingestion", "training", "export"]
-    made = {name: registered[name].all_outputs() for name in stages}
-    for taker in stages:
+    made = {name: registered[name].all_outputs() for name in STAGES}
+    for taker in STAGES:
         taken = {n for n in registered[taker].inputs() if not n.startswith("params:")}
         for name in taken:
-            makers = [stage for stage in stages if name in made[stage]]
+            makers = [stage for stage in STAGES if name in made[stage]]
             assert catalog.match_dataset_pattern(name) or name in catalog.config, (
                 f"'{name}', made by {makers or 'nobody'} for {taker}, is not in the catalog"
             )

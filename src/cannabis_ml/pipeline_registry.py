@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from cannabis_ml.pipelines import export, ingestion, training
+from cannabis_ml.pipelines import augmentation, balancing, export, ingestion, training
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -16,9 +16,11 @@ def register_pipelines() -> dict[str, Pipeline]:
     """
     stages = {
         "ingestion": ingestion.create_pipeline(),
+        "augmentation": augmentation.create_pipeline(),
+        "balancing": balancing.create_pipeline(),
         "training": training.create_pipeline(),
         "export": export.create_pipeline(),
     }
-    data = stages["ingestion"]
+    data = stages["ingestion"] + stages["augmentation"] + stages["balancing"]
     train = data + stages["training"]
     return {"__default__": train + stages["export"], "data": data, "train": train, **stages}

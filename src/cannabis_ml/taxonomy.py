@@ -137,7 +137,7 @@ class Taxonomy(BaseModel):
             Per head: multiclass and ordinal, int64 (N,) class indices with `MISSING` where
             unknown; multilabel, float32 (N, K) of 0 and 1 with NaN where unknown.
         """
-        encoded = {}
+        encoded: dict[str, np.ndarray] = {}
         for head in self.heads:
             if head.kind == "multilabel":
                 values = photos[head.columns].astype("Float32")
@@ -317,7 +317,7 @@ def _derived_classes(head: str, photos: pd.DataFrame) -> list[str]:
 def _derived_pairs(head: str, parent: str, photos: pd.DataFrame) -> dict[str, list[str]]:
     pairs = photos[[parent, head]].drop_duplicates()
     return {
-        parent_class: sorted(group[head].dropna())
+        str(parent_class): sorted(group[head].dropna())
         for parent_class, group in pairs.groupby(parent, sort=True)
     }
 

@@ -1,8 +1,13 @@
+import io
+
+import datasets
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cannabis_ml.models.data import (
+    EVALUATION,
     EpochSampler,
     Photos,
     augment,
@@ -11,6 +16,7 @@ from cannabis_ml.models.data import (
 )
 from cannabis_ml.models.params import TrainingParams
 from cannabis_ml.photos.resize import fit
+from cannabis_ml.taxonomy import Taxonomy
 
 TRAINING = TrainingParams(seed=3)
 
@@ -77,3 +83,34 @@ def test_augmentation_takes_any_shape(shape):
 def test_what_is_no_image_is_refused():
     with pytest.raises(ValueError, match="no image"):
         decode_stored(b"not a photo")
+
+
+def plain(level: int, photo_id: str) -> dict:
+    """A photo of one grey level, which no crop, mirror or copy order can hide."""
+    held = io.BytesIO()
+    Image.fromarray(np.full((40, 40, 3), level, np.uint8)).save(held, "PNG")
+    return {"photo_id": photo_id, "image": {"bytes": held.getvalue(), "path": None}, "kind": "a"}
+
+
+def test_a_photo_and_its_copies_are_shown_in_turn():
+    features = datasets.Features(
+        {"photo_id": datasets.Value("string"), "image": datasets.Image()}
+        | {"kind": datasets.Value("string")}
+    )
+
+    def made(*rows):
+        return datasets.Dataset.from_list(list(rows), features=features)
+
+    taxonomy = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["a", "b"]}]})
+    training = TrainingParams(brightness=0.0)
+    originals = made(plain(10, "one"), plain(100, "two"))
+    copies = made(plain(20, "one"), plain(30, "one"))
+    photos = Photos(originals, [0, 0, 1], taxonomy, 32, training, copies)
+
+    def seen(position, epochs):
+        return [int(photos[(epoch, position)][0].float().mean()) for epoch in epochs]
+
+    assert seen(0, range(4)) == [10, 20, 30, 10]
+    assert seen(1, range(4)) == [20, 30, 10, 20]  # the same photo again: another version
+    assert seen(2, range(2)) == [100, 100]
+    assert seen(0, [EVALUATION]) == [10]

@@ -41,12 +41,16 @@ def labels(photo_set: datasets.Dataset) -> pd.DataFrame:
 class Photos(Dataset):
     """Chosen rows of a photo set as (uint8 (3, S, S), encoded labels per head).
 
+    A photo with copies shows itself in one epoch and a copy in the next, in turn; where a row
+    stands several times, each time another.
+
     Args:
         photo_set: See the photo set's columns in the catalog.
-        rows: Indices of the rows to use.
+        rows: Indices of the rows to use; they may repeat.
         taxonomy: Encodes the labels.
         image_size: S.
         training: Augments by these parameters where the epoch is not `EVALUATION`.
+        copies: Augmented copies of photos of the set, named by `photo_id`.
     """
 
     def __init__(
@@ -56,30 +60,49 @@ class Photos(Dataset):
         taxonomy: Taxonomy,
         image_size: int,
         training: TrainingParams | None = None,
+        copies: datasets.Dataset | None = None,
     ) -> None:
-        import datasets
-
         self.rows = np.asarray(rows, dtype=np.int64)
         self.image_size = image_size
         self.training = training
-        self.targets = taxonomy.encode(labels(photo_set).iloc[self.rows])
-        images = photo_set.select_columns("image")
-        self._images = images.cast_column("image", datasets.Image(decode=False))
+        table = labels(photo_set).iloc[self.rows]
+        self.targets = taxonomy.encode(table)
+        self._turn = pd.Series(self.rows).groupby(self.rows).cumcount().to_numpy()
+        self._images = _undecoded(photo_set)
+        self._copies = None if copies is None else _undecoded(copies)
+        ids = pd.Series([] if copies is None else copies["photo_id"], dtype=object)
+        self._copies_of: dict[Any, Any] = dict(ids.groupby(ids).indices)
+        self._ids = table["photo_id"].to_numpy()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, item: Item) -> tuple[torch.Tensor, dict[str, Any]]:
         epoch, position = item
-        row = int(self.rows[position])
-        pixels = decode_stored(self._images[row]["image"]["bytes"])
+        row, turn = int(self.rows[position]), int(self._turn[position])
         if self.training is None or epoch == EVALUATION:
-            pixels = fit(pixels, self.image_size)
+            pixels = fit(decode_stored(self._images[row]["image"]["bytes"]), self.image_size)
         else:
-            random = np.random.default_rng((self.training.seed, epoch, row))
-            pixels = augment(pixels, self.image_size, self.training, random)
+            random = np.random.default_rng((self.training.seed, epoch, row, turn))
+            pixels = augment(
+                self._version(position, epoch + turn), self.image_size, self.training, random
+            )
         photo = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return photo, {name: values[position] for name, values in self.targets.items()}
+
+    def _version(self, position: int, number: int) -> np.ndarray:
+        """The photo itself (number 0) or one of its copies, going round."""
+        copies = self._copies_of.get(self._ids[position], ())
+        number %= 1 + len(copies)
+        if number == 0 or self._copies is None:
+            return decode_stored(self._images[int(self.rows[position])]["image"]["bytes"])
+        return decode_stored(self._copies[int(copies[number - 1])]["image"]["bytes"])
+
+
+def _undecoded(photo_set: datasets.Dataset) -> datasets.Dataset:
+    import datasets
+
+    return photo_set.select_columns("image").cast_column("image", datasets.Image(decode=False))
 
 
 class EpochSampler(Sampler[Item]):

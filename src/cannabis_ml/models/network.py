@@ -63,7 +63,7 @@ class HierarchicalNet(nn.Module):
         std: Per channel, of pixels in [0, 1].
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         backbone: nn.Module,
         taxonomy: Taxonomy,

@@ -49,6 +49,9 @@ def fit(
     taxonomy: Taxonomy,
     model: ModelParams,
     training: TrainingParams,
+    *,
+    augmented_photos: datasets.Dataset | None = None,
+    balanced_rows: pd.DataFrame | None = None,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train on the training split, keep the epoch with the lowest validation loss.
 
@@ -59,6 +62,8 @@ def fit(
         taxonomy: Every label of the photo set is in it.
         model: The network.
         training: How to train it.
+        augmented_photos: Copies of training photos, shown in turn with the photos themselves.
+        balanced_rows: `row` of every training photo that an epoch shows; all, once, where None.
 
     Returns:
         The checkpoint of the best epoch, and the history: one row per epoch with epoch (from 1),
@@ -72,6 +77,8 @@ def fit(
     table = labels(photo_set)
     rows = {name: np.flatnonzero(table["split"] == name) for name in ("train", "validation")}
     _check_trainable(table, rows, taxonomy)
+    if balanced_rows is not None:
+        rows["train"] = balanced_rows["row"].to_numpy()
 
     with torch.random.fork_rng(), _quiet(), tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(training.seed)
@@ -87,13 +94,13 @@ def fit(
         )
         train, validation = (
             make_loader(
-                Photos(photo_set, rows[name], taxonomy, model.image_size, training),
+                Photos(photo_set, rows[name], taxonomy, model.image_size, training, copies),
                 batch_size=training.batch_size,
                 workers=training.workers,
                 shuffle=name == "train",
                 seed=training.seed,
             )
-            for name in rows
+            for name, copies in (("train", augmented_photos), ("validation", None))
         )
         logger.info(
             "Training %s at %d px on %d photos, validating on %d; at most %d epochs of %d steps.",

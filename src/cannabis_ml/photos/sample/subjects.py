@@ -108,7 +108,7 @@ def _plant(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     layer.gloss += 0.06
 
 
-def _fan_leaf(  # noqa: PLR0913
+def _fan_leaf(
     layer: Layer,
     rng: np.random.Generator,
     heart: complex,
@@ -153,7 +153,7 @@ def _dry_flower(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     layer.tone(0.75 + 0.5 * fractal(rng, (s, s), s / 25, 3))
 
 
-def _bud(  # noqa: PLR0913
+def _bud(
     layer: Layer,
     rng: np.random.Generator,
     centre: complex,

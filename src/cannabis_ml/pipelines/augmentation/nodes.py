@@ -7,19 +7,16 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cannabis_ml.datasets.augmented import Copies, CopyStream
 from cannabis_ml.datasets.photo_set import IMAGE
 from cannabis_ml.datasets.stream import stream_batches
 from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.heavy_types import Dataset, Figure
 from cannabis_ml.photos.augment import Recipe, draw_of, implementation, make_copies
 from cannabis_ml.pipelines.augmentation.params import AugmentationParams, Guard
 from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean
-
-if TYPE_CHECKING:
-    import datasets
-    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +25,7 @@ SPLIT = "train"
 
 
 def augment_photos(
-    photo_set: datasets.Dataset, taxonomy: Taxonomy, augmentation: AugmentationParams
+    photo_set: Dataset, taxonomy: Taxonomy, augmentation: AugmentationParams
 ) -> CopyStream:
     """List the copies of the training photos that are wanted.
 
@@ -59,7 +56,7 @@ def augment_photos(
 
 
 def draw_augmentation_preview(
-    photo_set: datasets.Dataset, augmented_photos: datasets.Dataset, taxonomy: Taxonomy
+    photo_set: Dataset, augmented_photos: Dataset, taxonomy: Taxonomy
 ) -> Figure:
     """Draw some training photos, each beside its copies."""
     from cannabis_ml.pipelines.augmentation.figures import augmentation_preview
@@ -164,7 +161,7 @@ def _make(image: bytes, draws: list[int], recipe: Recipe, wanted: Sequence[int])
     return make_copies(image, [draws[k] for k in wanted], recipe)
 
 
-def _training_rows(photos: datasets.Dataset) -> Iterator[dict[str, Any]]:
+def _training_rows(photos: Dataset) -> Iterator[dict[str, Any]]:
     """Rows of the training split, in order, with photos as they are stored."""
     import pyarrow.compute as pc
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.heavy_types import Dataset, Figure
 from cannabis_ml.pipelines.balancing.params import BalancingParams
 from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean
-
-if TYPE_CHECKING:
-    import datasets
-    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +22,7 @@ UNLABELLED = -1
 
 
 def balance_classes(
-    photo_set: datasets.Dataset, taxonomy: Taxonomy, balancing: BalancingParams
+    photo_set: Dataset, taxonomy: Taxonomy, balancing: BalancingParams
 ) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
     """Choose training rows and weights by the configured strategy.
 
@@ -68,7 +64,7 @@ def balance_classes(
 
 
 def draw_balance(
-    photo_set: datasets.Dataset,
+    photo_set: Dataset,
     taxonomy: Taxonomy,
     balanced_rows: pd.DataFrame,
     balancing: BalancingParams,
@@ -113,9 +109,7 @@ def balanced_heads(taxonomy: Taxonomy, balancing: BalancingParams) -> list[Head]
     return [possible[name] for name in balancing.heads]
 
 
-def class_codes(
-    photo_set: datasets.Dataset, heads: list[Head]
-) -> tuple[np.ndarray, list[np.ndarray]]:
+def class_codes(photo_set: Dataset, heads: list[Head]) -> tuple[np.ndarray, list[np.ndarray]]:
     """Read the labels of the training rows, and nothing else.
 
     Returns:
@@ -173,9 +167,7 @@ def _resampled(
     return np.repeat(np.arange(len(joint)), times)
 
 
-def _tie_break(
-    photo_set: datasets.Dataset, rows: np.ndarray, balancing: BalancingParams
-) -> np.ndarray:
+def _tie_break(photo_set: Dataset, rows: np.ndarray, balancing: BalancingParams) -> np.ndarray:
     """A random number per training photo that is its own: other photos do not change it."""
     import pyarrow as pa
     import pyarrow.compute as pc

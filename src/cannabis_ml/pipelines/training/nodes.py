@@ -15,12 +15,19 @@ SPLITS_TO_PREDICT = ("validation", "calibration", "test")
 
 
 def train_model(
-    photo_set: Dataset, taxonomy: Taxonomy, model: ModelParams, training: TrainingParams
+    photo_set: Dataset,
+    augmented_photos: Dataset,
+    balanced_rows: pd.DataFrame,
+    taxonomy: Taxonomy,
+    model: ModelParams,
+    training: TrainingParams,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train one network with a head per head of the taxonomy.
 
     Args:
         photo_set: Stored photos of all splits; trained on `train`, chosen by `validation`.
+        augmented_photos: Copies of training photos.
+        balanced_rows: Which rows of `photo_set` an epoch shows, how often.
         taxonomy: The heads.
         model: The network and where its starting weights come from.
         training: The recipe.
@@ -34,7 +41,14 @@ def train_model(
     """
     from cannabis_ml.models.train import fit
 
-    return fit(photo_set, taxonomy, model, training)
+    return fit(
+        photo_set,
+        taxonomy,
+        model,
+        training,
+        augmented_photos=augmented_photos,
+        balanced_rows=balanced_rows,
+    )
 
 
 def predict_photos(
@@ -106,8 +120,7 @@ def draw_confusion_matrices(
     test = predictions[predictions["split"] == "test"]
     labels = labels_of(photo_set)
     return {
-        head.name: confusion_matrix(confusion(test, labels, head), head)
-        for head in taxonomy.heads
+        head.name: confusion_matrix(confusion(test, labels, head), head) for head in taxonomy.heads
     }
 
 

@@ -22,7 +22,14 @@ def create_pipeline(**_: Any) -> Pipeline:
         [
             Node(
                 train_model,
-                ["photo_set", "taxonomy", "params:model", "params:training"],
+                [
+                    "photo_set",
+                    "augmented_photos",
+                    "balanced_rows",
+                    "taxonomy",
+                    "params:model",
+                    "params:training",
+                ],
                 ["checkpoint", "training_history"],
                 name="train_model",
             ),
@@ -61,6 +68,6 @@ def create_pipeline(**_: Any) -> Pipeline:
     return Pipeline(
         tier,
         namespace="tier3",
-        inputs={"photo_set", "taxonomy"},
+        inputs={"photo_set", "augmented_photos", "balanced_rows", "taxonomy"},
         parameters={"params:training"},
     )
