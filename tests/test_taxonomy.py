@@ -142,6 +142,29 @@ def test_known_and_missing_labels_pass():
     check_labels(pd.DataFrame({"type": ["plant", None]}), taxonomy(TYPE, LOOK))
 
 
+def test_unknown_labels_are_counted_by_source():
+    photos = pd.DataFrame({"type": ["kief", "Plant", "kief", "kief", "plant"]})
+    sources = pd.Series(["shop", "field", "field", "shop", "field"])
+    with pytest.raises(TaxonomyError) as told:
+        check_labels(photos, taxonomy(TYPE), "two sources", sources)
+    assert "'kief' (3 photos: 2 of shop, 1 of field)" in str(told.value)
+    assert "'Plant' (1 photo of field; did you mean 'plant'?)" in str(told.value)
+
+
+def test_pairs_that_the_taxonomy_does_not_allow_are_refused():
+    part = {"name": "part", "classes": ["leaf", "bud"], "parent": "type"}
+    part["allowed"] = {"plant": ["leaf"], "dry_flower": ["bud"]}
+    photos = pd.DataFrame(
+        {
+            "type": ["plant", "plant", "dry_flower", "plant", None],
+            "part": ["leaf", "bud", "bud", "bud", "bud"],
+        }
+    )
+    with pytest.raises(TaxonomyError, match=r"part: 'bud' where type is 'plant' \(2 photos\)"):
+        check_labels(photos, taxonomy(TYPE, part))
+    check_labels(photos[photos["part"] == "leaf"], taxonomy(TYPE, part))
+
+
 def test_nothing_near_is_not_guessed():
     assert did_you_mean("kief", ["plant", "dry_flower"]) == ""
 

@@ -211,8 +211,20 @@ class TaxonomySpec(BaseModel):
         return Taxonomy.model_validate({"heads": heads})
 
 
-def check_labels(photos: pd.DataFrame, taxonomy: Taxonomy, where: str = "the labels") -> None:
-    """Refuse labels that the taxonomy does not know.
+def check_labels(
+    photos: pd.DataFrame,
+    taxonomy: Taxonomy,
+    where: str = "the labels",
+    sources: pd.Series | None = None,
+) -> None:
+    """Refuse labels that the taxonomy does not know, and pairs that it does not allow.
+
+    Args:
+        photos: One row per photo, with a text column per head.
+        taxonomy: The classes there are.
+        where: What the error calls the place that the labels are from.
+        sources: The name of each photo's source, same index; when there are several, the error
+            counts a label per source.
 
     Raises:
         TaxonomyError: One error for all heads; each unknown label with its count of photos and
@@ -223,11 +235,13 @@ def check_labels(photos: pd.DataFrame, taxonomy: Taxonomy, where: str = "the lab
         if head.kind == "multilabel" or head.name not in photos:
             continue
         labels = photos[head.name].dropna()
-        counts = Counter(labels[~labels.isin(head.class_names)])
+        wrong = labels[~labels.isin(head.class_names)]
         unknown += [
-            f"{head.name}: '{label}' ({_count(n, 'photo')}{did_you_mean(label, head.class_names)})"
-            for label, n in counts.most_common()
+            f"{head.name}: '{label}' ({photo_count(wrong.index[wrong == label], sources)}"
+            f"{did_you_mean(label, head.class_names)})"
+            for label, _ in Counter(wrong).most_common()
         ]
+        unknown += _impossible_pairs(head, photos, sources)
     if unknown:
         raise TaxonomyError(
             _as_list(
@@ -237,6 +251,36 @@ def check_labels(photos: pd.DataFrame, taxonomy: Taxonomy, where: str = "the lab
             )
             + "\nMap them under the source's label_map or add them to parameters_taxonomy.yml."
         )
+
+
+def _impossible_pairs(head: Head, photos: pd.DataFrame, sources: pd.Series | None) -> Iterable[str]:
+    """Name labels that exist, but not for the class of the parent that the photo has."""
+    if not head.parent or not head.allowed or head.parent not in photos:
+        return
+    for above, allowed in head.allowed.items():
+        labels = photos.loc[photos[head.parent] == above, head.name]
+        wrong = labels[labels.isin(set(head.class_names) - set(allowed))]
+        for label in sorted(wrong.unique()):
+            yield (
+                f"{head.name}: '{label}' where {head.parent} is '{above}' "
+                f"({photo_count(wrong.index[wrong == label], sources)})"
+            )
+
+
+def photo_count(photos: pd.Index, sources: pd.Series | None = None) -> str:
+    """`12 photos`, or `12 photos: 9 of field, 3 of shop` when there are several sources.
+
+    Args:
+        photos: Labels of the rows that are meant, in the index of `sources`.
+        sources: The name of each photo's source.
+    """
+    told = _count(len(photos), "photo")
+    if sources is None or sources.nunique() < 2:
+        return told
+    counts = Counter(sources[photos]).most_common()
+    if len(counts) == 1:
+        return f"{told} of {counts[0][0]}"
+    return f"{told}: {', '.join(f'{n:,} of {name}' for name, n in counts)}"
 
 
 def did_you_mean(label: str, classes: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import io
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import cv2
@@ -77,6 +77,7 @@ _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
 
 _ORIENTATION_TAG = 0x0112
+_MAKE_TAG = 0x010F
 # EXIF orientation -> the steps that bring the photo upright (CIPA DC-008, 4.6.4 A).
 _UPRIGHT_STEPS: dict[int, tuple[Any, ...]] = {
     2: (lambda p: cv2.flip(p, 1),),
@@ -119,6 +120,11 @@ class Header:
         mode: Pillow's mode in the file, as `RGB`, `CMYK`, `I;16`.
         orientation: EXIF orientation, 1 (upright already) to 8.
         has_metadata: Whether EXIF or a colour profile travels with it.
+        is_deep: Whether a channel has more than 8 bits.
+        has_alpha: Whether some of it may be transparent.
+        is_animated: Whether the file holds further frames or pages.
+        camera: EXIF make, as `Canon`; None where it says none.
+        colour_profile: The ICC profile as it stands in the file, or None.
     """
 
     format: str
@@ -127,9 +133,14 @@ class Header:
     mode: str
     orientation: int
     has_metadata: bool
+    is_deep: bool = False
+    has_alpha: bool = False
+    is_animated: bool = False
+    camera: str | None = None
+    colour_profile: bytes | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Photo(Header):
     """A decoded photo and what its file said of it.
 
@@ -185,12 +196,13 @@ def examine(
     """
 
     def read(image: Image.Image) -> Photo:
-        header = _header(image)
-        width, height = header.width, header.height
-        if width * height > max_pixels:
+        width, height = image.size
+        if width * height > max_pixels:  # before the header is: Pillow may decode to find EXIF
             raise UnreadableError(
                 "too_large", f"{width} x {height} pixels, more than the {max_pixels:,} allowed."
             )
+        header = _header(image)
+        width, height = header.width, header.height
         if min_side is not None and min(width, height) < min_side:
             raise UnreadableError(
                 "too_small", f"{width} x {height} pixels, the short side is below {min_side}."
@@ -224,6 +236,8 @@ def _opened(data: bytes, read: Callable[[Image.Image], Found]) -> Found:
         )
     if data.startswith(_SIGNATURES["PNG"]):
         _check_png(data)
+    if data.startswith(_SIGNATURES["JPEG"]):
+        _check_jpeg(data)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             return read(image)
@@ -239,19 +253,52 @@ def _opened(data: bytes, read: Callable[[Image.Image], Found]) -> Found:
 
 def _header(image: Image.Image) -> Header:
     width, height = image.size
-    mode, orientation = image.mode, _orientation(image)
+    # All of these may change once pixels are loaded or frames are counted.
+    mode, is_deep, has_alpha = image.mode, _is_deep(image), image.has_transparency_data
+    profile = image.info.get("icc_profile")
     has_metadata = any(key in image.info for key in ("exif", "icc_profile"))
+    orientation, camera = _exif(image)
     if orientation in _LYING:
         width, height = height, width
-    return Header(image.format or "unknown", width, height, mode, orientation, has_metadata)
+    return Header(
+        format=image.format or "unknown",
+        width=width,
+        height=height,
+        mode=mode,
+        orientation=orientation,
+        has_metadata=has_metadata,
+        is_deep=is_deep,
+        has_alpha=has_alpha,
+        is_animated=_is_animated(image),
+        camera=camera,
+        colour_profile=profile if isinstance(profile, bytes) else None,
+    )
 
 
-def _orientation(image: Image.Image) -> int:
+def _is_deep(image: Image.Image) -> bool:
+    # Pillow cuts 48-bit colour to 24 and calls it RGB: only the decoder's raw mode tells.
+    raw = (str(tile.args) for tile in getattr(image, "tile", ()))
+    return image.mode.startswith(("I", "F")) or any(";16" in args for args in raw)
+
+
+def _is_animated(image: Image.Image) -> bool:
+    if image.format in ("JPEG", "MPO"):  # an MPO adds previews and views of the same moment
+        return False
     try:
-        found = image.getexif().get(_ORIENTATION_TAG, 1)
-        return found if found in _UPRIGHT_STEPS else 1
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # what follows the first frame is damaged: nobody reads it
+        return False
+
+
+def _exif(image: Image.Image) -> tuple[int, str | None]:
+    """Orientation and make of the camera."""
+    try:
+        exif = image.getexif()
+        found, make = exif.get(_ORIENTATION_TAG, 1), exif.get(_MAKE_TAG)
     except Exception:  # a broken EXIF block says nothing on the pixels
-        return 1
+        return 1, None
+    camera = "".join(c for c in str(make or "") if c.isprintable()).strip()[:60]
+    return found if found in _UPRIGHT_STEPS else 1, camera or None
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
@@ -285,6 +332,35 @@ def _to_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
     whites = (65535.0,) if mode.startswith("I") else (1.0, 255.0)
     white = next((w for w in whites if top <= w), top)
     return np.clip(np.rint(values * (255.0 / white)), 0, 255).astype(np.uint8)
+
+
+def _check_jpeg(data: bytes) -> None:
+    """Look for the end of the photo, which the decoder forgives to be missing.
+
+    A download that broke off into space reserved for it decodes without complaint, grey from
+    there on. Within the pixels' data the two bytes of the end cannot occur (ITU-T T.81, B.1.1.5);
+    what cameras append after them does not matter, nor does the end of a preview before them.
+
+    Raises:
+        UnreadableError: If it is not there.
+    """
+    if data.endswith(_ENDS["JPEG"]):
+        return
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        kind = data[at + 1]
+        if kind == 0xDA:  # start of scan: pixels follow
+            break
+        is_alone = kind in (0x01, 0xFF) or 0xD0 <= kind <= 0xD8
+        at += (
+            1
+            if kind == 0xFF
+            else 2
+            if is_alone
+            else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        )
+    if data.rfind(_ENDS["JPEG"], at) < 0:
+        raise UnreadableError("truncated", "The JPEG has no end: the file was cut or never filled.")
 
 
 def _check_png(data: bytes) -> None:

@@ -3,7 +3,13 @@
 import pytest
 from pydantic import ValidationError
 
-from cannabis_ml.pipelines.ingestion.params import IndexParams, SplitParams, StoreParams
+from cannabis_ml.photos.defects.params import DefectParams
+from cannabis_ml.pipelines.ingestion.params import (
+    GroupParams,
+    IndexParams,
+    SplitParams,
+    StoreParams,
+)
 
 
 def test_fractions_must_sum_to_one():
@@ -12,7 +18,9 @@ def test_fractions_must_sum_to_one():
     assert SplitParams(train=0.6, validation=0.2).fractions["train"] == 0.6
 
 
-@pytest.mark.parametrize("model", [IndexParams, SplitParams, StoreParams])
+@pytest.mark.parametrize(
+    "model", [IndexParams, DefectParams, GroupParams, SplitParams, StoreParams]
+)
 def test_every_field_is_described_and_typing_errors_are_told(model):
     assert all(field.description for field in model.model_fields.values())
     with pytest.raises(ValidationError):

@@ -64,3 +64,17 @@ def test_every_unknown_label_is_listed_at_once():
     assert "traits: 'wett' (2 photos; did you mean 'wet'?)" in message
     assert "traits: 'new' (column 'traits.new', 1 photo" in message
     assert "traits.old: 'maybe' (1 photo; write 1, 0 or nothing)" in message
+
+
+def test_errors_name_the_sources():
+    with pytest.raises(TaxonomyError) as caught:
+        unify(
+            source=["web", "field", "field"],
+            kind=["c", "c", "a"],
+            traits=["wett", None, "wett;odd"],
+        )
+    message = str(caught.value)
+    assert "in the sources field, web" in message
+    assert "kind: 'c' (2 photos: 1 of web, 1 of field" in message
+    assert "traits: 'wett' (2 photos: 1 of web, 1 of field; did you mean 'wet'?)" in message
+    assert "traits: 'odd' (1 photo of field" in message

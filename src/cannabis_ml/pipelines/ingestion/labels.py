@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 import pandas as pd
 
 from cannabis_ml.errors import TaxonomyError
-from cannabis_ml.taxonomy import Head, Taxonomy, check_labels, did_you_mean
+from cannabis_ml.taxonomy import Head, Taxonomy, check_labels, did_you_mean, photo_count
 
 NONE_OF_THEM = ("-", "none")
 """What a list of attributes may say when no attribute is there."""
@@ -23,7 +22,7 @@ def unify_labels(source_photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFram
 
     Args:
         source_photos: Labels as text: a column per head, or `head.attribute` columns for a
-            multilabel head. Heads may be absent.
+            multilabel head. Heads may be absent. With a column `source`, errors name the sources.
         taxonomy: The heads wanted.
 
     Returns:
@@ -45,7 +44,7 @@ def unify_labels(source_photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFram
             columns[head.name] = pd.Series(None, index=source_photos.index, dtype="str")
     labels = pd.DataFrame(columns, index=source_photos.index)
     try:
-        check_labels(labels, taxonomy, where="the source")
+        check_labels(labels, taxonomy, _where(source_photos), source_photos.get("source"))
     except TaxonomyError as error:
         if not faults:
             raise
@@ -55,39 +54,46 @@ def unify_labels(source_photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFram
     return labels
 
 
+def _where(photos: pd.DataFrame) -> str:
+    names = sorted(photos["source"].unique()) if "source" in photos else []
+    if not names:
+        return "the source"
+    return f"the source{'' if len(names) == 1 else 's'} {', '.join(names)}"
+
+
 def _attributes(head: Head, photos: pd.DataFrame, faults: list[str]) -> dict[str, pd.Series]:
     columns = {name: pd.Series(pd.NA, index=photos.index, dtype="Int8") for name in head.columns}
     if head.name in photos:
-        columns |= _from_lists(head, photos[head.name], faults)
+        columns |= _from_lists(head, photos[head.name], faults, photos.get("source"))
     prefix = f"{head.name}."
     for name in [c for c in photos.columns if str(c).startswith(prefix)]:
         if name not in columns:
             attribute = name.removeprefix(prefix)
             near = did_you_mean(attribute, head.class_names)
-            labelled = int(photos[name].notna().sum())
-            faults.append(
-                f"{head.name}: '{attribute}' (column '{name}', {labelled:,} photos{near})"
-            )
+            labelled = photo_count(photos.index[photos[name].notna()], photos.get("source"))
+            faults.append(f"{head.name}: '{attribute}' (column '{name}', {labelled}{near})")
             continue
-        given = _from_marks(name, photos[name], faults)
+        given = _from_marks(name, photos[name], faults, photos.get("source"))
         columns[name] = given.fillna(columns[name])
     return columns
 
 
-def _from_lists(head: Head, cells: pd.Series, faults: list[str]) -> dict[str, pd.Series]:
+def _from_lists(
+    head: Head, cells: pd.Series, faults: list[str], sources: pd.Series | None
+) -> dict[str, pd.Series]:
     """Expand `mould;stems`: what is named is there, what is not named is not."""
     known = cells.notna()
     # As few distinct cells as combinations: taken apart once each.
     apart = {cell: frozenset(_items(cell)) for cell in cells[known].unique()}
-    counts = cells[known].value_counts()
-    unknown: Counter[str] = Counter()
-    for cell, items in apart.items():
-        for item in items - set(head.class_names):
-            unknown[item] += int(counts[cell])
+    unknown = sorted({item for items in apart.values() for item in items} - set(head.class_names))
+    found = []
+    for item in unknown:
+        cells_with = [cell for cell, items in apart.items() if item in items]
+        found.append((cells.index[cells.isin(cells_with)], item))
     faults += [
-        f"{head.name}: '{item}' ({n:,} photo{'' if n == 1 else 's'}"
+        f"{head.name}: '{item}' ({photo_count(rows, sources)}"
         f"{did_you_mean(item, head.class_names)})"
-        for item, n in unknown.most_common()
+        for rows, item in sorted(found, key=lambda pair: -len(pair[0]))
     ]
     columns = {}
     for name, column in zip(head.class_names, head.columns, strict=True):
@@ -104,14 +110,17 @@ def _items(cell: str) -> Iterator[str]:
             yield item.strip()
 
 
-def _from_marks(name: str, cells: pd.Series, faults: list[str]) -> pd.Series:
+def _from_marks(
+    name: str, cells: pd.Series, faults: list[str], sources: pd.Series | None
+) -> pd.Series:
     """Read 1/0, true/false, yes/no."""
     folded = cells.dropna().astype("str").str.strip().str.casefold()
     marks = folded.map(dict.fromkeys(_YES, 1) | dict.fromkeys(_NO, 0))
-    wrong = cells[marks[marks.isna()].index].value_counts()
+    wrong = cells[marks[marks.isna()].index]
     faults += [
-        f"{name}: '{cell}' ({n:,} photo{'' if n == 1 else 's'}; write 1, 0 or nothing)"
-        for cell, n in wrong.items()
+        f"{name}: '{cell}' ({photo_count(wrong.index[wrong == cell], sources)}; write 1, 0 or"
+        " nothing)"
+        for cell in wrong.value_counts().index
     ]
     return marks.reindex(cells.index).astype("Int8")
 

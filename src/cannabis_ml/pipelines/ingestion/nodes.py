@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +18,64 @@ from tqdm import tqdm
 from cannabis_ml.datasets.photo_set import PhotoStream
 from cannabis_ml.errors import SourceError, TaxonomyError
 from cannabis_ml.parallel import map_in_order
-from cannabis_ml.photos.decode import UnreadableError, decode, examine, read_header
+from cannabis_ml.photos.decode import Photo, decode, read_header
+from cannabis_ml.photos.defects import absent_classes as absent_class_check
+from cannabis_ml.photos.defects import conflicting_duplicate, exact_duplicate
+from cannabis_ml.photos.defects import imbalance as imbalance_check
+from cannabis_ml.photos.defects import rare_classes as rare_class_check
+from cannabis_ml.photos.defects import shortcuts as shortcut_check
+from cannabis_ml.photos.defects.absent_classes import AbsentClassesParams
+from cannabis_ml.photos.defects.imbalance import ImbalanceParams
+from cannabis_ml.photos.defects.params import DefectParams
+from cannabis_ml.photos.defects.rare_classes import RareClassesParams
+from cannabis_ml.photos.defects.registry import FLAGGED, REPAIRED, SET_ASIDE
+from cannabis_ml.photos.defects.seen import Seen, look
+from cannabis_ml.photos.defects.shortcuts import ShortcutsParams
 from cannabis_ml.photos.fingerprint import photo_id
+from cannabis_ml.photos.phash import fingerprint
 from cannabis_ml.photos.resize import shrink
 from cannabis_ml.pipelines.ingestion.labels import unify_labels
-from cannabis_ml.pipelines.ingestion.params import (
-    SPLITS,
-    IndexParams,
-    SplitParams,
-    StoreParams,
-)
+from cannabis_ml.pipelines.ingestion.params import SPLITS, IndexParams, SplitParams, StoreParams
+from cannabis_ml.pipelines.ingestion.report import build_report, render_page, thumbnails
 from cannabis_ml.taxonomy import Taxonomy, TaxonomySpec
 
 log = logging.getLogger(__name__)
 
-RESERVED = (
-    *("path", "group", "given_split", "split", "photo_id", "image"),
-    *("bytes", "format", "width", "height", "defect", "detail"),
-)
+INDEX_TYPES = {
+    "photo_id": "str",
+    "bytes": "Int64",
+    "format": "str",
+    "mode": "str",
+    "width": "Int64",
+    "height": "Int64",
+    "exif_make": "str",
+    "exif_orientation": "Int64",
+    "border_red": "float64",
+    "border_green": "float64",
+    "border_blue": "float64",
+    "brightness": "float64",
+    "sharpness": "float64",
+    "phash": "UInt64",
+    "thumbnail": "object",
+    "defect": "str",
+    "detail": "str",
+    "repairs": "str",
+    "flags": "str",
+}
+"""What the index knows of a file. Sizes are those of the upright photo; colours and `brightness`
+are means of 0 to 255; the border is the outer twentieth."""
+
+SOURCE_COLUMNS = ("path", "source", "group", "given_split")
+
+RESERVED = (*SOURCE_COLUMNS, *INDEX_TYPES, "image", "split", "cluster", "duplicate_of")
 """Columns of our tables that no head may be called after."""
 
-DUPLICATE = "exact_duplicate"
+DUPLICATE, CONFLICT, TWIN = "exact_duplicate", "conflicting_duplicate", "twin_of_test"
 
-# Which of several copies is kept, and which split a group with several given ones takes: what a
-# report rests on must never be learnt from.
-_SPLIT_RANK = {"test": 0, "validation": 1, "calibration": 2, "train": 3}
-_NO_SPLIT_RANK = len(_SPLIT_RANK)
+HELD_OUT = SPLITS[1:]
 
 ANY_SIZE = 2**62
 """Pixels: photos that are stored passed the limits when they were indexed."""
-
-_CHECK_SIDE = 64
-"""Decoding at a fraction of the size proves a JPEG whole at a fraction of the cost."""
 
 
 def resolve_taxonomy(source_photos: pd.DataFrame, taxonomy: TaxonomySpec) -> Taxonomy:
@@ -90,121 +115,143 @@ def resolve_taxonomy(source_photos: pd.DataFrame, taxonomy: TaxonomySpec) -> Tax
 
 
 def index_photos(
-    source_photos: pd.DataFrame, taxonomy: Taxonomy, limits: IndexParams
+    source_photos: pd.DataFrame, taxonomy: Taxonomy, index: IndexParams, defects: DefectParams
 ) -> pd.DataFrame:
-    """Read every file once: hash it, see whether it decodes, note what it is.
+    """Read every file once: hash it, decode it, ask every check, note what it is.
 
     Args:
         source_photos: One row per photo: `path`, `group`, `given_split` and labels.
         taxonomy: Names and types of the label columns.
-        limits: What a file may be; threads.
+        index: Threads.
+        defects: Thresholds of the checks.
 
     Returns:
-        The same rows with `photo_id`, `bytes`, `format`, `width` and `height` (upright), and for
-        what cannot be used `defect` (a short name) and `detail` (a sentence).
+        The same rows with what `INDEX_TYPES` lists: what the file is, `defect` (a short name) and
+        `detail` (a sentence) where it cannot be used, `repairs` and `flags` where it can.
     """
     examined = map_in_order(
-        partial(_examine_file, limits=limits), source_photos["path"], limits.workers
+        partial(_examine_file, defects=defects), source_photos["path"], index.workers
     )
-    found = pd.DataFrame(
-        tqdm(examined, total=len(source_photos), desc="Indexing photos", unit=" photos"),
-        columns=list(_INDEX_TYPES),
-        index=source_photos.index,
-    ).astype(_INDEX_TYPES)
-    known = source_photos[["path", "group", "given_split"]].astype("str")
+    rows = iter(tqdm(examined, total=len(source_photos), desc="Indexing photos", unit=" photos"))
+    parts = [_index_frame(part) for part in _batched(rows, 1000)]
+    found = pd.concat(parts or [_index_frame([])], ignore_index=True)
+    found.index = source_photos.index
+    columns = [name for name in SOURCE_COLUMNS if name in source_photos]
+    known = source_photos[columns].astype("str")
     return pd.concat([known, unify_labels(source_photos, taxonomy), found], axis=1)
 
 
-def set_aside_defects(
-    photo_index: pd.DataFrame, taxonomy: Taxonomy
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Part the photos worth training on from the rest, and account for every one.
+def set_aside_copies(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
+    """Keep one of every photo, with all that its copies say of it.
 
-    Of exact copies one is kept: one given as test before validation, calibration, train and
-    those of no given split; among equals the first by path.
+    Copies under different labels are all set aside. A copy that the source gives as train, of a
+    photo that it holds out, is `twin_of_test`.
 
     Args:
         photo_index: One row per file, with `defect` where it cannot be used.
-        taxonomy: The label columns to count.
+        taxonomy: The label columns.
 
     Returns:
-        The sound photos, and the report: how many were found, kept and set aside, how many by
-        defect and by class, and each set aside with its reason.
+        The same rows with `duplicate_of` (path of the kept copy), and `defect` and `detail` for
+        the copies.
 
     Raises:
-        SourceError: If nothing is left.
+        SourceError: If no photo is left.
     """
-    index = photo_index.copy()
-    _mark_duplicates(index, taxonomy)
-    is_sound = index["defect"].isna()
-    sound = index[is_sound].drop(columns=["defect", "detail"]).reset_index(drop=True)
-    aside = index.loc[~is_sound, ["path", "defect", "detail"]].sort_values(["defect", "path"])
-    report: dict[str, Any] = {
-        "found": len(index),
-        "kept": len(sound),
-        "set_aside": len(aside),
-        "defects": _counts(aside["defect"]),
-        "classes": {head.name: _class_counts(sound, head.columns) for head in taxonomy.heads},
-        "given_splits": _counts(sound["given_split"].dropna()),
-        "formats": _counts(sound["format"]),
-        "photos_set_aside": aside.astype(object).where(aside.notna(), None).to_dict("records"),
-    }
-    told = ", ".join(f"{n:,} {name}" for name, n in report["defects"].items())
-    log.info(
-        "%s photos found, %s kept, %s set aside%s",
-        *(f"{report[key]:,}" for key in ("found", "kept", "set_aside")),
-        f" ({told})" if told else "",
+    photos = photo_index.assign(duplicate_of=pd.Series(None, index=photo_index.index, dtype="str"))
+    sound = photos[photos["defect"].isna()]
+    conflicts = conflicting_duplicate.find(sound, taxonomy.columns).dropna()
+    _set_aside(photos, conflicts, CONFLICT)
+
+    sound = photos[photos["defect"].isna()]
+    originals = exact_duplicate.find(sound).dropna()
+    photos.loc[sound.index, taxonomy.columns] = exact_duplicate.merged_labels(
+        sound, taxonomy.columns
     )
-    if sound.empty:
-        first = report["photos_set_aside"][0] if len(aside) else {}
-        raise SourceError(
-            f"None of the {len(index):,} photos can be used: {told}.\n"
-            f"The first is {first.get('path')}: {first.get('detail')}"
-        )
-    return sound, report
+    photos.loc[originals.index, "duplicate_of"] = originals
+    held_out_as = originals.map(sound.set_index("path")["given_split"])
+    leaks = held_out_as.isin(HELD_OUT) & (sound.loc[originals.index, "given_split"] == "train")
+    told = "The same file as " + originals
+    _set_aside(photos, told[~leaks] + ".", DUPLICATE)
+    _set_aside(photos, told[leaks] + ", which is given as " + held_out_as[leaks] + ".", TWIN)
+    _check_some_are_left(photos)
+    return photos
 
 
-def split_photos(
-    sound_photos: pd.DataFrame, taxonomy: Taxonomy, split: SplitParams
-) -> pd.DataFrame:
-    """Assign every group of photos to one split.
-
-    A group (same plant, same burst) stays together, so that no split has seen another's subject;
-    a photo without a group is one of its own. The hash of the group and the seed decides, so
-    adding photos moves none that were there.
-
-    Splits that the source gives are respected: validation, calibration and test stay what they
-    are, and train is divided among train and those of the others that the source does not give.
-    A group that the source has in several splits goes to the one that is least learnt from.
+def keep_sound_photos(divided_photos: pd.DataFrame) -> pd.DataFrame:
+    """The photos worth training on.
 
     Args:
-        sound_photos: One row per photo, with `photo_id`, `group` and `given_split`.
-        taxonomy: The heads to learn.
-        split: Fractions and seed.
+        divided_photos: One row per photo found, with `defect` where it was set aside.
 
     Returns:
-        `sound_photos` with `split`, and `group` filled.
-
-    Raises:
-        SourceError: If train, validation or test would be empty, or train would show fewer than
-            two classes of a head.
+        The rest, without the columns that only those set aside need.
     """
-    photos = sound_photos.drop(columns="given_split")
-    photos["group"] = sound_photos["group"].fillna(sound_photos["photo_id"])
-    given = _given_split_of_group(photos["group"], sound_photos["given_split"])
-    shares_of = {
-        "train": _shares(split, [s for s in SPLITS if s == "train" or s not in set(given)]),
-        None: _shares(split, SPLITS),
-    }
-    photos["split"] = [
-        chosen if chosen in SPLITS[1:] else _by_hash(group, split.seed, shares_of[chosen])
-        for group, chosen in zip(photos["group"], given, strict=True)
+    is_sound = divided_photos["defect"].isna()
+    told = divided_photos["defect"].value_counts()
+    log.info(
+        "%s photos found, %s kept, %s set aside%s",
+        *(f"{n:,}" for n in (len(is_sound), is_sound.sum(), (~is_sound).sum())),
+        f" ({', '.join(f'{n:,} {name}' for name, n in told.items())})" if len(told) else "",
+    )
+    unwanted = ["defect", "detail", "duplicate_of", "given_split"]
+    return divided_photos[is_sound].drop(columns=unwanted).reset_index(drop=True)
+
+
+def build_ingestion_report(  # noqa: PLR0913, PLR0917 - Kedro cannot validate models within a model
+    divided_photos: pd.DataFrame,
+    taxonomy: Taxonomy,
+    split: SplitParams,
+    absent_classes: AbsentClassesParams,
+    rare_classes: RareClassesParams,
+    imbalance: ImbalanceParams,
+    shortcuts: ShortcutsParams,
+) -> dict[str, Any]:
+    """Account for every photo found, and ask the checks of the set as a whole.
+
+    Args:
+        divided_photos: One row per photo found, with all that is known of it.
+        taxonomy: The heads.
+        split: The fractions wanted.
+        absent_classes: Of the check of that name.
+        rare_classes: Of the check of that name.
+        imbalance: Of the check of that name.
+        shortcuts: Of the check of that name.
+
+    Returns:
+        Plain JSON values.
+    """
+    measured = shortcut_check.measure(divided_photos, taxonomy, shortcuts)
+    findings = [
+        *absent_class_check.find(divided_photos, taxonomy, absent_classes),
+        *rare_class_check.find(divided_photos, taxonomy, rare_classes),
+        *imbalance_check.find(divided_photos, taxonomy, imbalance),
+        *shortcut_check.judge(measured, shortcuts),
     ]
-    photos["split"] = photos["split"].astype("str")
-    counts = photos["split"].value_counts()
-    log.info("Split: %s", ", ".join(f"{name} {counts.get(name, 0):,}" for name in SPLITS))
-    _check_splits(photos, taxonomy)
-    return photos
+    return build_report(
+        divided_photos,
+        taxonomy,
+        findings,
+        [shortcut_check.as_numbers(one) for one in measured],
+        split.fractions,
+    )
+
+
+def draw_ingestion_page(
+    ingestion_report: dict[str, Any], divided_photos: pd.DataFrame, index: IndexParams
+) -> str:
+    """Show the report to a person, with the photos that it speaks of.
+
+    Args:
+        ingestion_report: As `build_ingestion_report` returns it.
+        divided_photos: Which photos there are.
+        index: Threads.
+
+    Returns:
+        One HTML document that refers to nothing outside itself.
+    """
+    drawn = thumbnails(ingestion_report, divided_photos, workers=index.workers)
+    return render_page(ingestion_report, drawn)
 
 
 def store_photos(photos: pd.DataFrame, taxonomy: Taxonomy, store: StoreParams) -> PhotoStream:
@@ -222,130 +269,73 @@ def store_photos(photos: pd.DataFrame, taxonomy: Taxonomy, store: StoreParams) -
     return PhotoStream(rows, partial(_stored_bytes, store=store), store.workers)
 
 
-_INDEX_TYPES = {
-    "photo_id": "str",
-    "bytes": "Int64",
-    "format": "str",
-    "width": "Int64",
-    "height": "Int64",
-    "defect": "str",
-    "detail": "str",
-}
+def _examine_file(path: str, defects: DefectParams) -> dict[str, Any]:
+    seen = look(path, defects)
+    row = dict.fromkeys(INDEX_TYPES) | {"bytes": seen.bytes, "photo_id": seen.photo_id}
+    if seen.photo is not None:
+        row |= _properties(seen, seen.photo)
+        row |= fingerprint(seen.photo.pixels)._asdict()
+    row["defect"], row["detail"] = next(
+        ((check.name, told) for check in SET_ASIDE if (told := check.find(seen, defects))),
+        (None, None),
+    )
+    if row["defect"] is None:
+        for column, checks in (("repairs", REPAIRED), ("flags", FLAGGED)):
+            names = [check.name for check in checks if check.find(seen, defects)]
+            row[column] = ";".join(names) or None
+    return row
 
 
-def _examine_file(path: str, limits: IndexParams) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(_INDEX_TYPES)
-    try:
-        row["bytes"] = Path(path).stat().st_size
-        if row["bytes"] > limits.max_megabytes * 1_000_000:
-            size = row["bytes"] // 1_000_000
-            raise UnreadableError(
-                "too_large", f"{size:,} MB, more than the {limits.max_megabytes:,} allowed."
-            )
-        data = Path(path).read_bytes()
-        row["photo_id"] = photo_id(data)
-        photo = examine(
-            data,
-            max_pixels=limits.max_pixels,
-            min_side=limits.min_side,
-            reduce_to=_CHECK_SIDE,
-        )
-    except UnreadableError as error:
-        return row | {"defect": error.defect, "detail": error.detail}
-    except FileNotFoundError:
-        return row | {"defect": "missing", "detail": "There is no such file."}
-    except (OSError, ValueError) as error:
-        return row | {"defect": "unreadable", "detail": f"The file cannot be opened ({error})."}
-    return row | {"format": photo.format, "width": photo.width, "height": photo.height}
+def _properties(seen: Seen, photo: Photo) -> dict[str, Any]:
+    red, green, blue = seen.border or (None, None, None)
+    return {
+        "format": photo.format,
+        "mode": photo.mode,
+        "width": photo.width,
+        "height": photo.height,
+        "exif_make": photo.camera,
+        "exif_orientation": photo.orientation,
+        "border_red": red,
+        "border_green": green,
+        "border_blue": blue,
+        "brightness": seen.brightness,
+        "sharpness": seen.sharpness,
+    }
 
 
-def _mark_duplicates(index: pd.DataFrame, taxonomy: Taxonomy) -> None:
-    sound = index[index["defect"].isna()]
-    rank = sound["given_split"].map(_SPLIT_RANK).fillna(_NO_SPLIT_RANK)
-    order = sound.assign(_rank=rank).sort_values(["_rank", "path"], kind="stable")
-    is_copy = order.duplicated("photo_id", keep="first")
-    copies = order[is_copy]
-    if copies.empty:
+def _index_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    columns = {}
+    for name, kind in INDEX_TYPES.items():
+        values = [row[name] for row in rows]
+        if kind == "UInt64":  # by way of pandas, large numbers beside missing ones lose bits
+            missing = np.array([value is None for value in values], bool)
+            numbers = np.array([value or 0 for value in values], np.uint64)
+            columns[name] = pd.Series(pd.arrays.IntegerArray(numbers, missing))
+        else:
+            columns[name] = pd.Series(values, dtype=kind)
+    return pd.DataFrame(columns)
+
+
+def _batched(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    while part := list(islice(rows, size)):
+        yield part
+
+
+def _set_aside(photos: pd.DataFrame, told: pd.Series, defect: str) -> None:
+    photos.loc[told.index, "defect"] = defect
+    photos.loc[told.index, "detail"] = told
+
+
+def _check_some_are_left(photos: pd.DataFrame) -> None:
+    aside = photos[photos["defect"].notna()].sort_values(["defect", "path"])
+    if len(aside) < len(photos):
         return
-    kept = order[~is_copy].set_index("photo_id")
-    originals = kept.loc[copies["photo_id"]]
-    columns = taxonomy.columns
-    mine = copies[columns].astype(object).where(copies[columns].notna(), None).to_numpy()
-    theirs = originals[columns].astype(object).where(originals[columns].notna(), None).to_numpy()
-    differs = (mine != theirs).any(axis=1)
-    index.loc[copies.index, "defect"] = DUPLICATE
-    index.loc[copies.index, "detail"] = [
-        f"The same file as {path}{', under another label' if other else ''}."
-        for path, other in zip(originals["path"], differs, strict=True)
-    ]
-
-
-def _counts(values: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(values).most_common())
-
-
-def _class_counts(photos: pd.DataFrame, columns: list[str]) -> dict[str, int]:
-    if len(columns) == 1 and not pd.api.types.is_numeric_dtype(photos[columns[0]]):
-        counts = _counts(photos[columns[0]].dropna())
-        unlabelled = int(photos[columns[0]].isna().sum())
-    else:
-        counts = {name.partition(".")[2]: int((photos[name] == 1).sum()) for name in columns}
-        unlabelled = int(photos[columns].isna().all(axis=1).sum())
-    return counts | ({"(unlabelled)": unlabelled} if unlabelled else {})
-
-
-def _given_split_of_group(groups: pd.Series, given: pd.Series) -> list[str | None]:
-    ranks = given.map(_SPLIT_RANK).fillna(_NO_SPLIT_RANK).astype(int)
-    of_group = ranks.groupby(groups).transform("min")
-    moved = int(((of_group != ranks) & given.notna()).sum())
-    if moved:
-        log.warning(
-            "%s photos leave the split that the source gave them: others of their group are in one"
-            " that is less learnt from",
-            f"{moved:,}",
-        )
-    names: list[str | None] = [*_SPLIT_RANK, None]
-    return [names[rank] for rank in of_group]
-
-
-def _shares(split: SplitParams, names: Iterable[str]) -> dict[str, float]:
-    """Fractions of `names` alone, summing to 1."""
-    shares = {name: split.fractions[name] for name in names}
-    return {name: share / sum(shares.values()) for name, share in shares.items()}
-
-
-def _by_hash(group: str, seed: int, shares: dict[str, float]) -> str:
-    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
-    position = int.from_bytes(digest[:8], "big") / 2**64
-    bounds = np.cumsum(list(shares.values()))
-    at = int(np.searchsorted(bounds, position, side="right"))
-    # Rounding may leave the last bound a hair below 1.
-    possible = [name for name, share in shares.items() if share > 0]
-    return list(shares)[at] if at < len(shares) else possible[-1]
-
-
-def _check_splits(photos: pd.DataFrame, taxonomy: Taxonomy) -> None:
-    counts = photos["split"].value_counts()
-    faults = [
-        f"no photo falls into {name}"
-        for name in ("train", "validation", "test")
-        if name not in counts
-    ]
-    train = photos[photos["split"] == "train"]
-    for head in taxonomy.heads:
-        if head.kind != "multilabel" and "train" in counts:
-            seen = sorted(train[head.name].dropna().unique())
-            if len(seen) < 2:
-                only = f"only '{seen[0]}'" if seen else "no class"
-                faults.append(f"train shows {only} of the head '{head.name}'")
-    if faults:
-        groups = photos["group"].nunique()
-        raise SourceError(
-            f"The {len(photos):,} photos ({groups:,} groups) cannot be divided for training: "
-            f"{'; '.join(faults)}.\n"
-            "Bring more photos, or change the fractions or the seed under ingestion.split in"
-            " parameters_ingestion.yml."
-        )
+    told = ", ".join(f"{n:,} {name}" for name, n in aside["defect"].value_counts().items())
+    first = f"\nThe first is {aside.iloc[0]['path']}: {aside.iloc[0]['detail']}"
+    raise SourceError(
+        f"None of the {len(photos):,} photos can be used: {told or 'there are none'}."
+        f"{first if len(aside) else ''}"
+    )
 
 
 def _stored_bytes(row: dict[str, Any], store: StoreParams) -> bytes:

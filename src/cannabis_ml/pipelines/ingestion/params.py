@@ -1,6 +1,7 @@
-"""What can be set about ingestion: `ingestion.index`, `ingestion.split`, `ingestion.store`.
+"""What can be set about ingestion: `ingestion.index`, `.groups`, `.split` and `.store`.
 
-Three models instead of one: Kedro cannot validate a model within a model.
+Several models instead of one: Kedro cannot validate a model within a model. The thresholds of the
+checks, `ingestion.defects`, are beside the checks, in `photos/defects/params.py`.
 """
 
 from __future__ import annotations
@@ -9,25 +10,34 @@ import math
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cannabis_ml.photos.near_duplicates import MAX_DIFFERENCE, MAX_DISTANCE
+
 SPLITS = ("train", "validation", "calibration", "test")
 """The splits, in the order in which the hash divides photos."""
 
 
 class IndexParams(BaseModel):
-    """How files are read and which are set aside."""
+    """How files are read."""
 
     model_config = ConfigDict(extra="forbid")
 
-    max_pixels: int = Field(
-        default=200_000_000, gt=0, description="Set aside photos of more pixels than this"
-    )
-    max_megabytes: int = Field(
-        default=500, gt=0, description="Set aside files above this, without reading them"
-    )
-    min_side: int | None = Field(
-        default=32, gt=0, description="Set aside photos whose short side is below; null: none"
-    )
     workers: int | None = Field(default=None, gt=0, description="Threads; null: one per core")
+
+
+class GroupParams(BaseModel):
+    """Which photos show the same and must share a split."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    near_duplicates: bool = Field(
+        default=True, description="Whether to look for them; false leaves the source's groups"
+    )
+    max_distance: int = Field(
+        default=MAX_DISTANCE, ge=0, le=10, description="Bits of 64 in which hashes may differ"
+    )
+    max_difference: float = Field(
+        default=MAX_DIFFERENCE, ge=0, le=2, description="Up to which thumbnails may differ"
+    )
 
 
 class SplitParams(BaseModel):

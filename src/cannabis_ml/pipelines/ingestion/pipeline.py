@@ -6,17 +6,25 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
+from cannabis_ml.pipelines.ingestion.groups import group_photos
 from cannabis_ml.pipelines.ingestion.nodes import (
+    build_ingestion_report,
+    draw_ingestion_page,
     index_photos,
+    keep_sound_photos,
     resolve_taxonomy,
-    set_aside_defects,
-    split_photos,
+    set_aside_copies,
     store_photos,
 )
+from cannabis_ml.pipelines.ingestion.splits import split_photos
 
 
 def create_pipeline(**_: Any) -> Pipeline:
-    """Photos as found -> sound photos, each in one split, stored at the size training wants."""
+    """Photos as found -> sound photos, each in one split, stored at the size training wants.
+
+    Up to `divided_photos` every table has a row per photo found: what is set aside is marked, not
+    dropped, so that the report can account for it.
+    """
     return Pipeline(
         [
             Node(
@@ -27,27 +35,59 @@ def create_pipeline(**_: Any) -> Pipeline:
             ),
             Node(
                 index_photos,
-                ["source_photos", "taxonomy", "params:ingestion.index"],
+                ["source_photos", "taxonomy", "params:ingestion.index", "params:ingestion.defects"],
                 "photo_index",
                 name="index_photos",
             ),
             Node(
-                set_aside_defects,
+                set_aside_copies,
                 ["photo_index", "taxonomy"],
-                ["sound_photos", "ingestion_report"],
-                name="set_aside_defects",
+                "checked_photos",
+                name="set_aside_copies",
+            ),
+            Node(
+                group_photos,
+                ["checked_photos", "params:ingestion.groups"],
+                "grouped_photos",
+                name="group_photos",
             ),
             Node(
                 split_photos,
-                ["sound_photos", "taxonomy", "params:ingestion.split"],
-                "photos",
+                ["grouped_photos", "split_ledger_before", "taxonomy", "params:ingestion.split"],
+                ["divided_photos", "split_ledger"],
                 name="split_photos",
+            ),
+            Node(
+                keep_sound_photos,
+                "divided_photos",
+                "photos",
+                name="keep_sound_photos",
             ),
             Node(
                 store_photos,
                 ["photos", "taxonomy", "params:ingestion.store"],
                 "photo_set",
                 name="store_photos",
+            ),
+            Node(
+                build_ingestion_report,
+                [
+                    "divided_photos",
+                    "taxonomy",
+                    "params:ingestion.split",
+                    "params:ingestion.absent_classes",
+                    "params:ingestion.rare_classes",
+                    "params:ingestion.imbalance",
+                    "params:ingestion.shortcuts",
+                ],
+                "ingestion_report",
+                name="build_ingestion_report",
+            ),
+            Node(
+                draw_ingestion_page,
+                ["ingestion_report", "divided_photos", "params:ingestion.index"],
+                "ingestion_page",
+                name="draw_ingestion_page",
             ),
         ]
     )

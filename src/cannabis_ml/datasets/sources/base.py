@@ -1,0 +1,274 @@
+"""What every kind of source shares: its fields, the columns it gives, and how it spells things."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from cannabis_ml.errors import SourceError
+
+SPLIT_NAMES = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "calibration": "calibration",
+    "test": "test",
+}
+"""What folders and split columns may call the four splits, in lower case."""
+
+SOURCE_COLUMNS = ("path", "source", "group", "given_split")
+"""The columns of every source beside the labels."""
+
+LISTED = 8
+"""How many names an error lists before it says `and N more`."""
+
+# YAML reads a folder called 2024 as a number.
+Text = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int | float) else v)]
+
+
+def _check_pattern(pattern: str) -> str:
+    try:
+        named = re.compile(pattern).groupindex
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+    if not named:
+        raise ValueError(f"{pattern!r} names no group: write (?P<name>…) around what is wanted")
+    return pattern
+
+
+NamedPattern = Annotated[str, AfterValidator(_check_pattern)]
+"""A regular expression with at least one named group."""
+
+NameMap = dict[Text, Text | dict[str, Text | None] | None]
+"""A name that stands for labels -> class, or head -> class, or null (unknown)."""
+
+HeadMap = dict[str, dict[Text, Text | None]]
+"""Head -> label as written -> class, or null (unknown)."""
+
+
+class Source(BaseModel):
+    """The fields that every kind of source has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Text | None = Field(
+        default=None, description="Where the photos are; null: nobody has said yet"
+    )
+    defaults: dict[str, Text] = Field(
+        default_factory=dict,
+        description="Head -> class of the photos that the source gives no label for; a label that"
+        " label_map makes null stays unknown",
+    )
+
+    def read(self) -> pd.DataFrame:
+        """List the photos: `path`, `group`, `given_split` and a text column per head or attribute.
+
+        Raises:
+            SourceError: If they cannot be listed; says why and what to do.
+        """
+        raise NotImplementedError
+
+    def found_path(self) -> Path:
+        """The path with `~` expanded.
+
+        Raises:
+            SourceError: If no path was given, or nothing is there.
+        """
+        if not self.path:
+            raise SourceError("The source has no `path`.\nGive it one in catalog_ingestion.yml.")
+        path = Path(self.path).expanduser()
+        if not path.exists():
+            near = next((p for p in path.parents if p.exists()), None)
+            raise SourceError(
+                f"{path} does not exist{f' (up to {near} it does)' if near else ''}.\n"
+                "Check the path for typing errors; a relative one starts at the project's folder."
+            )
+        return path
+
+    def exists(self) -> bool:
+        """Whether `read` needs nothing but the disk."""
+        return bool(self.path) and Path(str(self.path)).expanduser().exists()
+
+
+class GroupedSource(Source):
+    """A source that can tell from names which photos must share a split."""
+
+    group_pattern: NamedPattern | None = Field(
+        default=None,
+        description="Regular expression searched in each photo's path (with /, from the source's"
+        " root); what its named groups match makes the group, as (?P<group>plant\\d+)_. Photos"
+        " whose path does not match are on their own",
+    )
+    group_run: int = Field(
+        default=1,
+        ge=1,
+        description="When group_pattern names a part (?P<number>\\d+): how many consecutive"
+        " numbers make one group",
+    )
+
+    def groups_by_name(self, names: Sequence[str]) -> list[str | None]:
+        """Read the group off each path; None where the pattern does not match or is not set.
+
+        A run of numbers is cut at multiples of `group_run`, not at gaps, so that a group never
+        changes when photos are added. The price: what spans such a multiple falls into two.
+
+        Raises:
+            SourceError: If the pattern matches no photo at all.
+        """
+        if not self.group_pattern:
+            return [None] * len(names)
+        pattern = re.compile(self.group_pattern)
+        groups = [self._group(pattern, name) for name in names]
+        if names and not any(groups) and "group_pattern" in self.model_fields_set:
+            raise SourceError(
+                f"The group_pattern {self.group_pattern!r} matches none of the "
+                f"{count(len(names), 'photo')}, as '{names[0]}'.\n"
+                "Mend it in catalog_ingestion.yml, or leave it out if names tell of no groups."
+            )
+        return groups
+
+    def _group(self, pattern: re.Pattern[str], name: str) -> str | None:
+        match = pattern.search(name)
+        if match is None:
+            return None
+        parts = []
+        for key, part in match.groupdict().items():
+            if part is None:
+                continue
+            is_counted = key == "number" and part.isdigit()
+            parts.append(str(int(part) // self.group_run) if is_counted else part)
+        return "/".join(parts) or None
+
+
+def source_frame(columns: Mapping[str, Sequence[str | None]]) -> pd.DataFrame:
+    """Make the table of a source: text columns, missing where unknown."""
+    return pd.DataFrame({name: pd.Series(list(v), dtype="str") for name, v in columns.items()})
+
+
+def labels_of_name(
+    name: str, label_map: NameMap, heads: Sequence[str]
+) -> dict[str, str | None] | None:
+    """Look up what a name stands for in a label map.
+
+    Args:
+        name: Of a class folder or a category.
+        label_map: What the names stand for.
+        heads: The heads that the source answers by itself.
+
+    Returns:
+        Head -> class or None (unknown); None if the map does not have the name.
+
+    Raises:
+        SourceError: If the map gives one class where there are several heads.
+    """
+    if name not in label_map:
+        return None
+    mapped = label_map[name]
+    if isinstance(mapped, dict):
+        return dict(mapped)
+    if mapped is None:
+        return dict.fromkeys(heads)
+    if len(heads) == 1:
+        return {heads[0]: mapped}
+    raise SourceError(
+        f"label_map maps '{name}' to '{mapped}', but this source has the heads"
+        f" {', '.join(heads)}.\n"
+        f"Say which head it answers: '{name}': {{head: '{mapped}'}}."
+    )
+
+
+def columns_by_name(
+    names: Sequence[str | None],
+    labels: Mapping[str, Mapping[str, str | None]],
+    defaults: Mapping[str, str],
+) -> dict[str, list[str | None]]:
+    """Spread the labels that names stand for over a column per head, defaults filled in."""
+    heads = {head for of in labels.values() for head in of} | set(defaults)
+    return {
+        head: [
+            labels[name].get(head, defaults.get(head)) if name is not None else defaults.get(head)
+            for name in names
+        ]
+        for head in sorted(heads)
+    }
+
+
+def label_column(
+    cells: Iterable[Any], mapping: Mapping[str, str | None], default: str | None
+) -> list[str | None]:
+    """Spell a column of labels as text, mapped, with the default where a cell is empty."""
+    written = (as_text(cell) for cell in cells)
+    return [default if w is None else _mapped(w, mapping) for w in written]
+
+
+def split_column(cells: Iterable[Any], where: object) -> list[str | None]:
+    """Read the given splits off a column.
+
+    Raises:
+        SourceError: Lists every value that names no split.
+    """
+    written = [as_text(cell) for cell in cells]
+    unknown = Counter(w for w in written if w and w.casefold() not in SPLIT_NAMES)
+    if unknown:
+        counted = [f"'{name}' ({count(n, 'row')})" for name, n in unknown.most_common()]
+        raise SourceError(
+            f"The split column of {where} has {some(counted)}.\n"
+            f"Write one of {', '.join(SPLIT_NAMES)}, or leave the cell empty."
+        )
+    return [SPLIT_NAMES[w.casefold()] if w else None for w in written]
+
+
+def as_text(value: Any) -> str | None:
+    """Spell a cell of any table as text; None where it is empty."""
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, list | tuple | np.ndarray):
+        # A list of attributes; an empty one says that none is there.
+        return ";".join(str(item) for item in value) or "-"
+    if value is None or pd.isna(value):
+        return None
+    if isinstance(value, bool | np.bool_):
+        return str(int(value))
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def printable(path: PurePath) -> str:
+    """Spell a path so that tables can hold it.
+
+    A name that is not UTF-8 gets backslashes: it cannot be opened then, and is reported as missing
+    under a name that a person can find, instead of ending the run.
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def count(n: int, noun: str) -> str:
+    """`1 photo`, `2,000 photos`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def some(items: Iterable[str]) -> str:
+    """The first few of a list, and how many more there are."""
+    items = list(items)
+    more = len(items) - LISTED
+    return ", ".join(items[:LISTED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _mapped(label: str, mapping: Mapping[str, str | None]) -> str | None:
+    if label in mapping:
+        return mapping[label]
+    if ";" not in label or not mapping:
+        return label
+    items = (item.strip() for item in label.split(";"))
+    kept = [mapping.get(item, item) for item in items if item]
+    return ";".join(item for item in kept if item) or None

@@ -1,0 +1,183 @@
+"""Source of kind `inaturalist`: photos annotated in one JSON file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from cannabis_ml.datasets.sources.base import (
+    GroupedSource,
+    NameMap,
+    Text,
+    as_text,
+    columns_by_name,
+    count,
+    labels_of_name,
+    printable,
+    some,
+    source_frame,
+)
+from cannabis_ml.datasets.sources.table import check_some_exist, merged_groups
+from cannabis_ml.errors import SourceError
+
+log = logging.getLogger(__name__)
+
+_OBSERVATION = ("rights_holder", "date", "latitude", "longitude")
+_KEPT = ("license", "rights_holder")
+
+
+class INaturalistSource(GroupedSource):
+    """The annotations of an iNaturalist competition (2017 to 2021, mini too), or COCO's form.
+
+    `path` is the JSON file with `images` (id, file_name), `categories` (id, name, supercategory;
+    in 2021 also kingdom … genus and common_name) and `annotations` (image_id, category_id).
+    Training and validation files are two sources, each with its `given_split`.
+
+    Photos of one observation (same person, date and place, which the 2021 files tell) share a
+    split. A photo that is listed and not there stays in the list, and is set aside as missing
+    later. Licence and rights holder are kept as columns where the file has them.
+    """
+
+    kind: Literal["inaturalist"]
+    photos_root: Text | None = Field(
+        default=None, description="What file names start from; null: the JSON file's own folder"
+    )
+    given_split: Literal["train", "validation", "calibration", "test"] | None = Field(
+        default=None, description="The split that all these photos are given"
+    )
+    heads: dict[str, str] = Field(
+        default={"label": "name"},
+        description="Head -> the field of a category that answers it: name, supercategory, and in"
+        " 2021 also common_name, genus, family, order, class, phylum, kingdom",
+    )
+    label_map: NameMap = Field(
+        default_factory=dict,
+        description="Name of a category -> class, or head -> class, or null (unknown); what it says"
+        " of a head comes before `heads`",
+    )
+    keep: Literal["all", "mapped"] = Field(
+        default="all",
+        description="`mapped`: only photos of the categories in label_map, of the thousands there",
+    )
+
+    def read(self) -> pd.DataFrame:
+        path = self.found_path()
+        images, categories, annotations = _read_annotations(path)
+        labels = self._labels_of(categories, path)
+        of_image: dict[Any, set[Any]] = defaultdict(set)
+        for annotation in annotations:
+            of_image[annotation.get("image_id")].add(annotation.get("category_id"))
+        chosen, names = [], []
+        ambiguous = 0
+        for image in images:
+            found = of_image.get(image["id"], set())
+            ambiguous += len(found) > 1
+            name = str(categories[min(found)]["name"]) if _one_of(found, categories) else None
+            if self.keep == "all" or name in self.label_map:
+                chosen.append(image)
+                names.append(name)
+        if ambiguous:
+            log.warning(
+                "%s in %s %s of several categories: kept, without a label",
+                count(ambiguous, "photo"),
+                path,
+                "is" if ambiguous == 1 else "are",
+            )
+        if not chosen:
+            raise SourceError(
+                f"{path} has no photo of the categories in label_map: "
+                f"{some(repr(name) for name in self.label_map)}.\n"
+                "Name categories of that file, or set `keep: all`."
+            )
+        root = path.parent / Path(self.photos_root or "").expanduser()
+        files = [str(image["file_name"]) for image in chosen]
+        paths = [printable(root / file) for file in files]
+        check_some_exist(paths, path, f"File names in it start from {root}")
+        columns: dict[str, list[Any]] = {
+            "path": paths,
+            "group": merged_groups(
+                [_observation(image) for image in chosen], self.groups_by_name(files)
+            ),
+            "given_split": [self.given_split] * len(chosen),
+        }
+        columns |= columns_by_name(names, labels, self.defaults)
+        for name in _KEPT:
+            if name not in columns and any(name in image for image in chosen):
+                columns[name] = [as_text(image.get(name)) for image in chosen]
+        return source_frame(columns)
+
+    def exists(self) -> bool:
+        return bool(self.path) and Path(str(self.path)).expanduser().is_file()
+
+    def _labels_of(
+        self, categories: dict[Any, dict[str, Any]], path: Path
+    ) -> dict[str, dict[str, str | None]]:
+        lacking = [
+            f"'{field}' (head '{head}')"
+            for head, field in self.heads.items()
+            if not any(field in category for category in categories.values())
+        ]
+        if lacking:
+            fields = sorted({key for category in categories.values() for key in category})
+            raise SourceError(
+                f"The categories of {path} lack {', '.join(lacking)}; they have "
+                f"{some(map(repr, fields))}.\n"
+                "Name their fields under `heads` of the source in catalog_ingestion.yml."
+            )
+        labels: dict[str, dict[str, str | None]] = {}
+        for category in categories.values():
+            name = str(category["name"])
+            mapped = labels_of_name(name, self.label_map, list(self.heads))
+            by_field = {
+                head: as_text(category[field])
+                for head, field in self.heads.items()
+                if as_text(category.get(field))
+            }
+            labels[name] = by_field | (mapped or {})
+        unused = sorted(set(self.label_map) - set(labels))
+        if unused:
+            log.warning("label_map names categories that %s does not have: %s", path, some(unused))
+        return labels
+
+
+def _read_annotations(
+    path: Path,
+) -> tuple[list[dict[str, Any]], dict[Any, dict[str, Any]], list[dict[str, Any]]]:
+    """Read images, categories by id, and annotations (none in a test file)."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        images = [{**image, "id": image["id"]} for image in content["images"]]
+        categories = {c["id"]: {**c, "name": str(c["name"])} for c in content["categories"]}
+        annotations = list(content.get("annotations", []))
+        nameless = sum("file_name" not in image for image in images)
+    except (OSError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise SourceError(f"{path} cannot be read as JSON: {said}\nDownload it anew.") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SourceError(
+            f"{path} is no annotations file of iNaturalist's form: it lacks {error}.\n"
+            "It needs images (id, file_name), categories (id, name) and annotations (image_id,"
+            " category_id)."
+        ) from error
+    if not images or nameless:
+        raise SourceError(
+            f"{path} lists no images."
+            if not images
+            else f"{count(nameless, 'image')} in {path} lack file_name.\nDownload it anew."
+        )
+    return images, categories, annotations
+
+
+def _one_of(found: set[Any], categories: dict[Any, Any]) -> bool:
+    return len(found) == 1 and next(iter(found)) in categories
+
+
+def _observation(image: dict[str, Any]) -> str | None:
+    parts = [as_text(image.get(key)) for key in _OBSERVATION]
+    return "|".join(str(part) for part in parts) if all(parts) else None

@@ -1,0 +1,293 @@
+"""Splits that cannot leak and do not move.
+
+Three rules, in this order. A photo stays where it was put: its source's own validation,
+calibration or test, else what the ledger of earlier runs says. A new photo joins its group. A new
+group goes where the hash of its name and the seed says, unless a class would then be missing from
+a split that it has enough groups for; then some of the *new* groups change places.
+
+So no photo ever changes its split because others were added. What new photos can do is to show that
+two earlier ones, in different splits, belong together: then the one in the split that is learnt
+from is set aside (`twin_of_test`), and neither has moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from cannabis_ml.datasets.split_ledger import COLUMNS
+from cannabis_ml.errors import SourceError
+from cannabis_ml.photos.defects import twin_of_test
+from cannabis_ml.photos.defects.split_rank import split_rank
+from cannabis_ml.pipelines.ingestion.params import SPLITS, SplitParams
+from cannabis_ml.taxonomy import Taxonomy
+
+log = logging.getLogger(__name__)
+
+HELD_OUT = SPLITS[1:]
+
+NEEDED_FIRST = ("train", "test", "validation", "calibration")
+"""A class of a single group is for training; of two, for testing too; and so on."""
+
+TWIN = "twin_of_test"
+
+
+def split_photos(
+    grouped_photos: pd.DataFrame,
+    split_ledger_before: pd.DataFrame,
+    taxonomy: Taxonomy,
+    split: SplitParams,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Put every group of sound photos into one split.
+
+    Splits that the source gives are respected: validation, calibration and test stay what they
+    are, and train is divided among train and those of the others that the source does not give.
+    A photo whose group is in a split less learnt from than the one it has to stay in is set aside.
+
+    Args:
+        grouped_photos: One row per photo found; sound ones with `group`.
+        split_ledger_before: Where earlier runs put photos; of use only where they had the same
+            seed and fractions.
+        taxonomy: The heads to learn.
+        split: Fractions and seed.
+
+    Returns:
+        The photos with `split`, and `defect` and `detail` for twins; and the ledger with the new
+        photos added. Both depend on the photos, not on their order.
+
+    Raises:
+        SourceError: If train, validation or test would be empty, or train would show fewer than
+            two classes of a head.
+    """
+    photos = grouped_photos.copy()
+    sound = photos[photos["defect"].isna()]
+    own = _own_splits(sound, split_ledger_before, split)
+    wanted = _joined_splits(sound, own, _shares(split, sound["given_split"]))
+    wanted = _new_splits(sound, wanted, taxonomy, split)
+    twins = twin_of_test.find(sound.assign(split=wanted)).dropna()
+    photos["split"] = wanted.reindex(photos.index).astype("str")
+    photos.loc[twins.index, "defect"] = TWIN
+    photos.loc[twins.index, "detail"] = twins
+    photos.loc[twins.index, "split"] = None
+    kept = photos[photos["defect"].isna()]
+    counts = kept["split"].value_counts()
+    log.info("Split: %s", ", ".join(f"{name} {counts.get(name, 0):,}" for name in SPLITS))
+    if len(twins):
+        log.warning("%s photos show what a photo held out shows: set aside", f"{len(twins):,}")
+    _check_splits(kept, taxonomy)
+    return photos, _extended(split_ledger_before, kept, split)
+
+
+# ------------------------------------------------------------------ who has a split already
+
+
+def _division(split: SplitParams) -> str:
+    """Name the settings that the ledger's rows hold for."""
+    return " ".join(f"{name}={value:g}" for name, value in split.model_dump().items())
+
+
+def _own_splits(sound: pd.DataFrame, ledger: pd.DataFrame, split: SplitParams) -> pd.Series:
+    """The split that each photo has to stay in, missing where it has none yet."""
+    of_division = ledger[ledger["division"] == _division(split)]
+    last = of_division.drop_duplicates("photo_id", keep="last").set_index("photo_id")
+    before = last.reindex(sound["photo_id"]).set_index(sound.index)
+    given = sound["given_split"]
+    # A source that now gives a photo another split has the say.
+    is_unchanged = given.fillna("") == before["given_split"].fillna("")
+    own = before["split"].where(is_unchanged)
+    return own.mask(given.isin(HELD_OUT), given).astype("str")
+
+
+def _joined_splits(
+    sound: pd.DataFrame, own: pd.Series, shares: dict[str | None, dict[str, float]]
+) -> pd.Series:
+    """`own`, and for other photos of these groups the split that they join."""
+    joined = _least_learnt(own, sound["group"])
+    # Given as train, it may not become a test photo where the source gives those.
+    is_train = (sound["given_split"] == "train").fillna(False)
+    stays = is_train & joined.notna() & ~joined.isin(list(shares["train"]))
+    return own.where(own.notna(), joined.mask(stays, "train"))
+
+
+def _least_learnt(splits: pd.Series, groups: pd.Series) -> pd.Series:
+    """Of the splits that a group is in, the one that is least learnt from, for each photo."""
+    names = [*sorted(SPLITS, key=split_rank), None]
+    ranks = splits.map(split_rank).astype(int)
+    return ranks.groupby(groups).transform("min").map(lambda rank: names[rank]).astype("str")
+
+
+def _shares(split: SplitParams, given: pd.Series) -> dict[str | None, dict[str, float]]:
+    """What new groups are divided among: those given as train, and those not given at all."""
+    names = set(given.dropna())
+    for_train = [s for s in SPLITS if s == "train" or s not in names]
+    return {"train": _normal(split, for_train), None: _normal(split, SPLITS)}
+
+
+def _normal(split: SplitParams, names: Iterable[str]) -> dict[str, float]:
+    shares = {name: split.fractions[name] for name in names if split.fractions[name] > 0}
+    return {name: share / sum(shares.values()) for name, share in shares.items()}
+
+
+# ------------------------------------------------------------------ who has none yet
+
+
+@dataclass
+class _Group:
+    """A group that is being put into a split.
+
+    Attributes:
+        name: As in the photos.
+        may: The splits that it may be put in.
+        split: The one it is in now.
+        classes: What its photos show, as head.class.
+    """
+
+    name: str
+    may: dict[str, float]
+    split: str
+    classes: set[str] = field(default_factory=set)
+
+
+def _new_splits(
+    sound: pd.DataFrame, wanted: pd.Series, taxonomy: Taxonomy, split: SplitParams
+) -> pd.Series:
+    """`wanted`, with a split for each group that has none."""
+    shares = _shares(split, sound["given_split"])
+    is_new = wanted.isna()
+    given_as_train = set(sound.loc[sound["given_split"] == "train", "group"])
+    groups = {}
+    for name in sorted(sound.loc[is_new, "group"].unique()):
+        may = shares["train" if name in given_as_train else None]
+        groups[name] = _Group(name, may, _by_hash(name, split.seed, may))
+    _fill_gaps(sound, wanted, groups, taxonomy, split)
+    found = sound["group"].map({name: group.split for name, group in groups.items()})
+    return wanted.where(~is_new, found).astype("str")
+
+
+def _by_hash(group: str, seed: int, shares: dict[str, float]) -> str:
+    position, bound = _position(group, seed), 0.0
+    for name, share in shares.items():
+        bound += share
+        if position < bound:
+            return name
+    return name  # rounding may leave the last bound below 1
+
+
+def _position(group: str, seed: int) -> float:
+    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _fill_gaps(
+    sound: pd.DataFrame,
+    wanted: pd.Series,
+    groups: dict[str, _Group],
+    taxonomy: Taxonomy,
+    split: SplitParams,
+) -> None:
+    """Move new groups so that classes with enough groups are in every split.
+
+    A class with n groups is due in the first n of `NEEDED_FIRST`. A group leaves only a split where
+    each of its classes has another one or is not due, so no move opens a gap elsewhere.
+    """
+    if not groups:
+        return
+    settled_in = _least_learnt(wanted, sound["group"])  # where twins will be left
+    members: dict[str, list[_Group]] = {}
+    present: dict[str, Counter[str]] = {}
+    for head, name, shows in _classes(sound, taxonomy):
+        key = f"{head}.{name}"
+        of_class = sound.loc[shows, "group"]
+        settled = pd.DataFrame({"group": of_class, "split": settled_in[of_class.index]}).dropna()
+        present[key] = Counter(settled.drop_duplicates()["split"])
+        members[key] = [groups[g] for g in sorted(of_class.unique()) if g in groups]
+        for group in members[key]:
+            group.classes.add(key)
+            present[key][group.split] += 1
+    used = [s for s in NEEDED_FIRST if split.fractions[s] > 0 or s in set(sound["given_split"])]
+    due = {key: used[: counts.total()] for key, counts in present.items()}
+    for key in sorted(members, key=lambda key: (present[key].total(), key)):
+        for needy in due[key]:
+            if present[key][needy] == 0:
+                _move_one(members[key], needy, present, due, split)
+
+
+def _move_one(
+    members: list[_Group],
+    needy: str,
+    present: dict[str, Counter[str]],
+    due: dict[str, list[str]],
+    split: SplitParams,
+) -> None:
+    """Move the group that can best be spared, if any can."""
+
+    def is_spared(group: _Group) -> bool:
+        return needy in group.may and all(
+            present[key][group.split] > 1 or group.split not in due[key] for key in group.classes
+        )
+
+    def surplus(group: _Group) -> tuple[float, float]:
+        counts = sum((present[key] for key in group.classes), Counter())
+        share = split.fractions[group.split] or 1.0
+        return -counts[group.split] / share, _position(group.name, split.seed)
+
+    spared = sorted(filter(is_spared, members), key=surplus)
+    if spared:
+        group = spared[0]
+        for key in group.classes:
+            present[key][group.split] -= 1
+            present[key][needy] += 1
+        group.split = needy
+
+
+def _classes(photos: pd.DataFrame, taxonomy: Taxonomy) -> Iterator[tuple[str, str, pd.Series]]:
+    """Head, class, and which photos show it, for all that some photo shows."""
+    for head in taxonomy.heads:
+        is_attributes = head.kind == "multilabel"
+        for i, name in enumerate(head.class_names):
+            found = photos[head.columns[i]] == 1 if is_attributes else photos[head.name] == name
+            shows = found.fillna(False).astype(bool)
+            if shows.any():
+                yield head.name, name, shows
+
+
+# ------------------------------------------------------------------ afterwards
+
+
+def _extended(ledger: pd.DataFrame, kept: pd.DataFrame, split: SplitParams) -> pd.DataFrame:
+    """The ledger with a row for each photo that it does not know, or knows otherwise."""
+    rows = kept.assign(division=_division(split))[list(COLUMNS)].astype("str")
+    last = ledger.drop_duplicates(["photo_id", "division"], keep="last")
+    both = pd.concat([last, rows], ignore_index=True)
+    is_known = both.duplicated(keep="first")
+    added = both[~is_known].iloc[len(last) :].sort_values("photo_id", kind="stable")
+    return pd.concat([ledger, added], ignore_index=True).astype("str")
+
+
+def _check_splits(photos: pd.DataFrame, taxonomy: Taxonomy) -> None:
+    counts = photos["split"].value_counts()
+    faults = [
+        f"no photo falls into {name}"
+        for name in ("train", "validation", "test")
+        if name not in counts
+    ]
+    train = photos[photos["split"] == "train"]
+    for head in taxonomy.heads:
+        if head.kind != "multilabel" and "train" in counts:
+            seen = sorted(train[head.name].dropna().unique())
+            if len(seen) < 2:
+                only = f"only '{seen[0]}'" if seen else "no class"
+                faults.append(f"train shows {only} of the head '{head.name}'")
+    if faults:
+        groups = photos["group"].nunique()
+        raise SourceError(
+            f"The {len(photos):,} photos ({groups:,} groups) cannot be divided for training: "
+            f"{'; '.join(faults)}.\n"
+            "Bring more photos, or change the fractions or the seed under ingestion.split in"
+            " parameters_ingestion.yml."
+        )

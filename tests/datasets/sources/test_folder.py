@@ -1,0 +1,206 @@
+"""Class folders: which photos there are, and what their folders say."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def test_class_is_the_folder_that_the_photo_lies_in(tree, load, below):
+    root = tree("apple/1.jpg", "plum/2.jpg", "field/2024/pear/3.jpg")
+    photos = load(kind="folder", path=str(root))
+    assert list(photos.columns) == ["path", "source", "group", "given_split", "label"]
+    assert below(photos, root) == ["apple/1.jpg", "field/2024/pear/3.jpg", "plum/2.jpg"]
+    assert list(photos["label"]) == ["apple", "pear", "plum"]
+    assert photos[["group", "given_split"]].isna().all(axis=None)
+
+
+def test_class_can_be_the_top_folder(tree, load):
+    root = tree("apple/farm1/1.jpg", "train/plum/farm2/a/2.jpg")
+    photos = load(kind="folder", path=str(root), class_folder="top")
+    assert list(photos["label"]) == ["apple", "plum"]
+
+
+def test_any_image_suffix_in_any_case_and_nothing_else(tree, load, below):
+    good = ["1.JPG", "2.jpeg", "3.Png", "4.WEBP", "5.tiff", "6.bmp", "7.jfif", "8.HEIC"]
+    root = tree(*(f"a/{n}" for n in [*good, "notes.txt", "jpg", "x.jpg.zip", "Thumbs.db"]))
+    assert below(load(kind="folder", path=str(root)), root) == [f"a/{n}" for n in good]
+
+
+def test_hidden_files_and_folders_are_passed_over(tree, load, below):
+    root = tree("a/1.jpg", "a/.2.jpg", ".cache/b/3.jpg", "__MACOSX/a/._1.jpg")
+    assert below(load(kind="folder", path=str(root)), root) == ["a/1.jpg"]
+
+
+def test_odd_names_are_kept(tree, load, below):
+    names = ["Blätter/ü 1.jpg", "new\nline/x.jpg", "with space/日本 🌿.jpg", "a,b;c/'q\".jpg"]
+    root = tree(*names)
+    photos = load(kind="folder", path=str(root))
+    assert sorted(below(photos, root)) == sorted(names)
+    assert all(Path(path).exists() for path in photos["path"])
+
+
+def test_name_that_is_not_utf8_is_listed_not_fatal(tree, load, below):
+    root = tree("a/1.jpg")
+    Path(os.fsdecode(os.fsencode(root / "a") + b"/\xff\xfe.jpg")).touch()
+    photos = load(kind="folder", path=str(root))
+    assert "\\xff\\xfe.jpg" in "".join(below(photos, root))
+    assert len(photos) == 2
+
+
+def test_order_does_not_depend_on_the_disk(tree, load, below):
+    names = ["b/1.jpg", "a/2.jpg", "a/10.jpg", "a-b/1.jpg", "a/c/1.jpg"]
+    root = tree(*names)
+    assert below(load(kind="folder", path=str(root)), root) == sorted(names)
+
+
+def test_symlink_loops_end(tree, load, below):
+    root = tree("a/1.jpg", "b/2.jpg")
+    (root / "a/up").symlink_to(root)
+    (root / "b/across").symlink_to(root / "a")
+    (root / "self").symlink_to(root / "self")
+    assert below(load(kind="folder", path=str(root)), root) == ["a/1.jpg", "b/2.jpg"]
+
+
+def test_symlinked_folders_and_files_are_followed(tree, tmp_path_factory, load, below):
+    root = tree("a/1.jpg")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "2.jpg").touch()
+    (root / "b").symlink_to(elsewhere)
+    (root / "a/3.jpg").symlink_to(elsewhere / "2.jpg")
+    (root / "a/gone.jpg").symlink_to(elsewhere / "nowhere.jpg")
+    photos = load(kind="folder", path=str(root))
+    assert below(photos, root) == ["a/1.jpg", "a/3.jpg", "a/gone.jpg", "b/2.jpg"]
+
+
+def test_folder_reached_twice_counts_once_under_its_own_name(tree, load):
+    root = tree("z_real/1.jpg")
+    (root / "a_link").symlink_to(root / "z_real")
+    assert list(load(kind="folder", path=str(root))["label"]) == ["z_real"]
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train", "train"),
+        ("Val", "validation"),
+        ("valid", "validation"),
+        ("VALIDATION", "validation"),
+        ("Test", "test"),
+        ("calibration", "calibration"),
+    ],
+)
+def test_split_folders_give_the_split(name, split, tree, load):
+    root = tree(f"{name}/apple/1.jpg", f"farm/{name}/plum/2.jpg", f"pear/{name}/3.jpg")
+    photos = load(kind="folder", path=str(root)).set_index("label")
+    assert photos["given_split"].to_dict() == {"apple": split, "plum": split, "pear": split}
+
+
+def test_root_called_train_gives_no_split(tree, load):
+    root = tree("train/apple/1.jpg") / "train"
+    assert load(kind="folder", path=str(root))["given_split"].isna().all()
+
+
+def test_photos_beside_class_folders_are_kept_unlabelled(tree, caplog, load):
+    root = tree("apple/1.jpg", "stray.jpg")
+    photos = load(kind="folder", path=str(root))
+    assert photos["label"].tolist()[0] == "apple"
+    assert photos["label"].isna().tolist() == [False, True]
+    assert "1 photo" in caplog.text
+
+
+def test_pattern_reads_heads_off_the_name(tree, load):
+    root = tree("Apple___Black_rot/1.jpg", "Corn_(maize)___healthy/2.jpg")
+    pattern = "(?P<species>.+?)___(?P<condition>.+)"
+    photos = load(kind="folder", path=str(root), pattern=pattern)
+    assert list(photos["species"]) == ["Apple", "Corn_(maize)"]
+    assert list(photos["condition"]) == ["Black_rot", "healthy"]
+    assert "label" not in photos
+
+
+def test_names_that_do_not_match_are_listed_with_counts(tree, complaint):
+    root = tree("Apple___rot/1.jpg", "Misc/1.jpg", "Misc/2.jpg", "Other/3.jpg")
+    message = complaint(kind="folder", path=str(root), pattern="(?P<a>.+)___(?P<b>.+)")
+    assert "2 class folders" in message
+    assert "'Misc' (2 photos), 'Other' (1 photo)" in message
+    assert "label_map" in message
+
+
+def test_label_map_speaks_before_the_pattern(tree, load):
+    root = tree("Apple___rot/1.jpg", "Background/2.jpg", "Junk/3.jpg")
+    photos = load(
+        kind="folder",
+        path=str(root),
+        pattern="(?P<species>.+)___(?P<condition>.+)",
+        label_map={"Background": {"species": "none", "condition": None}, "Junk": None},
+    )
+    assert photos["species"].fillna("?").tolist() == ["Apple", "none", "?"]
+    assert photos["condition"].fillna("?").tolist() == ["rot", "?", "?"]
+
+
+def test_label_map_renames_and_forgets(tree, load):
+    root = tree("Dry Flower/1.jpg", "unsorted/2.jpg", "2024/3.jpg")
+    photos = load(
+        kind="folder",
+        path=str(root),
+        head="product",
+        label_map={"Dry Flower": "dry_flower", "unsorted": None, 2024: "old"},
+    )
+    assert photos["product"].fillna("?").tolist() == ["old", "dry_flower", "?"]
+
+
+def test_missing_folder_is_named_with_what_is_there(tmp_path, complaint):
+    message = complaint(kind="folder", path=str(tmp_path / "photso" / "x"))
+    assert f"{tmp_path / 'photso' / 'x'} does not exist" in message
+    assert f"up to {tmp_path} it does" in message
+
+
+def test_no_path_says_how_to_give_one(complaint):
+    assert "--params photos=PATH" in complaint(kind="folder", path=None)
+
+
+def test_empty_folder_says_so(tmp_path, complaint):
+    assert "it is empty" in complaint(kind="folder", path=str(tmp_path))
+
+
+def test_folder_without_photos_tells_what_it_holds(tree, complaint):
+    message = complaint(kind="folder", path=str(tree("a/1.txt", "a/2.txt", "b/3.csv")))
+    assert ".txt (2), .csv (1)" in message
+
+
+def test_photos_without_class_folders_are_told(tree, complaint):
+    message = complaint(kind="folder", path=str(tree("1.jpg", "2.jpg")))
+    assert "its 2 photos lie directly in it" in message
+    assert "PATH/CLASS/photo.jpg" in message
+    message = complaint(kind="folder", path=str(tree("train/1.jpg") / "train"))
+    assert "its 1 photo lies directly in it" in message
+
+
+def test_file_instead_of_folder_is_told(tree, complaint):
+    message = complaint(kind="folder", path=str(tree("a/1.jpg") / "a/1.jpg"))
+    assert "is a file" in message
+
+
+def test_real_plantdoc_gives_classes_and_splits(real_photos, load):
+    photos = load(kind="folder", path=str(real_photos / "plantdoc_256"))
+    assert photos["given_split"].value_counts().to_dict() == {"train": 2316, "test": 236}
+    assert photos["label"].nunique() == 27
+
+
+def test_defaults_fill_what_no_folder_says(tree, load):
+    root = tree("apple/1.jpg", "junk/2.jpg", "odd/3.jpg", "4.jpg")
+    photos = load(
+        kind="folder",
+        path=str(root),
+        label_map={"junk": None, "odd": {"ripe": "yes"}},
+        defaults={"label": "pear", "ripe": "no"},
+    )
+    # Null means unknown and stays so; what is said of another head leaves this one open.
+    assert photos["label"].fillna("?").tolist() == ["pear", "apple", "?", "pear"]
+    assert photos["ripe"].tolist() == ["no", "no", "no", "yes"]
+
+
+def test_group_pattern_groups_across_folders_and_splits(tree, load):
+    root = tree("train/a/p1_1.jpg", "train/a/p1_2.jpg", "test/b/p1_3.jpg", "train/a/x.jpg")
+    photos = load(kind="folder", path=str(root), group_pattern=r"(?P<group>p\d+)_\d")
+    assert photos["group"].fillna("?").tolist() == ["folder/p1", "folder/p1", "folder/p1", "?"]

@@ -1,0 +1,164 @@
+"""Tables with a row per photo."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write a table and the photos it lists: `table(rows, "labels.csv")`."""
+
+    def write(rows, name="labels.csv", present=True):
+        frame = pd.DataFrame(rows)
+        if present:
+            for listed in frame.get("path", []):
+                (tmp_path / listed).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / listed).touch()
+        path = tmp_path / name
+        if name.lower().endswith(".csv"):
+            frame.to_csv(path, index=False)
+        elif name.endswith(".jsonl"):
+            path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+        else:
+            frame.to_parquet(path)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.jsonl", "labels.parquet", "L.CSV"])
+def test_every_kind_of_table_reads_the_same(name, table, load):
+    rows = [
+        {"path": "b/ü 1.jpg", "kind": "x", "traits.wet": "yes", "group": "g", "split": "Val"},
+        {"path": "a/2.jpg", "kind": None, "traits.wet": None, "group": None, "split": None},
+    ]
+    photos = load(kind="table", path=str(table(rows, name)))
+    assert photos.fillna("?").drop(columns="path").to_dict("list") == {
+        "source": ["table", "table"],
+        "group": ["table/g", "?"],
+        "given_split": ["validation", "?"],
+        "kind": ["x", "?"],
+        "traits.wet": ["yes", "?"],
+    }
+    assert [Path(path).exists() for path in photos["path"]] == [True, True]
+
+
+def test_class_may_be_called_na_or_null(table, load):
+    rows = [{"path": f"{i}.jpg", "kind": kind} for i, kind in enumerate(["NA", "null", ""])]
+    photos = load(kind="table", path=str(table(rows)))
+    assert photos["kind"].fillna("?").tolist() == ["NA", "null", "?"]
+
+
+def test_lists_of_attributes_become_text(table, load):
+    rows = [
+        {"path": "1.jpg", "traits": ["wet", "old"]},
+        {"path": "2.jpg", "traits": []},
+        {"path": "3.jpg", "traits": None},
+    ]
+    for name in ("t.jsonl", "t.parquet"):
+        photos = load(kind="table", path=str(table(rows, name)))
+        assert photos["traits"].fillna("?").tolist() == ["wet;old", "-", "?"]
+
+
+def test_label_map_maps_labels_and_items(table, load):
+    rows = [{"path": "1.jpg", "kind": "X ", "traits": "wet; odd;old"}]
+    photos = load(
+        kind="table",
+        path=str(table(rows)),
+        label_map={"kind": {"X": "x"}, "traits": {"wet": "moist", "odd": None}},
+    )
+    assert photos.loc[0, ["kind", "traits"]].tolist() == ["x", "moist;old"]
+
+
+def test_missing_files_stay_in_the_list(table, tmp_path, load):
+    path = table([{"path": "1.jpg", "kind": "x"}, {"path": "2.jpg", "kind": "y"}])
+    (tmp_path / "2.jpg").unlink()
+    assert len(load(kind="table", path=str(path))) == 2
+
+
+def test_no_listed_file_exists(table, tmp_path, complaint):
+    path = table([{"path": f"{i}.jpg", "kind": "x"} for i in range(3)], present=False)
+    message = complaint(kind="table", path=str(path))
+    assert f"None of the 3 photos listed in {path} exists" in message
+    assert "photos_root" in message
+
+
+def test_photos_root_may_lie_elsewhere(table, tmp_path_factory, load):
+    elsewhere = tmp_path_factory.mktemp("photos")
+    (elsewhere / "1.jpg").touch()
+    path = table([{"path": "1.jpg", "kind": "x"}], present=False)
+    photos = load(kind="table", path=str(path), photos_root=str(elsewhere))
+    assert photos["path"].tolist() == [str(elsewhere / "1.jpg")]
+
+
+def test_missing_table_is_named(tmp_path, complaint):
+    assert "nowhere.csv does not exist" in complaint(
+        kind="table", path=str(tmp_path / "nowhere.csv")
+    )
+
+
+def test_lacking_columns_are_all_named(table, complaint):
+    path = table([{"file": "1.jpg", "kind": "x"}])
+    message = complaint(kind="table", path=str(path), group_column="plant", label_map={"grade": {}})
+    assert "'path' (path_column), 'plant' (group_column), 'grade' (label_map)" in message
+    assert "it has 'file', 'kind'" in message
+
+
+def test_wrong_separator_is_guessed_at(tmp_path, complaint):
+    (tmp_path / "t.csv").write_text("path;kind\n1.jpg;x\n")
+    assert "separated by commas" in complaint(kind="table", path=str(tmp_path / "t.csv"))
+
+
+def test_unknown_splits_are_listed(table, complaint):
+    rows = [{"path": f"{i}.jpg", "split": "dev" if i else "test"} for i in range(3)]
+    assert "'dev' (2 rows)" in complaint(kind="table", path=str(table(rows)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("t.csv", b"", "no rows"),
+        ("t.csv", b"path,kind\n", "no rows"),
+        ("t.csv", b"path,kind\n\xff\xfe,x\n", "cannot be read as CSV"),
+        ("t.jsonl", b'{"path": "a.jpg"\n', "cannot be read as JSONL"),
+        ("t.jsonl", b"[1]\n", "Line 1"),
+        ("t.parquet", b"PAR1", "cannot be read as PARQUET"),
+        ("t.xlsx", b"PK", "not a table of a kind"),
+    ],
+)
+def test_unreadable_tables_are_told(name, content, told, tmp_path, complaint):
+    (tmp_path / name).write_bytes(content)
+    assert told in complaint(kind="table", path=str(tmp_path / name))
+
+
+def test_byte_order_mark_is_no_part_of_the_name(tmp_path, load):
+    (tmp_path / "1.jpg").touch()
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbfpath,kind\n1.jpg,x\n")
+    assert load(kind="table", path=str(tmp_path / "t.csv"))["kind"].tolist() == ["x"]
+
+
+def test_defaults_fill_empty_cells_and_missing_heads(table, load):
+    rows = [{"path": f"{i}.jpg", "kind": kind} for i, kind in enumerate(["x", "", "odd"])]
+    photos = load(
+        kind="table",
+        path=str(table(rows)),
+        label_map={"kind": {"odd": None}},
+        defaults={"kind": "y", "age": "old", "traits": "-"},
+    )
+    assert photos["kind"].fillna("?").tolist() == ["x", "y", "?"]
+    assert photos["age"].tolist() == ["old"] * 3
+    assert photos["traits"].tolist() == ["-"] * 3
+
+
+def test_group_pattern_speaks_where_the_group_is_empty(table, load):
+    rows = [{"path": f"leaf{i}_{i}.jpg", "group": "g" if i == 1 else ""} for i in range(2)]
+    photos = load(kind="table", path=str(table(rows)), group_pattern=r"(?P<group>leaf\d)")
+    assert photos["group"].tolist() == ["table/leaf0", "table/g"]
+
+
+def test_a_source_column_of_the_table_is_no_label(table, load):
+    photos = load(kind="table", path=str(table([{"path": "1.jpg", "source": "web", "kind": "x"}])))
+    assert photos.loc[0, ["source", "kind"]].tolist() == ["table", "x"]

@@ -1,0 +1,36 @@
+"""Every check is listed, documented, configured and tested."""
+
+from pathlib import Path
+
+from cannabis_ml.photos import defects
+from cannabis_ml.photos.defects.params import DefectParams
+from cannabis_ml.photos.defects.registry import FLAGGED, REPAIRED, SET_ASIDE
+
+CHECKS = (*SET_ASIDE, *REPAIRED, *FLAGGED)
+NO_CHECKS = {"__init__", "params", "registry", "seen", "split_rank", "finding"}
+OF_TABLES = {"exact_duplicate", "conflicting_duplicate", "twin_of_test"}
+OF_THE_SET = {"absent_classes", "imbalance", "rare_classes", "shortcuts"}
+
+
+def test_every_file_is_listed_once():
+    files = {path.stem for path in Path(defects.__file__).parent.glob("*.py")}
+    names = [check.name for check in CHECKS]
+    assert sorted(names) == sorted(files - NO_CHECKS - OF_TABLES - OF_THE_SET)
+
+
+def test_every_check_says_what_it_finds():
+    assert all(len(check.about) > 20 for check in CHECKS)
+
+
+def test_every_threshold_belongs_to_a_check():
+    names = tuple(check.name for check in CHECKS)
+    assert all(field.startswith(names) for field in DefectParams.model_fields)
+
+
+def test_every_check_has_its_test():
+    files = {path.stem for path in Path(__file__).parent.glob("test_*.py")}
+    assert {f"test_{check.name}" for check in CHECKS} <= files
+
+
+def test_plain_photo_is_found_nothing_wrong_with(told, draw, encode):
+    assert told(encode(draw(1, 400, 300))) == {}

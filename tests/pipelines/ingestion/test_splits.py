@@ -1,0 +1,318 @@
+"""No split sees another's subject, and no photo ever moves."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cannabis_ml.datasets.split_ledger import SplitLedgerDataset, empty_ledger
+from cannabis_ml.errors import SourceError
+from cannabis_ml.pipelines.ingestion.params import SPLITS, SplitParams
+from cannabis_ml.pipelines.ingestion.splits import split_photos
+from cannabis_ml.taxonomy import Taxonomy
+
+TAXONOMY = Taxonomy(heads=[{"name": "kind", "classes": ["a", "b", "c"]}])
+NO_HEADS_TO_LEARN = Taxonomy(
+    heads=[{"name": "traits", "kind": "multilabel", "classes": ["wet", "old"]}]
+)
+
+
+def grouped(n, prefix="", **columns):
+    """Rows as group_photos gives them."""
+    ids = [hashlib.sha256(f"{prefix}{i}".encode()).hexdigest() for i in range(n)]
+    frame = pd.DataFrame({"path": [f"{prefix}{i}.jpg" for i in range(n)], "photo_id": ids})
+    for name in ("group", "given_split", "defect", "detail", "kind"):
+        frame[name] = pd.Series(columns.pop(name, [None] * n), dtype="str")
+    for name in NO_HEADS_TO_LEARN.columns:
+        frame[name] = pd.array([None] * n, dtype="Int8")
+    frame["group"] = frame["group"].fillna(frame["photo_id"])
+    frame["cluster"] = pd.array(columns.pop("cluster", [None] * n), dtype="Int64")
+    return frame.assign(**columns)
+
+
+def join(*tables):
+    return pd.concat(tables, ignore_index=True)
+
+
+def divide(photos, ledger=None, taxonomy=NO_HEADS_TO_LEARN, **params):
+    ledger = empty_ledger() if ledger is None else ledger
+    return split_photos(photos, ledger, taxonomy, SplitParams(**params))
+
+
+def split_of(photos, ledger=None, taxonomy=NO_HEADS_TO_LEARN, **params):
+    divided, _ = divide(photos, ledger, taxonomy, **params)
+    return dict(zip(divided["path"], divided["split"], strict=True))
+
+
+GROUPS = st.lists(st.sampled_from([None, "x", "y", "z"]), min_size=1, max_size=8)
+
+
+class TestSplit:
+    def test_hash_of_seed_and_group_decides(self):
+        # SHA-256("0:<id>") / 2**256 against the bounds .7, .8, .9, worked out by hand in Python.
+        photos = grouped(300)
+        splits = split_of(photos, seed=0)
+        for path, name in zip(photos["path"], photos["photo_id"], strict=True):
+            position = int(hashlib.sha256(f"0:{name}".encode()).hexdigest(), 16) / 2**256
+            expected = SPLITS[sum(position >= bound for bound in (0.7, 0.8, 0.9))]
+            assert splits[path] == expected
+
+    def test_fractions_are_reached(self):
+        counts = pd.Series(split_of(grouped(4000))).value_counts(normalize=True)
+        np.testing.assert_allclose(counts[list(SPLITS)], [0.7, 0.1, 0.1, 0.1], atol=0.02)
+
+    def test_seed_divides_anew(self):
+        assert split_of(grouped(300), seed=1) != split_of(grouped(300), seed=2)
+
+    @given(groups=GROUPS, given_splits=st.data())
+    @settings(max_examples=60, deadline=None)
+    def test_burst_frames_share_a_split(self, groups, given_splits):
+        rest = grouped(120)
+        burst = grouped(
+            len(groups),
+            "burst",
+            group=groups,
+            given_split=[
+                given_splits.draw(st.sampled_from([*SPLITS, None]), label="given") for _ in groups
+            ],
+        )
+        photos = pd.concat([rest, burst], ignore_index=True)
+        divided, _ = divide(photos)
+        assert (divided.groupby("group")["split"].nunique() == 1).all()
+        assert divided["group"].notna().all()
+
+    @given(st.integers(1, 60), st.integers(0, 3), st.randoms(use_true_random=False))
+    @settings(max_examples=40, deadline=None)
+    def test_adding_photos_moves_none(self, more, seed, random):
+        old = grouped(150)
+        new = pd.concat([old, grouped(more, "new")], ignore_index=True)
+        new = new.sample(frac=1, random_state=random.randint(0, 2**31), ignore_index=True)
+        before, after = split_of(old, seed=seed), split_of(new, seed=seed)
+        assert {path: after[path] for path in before} == before
+
+    @given(st.integers(1, 60))
+    @settings(max_examples=20, deadline=None)
+    def test_adding_photos_moves_none_of_given_splits(self, more):
+        old = grouped(200, given_split=["train"] * 150 + ["test"] * 50)
+        added = grouped(
+            more, "new", given_split=[("train", "test", None)[i % 3] for i in range(more)]
+        )
+        before = split_of(old)
+        after = split_of(pd.concat([old, added], ignore_index=True))
+        assert {path: after[path] for path in before} == before
+
+    def test_given_splits_are_respected(self):
+        given_split = ["train"] * 800 + ["test"] * 30 + ["validation"] * 20 + [None] * 100
+        splits = divide(grouped(950, given_split=given_split))[0]["split"].tolist()
+        assert set(splits[800:830]) == {"test"}
+        assert set(splits[830:850]) == {"validation"}
+        # Only calibration was not given: .1 / .8 of what was given as train.
+        assert set(splits[:800]) == {"train", "calibration"}
+        assert splits[:800].count("calibration") / 800 == pytest.approx(0.125, abs=0.04)
+        assert set(splits[850:]) == set(SPLITS)
+
+    def test_given_train_twin_of_a_given_test_photo_is_set_aside(self, caplog):
+        photos = grouped(100, given_split=["train"] * 90 + ["test"] * 10)
+        photos.loc[[0, 95], "group"] = "one plant"
+        photos.loc[[1, 96], ["group", "cluster"]] = ["another", 7]
+        divided, ledger = divide(photos)
+        twins = divided[divided["defect"] == "twin_of_test"]
+        assert twins["detail"].to_dict() == {
+            0: "Belongs with 95.jpg, which is in test.",
+            1: "Shows the same as 96.jpg, which is in test.",
+        }
+        assert twins["split"].isna().all()
+        assert divided["split"][[95, 96]].tolist() == ["test", "test"]
+        assert "2 photos show what a photo held out shows" in caplog.text
+        assert len(ledger) == 98
+
+    def test_photo_of_no_split_joins_its_group(self):
+        photos = grouped(100, given_split=[None] * 90 + ["test"] * 10)
+        photos.loc[[0, 95], "group"] = "one plant"
+        assert split_of(photos)["0.jpg"] == "test"
+
+    def test_too_few_photos_are_told(self):
+        with pytest.raises(SourceError, match="no photo falls into") as caught:
+            split_of(grouped(2))
+        assert "2 photos (2 groups)" in str(caught.value)
+        assert "parameters_ingestion.yml" in str(caught.value)
+
+    def test_head_of_a_single_class_is_told(self):
+        with pytest.raises(SourceError, match="train shows only 'a' of the head 'kind'"):
+            divide(grouped(200, kind=["a"] * 200), taxonomy=TAXONOMY)
+
+    def test_photos_set_aside_have_no_split(self):
+        photos = grouped(200, defect=["empty"] * 20 + [None] * 180)
+        divided, ledger = divide(photos)
+        assert divided["split"].isna().tolist() == [True] * 20 + [False] * 180
+        assert set(ledger["photo_id"]) == set(photos["photo_id"][20:])
+
+
+KINDS = st.lists(st.sampled_from(["a", "a", "a", "b", "c"]), min_size=0, max_size=12)
+
+
+class TestEveryClassInEverySplit:
+    @given(KINDS, st.integers(0, 5))
+    @settings(max_examples=60, deadline=None)
+    def test_class_of_four_groups_is_in_all(self, kinds, seed):
+        photos = grouped(200 + len(kinds), kind=["a", "b"] * 100 + kinds)
+        divided, _ = divide(photos, taxonomy=TAXONOMY, seed=seed)
+        for kind, rows in divided.groupby("kind"):
+            due = ["train", "test", "validation", "calibration"][: rows["group"].nunique()]
+            assert set(due) <= set(rows["split"]), kind
+
+    @given(KINDS, st.randoms(use_true_random=False))
+    @settings(max_examples=20, deadline=None)
+    def test_order_of_the_photos_does_not_matter(self, kinds, random):
+        photos = grouped(80 + len(kinds), kind=["a", "b"] * 40 + kinds)
+        shuffled = photos.iloc[random.sample(range(len(photos)), len(photos))]
+        one, two = (divide(table, taxonomy=TAXONOMY) for table in (photos, shuffled))
+        pd.testing.assert_frame_equal(one[0], two[0].sort_index())
+        pd.testing.assert_frame_equal(one[1], two[1])
+
+    def test_only_what_is_needed_moves(self):
+        photos = grouped(2000, kind=["a", "b"] * 998 + ["c"] * 4)
+        with_c = split_of(photos, taxonomy=TAXONOMY)
+        by_hash = split_of(photos)
+        moved = [path for path in by_hash if with_c[path] != by_hash[path]]
+        assert set(moved) <= set(photos["path"][-4:])
+        assert sorted(with_c[path] for path in photos["path"][-4:]) == sorted(SPLITS)
+
+    def test_groups_move_whole(self):
+        groups = [f"plant {i // 10}" for i in range(40)]
+        photos = join(
+            grouped(300, kind=["a", "b"] * 150), grouped(40, "c", kind=["c"] * 40, group=groups)
+        )
+        divided, _ = divide(photos, taxonomy=TAXONOMY)
+        rows = divided[divided["kind"] == "c"]
+        assert rows.groupby("group")["split"].nunique().tolist() == [1] * 4
+        assert set(rows["split"]) == set(SPLITS)
+
+    def test_attributes_count_as_classes(self):
+        photos = grouped(300)
+        photos["traits.wet"] = pd.array([1] * 5 + [0] * 295, dtype="Int8")
+        assert set(divide(photos)[0]["split"][:5]) == set(SPLITS)
+
+    def test_given_splits_are_filled_by_nobody_else(self):
+        given_split = ["train"] * 200 + ["test"] * 20
+        photos = grouped(
+            220, kind=["a", "b"] * 95 + ["c"] * 10 + ["a", "b"] * 10, given_split=given_split
+        )
+        divided, _ = divide(photos, taxonomy=TAXONOMY)
+        in_test = divided["split"] == "test"
+        assert in_test.tolist() == [False] * 200 + [True] * 20
+        assert set(divided.loc[190:199, "split"]) == {"train", "validation", "calibration"}
+
+
+PHOTO = st.tuples(
+    st.sampled_from(["a", "b", "c", None]),
+    st.sampled_from([None, None, None, *SPLITS]),
+    st.lists(st.integers(0, 30), max_size=2),  # earlier photos that it is tied to
+)
+
+
+class TestLedger:
+    @given(st.lists(st.lists(PHOTO, min_size=1, max_size=8), min_size=1, max_size=3), st.data())
+    @settings(max_examples=20, deadline=None)
+    def test_whatever_is_added_no_photo_moves_and_no_split_leaks(self, batches, data):
+        """Batches of photos, tied to earlier ones in any way, in any order."""
+        photos, ledger = grouped(60, kind=["a", "b"] * 30), empty_ledger()
+        divided, ledger = divide(photos, ledger, TAXONOMY)
+        for number, batch in enumerate(batches):
+            before = divided.set_index("photo_id")["split"].dropna()
+            photos = join(photos, self._batch(batch, number))
+            photos["group"] = self._groups(photos)
+            order = data.draw(st.randoms(use_true_random=False)).sample(
+                range(len(photos)), len(photos)
+            )
+            shuffled = photos.iloc[order].reset_index(drop=True)
+            divided, longer = divide(shuffled, ledger, TAXONOMY)
+            pd.testing.assert_frame_equal(longer.iloc[: len(ledger)], ledger)
+            ledger = longer
+
+            now = divided.set_index("photo_id")
+            stayed = now.loc[before.index, "split"] == before
+            assert (stayed | (now.loc[before.index, "defect"] == "twin_of_test")).all()
+            kept = divided[divided["defect"].isna()]
+            assert kept["split"].notna().all()
+            assert (kept.groupby("group")["split"].nunique() == 1).all()
+            held_out = kept["given_split"].isin(SPLITS[1:])
+            assert (kept.loc[held_out, "split"] == kept.loc[held_out, "given_split"]).all()
+            in_test = divided[divided["given_split"] == "test"]
+            assert in_test["defect"].isna().all()
+
+            again, same = divide(shuffled, ledger, TAXONOMY)
+            pd.testing.assert_frame_equal(again, divided)
+            pd.testing.assert_frame_equal(same, ledger)
+
+    def _batch(self, batch, number):
+        kinds, given_split, ties = zip(*batch, strict=True)
+        return grouped(
+            len(batch),
+            f"batch {number} ",
+            kind=list(kinds),
+            given_split=list(given_split),
+            ties=list(ties),
+        )
+
+    def _groups(self, photos):
+        """The least id among all that hang together."""
+        leader = list(range(len(photos)))
+
+        def find(i):
+            return i if leader[i] == i else find(leader[i])
+
+        for i, ties in enumerate(photos.get("ties", [])):
+            for other in ties if isinstance(ties, list) else []:
+                leader[find(i)] = find(other)
+        ids = photos["photo_id"]
+        least = {}
+        for i, name in enumerate(ids):
+            least[find(i)] = min(name, least.get(find(i), name))
+        return [least[find(i)] for i in range(len(photos))]
+
+    def test_photos_added_later_do_not_undo_a_correction(self):
+        first = grouped(204, kind=["a", "b"] * 100 + ["c"] * 4)
+        divided, ledger = divide(first, taxonomy=TAXONOMY)
+        later = join(first, grouped(50, "later", kind=["c"] * 50))
+        after = split_of(later, ledger, TAXONOMY)
+        assert {path: after[path] for path in first["path"]} == dict(
+            zip(divided["path"], divided["split"], strict=True)
+        )
+
+    def test_photos_that_come_back_go_where_they_were(self):
+        photos = grouped(300, kind=["a", "b", "c"] * 100)
+        before = split_of(photos, taxonomy=TAXONOMY)
+        _, ledger = divide(photos, taxonomy=TAXONOMY)
+        _, ledger = divide(photos[:200], ledger, TAXONOMY)
+        assert split_of(photos, ledger, TAXONOMY) == before
+
+    def test_source_that_changes_its_mind_is_heard(self):
+        photos = grouped(200)
+        _, ledger = divide(photos)
+        photos.loc[:3, "given_split"] = "test"
+        divided, longer = divide(photos, ledger)
+        assert divided["split"][:4].tolist() == ["test"] * 4
+        assert len(longer) == len(ledger) + 4
+
+    @pytest.mark.parametrize("change", [{"seed": 7}, {"train": 0.6, "test": 0.2}])
+    def test_other_settings_divide_anew_and_back(self, change):
+        photos = grouped(300)
+        first, ledger = divide(photos)
+        other, ledger = divide(photos, ledger, **change)
+        fresh, _ = divide(photos, **change)
+        pd.testing.assert_frame_equal(other, fresh)
+        back, same = divide(photos, ledger)
+        pd.testing.assert_frame_equal(back, first)
+        assert len(same) == len(ledger) == 600
+
+    def test_ledger_is_empty_until_it_is_written(self, tmp_path):
+        dataset = SplitLedgerDataset(filepath=str(tmp_path / "new" / "ledger.parquet"))
+        assert dataset.load().empty
+        _, ledger = divide(grouped(100), dataset.load())
+        dataset.save(ledger)
+        pd.testing.assert_frame_equal(dataset.load(), ledger)
+        assert len(list((tmp_path / "new").iterdir())) == 1
