@@ -134,7 +134,7 @@ def test_a_head_may_be_called_label():
 def test_a_cluster_shows_who_was_taken_out_of_it_and_no_exact_copy():
     index = table(
         rows(1, name="test", cluster=1, given_split="test", split="test"),
-        rows(1, name="twin", cluster=1, given_split="train", split=None, defect="leaked"),
+        rows(1, name="twin", cluster=1, given_split="train", split=None, defect="twin_of_test"),
         rows(1, name="copy", cluster=1, split=None, defect="exact_duplicate"),
         rows(1, name="alone", cluster=2),
         rows(1, name="copy_too", cluster=2, split=None, defect="exact_duplicate"),
@@ -142,7 +142,7 @@ def test_a_cluster_shows_who_was_taken_out_of_it_and_no_exact_copy():
     (cluster,) = build_report(index, TAXONOMY)["near_duplicates"]["list"]
     assert [(p["path"], p.get("defect")) for p in cluster["photos"]] == [
         ("/data/test/0.jpg", None),
-        ("/data/twin/0.jpg", "leaked"),
+        ("/data/twin/0.jpg", "twin_of_test"),
     ]
     assert cluster["given_splits"] == ["test", "train"]
 

@@ -198,7 +198,7 @@ def keep_sound_photos(divided_photos: pd.DataFrame) -> pd.DataFrame:
     return divided_photos[is_sound].drop(columns=unwanted).reset_index(drop=True)
 
 
-def build_ingestion_report(  # noqa: PLR0913, PLR0917 - Kedro cannot validate models within a model
+def build_ingestion_report(
     divided_photos: pd.DataFrame,
     taxonomy: Taxonomy,
     split: SplitParams,

@@ -79,7 +79,7 @@ _SET_ASIDE: dict[str, tuple[str, str, str]] = {
     "too_large": (
         "Too large",
         "More pixels or bytes than the limits allow.",
-        "Raise the limits under ingestion.index if these are photos that you want",
+        "Raise the limits under ingestion.defects if these are photos that you want",
     ),
     "too_small": ("Too small", "Too few pixels to see anything by.", ""),
     "unreadable": (
@@ -87,7 +87,7 @@ _SET_ASIDE: dict[str, tuple[str, str, str]] = {
         "The file is damaged or of a kind that cannot be read here.",
         "Convert or fetch these files again",
     ),
-    "leaked": (
+    "twin_of_test": (
         "Twins of test photos",
         "Given as training, and nearly the same as a photo given as test.",
         "",
