@@ -20,10 +20,10 @@ test: $(READY)  ## Run every check: lint, import contracts, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist worksteal
 
 fast: $(READY)  ## Run the tests without the slow ones
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 format: $(READY)  ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .

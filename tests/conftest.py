@@ -11,6 +11,9 @@ from PIL import Image
 PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[2] / "shared" / "data")
 
 os.environ.setdefault("TQDM_DISABLE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread per test process: they have the cores between them.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
