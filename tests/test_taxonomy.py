@@ -196,3 +196,21 @@ def test_hash_follows_classes_and_not_words():
 def test_taxonomy_survives_json(names):
     made = taxonomy({"name": "head", "classes": [{"name": n} for n in names]})
     assert Taxonomy.model_validate_json(made.model_dump_json()) == made
+
+
+def test_multiclass_answer_is_the_most_probable_class():
+    head = taxonomy(TYPE)["type"]
+    assert head.answer(np.array([[0.4, 0.6], [0.9, 0.1]])).tolist() == [1, 0]
+
+
+def test_ordinal_answer_is_the_median():
+    head = taxonomy(GRADE)["grade"]
+    # The extremes are most probable one by one, the middle is where half the mass is passed.
+    probs = np.array([[0.4, 0.2, 0.4], [0.7, 0.2, 0.1], [0.0, 0.1, 0.9], [0.5, 0.0, 0.5]])
+    assert head.answer(probs).tolist() == [1, 0, 2, 0]
+
+
+@given(st.lists(st.floats(0.125, 1, width=32), min_size=3, max_size=3))
+def test_ordinal_answer_is_always_a_class(weights):
+    probs = np.array(weights, dtype=np.float32)
+    assert 0 <= taxonomy(GRADE)["grade"].answer(probs / probs.sum()) <= 2

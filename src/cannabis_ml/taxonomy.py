@@ -86,6 +86,24 @@ class Head(BaseModel):
             return [f"{self.name}.{name}" for name in self.class_names]
         return [self.name]
 
+    def answer(self, probs: np.ndarray) -> np.ndarray:
+        """Decide on one class; not for multilabel heads.
+
+        Multiclass: the most probable class. Ordinal: the median, the class at which "this or
+        better" becomes as likely as not; it is the rank rule of CORAL (Cao et al. 2020, eq. 1),
+        and keeps a grade that is one of three neighbours from being called an extreme.
+
+        Args:
+            probs: (..., K), in class order.
+
+        Returns:
+            Class indices (...).
+        """
+        if self.kind == "ordinal":
+            passed = (probs.cumsum(axis=-1) < 0.5).sum(axis=-1)
+            return np.minimum(passed, probs.shape[-1] - 1)
+        return probs.argmax(axis=-1)
+
 
 class Taxonomy(BaseModel):
     """Every head, in order, checked as a whole.

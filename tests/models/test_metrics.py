@@ -117,7 +117,7 @@ def test_agrees_with_scikit_learn(seed, taxonomy):
     photos = pd.DataFrame({"photo_id": range(60), "shade": [names[t] for t in truth]})
     predictions = pd.DataFrame({"photo_id": range(60), "shade": list(probs)})
     found = score(predictions, photos, Taxonomy(heads=[taxonomy["shade"]]))["shade"]
-    said = probs.argmax(1)
+    said = [next(k for k in range(4) if sum(row[: k + 1]) >= 0.5) for row in probs]  # the median
     assert found["accuracy"] == pytest.approx(reference.accuracy_score(truth, said))
     assert found["macro_f1"] == pytest.approx(reference.f1_score(truth, said, average="macro"))
     kappa = reference.cohen_kappa_score(truth, said, weights="quadratic")

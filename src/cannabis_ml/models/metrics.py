@@ -61,7 +61,7 @@ def confusion(predictions: pd.DataFrame, photos: pd.DataFrame, head: Head) -> np
     if head.kind != "multilabel":
         known = truth != MISSING
         counts = np.zeros((classes, classes), dtype=np.int64)
-        np.add.at(counts, (truth[known], probs[known].argmax(axis=1)), 1)
+        np.add.at(counts, (truth[known], head.answer(probs[known])), 1)
         return counts
     said = probs >= THRESHOLD
     there, absent = truth == 1, truth == 0
@@ -83,7 +83,7 @@ def _paired(
 
 def _score_classes(head: Head, probs: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     known = truth != MISSING
-    truth, said = truth[known], probs[known].argmax(axis=1)
+    truth, said = truth[known], head.answer(probs[known])
     every = np.arange(len(head.classes))
     result: dict[str, Any] = {"n": int(known.sum())}
     if result["n"] == 0:

@@ -21,7 +21,7 @@ from cannabis_ml.models.losses import (  # noqa: E402
     hierarchical_loss,
     summed_loss,
 )
-from cannabis_ml.models.network import HierarchicalNet, probabilities  # noqa: E402
+from cannabis_ml.models.network import HierarchicalNet  # noqa: E402
 from cannabis_ml.models.params import TrainingParams  # noqa: E402
 from cannabis_ml.models.weights import layer_groups  # noqa: E402
 from cannabis_ml.taxonomy import MISSING, Head  # noqa: E402
@@ -204,9 +204,7 @@ def count_right(head: Head, logits: Tensor, targets: Tensor) -> tuple[Tensor, Te
     if head.kind == "multilabel":
         known = ~targets.isnan()
         return (((logits > 0) == (targets > 0)) & known).sum(), known.sum()
-    if head.kind == "ordinal":
-        guess = probabilities(head, logits).argmax(dim=1)
-    else:
-        guess = logits.argmax(dim=1)
+    # As `Head.answer` decides: an ordinal logit above 0 says "worse than class k, rather".
+    guess = (logits > 0).sum(dim=1) if head.kind == "ordinal" else logits.argmax(dim=1)
     known = targets != MISSING
     return ((guess == targets) & known).sum(), known.sum()

@@ -35,10 +35,10 @@ def training_curves(history: pd.DataFrame) -> Figure:
         losses.plot(epochs, history[column], marker="o", ms=4, label=label)
     losses.set(title="Loss", xlabel="epoch", ylabel="loss")
     for column in history.columns:
-        if column.startswith("validation_") and column != "validation_loss":
+        if column.startswith("validation_") and not column.endswith("_loss"):
             label = column.removeprefix("validation_").replace("_", " ")
             metrics.plot(epochs, history[column], marker="o", ms=4, label=label)
-    metrics.set(title="Validation metrics", xlabel="epoch", ylim=(0, 1.02))
+    metrics.set(title="Validation accuracy", xlabel="epoch", ylim=(0, 1.02))
     for axes in (losses, metrics):
         axes.axvline(kept, color=FAINT, ls=":", lw=1.5, label="epoch kept")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -111,9 +111,17 @@ def prediction_sheet(
     picked = test.iloc[np.linspace(0, len(test) - 1, count).astype(int)]
     row_of = {photo_id: row for row, photo_id in enumerate(photo_set["photo_id"])}
     rows = -(-count // SHEET_COLUMNS)
-    lines = sum(2 if head.kind == "multilabel" else 1 for head in taxonomy.heads)
-    figure = Figure(
-        figsize=(SHEET_COLUMNS * 2.3, rows * (2.15 + 0.19 * lines)), layout="constrained"
+    # Inches: a square photo, then a line per head.
+    photo_side, line = 2.2, 0.2
+    height = photo_side + line * (len(taxonomy.heads) + 1)
+    figure = Figure(figsize=(SHEET_COLUMNS * (photo_side + 0.15), rows * height + 0.5))
+    figure.subplots_adjust(
+        left=0.01,
+        right=0.99,
+        top=1 - 0.4 / (rows * height + 0.5),
+        bottom=line * (len(taxonomy.heads) + 1) / (rows * height + 0.5),
+        wspace=0.06,
+        hspace=line * (len(taxonomy.heads) + 1) / photo_side,
     )
     for axes in figure.subplots(rows, SHEET_COLUMNS, squeeze=False).flat:
         axes.axis("off")
@@ -124,7 +132,7 @@ def prediction_sheet(
         for head in taxonomy.heads:
             text, colour = _answer(np.asarray(prediction[head.name]), photo, head)
             axes.text(0, y, text, color=colour, fontsize=7.5, va="top", transform=axes.transAxes)
-            y -= 0.1 * (1 + text.count("\n"))
+            y -= line / photo_side
     figure.suptitle(
         "Test photos: green is right, red is wrong (true label in brackets), grey has no label",
         fontsize=11,
@@ -136,8 +144,9 @@ def prediction_sheet(
 def _answer(probs: np.ndarray, photo: dict, head: Head) -> tuple[str, str]:
     names = head.class_names
     if head.kind != "multilabel":
-        said, true = names[int(probs.argmax())], photo[head.name]
-        text = f"{said} {probs.max():.0%}"
+        at = int(head.answer(probs))
+        said, true = names[at], photo[head.name]
+        text = f"{said} {probs[at]:.0%}"
         if true is None:
             return text, FAINT
         return (text, RIGHT) if said == true else (f"{text} ({true})", WRONG)
