@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from cannabis_ml.models.losses import head_weights, hierarchical_loss
+from cannabis_ml.models.losses import head_weights, hierarchical_loss, summed_loss
+from cannabis_ml.taxonomy import Head
 
 WEIGHTS = {"multiclass": 1.0, "ordinal": 0.6, "multilabel": 0.3}
 
@@ -80,3 +81,20 @@ def test_a_head_named_wins_over_its_kind(taxonomy):
     weights = {**WEIGHTS, "shade": 2.0}
     assert head_weights(taxonomy, weights) == {"colour": 1.0, "shade": 2.0, "marks": 0.3}
     assert head_weights(taxonomy, {}) == {"colour": 1.0, "shade": 1.0, "marks": 1.0}
+
+
+def test_a_photo_weighs_what_its_class_weighs():
+    # By hand: -log softmax([0, ln 3]) = log 4 for class 0 and log(4/3) for class 1.
+    head = Head(name="kind", classes=["a", "b"])
+    logits = torch.tensor([[0.0, math.log(3)]]).repeat(3, 1)
+    targets = torch.tensor([0, 1, -1])
+    total, known = summed_loss(head, logits, targets, class_weights=torch.tensor([0.5, 2.0]))
+    assert total.item() == pytest.approx(0.5 * math.log(4) + 2 * math.log(4 / 3))
+    assert known == 2
+
+
+def test_class_weights_hold_for_ordinal_heads_too():
+    head = Head(name="grade", kind="ordinal", classes=["A", "B", "C"])
+    logits, targets = torch.zeros(2, 2), torch.tensor([0, 2])
+    total, _ = summed_loss(head, logits, targets, class_weights=torch.tensor([3.0, 1.0, 0.0]))
+    assert total.item() == pytest.approx(3 * 2 * math.log(2))

@@ -30,6 +30,7 @@ def hierarchical_loss(
     taxonomy: Taxonomy,
     weights: dict[str, float],
     label_smoothing: float = 0.0,
+    class_weights: dict[str, Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted sum of the heads' losses over one batch.
 
@@ -39,13 +40,17 @@ def hierarchical_loss(
         taxonomy: Gives the heads.
         weights: By head kind or head name, see `head_weights`.
         label_smoothing: Of multiclass heads.
+        class_weights: Per head (K,), what a photo of each class weighs; 1 where a head is absent.
 
     Returns:
-        The total, and per head its unweighted mean.
+        The total, and per head its mean over labels, not weighted by `weights`.
     """
     per_head = {}
     for head in taxonomy.heads:
-        total, known = summed_loss(head, logits[head.name], targets[head.name], label_smoothing)
+        of_class = (class_weights or {}).get(head.name)
+        total, known = summed_loss(
+            head, logits[head.name], targets[head.name], label_smoothing, of_class
+        )
         per_head[head.name] = total / known.clamp(min=1)
     by_head = head_weights(taxonomy, weights)
     stacked = torch.stack([by_head[name] * loss for name, loss in per_head.items()])
@@ -53,14 +58,19 @@ def hierarchical_loss(
 
 
 def summed_loss(
-    head: Head, logits: Tensor, targets: Tensor, label_smoothing: float = 0.0
+    head: Head,
+    logits: Tensor,
+    targets: Tensor,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sum of a head's loss over what is labelled, and how many labels that were.
 
     Sums and counts of batches add up to those of an epoch, where means of batches would not.
 
     Returns:
-        Two scalars: the sum; the number of labelled photos (multilabel: of known attributes).
+        Two scalars: the sum, each photo weighing what its class weighs; the number of labelled
+        photos (multilabel: of known attributes, which have no class weights).
     """
     if head.kind == "multilabel":
         known = ~targets.isnan()
@@ -71,16 +81,19 @@ def summed_loss(
 
     known = targets != MISSING
     if head.kind == "multiclass":
-        total = functional.cross_entropy(
+        losses = functional.cross_entropy(
             logits,
             targets,
             ignore_index=MISSING,
             label_smoothing=label_smoothing,
-            reduction="sum",
+            reduction="none",
         )
-        return total, known.sum()
-
-    ranks = torch.arange(logits.shape[1], device=logits.device)
-    worse = (targets[:, None] > ranks).to(logits.dtype)
-    losses = functional.binary_cross_entropy_with_logits(logits, worse, reduction="none")
-    return torch.where(known[:, None], losses, 0.0).sum(), known.sum()
+    else:
+        ranks = torch.arange(logits.shape[1], device=logits.device)
+        worse = (targets[:, None] > ranks).to(logits.dtype)
+        losses = functional.binary_cross_entropy_with_logits(logits, worse, reduction="none").sum(
+            dim=1
+        )
+    if class_weights is not None:
+        losses = losses * class_weights.to(losses)[targets.clamp(min=0)]
+    return torch.where(known, losses, 0.0).sum(), known.sum()

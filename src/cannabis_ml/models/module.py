@@ -36,12 +36,18 @@ class PhotoModule(lightning.LightningModule):
         network: Changed in place.
         training: How to train it.
         frozen_layers: This many of the backbone's lowest layers stay exactly as they are.
+        class_weights: Per head (K,), what a training photo of each class weighs.
     """
 
     def __init__(
-        self, network: HierarchicalNet, training: TrainingParams, frozen_layers: int = 0
+        self,
+        network: HierarchicalNet,
+        training: TrainingParams,
+        frozen_layers: int = 0,
+        class_weights: dict[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
+        self.class_weights = class_weights
         self.network = channels_last(network)
         self.training_params = training
         self.frozen = freeze_layers(network.backbone, frozen_layers)
@@ -65,6 +71,7 @@ class PhotoModule(lightning.LightningModule):
             self.network.taxonomy,
             self.training_params.loss_weights,
             self.training_params.label_smoothing,
+            self.class_weights,
         )
         if not torch.isfinite(loss):
             raise TrainingError(

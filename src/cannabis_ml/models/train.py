@@ -52,6 +52,7 @@ def fit(
     *,
     augmented_photos: datasets.Dataset | None = None,
     balanced_rows: pd.DataFrame | None = None,
+    class_weights: dict[str, dict[str, float]] | None = None,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train on the training split, keep the epoch with the lowest validation loss.
 
@@ -64,6 +65,7 @@ def fit(
         training: How to train it.
         augmented_photos: Copies of training photos, shown in turn with the photos themselves.
         balanced_rows: `row` of every training photo that an epoch shows; all, once, where None.
+        class_weights: head -> class -> what a training photo of it weighs in the loss.
 
     Returns:
         The checkpoint of the best epoch, and the history: one row per epoch with epoch (from 1),
@@ -113,7 +115,11 @@ def fit(
         )
         # Layers that know nothing yet have to learn.
         frozen_layers = 0 if provenance["source"] == "random" else training.frozen_layers
-        module = PhotoModule(network, training, frozen_layers)
+        weights = {
+            name: torch.tensor([of_class[c] for c in taxonomy[name].class_names])
+            for name, of_class in (class_weights or {}).items()
+        }
+        module = PhotoModule(network, training, frozen_layers, weights)
         best, history = _run(module, train, validation, training, Path(folder))
         module.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
 

@@ -18,6 +18,7 @@ def train_model(
     photo_set: Dataset,
     augmented_photos: Dataset,
     balanced_rows: pd.DataFrame,
+    class_weights: dict[str, dict[str, float]],
     taxonomy: Taxonomy,
     model: ModelParams,
     training: TrainingParams,
@@ -28,6 +29,7 @@ def train_model(
         photo_set: Stored photos of all splits; trained on `train`, chosen by `validation`.
         augmented_photos: Copies of training photos.
         balanced_rows: Which rows of `photo_set` an epoch shows, how often.
+        class_weights: head -> class -> what a photo of it weighs in the loss.
         taxonomy: The heads.
         model: The network and where its starting weights come from.
         training: The recipe.
@@ -48,6 +50,7 @@ def train_model(
         training,
         augmented_photos=augmented_photos,
         balanced_rows=balanced_rows,
+        class_weights=class_weights,
     )
 
 

@@ -26,6 +26,7 @@ def create_pipeline(**_: Any) -> Pipeline:
                     "photo_set",
                     "augmented_photos",
                     "balanced_rows",
+                    "class_weights",
                     "taxonomy",
                     "params:model",
                     "params:training",
@@ -68,6 +69,6 @@ def create_pipeline(**_: Any) -> Pipeline:
     return Pipeline(
         tier,
         namespace="tier3",
-        inputs={"photo_set", "augmented_photos", "balanced_rows", "taxonomy"},
+        inputs={"photo_set", "augmented_photos", "balanced_rows", "class_weights", "taxonomy"},
         parameters={"params:training"},
     )
