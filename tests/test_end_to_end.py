@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import nbformat
@@ -145,7 +146,7 @@ def test_same_photos_are_drawn_and_split_again(finished, fresh):
 
 def photo(path, colour=(40, 120, 40)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(abs(hash(str(path))) % 2**32)
+    rng = np.random.default_rng(zlib.crc32(path.name.encode()))
     noise = rng.integers(-30, 30, (64, 64, 3))
     Image.fromarray(np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)).save(path)
 

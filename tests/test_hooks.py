@@ -4,7 +4,8 @@ import subprocess
 import pytest
 from rich.console import Console
 
-from cannabis_ml.hooks import flatten, git_state, metrics_table, mlflow_key
+from cannabis_ml.hooks import flatten, git_state, metrics_table
+from cannabis_ml.tracking import mlflow_key
 
 
 def test_nested_values_get_dotted_names():

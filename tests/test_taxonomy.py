@@ -214,3 +214,11 @@ def test_ordinal_answer_is_the_median():
 def test_ordinal_answer_is_always_a_class(weights):
     probs = np.array(weights, dtype=np.float32)
     assert 0 <= taxonomy(GRADE)["grade"].answer(probs / probs.sum()) <= 2
+
+
+def test_derived_child_without_a_column_is_refused_in_words():
+    spec = TaxonomySpec.model_validate(
+        {"heads": [{"name": "species"}, {"name": "condition", "parent": "species"}]}
+    )
+    with pytest.raises(TaxonomyError, match="'condition' needs at least two classes"):
+        spec.resolve(pd.DataFrame({"species": ["apple", "corn"]}))

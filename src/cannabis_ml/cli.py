@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 from typing import IO, Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.io import DatasetError
 from kedro.validation import ParameterValidationError
 
 from cannabis_ml.errors import CannabisMLError
@@ -39,10 +42,14 @@ def run(pipeline: str | None, pipelines: list[str], verbose: bool, **options: An
         pipelines, pipeline = [pipeline], None
     if not verbose:
         _say_errors_once()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         return kedro_run.callback(  # type: ignore[misc]
             pipeline=pipeline, pipelines=pipelines, **options
         )
+    except (KeyboardInterrupt, SystemExit):
+        _end_tracking("KILLED")
+        raise
     except Exception as error:
         cause = readable_cause(error)
         if cause is None or verbose:
@@ -56,8 +63,18 @@ def readable_cause(error: BaseException) -> BaseException | None:
     while seen is not None:
         if isinstance(seen, READABLE):
             return seen
+        # What a data set says itself; what Kedro wraps has a cause.
+        if isinstance(seen, DatasetError) and seen.__cause__ is None:
+            return seen
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _end_tracking(status: str) -> None:
+    """Tell MLflow how the run ended; left to itself it calls an interrupted run finished."""
+    mlflow = sys.modules.get("mlflow")
+    if mlflow is not None and mlflow.active_run():
+        mlflow.end_run(status)
 
 
 def _say_errors_once() -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset
 
+from cannabis_ml.tracking import mlflow_key
+
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import AbstractDataset, DataCatalog
@@ -48,7 +50,9 @@ class TrackingHook:
         mlflow.set_tag("kedro_env", run_params.get("env") or "base")
         # Nodes get typed parameters, which MLflow would show as one long string.
         parameters = self._context.config_loader["parameters"]
-        mlflow.log_params({k: str(v)[:MAX_PARAM_LENGTH] for k, v in flatten(parameters)})
+        mlflow.log_params(
+            {mlflow_key(k): str(v)[:MAX_PARAM_LENGTH] for k, v in flatten(parameters)}
+        )
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
@@ -193,12 +197,6 @@ def flatten(nested: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, value in nested.items():
         yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
-
-
-def mlflow_key(name: str) -> str:
-    """Spell a metric's name with what MLflow allows: letters, digits and `_-./: `."""
-    spelled = name.replace("+", " plus")
-    return "".join(c if c.isalnum() or c in "_-./: " else "_" for c in spelled)
 
 
 def _artifact_folder(folder: str, dataset_name: str, path: Path) -> str:

@@ -217,7 +217,8 @@ class TaxonomySpec(BaseModel):
                         f"head '{spec.name}' needs at least two classes, the labels have {found}"
                     )
                 fields["classes"] = names
-                if spec.parent and spec.allowed is None:
+                there = {spec.name, spec.parent} <= set(photos.columns)
+                if spec.parent and there and spec.allowed is None:
                     fields["allowed"] = _derived_pairs(spec.name, spec.parent, photos)
             heads.append(fields)
         if faults:

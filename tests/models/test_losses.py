@@ -83,18 +83,24 @@ def test_a_head_named_wins_over_its_kind(taxonomy):
     assert head_weights(taxonomy, {}) == {"colour": 1.0, "shade": 1.0, "marks": 1.0}
 
 
-def test_a_photo_weighs_what_its_class_weighs():
+def test_a_photo_adds_what_it_weighs():
     # By hand: -log softmax([0, ln 3]) = log 4 for class 0 and log(4/3) for class 1.
     head = Head(name="kind", classes=["a", "b"])
     logits = torch.tensor([[0.0, math.log(3)]]).repeat(3, 1)
-    targets = torch.tensor([0, 1, -1])
-    total, known = summed_loss(head, logits, targets, class_weights=torch.tensor([0.5, 2.0]))
+    weights = torch.tensor([0.5, 2.0, 9.0])
+    total, known = summed_loss(head, logits, torch.tensor([0, 1, -1]), photo_weights=weights)
     assert total.item() == pytest.approx(0.5 * math.log(4) + 2 * math.log(4 / 3))
     assert known == 2
 
 
-def test_class_weights_hold_for_ordinal_heads_too():
-    head = Head(name="grade", kind="ordinal", classes=["A", "B", "C"])
-    logits, targets = torch.zeros(2, 2), torch.tensor([0, 2])
-    total, _ = summed_loss(head, logits, targets, class_weights=torch.tensor([3.0, 1.0, 0.0]))
-    assert total.item() == pytest.approx(3 * 2 * math.log(2))
+@pytest.mark.parametrize(
+    ("kind", "targets", "size"),
+    [("ordinal", torch.tensor([0, 2]), 2), ("multilabel", torch.tensor([[1.0, 0], [0, 1]]), 2)],
+)
+def test_photo_weights_hold_for_every_kind(kind, targets, size):
+    head = Head(name="h", kind=kind, classes=["A", "B", "C"][: size + (kind == "ordinal")])
+    # Every logit is 0: each of the two decisions of a photo costs log 2.
+    total, _ = summed_loss(
+        head, torch.zeros(2, size), targets, photo_weights=torch.tensor([3.0, 1.0])
+    )
+    assert total.item() == pytest.approx((3 + 1) * 2 * math.log(2))

@@ -185,3 +185,10 @@ def test_tracking_that_fails_does_not_stop_training(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "mlflow", _fake_mlflow(active=True, fails=True))
     train._log_live({"epoch": 3, "train_loss": 0.5})
     assert "did not take the metrics of epoch 3" in caplog.text
+
+
+def test_rows_of_another_photo_set_are_refused(photo_set, taxonomy):
+    test_row = list(photo_set["split"]).index("test") if "test" in photo_set["split"] else 10**6
+    rows = pd.DataFrame({"row": [test_row], "weight": [1.0]})
+    with pytest.raises(TrainingError, match="1 of 1 rows of balanced_rows are no training photos"):
+        train.fit(photo_set, taxonomy, MODEL, TRAINING, balanced_rows=rows)

@@ -29,6 +29,9 @@ Item = tuple[int, int]
 
 EVALUATION = -1
 
+PHOTO_WEIGHT = ""
+"""Key of the photos' weights among the targets; no head is called so."""
+
 ASPECT = (3 / 4, 4 / 3)
 """Width over height of a random crop, relative to the photo's."""
 
@@ -50,7 +53,9 @@ class Photos(Dataset):
         taxonomy: Encodes the labels.
         image_size: S.
         training: Augments by these parameters where the epoch is not `EVALUATION`.
-        copies: Augmented copies of photos of the set, named by `photo_id`.
+        copies: Augmented copies of photos of the set, named by `photo_id`. They are shown whole,
+            mirrored or not: what their labels bear was decided when they were made.
+        weights: What each row weighs in the loss; all the same where None.
     """
 
     def __init__(
@@ -61,12 +66,15 @@ class Photos(Dataset):
         image_size: int,
         training: TrainingParams | None = None,
         copies: datasets.Dataset | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.rows = np.asarray(rows, dtype=np.int64)
         self.image_size = image_size
         self.training = training
         table = labels(photo_set).iloc[self.rows]
         self.targets = taxonomy.encode(table)
+        if weights is not None:
+            self.targets[PHOTO_WEIGHT] = np.asarray(weights, dtype=np.float32)
         self._turn = pd.Series(self.rows).groupby(self.rows).cumcount().to_numpy()
         self._images = _undecoded(photo_set)
         self._copies = None if copies is None else _undecoded(copies)
@@ -84,18 +92,22 @@ class Photos(Dataset):
             pixels = fit(decode_stored(self._images[row]["image"]["bytes"]), self.image_size)
         else:
             random = np.random.default_rng((self.training.seed, epoch, row, turn))
-            pixels = augment(
-                self._version(position, epoch + turn), self.image_size, self.training, random
-            )
+            copy = self._copy(position, epoch + turn)
+            if copy is None:
+                stored = decode_stored(self._images[row]["image"]["bytes"])
+                pixels = augment(stored, self.image_size, self.training, random)
+            else:
+                pixels = fit(copy, self.image_size)
+                pixels = cv2.flip(pixels, 1) if random.random() < 0.5 else pixels
         photo = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return photo, {name: values[position] for name, values in self.targets.items()}
 
-    def _version(self, position: int, number: int) -> np.ndarray:
-        """The photo itself (number 0) or one of its copies, going round."""
+    def _copy(self, position: int, number: int) -> np.ndarray | None:
+        """One of the photo's copies, going round; None when it is the turn of the photo itself."""
         copies = self._copies_of.get(self._ids[position], ())
         number %= 1 + len(copies)
         if number == 0 or self._copies is None:
-            return decode_stored(self._images[int(self.rows[position])]["image"]["bytes"])
+            return None
         return decode_stored(self._copies[int(copies[number - 1])]["image"]["bytes"])
 
 

@@ -30,7 +30,7 @@ def hierarchical_loss(
     taxonomy: Taxonomy,
     weights: dict[str, float],
     label_smoothing: float = 0.0,
-    class_weights: dict[str, Tensor] | None = None,
+    photo_weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted sum of the heads' losses over one batch.
 
@@ -40,16 +40,15 @@ def hierarchical_loss(
         taxonomy: Gives the heads.
         weights: By head kind or head name, see `head_weights`.
         label_smoothing: Of multiclass heads.
-        class_weights: Per head (K,), what a photo of each class weighs; 1 where a head is absent.
+        photo_weights: (N,), what each photo weighs; 1 where None.
 
     Returns:
         The total, and per head its mean over labels, not weighted by `weights`.
     """
     per_head = {}
     for head in taxonomy.heads:
-        of_class = (class_weights or {}).get(head.name)
         total, known = summed_loss(
-            head, logits[head.name], targets[head.name], label_smoothing, of_class
+            head, logits[head.name], targets[head.name], label_smoothing, photo_weights
         )
         per_head[head.name] = total / known.clamp(min=1)
     by_head = head_weights(taxonomy, weights)
@@ -62,21 +61,23 @@ def summed_loss(
     logits: Tensor,
     targets: Tensor,
     label_smoothing: float = 0.0,
-    class_weights: Tensor | None = None,
+    photo_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sum of a head's loss over what is labelled, and how many labels that were.
 
     Sums and counts of batches add up to those of an epoch, where means of batches would not.
 
     Returns:
-        Two scalars: the sum, each photo weighing what its class weighs; the number of labelled
-        photos (multilabel: of known attributes, which have no class weights).
+        Two scalars: the sum, each photo weighing what `photo_weights` says; the number of
+        labelled photos (multilabel: of known attributes).
     """
     if head.kind == "multilabel":
         known = ~targets.isnan()
         losses = functional.binary_cross_entropy_with_logits(
             logits, targets.nan_to_num(), reduction="none"
         )
+        if photo_weights is not None:
+            losses = losses * photo_weights[:, None]
         return torch.where(known, losses, 0.0).sum(), known.sum()
 
     known = targets != MISSING
@@ -94,6 +95,6 @@ def summed_loss(
         losses = functional.binary_cross_entropy_with_logits(logits, worse, reduction="none").sum(
             dim=1
         )
-    if class_weights is not None:
-        losses = losses * class_weights.to(losses)[targets.clamp(min=0)]
+    if photo_weights is not None:
+        losses = losses * photo_weights
     return torch.where(known, losses, 0.0).sum(), known.sum()

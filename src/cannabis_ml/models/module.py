@@ -16,6 +16,7 @@ from timm.optim import param_groups_layer_decay  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from cannabis_ml.errors import TrainingError  # noqa: E402
+from cannabis_ml.models.data import PHOTO_WEIGHT  # noqa: E402
 from cannabis_ml.models.losses import (  # noqa: E402
     head_weights,
     hierarchical_loss,
@@ -36,18 +37,12 @@ class PhotoModule(lightning.LightningModule):
         network: Changed in place.
         training: How to train it.
         frozen_layers: This many of the backbone's lowest layers stay exactly as they are.
-        class_weights: Per head (K,), what a training photo of each class weighs.
     """
 
     def __init__(
-        self,
-        network: HierarchicalNet,
-        training: TrainingParams,
-        frozen_layers: int = 0,
-        class_weights: dict[str, Tensor] | None = None,
+        self, network: HierarchicalNet, training: TrainingParams, frozen_layers: int = 0
     ) -> None:
         super().__init__()
-        self.class_weights = class_weights
         self.network = channels_last(network)
         self.training_params = training
         self.frozen = freeze_layers(network.backbone, frozen_layers)
@@ -71,7 +66,7 @@ class PhotoModule(lightning.LightningModule):
             self.network.taxonomy,
             self.training_params.loss_weights,
             self.training_params.label_smoothing,
-            self.class_weights,
+            targets.get(PHOTO_WEIGHT),
         )
         if not torch.isfinite(loss):
             raise TrainingError(

@@ -32,7 +32,7 @@ def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
 
     Returns:
         A checked model: input `photos`, uint8 (N, S, S, 3) RGB with any N; an output per head,
-        float32 (N, K); the card without training details as JSON metadata.
+        float32 (N, K); the checkpoint's card as JSON metadata.
     """
     import onnx
 

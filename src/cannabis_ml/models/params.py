@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-HeadKind = Literal["multiclass", "ordinal", "multilabel"]
-
 
 class WeightSource(BaseModel):
     """One place to take pretrained weights from. Written as its kind alone, or `file: path`."""

@@ -37,6 +37,7 @@ from cannabis_ml.models.network import (  # noqa: E402
 from cannabis_ml.models.params import ModelParams, TrainingParams  # noqa: E402
 from cannabis_ml.models.weights import load_backbone, normalisation  # noqa: E402
 from cannabis_ml.taxonomy import Taxonomy  # noqa: E402
+from cannabis_ml.tracking import mlflow_key  # noqa: E402
 
 if TYPE_CHECKING:
     import datasets
@@ -52,7 +53,6 @@ def fit(
     *,
     augmented_photos: datasets.Dataset | None = None,
     balanced_rows: pd.DataFrame | None = None,
-    class_weights: dict[str, dict[str, float]] | None = None,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train on the training split, keep the epoch with the lowest validation loss.
 
@@ -64,8 +64,8 @@ def fit(
         model: The network.
         training: How to train it.
         augmented_photos: Copies of training photos, shown in turn with the photos themselves.
-        balanced_rows: `row` of every training photo that an epoch shows; all, once, where None.
-        class_weights: head -> class -> what a training photo of it weighs in the loss.
+        balanced_rows: `row` of every training photo that an epoch shows, and its `weight` in the
+            loss; all, once, alike, where None.
 
     Returns:
         The checkpoint of the best epoch, and the history: one row per epoch with epoch (from 1),
@@ -79,8 +79,10 @@ def fit(
     table = labels(photo_set)
     rows = {name: np.flatnonzero(table["split"] == name) for name in ("train", "validation")}
     _check_trainable(table, rows, taxonomy)
+    weights = None
     if balanced_rows is not None:
-        rows["train"] = balanced_rows["row"].to_numpy()
+        _check_rows(balanced_rows, table)
+        rows["train"], weights = balanced_rows["row"].to_numpy(), balanced_rows["weight"].to_numpy()
 
     with torch.random.fork_rng(), _quiet(), tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(training.seed)
@@ -96,13 +98,16 @@ def fit(
         )
         train, validation = (
             make_loader(
-                Photos(photo_set, rows[name], taxonomy, model.image_size, training, copies),
+                Photos(photo_set, rows[name], taxonomy, model.image_size, training, copies, weight),
                 batch_size=training.batch_size,
                 workers=training.workers,
                 shuffle=name == "train",
                 seed=training.seed,
             )
-            for name, copies in (("train", augmented_photos), ("validation", None))
+            for name, copies, weight in (
+                ("train", augmented_photos, weights),
+                ("validation", None, None),
+            )
         )
         logger.info(
             "Training %s at %d px on %d photos, validating on %d; at most %d epochs of %d steps.",
@@ -115,11 +120,7 @@ def fit(
         )
         # Layers that know nothing yet have to learn.
         frozen_layers = 0 if provenance["source"] == "random" else training.frozen_layers
-        weights = {
-            name: torch.tensor([of_class[c] for c in taxonomy[name].class_names])
-            for name, of_class in (class_weights or {}).items()
-        }
-        module = PhotoModule(network, training, frozen_layers, weights)
+        module = PhotoModule(network, training, frozen_layers)
         best, history = _run(module, train, validation, training, Path(folder))
         module.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
 
@@ -148,6 +149,7 @@ def predict(
     splits: Sequence[str] | None = None,
     batch_size: int = 64,
     workers: int = 0,
+    accelerator: str = "auto",
 ) -> pd.DataFrame:
     """Probabilities of every head for every photo of the given splits.
 
@@ -157,13 +159,15 @@ def predict(
         splits: All where None.
         batch_size: Photos at a time.
         workers: Processes that decode photos.
+        accelerator: `cpu` leaves a GPU alone.
 
     Returns:
         photo_id, split, and per head a column of float32 arrays (K,) in class order.
     """
     network = restore(checkpoint)
     taxonomy = network.taxonomy
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    cuda = accelerator != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
     network = channels_last(network).to(device)
     table = labels(photo_set)
     chosen = np.ones(len(table), bool) if splits is None else table["split"].isin(splits)
@@ -185,6 +189,19 @@ def predict(
     for name, values in found.items():
         predictions[name] = pd.Series(values, dtype=object)
     return predictions
+
+
+def _check_rows(balanced_rows: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Refuse rows that were chosen from another photo set: they may point at test photos."""
+    rows = balanced_rows["row"].to_numpy()
+    known = rows[(rows >= 0) & (rows < len(table))]
+    strays = len(rows) - int((table["split"].to_numpy()[known] == "train").sum())
+    if strays:
+        raise TrainingError(
+            f"{strays:,} of {len(rows):,} rows of balanced_rows are no training photos of the photo"
+            " set: it has changed since. Run the balancing pipeline again, or all of"
+            " `kedro run --pipelines train`."
+        )
 
 
 def _check_trainable(table: pd.DataFrame, rows: dict[str, np.ndarray], taxonomy: Taxonomy) -> None:
@@ -288,7 +305,7 @@ def _log_live(row: dict[str, Any]) -> None:
     mlflow = sys.modules.get("mlflow")  # whoever started a run has imported it
     try:
         if mlflow is not None and mlflow.active_run() is not None:
-            values = {name: value for name, value in row.items() if name != "epoch"}
+            values = {mlflow_key(k): value for k, value in row.items() if k != "epoch"}
             mlflow.log_metrics(values, step=row["epoch"])
     except Exception:
         # A full disk, a locked store, a server that is away: all lose a curve, not a training.

@@ -1,7 +1,6 @@
 """From the bytes of any file to upright RGB pixels, or to a verdict on why not.
 
-Shared by ingestion, training's checks and inference, so that a photo looks the same to all of
-them. Whatever the bytes, the outcome is an array or an `UnreadableError`.
+Whatever the bytes, the outcome is an array or an `UnreadableError`.
 """
 
 from __future__ import annotations

@@ -21,10 +21,16 @@ def test_class_can_be_the_top_folder(tree, load):
     assert list(photos["label"]) == ["apple", "plum"]
 
 
-def test_any_image_suffix_in_any_case_and_nothing_else(tree, load, below):
+def test_any_image_suffix_in_any_case(tree, load, below):
     good = ["1.JPG", "2.jpeg", "3.Png", "4.WEBP", "5.tiff", "6.bmp", "7.jfif", "8.HEIC"]
-    root = tree(*(f"a/{n}" for n in [*good, "notes.txt", "jpg", "x.jpg.zip", "Thumbs.db"]))
+    root = tree(*(f"a/{n}" for n in [*good, "notes.txt", "x.jpg.zip", "Thumbs.db"]))
     assert below(load(kind="folder", path=str(root)), root) == [f"a/{n}" for n in good]
+
+
+def test_what_lies_among_photos_is_never_passed_over_in_silence(tree, load, below):
+    among = ["1.jpg", "2.jpg.part", "3.svg", "svn-r6Yb5c"]
+    root = tree(*(f"a/{n}" for n in among), "scripts/run.perl", "LICENSE")
+    assert below(load(kind="folder", path=str(root)), root) == [f"a/{n}" for n in among]
 
 
 def test_hidden_files_and_folders_are_passed_over(tree, load, below):

@@ -4,6 +4,7 @@ import pytest
 from cannabis_ml.errors import ExportError
 from cannabis_ml.pipelines.export import nodes
 from cannabis_ml.pipelines.export.params import ExportParams
+from cannabis_ml.taxonomy import Taxonomy
 
 
 class FakeTier:
@@ -11,6 +12,12 @@ class FakeTier:
 
     def __init__(self, answers):
         self.answers = answers
+        heads = [
+            {"name": name, "kind": "multilabel" if name == "look" else "multiclass"}
+            | {"classes": [f"c{k}" for k in range(probs.shape[1])]}
+            for name, probs in answers.items()
+        ]
+        self.taxonomy = Taxonomy.model_validate({"heads": heads})
 
     def predict(self, photos):
         return self.answers
@@ -54,7 +61,7 @@ def test_report_gives_largest_difference_and_share_of_same_answers(compare):
     torchs = {"type": np.array([[0.4999, 0.5001], [0.9, 0.1]])}
     _, report = compare(ours, torchs)
     assert report["heads"]["type"]["largest_difference"] == pytest.approx(5e-4)
-    assert report["heads"]["type"]["same_top_answer"] == 0.5
+    assert report["heads"]["type"]["same_answer"] == 0.5
 
 
 @pytest.mark.parametrize("wrong", [0.0011, float("nan")])

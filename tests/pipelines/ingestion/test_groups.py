@@ -29,7 +29,7 @@ def table(seen):
 
     def table(photos, **columns):
         frame = pd.DataFrame({"path": list(photos)})
-        for name in ("group", "source", "given_split", "defect", "detail", "duplicate_of"):
+        for name in ("group", "source", "given_split", "defect", "flags", "duplicate_of"):
             frame[name] = pd.Series(columns.pop(name, [None] * len(frame)), dtype="str")
         frame["photo_id"] = columns.pop("photo_id", [f"id {path}" for path in photos])
         hashes = [seen[name].phash for name in photos.values()]
@@ -83,9 +83,10 @@ def test_copies_join_the_groups_that_they_were_put_in(table):
     assert groups_of(photos) == {"a": "x", "a2": "x", "b": "x", "c": "C"}
 
 
-def test_groups_of_two_sources_are_not_one(table):
-    photos = table({"a": 0, "b": 1, "c": 2}, group=["1", "1", "1"], source=["p", "q", "q"])
-    assert groups_of(photos) == {"a": "p/1", "b": "q/1", "c": "q/1"}
+def test_near_duplicates_are_flagged_beside_what_else_is(table):
+    photos = table({"a": 0, "b": 1, "c": "0 again"}, flags=["dark", "blurred", None])
+    flags = group_photos(photos, GroupParams())["flags"]
+    assert flags.tolist() == ["dark;near_duplicate", "blurred", "near_duplicate"]
 
 
 def test_photos_set_aside_have_no_part(table):

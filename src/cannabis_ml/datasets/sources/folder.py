@@ -30,6 +30,15 @@ from cannabis_ml.photos.decode import SUFFIXES
 
 log = logging.getLogger(__name__)
 
+COMPANIONS = frozenset(
+    {
+        *(".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yml", ".yaml", ".html"),
+        *(".pdf", ".log", ".db", ".ini", ".parquet", ".npy", ".npz", ".mat", ".xlsx", ".xmp"),
+        *(".py", ".ipynb", ".sh", ".zip", ".gz", ".tar", ".7z", ".aae", ".mov", ".mp4"),
+    }
+)
+"""Suffixes, in lower case, of files that lie beside photos by right and are passed over."""
+
 _SKIPPED_FOLDERS = {"__MACOSX", "@eaDir"}
 
 
@@ -156,7 +165,7 @@ class FolderSource(ClassFolders):
         return (
             f"{count(len(counts), 'class folder')} in {root} "
             f"{'does' if len(counts) == 1 else 'do'} not match the pattern "
-            f"{self.pattern!r}: {some(counted)}."
+            f"{self.pattern!r}: {', '.join(counted)}."
             "\nMap them under the source's label_map (null: unknown), or change its pattern."
         )
 
@@ -203,14 +212,18 @@ def _walk(
         except OSError as error:
             log.warning("A folder cannot be opened and is left out: %s", error)
             continue
+        files = []
         for entry in entries:
             name = entry.name
             if name.startswith(".") or name in _SKIPPED_FOLDERS:
                 continue
             if _is_folder(entry):
                 (links if entry.is_symlink() else waiting).append((*parts, name))
-            elif Path(name).suffix.lower() in SUFFIXES:
-                yield (*parts, name)
+            elif Path(name).suffix.lower() not in COMPANIONS:
+                files.append(name)
+        # What lies among photos is taken for one: if it is none, the report says so.
+        if any(Path(name).suffix.lower() in SUFFIXES for name in files):
+            yield from ((*parts, name) for name in files)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

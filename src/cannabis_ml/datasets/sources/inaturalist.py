@@ -41,7 +41,7 @@ class INaturalistSource(GroupedSource):
 
     Photos of one observation (same person, date and place, which the 2021 files tell) share a
     split. A photo that is listed and not there stays in the list, and is set aside as missing
-    later. Licence and rights holder are kept as columns where the file has them.
+    later. Licence and rights holder stand in `source_photos` where the file has them.
     """
 
     kind: Literal["inaturalist"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from cannabis_ml.datasets.sources.base import count, some
+from cannabis_ml.datasets.sources.base import count
 from cannabis_ml.datasets.sources.class_table import (
     class_folders,
     class_heads,
@@ -43,7 +43,7 @@ class PlantDocSource(ClassFolders):
         ]
         return (
             f"{count(len(counts), 'class folder')} in {root} "
-            f"{'is' if len(counts) == 1 else 'are'} none of PlantDoc's: {some(counted)}.\n"
+            f"{'is' if len(counts) == 1 else 'are'} none of PlantDoc's: {', '.join(counted)}.\n"
             "Map them under the source's label_map, as NAME: {species: …, condition: …}"
             " (null: unknown)."
         )

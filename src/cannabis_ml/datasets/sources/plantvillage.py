@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from cannabis_ml.datasets.sources.base import NamedPattern, Text, count, some
+from cannabis_ml.datasets.sources.base import NamedPattern, Text, count
 from cannabis_ml.datasets.sources.class_table import class_heads, class_table, folded
 from cannabis_ml.datasets.sources.folder import ClassFolders, labels_by_pattern
 from cannabis_ml.errors import SourceError
@@ -72,7 +72,7 @@ class PlantVillageSource(ClassFolders):
         return (
             f"{count(len(counts), 'class folder')} in {root} "
             f"{'is' if len(counts) == 1 else 'are'} not called Species___Condition: "
-            f"{some(counted)}.\n"
+            f"{', '.join(counted)}.\n"
             "Map them under the source's label_map, as NAME: {species: …, condition: …}"
             " (null: unknown), or use a source of kind 'folder'."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -99,7 +100,10 @@ def look(path: str, params: DefectParams) -> Seen:
     """
     size = None
     try:
-        size = Path(path).stat().st_size
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            raise UnreadableError("unreadable", "This is no file but a device, pipe or folder.")
+        size = status.st_size
         if size > params.too_large_megabytes * 1_000_000:
             raise UnreadableError(
                 "too_large",

@@ -103,7 +103,7 @@ class _Plan:
         guards = [
             (label, guard)
             for name, guard in params.guards.items()
-            if (label := _find(name, taxonomy, "guards", faults))
+            if guard and (label := _find(name, taxonomy, "guards", faults))
         ]
         if faults:
             raise TaxonomyError(
@@ -140,7 +140,7 @@ def _find(label: str, taxonomy: Taxonomy, where: str, faults: list[str]) -> _Lab
                 return _Label(head, name)
             faults.append(f"{where}: '{label}'{did_you_mean(name, head.class_names)}")
             return None
-    log.info("%s of augmentation: this taxonomy has no '%s'", where, label)
+    log.debug("%s of augmentation: this taxonomy has no '%s'", where, label)
     return None
 
 

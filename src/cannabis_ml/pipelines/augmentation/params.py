@@ -35,8 +35,8 @@ class AugmentationParams(BaseModel):
         description="head -> class -> factor on `copies`, as for rare classes; of several that "
         "apply to a photo the largest counts",
     )
-    guards: dict[str, Guard] = Field(
+    guards: dict[str, Guard | None] = Field(
         default_factory=dict,
         description="`head` (every photo) or `head.class` -> limits on the transforms; of several "
-        "that apply to a photo the tightest counts",
+        "that apply to a photo the tightest counts; null takes one of conf/base away",
     )

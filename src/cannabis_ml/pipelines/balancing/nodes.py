@@ -37,8 +37,8 @@ def balance_classes(
     Returns:
         Rows of `photo_set` that one epoch shows, ascending, those repeated standing there
         repeatedly: `row` (int64) and `weight` (float64, mean 1 with `weighted`). And head ->
-        class -> weight for the loss, 1 throughout unless the strategy weighs. Both say the same
-        in two ways: use one of them.
+        class -> weight, 1 throughout unless the strategy weighs: for people and other trainers.
+        Training takes the weights of the rows, which several heads balanced jointly share.
 
     Raises:
         TaxonomyError: If a head is not in the taxonomy, or is multilabel: its photos are of

@@ -11,6 +11,7 @@ from cannabis_ml.datasets.checkpoint import Checkpoint
 from cannabis_ml.errors import ExportError
 from cannabis_ml.heavy_types import Dataset, ModelProto
 from cannabis_ml.pipelines.export.params import ExportParams
+from cannabis_ml.taxonomy import Head
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def check_parity(
 
     Returns:
         The model, and the report: photos compared, and per head the largest absolute difference
-        of a probability and the share of photos with the same top answer.
+        of a probability and the share of answers that are the same.
 
     Raises:
         ExportError: If any head differs by more than allowed; names the heads.
@@ -57,9 +58,10 @@ def check_parity(
 
     test = np.flatnonzero(np.asarray(photo_set["split"]) == "test")[: export.photos]
     photos = [np.asarray(photo.convert("RGB")) for photo in photo_set.select(test)["image"]]
-    ours = OnnxTier(onnx_candidate).predict(photos)
+    tier = OnnxTier(onnx_candidate)
+    ours = tier.predict(photos)
     torchs = torch_answers(checkpoint, photos)
-    heads = {name: _agreement(ours[name], torchs[name]) for name in ours}
+    heads = {h.name: _agreement(h, ours[h.name], torchs[h.name]) for h in tier.taxonomy.heads}
     differences = {name: head["largest_difference"] for name, head in heads.items()}
     # Written so that NaN counts as apart.
     apart = {name: d for name, d in differences.items() if not d <= export.max_difference}
@@ -80,8 +82,12 @@ def check_parity(
     return onnx_candidate, report
 
 
-def _agreement(ours: np.ndarray, torchs: np.ndarray) -> dict[str, float]:
+def _agreement(head: Head, ours: np.ndarray, torchs: np.ndarray) -> dict[str, float]:
+    if head.kind == "multilabel":
+        same = (ours >= 0.5) == (torchs >= 0.5)
+    else:
+        same = head.answer(ours) == head.answer(torchs)
     return {
         "largest_difference": float(np.abs(ours - torchs).max()),
-        "same_top_answer": float((ours.argmax(1) == torchs.argmax(1)).mean()),
+        "same_answer": float(same.mean()),
     }

@@ -14,6 +14,9 @@ from cannabis_ml.pipelines.ingestion.params import GroupParams
 log = logging.getLogger(__name__)
 
 
+NEAR_DUPLICATE = "near_duplicate"
+
+
 def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFrame:
     """Find the near-duplicates and join all that must share a split.
 
@@ -33,6 +36,7 @@ def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFr
     is_sound = photos["defect"].isna()
     photos["cluster"] = pd.array([pd.NA] * len(photos), dtype="Int64")
     photos.loc[is_sound, "cluster"] = _clusters(checked_photos[is_sound], groups)
+    photos["flags"] = _flag(photos["flags"], photos["cluster"].notna())
     # Copies that were set aside tie the groups that the source put them in.
     linked = photos[is_sound | photos["duplicate_of"].notna()]
     named = _groups(linked)
@@ -67,14 +71,20 @@ def _clusters(sound: pd.DataFrame, groups: GroupParams) -> pd.Series:
     return numbers
 
 
+def _flag(flags: pd.Series, is_near: pd.Series) -> pd.Series:
+    """Add `near_duplicate` to what is flagged already."""
+    flags = flags.astype("object").where(flags.notna(), None)
+    with_it = [f"{f};{NEAR_DUPLICATE}" if f else NEAR_DUPLICATE for f in flags[is_near]]
+    flags[is_near] = with_it
+    return flags
+
+
 def _groups(photos: pd.DataFrame) -> pd.Series:
     """The name of each photo's group."""
     from scipy.sparse import coo_array  # comes with scikit-learn
     from scipy.sparse.csgraph import connected_components
 
     told = photos["group"]
-    if "source" in photos:  # two sources may both call a group "1"
-        told = (photos["source"] + "/").fillna("").astype("str") + told
     # A photo is tied to each of the three things that it may share with others.
     shared = [pd.factorize(column)[0] for column in (photos["cluster"], told, photos["photo_id"])]
     rows, things, first = [], [], len(photos)

@@ -67,7 +67,10 @@ are means of 0 to 255; the border is the outer twentieth."""
 
 SOURCE_COLUMNS = ("path", "source", "group", "given_split")
 
-RESERVED = (*SOURCE_COLUMNS, *INDEX_TYPES, "image", "split", "cluster", "duplicate_of")
+RESERVED = (
+    *(*SOURCE_COLUMNS, *INDEX_TYPES, "image", "split", "cluster", "duplicate_of"),
+    *("copy", "key", "label_text", "photos"),
+)
 """Columns of our tables that no head may be called after."""
 
 DUPLICATE, CONFLICT, TWIN = "exact_duplicate", "conflicting_duplicate", "twin_of_test"

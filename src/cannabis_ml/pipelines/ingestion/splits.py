@@ -278,7 +278,8 @@ def _check_splits(photos: pd.DataFrame, taxonomy: Taxonomy) -> None:
     ]
     train = photos[photos["split"] == "train"]
     for head in taxonomy.heads:
-        if head.kind != "multilabel" and "train" in counts:
+        is_labelled = photos[head.columns].notna().any(axis=None)
+        if head.kind != "multilabel" and "train" in counts and is_labelled:
             seen = sorted(train[head.name].dropna().unique())
             if len(seen) < 2:
                 only = f"only '{seen[0]}'" if seen else "no class"

@@ -18,7 +18,6 @@ def train_model(
     photo_set: Dataset,
     augmented_photos: Dataset,
     balanced_rows: pd.DataFrame,
-    class_weights: dict[str, dict[str, float]],
     taxonomy: Taxonomy,
     model: ModelParams,
     training: TrainingParams,
@@ -28,8 +27,7 @@ def train_model(
     Args:
         photo_set: Stored photos of all splits; trained on `train`, chosen by `validation`.
         augmented_photos: Copies of training photos.
-        balanced_rows: Which rows of `photo_set` an epoch shows, how often.
-        class_weights: head -> class -> what a photo of it weighs in the loss.
+        balanced_rows: Which rows of `photo_set` an epoch shows, how often, and what they weigh.
         taxonomy: The heads.
         model: The network and where its starting weights come from.
         training: The recipe.
@@ -50,7 +48,6 @@ def train_model(
         training,
         augmented_photos=augmented_photos,
         balanced_rows=balanced_rows,
-        class_weights=class_weights,
     )
 
 
@@ -62,7 +59,7 @@ def predict_photos(
     Args:
         checkpoint: The trained network.
         photo_set: Stored photos.
-        training: Batch size and workers are taken from it.
+        training: Batch size, workers and accelerator are taken from it.
 
     Returns:
         One row per photo: `photo_id`, `split`, and per head its probabilities, a list of K
@@ -76,6 +73,7 @@ def predict_photos(
         splits=SPLITS_TO_PREDICT,
         batch_size=training.batch_size,
         workers=training.workers,
+        accelerator=training.accelerator,
     )
 
 

@@ -26,7 +26,6 @@ def create_pipeline(**_: Any) -> Pipeline:
                     "photo_set",
                     "augmented_photos",
                     "balanced_rows",
-                    "class_weights",
                     "taxonomy",
                     "params:model",
                     "params:training",
@@ -69,6 +68,6 @@ def create_pipeline(**_: Any) -> Pipeline:
     return Pipeline(
         tier,
         namespace="tier3",
-        inputs={"photo_set", "augmented_photos", "balanced_rows", "class_weights", "taxonomy"},
+        inputs={"photo_set", "augmented_photos", "balanced_rows", "taxonomy"},
         parameters={"params:training"},
     )

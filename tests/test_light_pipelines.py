@@ -1,0 +1,59 @@
+"""Pipelines that get photos ready, on a machine without a training framework."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+NOT_COPIED = {".git", ".venv", "data", ".viz", "dist", "build", "local"}
+
+HEAVY = ("torch", "torchvision", "timm", "lightning", "tensorflow")
+
+RUN = """
+import json, sys
+from pathlib import Path
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+bootstrap_project(Path.cwd())
+with KedroSession.create(env="test") as session:
+    session.run(pipeline_name="data")
+
+import cannabis_ml
+print()
+print(json.dumps({"ran": cannabis_ml.__file__, "modules": sorted(sys.modules)}))
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def copy_project(to):
+    def ignored(folder, names):
+        return [n for n in names if n in NOT_COPIED or n.endswith("cache") or n.startswith(".hyp")]
+
+    shutil.copytree(PROJECT, to, ignore=ignored)
+    (to / "conf/local").mkdir(exist_ok=True)
+    return to
+
+
+def test_getting_photos_ready_loads_no_training_framework(tmp_path):
+    project = copy_project(tmp_path / "project")
+    done = subprocess.run(
+        [sys.executable, "-c", RUN],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "140"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert Path(told["ran"]).is_relative_to(project)
+    assert (project / "data/envs/test/03_primary/photos.parquet").is_file()
+    assert any(name.startswith("albumentations.") for name in told["modules"])
+    assert [name for name in told["modules"] if name.partition(".")[0] in HEAVY] == []
