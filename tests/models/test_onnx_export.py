@@ -171,11 +171,6 @@ def test_smallest_heads_and_odd_names():
         np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=onnx.checker.ValidationError,
-    reason="the exporter gives the output a name that a value inside has already",
-)
 def test_head_may_be_called_as_a_value_inside_the_graph():
     heads = [{"name": "linear", "classes": ["plant", "hash"]}]
     checkpoint = make_checkpoint(Taxonomy.model_validate({"heads": heads}))

@@ -40,12 +40,15 @@ class OnnxDataset(AbstractVersionedDataset["onnx.ModelProto", "onnx.ModelProto"]
         import onnx
 
         path = Path(self._get_load_path())
+        data = path.read_bytes()
         try:
-            return onnx.load_model_from_string(path.read_bytes())
-        except OSError:
-            raise
+            model = onnx.load_model_from_string(data)
         except Exception as error:  # protobuf's own errors share no base class
             raise DatasetError(f"{path} is not an ONNX model: {error}") from error
+        # Protobuf reads a file that was cut between two fields, or an empty one, as a short model.
+        if not model.graph.node or not model.opset_import:
+            raise DatasetError(f"{path} is not a whole ONNX model: {len(data):,} bytes, no graph.")
+        return model
 
     def save(self, data: onnx.ModelProto) -> None:
         with written_aside(Path(self._get_save_path())) as aside:

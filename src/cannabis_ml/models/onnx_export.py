@@ -46,12 +46,13 @@ def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
             (example,),
             dynamo=True,
             input_names=[INPUT_NAME],
-            output_names=[head.name for head in network.taxonomy.heads],
+            output_names=[_placeholder(head.name) for head in network.taxonomy.heads],
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             verbose=False,
         )
     assert program is not None  # only an export straight to a file returns nothing
     model: onnx.ModelProto = program.model_proto
+    _name_outputs(model, [head.name for head in network.taxonomy.heads])
     card = {
         **checkpoint.card,
         "input": f"uint8 RGB (N, {size}, {size}, 3)",
@@ -81,6 +82,24 @@ def torch_answers(
     pixels = [torch.from_numpy(fit(photo, network.image_size)) for photo in photos]
     batches = [exported(torch.stack(batch)) for batch in _batched(pixels, batch_size)]
     return {name: torch.cat([b[name] for b in batches]).numpy() for name in batches[0]}
+
+
+def _placeholder(name: str) -> str:
+    return f"output of head {name}"
+
+
+def _name_outputs(model: onnx.ModelProto, names: list[str]) -> None:
+    """Give outputs the names of their heads, also where a value inside has such a name.
+
+    The exporter names inner values after operators (`linear`, `sigmoid`); a head may be called so.
+    """
+    renamed = {name: f"inner {name}" for name in names} | {_placeholder(n): n for n in names}
+    graph = model.graph
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for value in (*graph.initializer, *graph.value_info, *graph.output):
+        value.name = renamed.get(value.name, value.name)
 
 
 def _batched(items: list[torch.Tensor], size: int) -> Iterator[list[torch.Tensor]]:

@@ -134,7 +134,8 @@ def prediction_sheet(
             axes.text(0, y, text, color=colour, fontsize=7.5, va="top", transform=axes.transAxes)
             y -= line / photo_side
     figure.suptitle(
-        "Test photos: green is right, red is wrong (true label in brackets), grey has no label",
+        "Test photos: green is right, red is wrong (true label in brackets),"
+        " black has one attribute wrong, grey has no label",
         fontsize=11,
         color=INK,
     )
@@ -157,7 +158,9 @@ def _answer(probs: np.ndarray, photo: dict, head: Head) -> tuple[str, str]:
         return f"{len(found)} attributes", FAINT
     right = sum((name in found) == bool(known[name]) for name in judged)
     text = f"{right} of {len(judged)} attributes"
-    return text, RIGHT if right == len(judged) else (INK if right >= len(judged) - 1 else WRONG)
+    if right == len(judged):
+        return text, RIGHT
+    return text, INK if 0 < right == len(judged) - 1 else WRONG
 
 
 def _photos_counted(counts: np.ndarray, head: Head) -> str:
