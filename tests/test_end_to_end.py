@@ -134,7 +134,7 @@ def test_notebook_runs_on_what_the_run_left(finished, monkeypatch):
 
 def test_same_photos_are_drawn_and_split_again(finished, fresh):
     project, _ = finished
-    kedro(fresh, "run", "--env", "test", "--pipelines", "data")
+    kedro(fresh, "run", "--env", "test", "--pipeline=data")
     for file in ("03_primary/photos.parquet", "02_intermediate/photo_index.parquet"):
         first, second = (p / "data/envs/test" / file for p in (project, fresh))
         import pandas as pd
