@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 export DO_NOT_TRACK = 1
+# Kedro starts MLflow and Jupyter by name.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test fast lint format types ui viz notebook benchmarks lock clean

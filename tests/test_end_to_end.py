@@ -113,6 +113,7 @@ def test_mlflow_has_the_run_with_what_it_saw_and_made(finished):
         params = dict(store.execute("select key, value from params"))
     assert len(tags["photo_set_fingerprint"]) == 64
     assert {"git_commit", "git_dirty"} <= set(tags)
+    assert tags["mlflow.runName"] == "__default__ on test"
     assert params["training.epochs"] == "1"
     assert {"test.heads.product_type.accuracy", "validation_loss"} <= metrics
     kept = {p.name for p in files_below(project / "data/09_tracking/artifacts")}

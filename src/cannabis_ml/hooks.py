@@ -47,7 +47,9 @@ class TrackingHook:
         if mlflow is None:
             return
         mlflow.set_tags(git_state(Path(self._context.project_path)))
-        mlflow.set_tag("kedro_env", run_params.get("env") or "base")
+        env = run_params.get("env") or "base"
+        pipelines = "+".join(run_params.get("pipeline_names") or ["__default__"])
+        mlflow.set_tags({"kedro_env": env, "mlflow.runName": f"{pipelines} on {env}"})
         # Nodes get typed parameters, which MLflow would show as one long string.
         parameters = self._context.config_loader["parameters"]
         mlflow.log_params(
