@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,25 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread per test process: they have the cores between them.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+PROJECT = Path(__file__).parents[1]
+NOT_COPIED = {".git", ".venv", "data", ".viz", "dist", "build", "local"}
+
+
+def _copy_project(to):
+    def ignored(folder, names):
+        return [n for n in names if n in NOT_COPIED or n.endswith("cache") or n.startswith(".hyp")]
+
+    shutil.copytree(PROJECT, to, ignore=ignored)
+    (to / "conf/local").mkdir(exist_ok=True)
+    return to
+
+
+@pytest.fixture(scope="session")
+def copy_project():
+    """Copy the project, without data and settings of one's own: `copy_project(to)`."""
+    return _copy_project
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -16,19 +14,7 @@ from filelock import FileLock
 from nbclient import NotebookClient
 from PIL import Image
 
-PROJECT = Path(__file__).parents[1]
-NOT_COPIED = {".git", ".venv", "data", ".viz", "dist", "build", "local"}
-
 pytestmark = pytest.mark.slow
-
-
-def copy_project(to):
-    def ignored(folder, names):
-        return [n for n in names if n in NOT_COPIED or n.endswith("cache") or n.startswith(".hyp")]
-
-    shutil.copytree(PROJECT, to, ignore=ignored)
-    (to / "conf/local").mkdir(exist_ok=True)
-    return to
 
 
 def kedro(project, *arguments, check=True, **environment):
@@ -50,7 +36,7 @@ def files_below(folder):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, worker_id):
+def finished(copy_project, tmp_path_factory, worker_id):
     """A project in which `kedro run --env test` went through, with what it printed.
 
     Shared by all test processes: the first to ask runs it, the others wait.
@@ -66,7 +52,7 @@ def finished(tmp_path_factory, worker_id):
 
 
 @pytest.fixture(scope="session")
-def fresh(tmp_path_factory):
+def fresh(copy_project, tmp_path_factory):
     return copy_project(tmp_path_factory.mktemp("fresh") / "project")
 
 

@@ -2,15 +2,11 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-PROJECT = Path(__file__).parents[1]
-NOT_COPIED = {".git", ".venv", "data", ".viz", "dist", "build", "local"}
 
 HEAVY = ("torch", "torchvision", "timm", "lightning", "tensorflow")
 
@@ -32,16 +28,7 @@ print(json.dumps({"ran": cannabis_ml.__file__, "modules": sorted(sys.modules)}))
 pytestmark = pytest.mark.slow
 
 
-def copy_project(to):
-    def ignored(folder, names):
-        return [n for n in names if n in NOT_COPIED or n.endswith("cache") or n.startswith(".hyp")]
-
-    shutil.copytree(PROJECT, to, ignore=ignored)
-    (to / "conf/local").mkdir(exist_ok=True)
-    return to
-
-
-def test_getting_photos_ready_loads_no_training_framework(tmp_path):
+def test_getting_photos_ready_loads_no_training_framework(copy_project, tmp_path):
     project = copy_project(tmp_path / "project")
     done = subprocess.run(
         [sys.executable, "-c", RUN],

@@ -25,7 +25,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
 from cannabis_ml.datasets.files import written_aside
-from cannabis_ml.datasets.photo_set import BATCH_ROWS, IMAGE
+from cannabis_ml.datasets.photo_set import BATCH_ROWS, IMAGE, first_rows
 from cannabis_ml.parallel import map_in_order
 from cannabis_ml.photos.augment import one_thread_per_call
 from cannabis_ml.processes import Helpers
@@ -121,8 +121,7 @@ class AugmentedPhotosDataset(AbstractDataset["CopyStream", "datasets.Dataset"]):
 
     def preview(self, nrows: int = 10) -> TablePreview:
         """First rows without their pixels, for kedro-viz."""
-        rows = self.load().remove_columns(IMAGE)
-        return TablePreview(rows.select(range(min(nrows, len(rows)))).to_pandas().to_dict("split"))
+        return first_rows(self.load(), nrows)
 
     def _exists(self) -> bool:
         return (self._filepath / _STATE).is_file()

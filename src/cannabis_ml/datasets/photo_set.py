@@ -80,14 +80,24 @@ class PhotoSetDataset(AbstractDataset["PhotoStream | datasets.Dataset", "dataset
 
     def preview(self, nrows: int = 10) -> TablePreview:
         """First rows without their pixels, for kedro-viz."""
-        rows = self.load().remove_columns(IMAGE)
-        return TablePreview(rows.select(range(min(nrows, len(rows)))).to_pandas().to_dict("split"))
+        return first_rows(self.load(), nrows)
 
     def _exists(self) -> bool:
         return (self._filepath / "state.json").is_file()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+def labels_of(photo_set: datasets.Dataset) -> pd.DataFrame:
+    """Every column of a photo set but the pixels, one row per photo."""
+    return photo_set.remove_columns(IMAGE).to_pandas()
+
+
+def first_rows(photo_set: datasets.Dataset, count: int) -> TablePreview:
+    """What kedro-viz shows of a photo set: its first rows, without their pixels."""
+    rows = photo_set.select(range(min(count, len(photo_set))))
+    return TablePreview(labels_of(rows).to_dict("split"))
 
 
 def photo_set_fingerprint(dataset: datasets.Dataset) -> str:

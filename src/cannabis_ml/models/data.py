@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from cannabis_ml.datasets.photo_set import labels_of
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -34,11 +35,6 @@ PHOTO_WEIGHT = ""
 
 ASPECT = (3 / 4, 4 / 3)
 """Width over height of a random crop, relative to the photo's."""
-
-
-def labels(photo_set: datasets.Dataset) -> pd.DataFrame:
-    """Every column of a photo set but the pixels, one row per photo."""
-    return photo_set.remove_columns("image").to_pandas()
 
 
 class Photos(Dataset):
@@ -71,7 +67,7 @@ class Photos(Dataset):
         self.rows = np.asarray(rows, dtype=np.int64)
         self.image_size = image_size
         self.training = training
-        table = labels(photo_set).iloc[self.rows]
+        table = labels_of(photo_set).iloc[self.rows]
         self.targets = taxonomy.encode(table)
         if weights is not None:
             self.targets[PHOTO_WEIGHT] = np.asarray(weights, dtype=np.float32)

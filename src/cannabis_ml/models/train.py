@@ -25,9 +25,9 @@ from tqdm import tqdm  # noqa: E402
 
 import cannabis_ml  # noqa: E402
 from cannabis_ml.datasets.checkpoint import Checkpoint  # noqa: E402
-from cannabis_ml.datasets.photo_set import photo_set_fingerprint  # noqa: E402
+from cannabis_ml.datasets.photo_set import labels_of, photo_set_fingerprint  # noqa: E402
 from cannabis_ml.errors import TrainingError  # noqa: E402
-from cannabis_ml.models.data import Photos, labels, make_loader  # noqa: E402
+from cannabis_ml.models.data import Photos, make_loader  # noqa: E402
 from cannabis_ml.models.module import PhotoModule, channels_last  # noqa: E402
 from cannabis_ml.models.network import (  # noqa: E402
     HierarchicalNet,
@@ -76,7 +76,7 @@ def fit(
         TrainingError: If there is nothing to train or validate on, or the loss becomes NaN.
         WeightsError: If no configured source has weights for the backbone.
     """
-    table = labels(photo_set)
+    table = labels_of(photo_set)
     rows = {name: np.flatnonzero(table["split"] == name) for name in ("train", "validation")}
     _check_trainable(table, rows, taxonomy)
     weights = None
@@ -169,7 +169,7 @@ def predict(
     cuda = accelerator != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     network = channels_last(network).to(device)
-    table = labels(photo_set)
+    table = labels_of(photo_set)
     chosen = np.ones(len(table), bool) if splits is None else table["split"].isin(splits)
     rows = np.flatnonzero(chosen)
     loader = make_loader(

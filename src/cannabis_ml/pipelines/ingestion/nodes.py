@@ -35,7 +35,15 @@ from cannabis_ml.photos.fingerprint import photo_id
 from cannabis_ml.photos.phash import fingerprint
 from cannabis_ml.photos.resize import shrink
 from cannabis_ml.pipelines.ingestion.labels import unify_labels
-from cannabis_ml.pipelines.ingestion.params import SPLITS, IndexParams, SplitParams, StoreParams
+from cannabis_ml.pipelines.ingestion.params import (
+    CONFLICT,
+    DUPLICATE,
+    HELD_OUT,
+    TWIN,
+    IndexParams,
+    SplitParams,
+    StoreParams,
+)
 from cannabis_ml.pipelines.ingestion.report import build_report, render_page, thumbnails
 from cannabis_ml.taxonomy import Taxonomy, TaxonomySpec
 
@@ -72,10 +80,6 @@ RESERVED = (
     *("copy", "key", "label_text", "photos"),
 )
 """Columns of our tables that no head may be called after."""
-
-DUPLICATE, CONFLICT, TWIN = "exact_duplicate", "conflicting_duplicate", "twin_of_test"
-
-HELD_OUT = SPLITS[1:]
 
 ANY_SIZE = 2**62
 """Pixels: photos that are stored passed the limits when they were indexed."""

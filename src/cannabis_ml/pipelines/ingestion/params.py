@@ -13,6 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cannabis_ml.photos.near_duplicates import MAX_DIFFERENCE, MAX_DISTANCE
 
 SPLITS = ("train", "validation", "calibration", "test")
+HELD_OUT = SPLITS[1:]
+
+# Defects that only other photos show; the names of those that a photo shows by itself stand in
+# photos/defects/registry.py.
+DUPLICATE, CONFLICT, TWIN = "exact_duplicate", "conflicting_duplicate", "twin_of_test"
 """The splits, in the order in which the hash divides photos."""
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 from cannabis_ml.parallel import map_in_order
 from cannabis_ml.photos.decode import UnreadableError, decode
 from cannabis_ml.photos.defects.finding import Finding, class_counts, listed, photos_of
-from cannabis_ml.pipelines.ingestion.params import SPLITS
+from cannabis_ml.pipelines.ingestion.params import CONFLICT, DUPLICATE, SPLITS
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 SCHEMA = "cannabis_ml/ingestion-report"
@@ -47,9 +47,8 @@ MANY_ASIDE = 0.2
 FEW_ASIDE = 0.01
 """Share of photos with one kind of damage up to which it is a hint and no warning."""
 
-CONFLICT = "conflicting_duplicate"
 
-_COPIES = {"exact_duplicate", CONFLICT}
+_COPIES = {DUPLICATE, CONFLICT}
 
 # What is known of a short name: its title, what it means, and what the person does about it.
 _SET_ASIDE: dict[str, tuple[str, str, str]] = {

@@ -24,17 +24,14 @@ from cannabis_ml.datasets.split_ledger import COLUMNS
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photos.defects import twin_of_test
 from cannabis_ml.photos.defects.split_rank import split_rank
-from cannabis_ml.pipelines.ingestion.params import SPLITS, SplitParams
+from cannabis_ml.pipelines.ingestion.params import HELD_OUT, SPLITS, TWIN, SplitParams
 from cannabis_ml.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
 
-HELD_OUT = SPLITS[1:]
 
 NEEDED_FIRST = ("train", "test", "validation", "calibration")
 """A class of a single group is for training; of two, for testing too; and so on."""
-
-TWIN = "twin_of_test"
 
 
 def split_photos(

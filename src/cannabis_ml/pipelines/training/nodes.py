@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cannabis_ml.datasets.checkpoint import Checkpoint
+from cannabis_ml.datasets.photo_set import labels_of
 from cannabis_ml.heavy_types import Dataset, Figure
 from cannabis_ml.models.params import ModelParams, TrainingParams
 from cannabis_ml.taxonomy import Taxonomy
@@ -132,8 +133,3 @@ def draw_prediction_sheet(
     from cannabis_ml.pipelines.training.figures import prediction_sheet
 
     return prediction_sheet(predictions, photo_set, taxonomy)
-
-
-def labels_of(photo_set: Dataset) -> pd.DataFrame:
-    """The photo set as a table, without its pixels."""
-    return photo_set.remove_columns("image").to_pandas()
