@@ -31,22 +31,23 @@ def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
         checkpoint: A trained network with its card.
 
     Returns:
-        A checked model: input `photos`, uint8 (N, S, S, 3) RGB with any N; an output per head,
-        float32 (N, K); the card without training details as JSON metadata.
+        A checked model: input `photos`, uint8 (N, S, S, 3) RGB with any N; the outputs of
+        `ExportNet`, float32, by name; the card without training details as JSON metadata.
     """
     import onnx
 
     network = restore(checkpoint)
+    exported = ExportNet(network).eval()
     size = network.image_size
     # An example batch of one would freeze the batch dimension.
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with _quietly():
         program = torch.onnx.export(
-            ExportNet(network).eval(),
+            exported,
             (example,),
             dynamo=True,
             input_names=[INPUT_NAME],
-            output_names=[head.name for head in network.taxonomy.heads],
+            output_names=exported.outputs,
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             verbose=False,
         )
@@ -55,7 +56,8 @@ def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
     card = {
         **checkpoint.card,
         "input": f"uint8 RGB (N, {size}, {size}, 3)",
-        "outputs": "float32 (N, K) probabilities per head, in the order of the taxonomy's classes",
+        "outputs": "float32 (N, K) probabilities per head, in the order of the taxonomy's classes;"
+        " (N, F) embedding; (N,) uncertainty per head in nats, where heads have several members",
     }
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(card, ensure_ascii=False)})
     onnx.checker.check_model(model)
@@ -80,7 +82,8 @@ def torch_answers(
     exported = ExportNet(network).eval()
     pixels = [torch.from_numpy(fit(photo, network.image_size)) for photo in photos]
     batches = [exported(torch.stack(batch)) for batch in _batched(pixels, batch_size)]
-    return {name: torch.cat([b[name] for b in batches]).numpy() for name in batches[0]}
+    heads = [head.name for head in network.taxonomy.heads]
+    return {name: torch.cat([b[name] for b in batches]).numpy() for name in heads}
 
 
 def _batched(items: list[torch.Tensor], size: int) -> Iterator[list[torch.Tensor]]:
