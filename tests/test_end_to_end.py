@@ -100,8 +100,9 @@ def test_mlflow_has_the_run_with_what_it_saw_and_made(finished):
     assert len(tags["photo_set_fingerprint"]) == 64
     assert {"git_commit", "git_dirty"} <= set(tags)
     assert tags["mlflow.runName"] == "__default__ on test"
-    assert params["training.epochs"] == "1"
-    assert {"test.heads.product_type.accuracy", "validation_loss"} <= metrics
+    assert params["training.batch_size"] == "32"
+    assert params["tier1.model.image_size"] == "64"
+    assert {"tier3.test.heads.product_type.accuracy", "tier1.validation_loss"} <= metrics
     kept = {p.name for p in files_below(project / "data/09_tracking/artifacts")}
     assert {"model.onnx", "checkpoint.safetensors", "prediction_sheet.png"} <= kept
 

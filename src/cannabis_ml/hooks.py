@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset
 
-from cannabis_ml.tracking import mlflow_key
+from cannabis_ml.tracking import metric_prefix, mlflow_key
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import AbstractDataset, DataCatalog
-    from kedro.pipeline import Pipeline
+    from kedro.pipeline import Node, Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,10 @@ class TrackingHook:
         mlflow.log_params(
             {mlflow_key(k): str(v)[:MAX_PARAM_LENGTH] for k, v in flatten(parameters)}
         )
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        metric_prefix.set(f"{node.namespace}." if node.namespace else "")
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:

@@ -1,5 +1,11 @@
 """What MLflow asks of names."""
 
+from contextvars import ContextVar
+
+metric_prefix: ContextVar[str] = ContextVar("metric_prefix", default="")
+"""Stands before the names of metrics that a node logs while it runs, so that the tiers' curves do
+not mix."""
+
 
 def mlflow_key(name: str) -> str:
     """Spell a metric's name with what MLflow allows: letters, digits and `_-./: `."""

@@ -2,63 +2,48 @@
 
 from __future__ import annotations
 
-import cv2
+import importlib.util
+from pathlib import Path
+
 import datasets
-import numpy as np
 import pytest
+import torch
 
 from cannabis_ml.taxonomy import Taxonomy
 
 BACKBONE = "test_efficientnet"
-SIDE = 64
+
+_spec = importlib.util.spec_from_file_location("loop", Path(__file__).with_name("loop.py"))
+loop = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(loop)
+
+SIDE = loop.SIDE
 
 
 @pytest.fixture(scope="session")
 def taxonomy() -> Taxonomy:
     """One head of each kind."""
-    return Taxonomy.model_validate(
-        {
-            "heads": [
-                {"name": "colour", "classes": ["red", "green", "blue"]},
-                {"name": "shade", "kind": "ordinal", "classes": ["pale", "middle", "deep", "dark"]},
-                {"name": "marks", "kind": "multilabel", "classes": ["line", "dot"]},
-            ]
-        }
-    )
+    return loop.TAXONOMY
 
 
 @pytest.fixture(scope="session")
-def photo_set(taxonomy: Taxonomy) -> datasets.Dataset:
+def photo_set() -> datasets.Dataset:
     """24 training and 8 validation photos; every fifth lacks a label of some head."""
-    random = np.random.default_rng(0)
-    rows = [_row(i, random, taxonomy) for i in range(32)]
-    features = {
-        "photo_id": datasets.Value("string"),
-        "image": datasets.Image(),
-        "split": datasets.Value("string"),
-        "colour": datasets.Value("string"),
-        "shade": datasets.Value("string"),
-        "marks.line": datasets.Value("int8"),
-        "marks.dot": datasets.Value("int8"),
-    }
-    return datasets.Dataset.from_list(rows, features=datasets.Features(features))
+    return loop.draw_photo_set()
 
 
-def _row(i: int, random: np.random.Generator, taxonomy: Taxonomy) -> dict:
-    colour, shade, line, dot = i % 3, (i // 3) % 4, i % 2, (i // 2) % 2
-    pixels = random.integers(0, 40, (SIDE, SIDE + 8, 3), dtype=np.uint8)
-    pixels[..., colour] += np.uint8(200 - 45 * shade)
-    if line:
-        pixels[28:34] = 255
-    if dot:
-        pixels[5:20, 5:20] = 0
-    data = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
-    return {
-        "photo_id": f"{i:064x}",
-        "image": {"bytes": data, "path": None},
-        "split": "validation" if i % 4 == 3 else "train",
-        "colour": None if i % 5 == 0 else taxonomy["colour"].class_names[colour],
-        "shade": None if i % 5 == 1 else taxonomy["shade"].class_names[shade],
-        "marks.line": None if i % 5 == 2 else line,
-        "marks.dot": None if i % 5 == 3 else dot,
-    }
+@pytest.fixture(scope="session")
+def complete_photo_set() -> datasets.Dataset:
+    """The same photos with every label known."""
+    return loop.draw_photo_set(complete=True)
+
+
+@pytest.fixture(scope="session")
+def backbone_file(tmp_path_factory) -> Path:
+    """Weights of a backbone that counts as pretrained."""
+    from cannabis_ml.models.weights import create_backbone
+
+    path = tmp_path_factory.mktemp("weights") / "start.pth"
+    torch.manual_seed(5)
+    torch.save(create_backbone(BACKBONE, 32).state_dict(), path)
+    return path

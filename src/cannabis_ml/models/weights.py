@@ -14,7 +14,7 @@ import logging
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,20 +59,82 @@ PACKAGED = {
 }
 
 
+class FusedBackbone(nn.Module):
+    """Several backbones that see the same photo; their features are joined.
+
+    Args:
+        branches: Each maps (N, 3, S, S) to (N, F_i); pixels come normalised for the first.
+    """
+
+    def __init__(self, branches: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+        self.num_features = sum(feature_width(branch) for branch in branches)
+        self.pretrained_cfg: Any = branches[0].pretrained_cfg  # `normalisation` reads it
+        norms = torch.tensor([normalisation(branch) for branch in branches])  # (B, 2, 3)
+        (mean, std), means, stds = norms[0], norms[:, 0], norms[:, 1]
+        self.scale: torch.Tensor
+        self.shift: torch.Tensor
+        self.register_buffer("scale", (std / stds)[:, :, None, None], persistent=False)
+        self.register_buffer("shift", ((mean - means) / stds)[:, :, None, None], persistent=False)
+
+    def views(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """The pixels as each branch expects them to be normalised."""
+        return [pixels * a + b for a, b in zip(self.scale, self.shift, strict=True)]
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) -> (N, F), the branches' features side by side."""
+        seen = zip(self.branches, self.views(pixels), strict=True)
+        return torch.cat([branch(view) for branch, view in seen], dim=1)
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Layer of a parameter; tops lie level, so that layers are counted from them alike."""
+        layers: dict[str, int] = {}
+        for index, branch in enumerate(self.branches):
+            groups = layer_groups(branch, coarse=coarse)
+            for depth, names in enumerate(reversed(groups)):
+                layers |= {f"branches.{index}.{name}": -depth for name in names}
+        return layers.__getitem__
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that the branches want not to be decayed."""
+        return {
+            f"branches.{index}.{name}"
+            for index, branch in enumerate(self.branches)
+            for name in getattr(branch, "no_weight_decay", set)()
+        }
+
+
 def load_backbone(params: ModelParams) -> tuple[nn.Module, dict[str, Any]]:
     """Make a feature extractor and fill it from the first source that has weights for it.
+
+    Of several fused backbones each is filled by itself, from the same list.
 
     Args:
         params: `weights` is tried in order.
 
     Returns:
         The backbone, (N, 3, S, S) float -> (N, F) float, and where its weights came from:
-        `source`, `file`, `sha256` and `licence`, each a string or None.
+        `source`, `file`, `sha256` and `licence`, each a string or None. Of several backbones
+        they are joined with " + ".
 
     Raises:
         WeightsError: If the backbone is unknown, or no source of the list works; lists each
             source and why.
     """
+    if isinstance(params.backbone, str):
+        return _load_one(params)
+    loaded = [_load_one(params.model_copy(update={"backbone": n})) for n in params.backbones]
+    provenance = {}
+    for key in loaded[0][1]:
+        values = [one[key] for _, one in loaded]
+        same = len(set(values)) == 1
+        provenance[key] = values[0] if same else " + ".join(str(v or "none") for v in values)
+    return FusedBackbone([backbone for backbone, _ in loaded]), provenance
+
+
+def _load_one(params: ModelParams) -> tuple[nn.Module, dict[str, Any]]:
+    assert isinstance(params.backbone, str)
     _check_known(params.backbone)
     refusals = []
     for source in params.weights:
@@ -89,12 +151,14 @@ def load_backbone(params: ModelParams) -> tuple[nn.Module, dict[str, Any]]:
     )
 
 
-def create_backbone(name: str, image_size: int, **options: Any) -> nn.Module:
-    """A timm model without classifier.
+def create_backbone(name: str | Sequence[str], image_size: int, **options: Any) -> nn.Module:
+    """A timm model without classifier, or several of them fused.
 
     Raises:
-        WeightsError: If timm does not know the name.
+        WeightsError: If timm does not know a name.
     """
+    if not isinstance(name, str):
+        return FusedBackbone([create_backbone(one, image_size, **options) for one in name])
     _check_known(name)
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:  # transformers: positions are per size
@@ -115,13 +179,66 @@ def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(config["mean"]), tuple(config["std"])
 
 
-def layer_groups(backbone: nn.Module) -> list[list[str]]:
-    """Names of a backbone's parameters, layer by layer from the bottom (stem, stages, top)."""
+def layer_groups(backbone: nn.Module, *, coarse: bool = True) -> list[list[str]]:
+    """Names of a backbone's parameters, layer by layer from the bottom (stem, stages, top).
+
+    Fused backbones count from the top: the last layers of all of them are one group.
+
+    Args:
+        backbone: As from `load_backbone`.
+        coarse: Stages of a CNN rather than single blocks.
+    """
     from timm.models import group_parameters
 
     matcher: Any = backbone.group_matcher
-    layers = group_parameters(backbone, matcher(coarse=True))
+    layers = group_parameters(backbone, matcher(coarse=coarse))
     return [layers[key] for key in sorted(layers)]
+
+
+def branches_of(backbone: nn.Module) -> list[nn.Module]:
+    """The backbones that are fused, or the only one."""
+    return list(backbone.branches) if isinstance(backbone, FusedBackbone) else [backbone]
+
+
+def feature_width(backbone: nn.Module) -> int:
+    """F of the (N, F) features, which timm's `num_features` is not where a head comes between."""
+    width = getattr(backbone, "head_hidden_size", None) or backbone.num_features
+    return int(width)  # type: ignore[arg-type]
+
+
+class MapLayout(NamedTuple):
+    """How a backbone's feature map lies in memory."""
+
+    channels: int
+    channels_last: bool
+
+
+@torch.no_grad()
+def feature_map_layout(backbone: nn.Module, image_size: int) -> MapLayout | None:
+    """What the backbone's feature map is like, None where it has none (a ViT has tokens).
+
+    Asks it about a blank photo, for timm does not say.
+    """
+    if not hasattr(backbone, "forward_features") or not hasattr(backbone, "forward_head"):
+        return None
+    config: Any = backbone.pretrained_cfg
+    side = image_size if config.get("fixed_input_size") else min(image_size, _PROBE_SIDE)
+    parameter = next(backbone.parameters())
+    training = [module for module in backbone.modules() if module.training]
+    backbone.eval()
+    try:
+        blank = torch.zeros(1, 3, side, side, device=parameter.device, dtype=parameter.dtype)
+        features = backbone.forward_features(blank)  # type: ignore[operator]
+    finally:
+        for module in training:
+            module.training = True
+    if not isinstance(features, torch.Tensor) or features.ndim != 4:
+        return None
+    channels_last = str(getattr(backbone, "output_fmt", "NCHW")).endswith("NHWC")
+    return MapLayout(features.shape[3 if channels_last else 1], channels_last)
+
+
+_PROBE_SIDE = 64
 
 
 def efficientnet_lite_names(state: State, target: nn.Module) -> State:
@@ -173,7 +290,7 @@ _PLAIN_NAMES = {
 
 
 def _from_package(params: ModelParams, _: WeightSource) -> tuple[nn.Module, dict[str, Any]]:
-    packaged = PACKAGED.get(params.backbone)
+    packaged = PACKAGED.get(str(params.backbone))
     if packaged is None:
         raise WeightsError(f"no package is known; there is one for {', '.join(PACKAGED)}")
     spec = importlib.util.find_spec(packaged.package)
@@ -216,7 +333,7 @@ def _from_file(params: ModelParams, source: WeightSource) -> tuple[nn.Module, di
 
 
 def _from_hub(params: ModelParams, source: WeightSource) -> tuple[nn.Module, dict[str, Any]]:
-    config = timm.get_pretrained_cfg(params.backbone)
+    config = timm.get_pretrained_cfg(str(params.backbone))
     if config is None or not config.has_weights:
         raise WeightsError("timm has no pretrained weights for it")
     with _impatient_hub(source.timeout):
@@ -278,6 +395,7 @@ def _fill(backbone: nn.Module, state: State, path: Path) -> None:
     top = config.get("classifier") or "classifier"
     tops = tuple(f"{name}." for name in ([top] if isinstance(top, str) else top))
     state = {key: tensor for key, tensor in state.items() if not key.startswith(tops)}
+    state = _with_positions_resampled(state, backbone)
     own = backbone.state_dict()
     unlike = [key for key in own if key in state and own[key].shape != state[key].shape]
     absent = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
@@ -289,6 +407,22 @@ def _fill(backbone: nn.Module, state: State, path: Path) -> None:
             f" (first: {(absent + strange + unlike)[0]})"
         )
     backbone.load_state_dict(state, strict=False)
+
+
+def _with_positions_resampled(state: State, backbone: nn.Module) -> State:
+    """Fit a transformer's learnt positions to another image size, as timm does for hub weights."""
+    mine, theirs = getattr(backbone, "pos_embed", None), state.get("pos_embed")
+    patches: Any = getattr(backbone, "patch_embed", None)
+    if mine is None or theirs is None or patches is None or mine.shape == theirs.shape:
+        return state
+    if mine.ndim != 3 or mine.shape[::2] != theirs.shape[::2]:
+        return state
+    from timm.layers import resample_abs_pos_embed
+
+    grid = tuple(patches.grid_size)
+    prefix = mine.shape[1] - grid[0] * grid[1]
+    resampled = resample_abs_pos_embed(theirs, new_size=grid, num_prefix_tokens=prefix)
+    return {**state, "pos_embed": resampled}
 
 
 def _in_a_line(error: Exception) -> str:

@@ -241,7 +241,7 @@ def test_accepted_repaired_and_set_aside_are_all_that_was_found(files, good_phot
     assert (kept.groupby("group")["split"].nunique() == 1).all()
     repaired = kept["repairs"].notna()
     assert (~repaired).sum() + repaired.sum() + (~is_sound).sum() == len(photos)
-    names = {check.name for check in (*REPAIRED, *FLAGGED)}
+    names = {check.name for check in (*REPAIRED, *FLAGGED)} | {"near_duplicate"}
     for column in ("repairs", "flags"):
         assert set(divided[column].dropna().str.split(";").explode()) <= names
     by_file = {check.name for check in SET_ASIDE}

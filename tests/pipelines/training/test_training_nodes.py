@@ -110,20 +110,19 @@ def test_heads_stand_in_order_with_their_kinds(scored):
     assert kinds == [("type", "multiclass"), ("grade", "ordinal"), ("look", "multilabel")]
 
 
+def without_intervals(values):
+    return {name: value for name, value in values.items() if not name.endswith("_interval")}
+
+
 def test_type_by_hand(scored):
     # a plant -> plant, b hash -> plant, c plant -> plant; d has no label.
     found = scored[0]["heads"]["type"]
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["macro_f1"] == pytest.approx((0.8 + 0) / 2)
-    assert found["per_class"]["plant"] == pytest.approx(
-        {"precision": 2 / 3, "recall": 1, "f1": 0.8, "support": 2}
-    )
-    assert found["per_class"]["hash"] == {
-        "precision": None,
-        "recall": 0.0,
-        "f1": 0.0,
-        "support": 1,
-    }
+    plant = {"precision": 2 / 3, "recall": 1, "f1": 0.8, "support": 2, "said": 3, "error": 0}
+    assert without_intervals(found["per_class"]["plant"]) == pytest.approx(plant)
+    hash_ = {"precision": None, "recall": 0, "f1": 0, "support": 1, "said": 0, "error": 1}
+    assert without_intervals(found["per_class"]["hash"]) == hash_
 
 
 def test_grade_by_hand(scored):
@@ -141,16 +140,19 @@ def test_look_by_hand(scored):
     assert found["accuracy"] == pytest.approx(4 / 5)
     assert found["mean_average_precision"] == 1
     assert found["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
-    assert found["per_class"]["mould"] == pytest.approx(
-        {
-            "precision": 1 / 2,
-            "recall": 1,
-            "f1": 2 / 3,
-            "support": 1,
-            "n": 3,
-            "average_precision": 1,
-        }
-    )
+    mould = {
+        "precision": 1 / 2,
+        "recall": 1,
+        "f1": 2 / 3,
+        "support": 1,
+        "said": 2,
+        "error": (0 + 1 / 2) / 2,
+        "n": 3,
+        "threshold": 0.5,
+        "specificity": 1 / 2,
+        "average_precision": 1,
+    }
+    assert without_intervals(found["per_class"]["mould"]) == pytest.approx(mould)
     assert found["per_class"]["seeds"]["n"] == 2
 
 
@@ -169,8 +171,13 @@ def test_table_has_a_row_per_head_and_class(scored):
     assert table["support"].tolist() == [2, 1, 0, 1, 1, 1, 1, 1]
     for row in table.to_dict("records"):
         values = metrics["heads"][row["head"]]["per_class"][row["class"]]
-        for name, value in values.items():
+        for name, value in without_intervals(values).items():
             assert pd.isna(row[name]) if value is None else row[name] == value
+        for name in ("precision", "recall", "f1"):
+            ends = values[f"{name}_interval"] or (None, None)
+            for end, side in zip(ends, ("low", "high"), strict=True):
+                there = row[f"{name}_{side}"]
+                assert pd.isna(there) if end is None else there == end
 
 
 def test_metrics_are_plain_json(scored):

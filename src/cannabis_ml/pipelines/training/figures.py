@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from cannabis_ml.models.metrics import Thresholds, answers, thresholds_of
 from cannabis_ml.photos.resize import fit
-from cannabis_ml.taxonomy import Head, Taxonomy
+from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 if TYPE_CHECKING:
     import datasets
@@ -17,7 +20,23 @@ if TYPE_CHECKING:
 
 RIGHT, WRONG, INK, FAINT = "#1b7f5c", "#c2452d", "#222222", "#8a8a8a"
 
+SERIES = ("#1b7f5c", "#3b6fb6", "#b5651d", "#7a4fa3", "#8a8a8a", "#c2452d")
+"""Colours of tiers side by side."""
+
 SHEET_ROWS, SHEET_COLUMNS, SHEET_PIXELS = 4, 6, 224
+
+HEADLINES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "quadratic_weighted_kappa": "quadratic weighted kappa",
+    "mean_absolute_error": "mean error in classes",
+    "mean_average_precision": "mean average precision",
+    "joint_accuracy": "joint accuracy",
+    "parent_accuracy": "accuracy of the parent",
+    "impossible_pairs": "impossible pairs",
+}
+"""Metrics of a whole head, as people read them."""
 
 
 def training_curves(history: pd.DataFrame) -> Figure:
@@ -94,8 +113,154 @@ def confusion_matrix(counts: np.ndarray, head: Head) -> Figure:
     return figure
 
 
+def head_report(name: str, test_metrics: dict[str, Any]) -> Figure:
+    """Draw precision, recall and F1 of every class of one head with their intervals.
+
+    Above it what the head reaches as a whole, and which classes go wrong too often. With more
+    than a dozen classes they are ordered by F1, worst on top.
+
+    Args:
+        name: Of the head.
+        test_metrics: As `score_predictions` gives them.
+    """
+    scores = test_metrics["heads"][name]
+    limit = test_metrics["error_limit"]
+    attributes = scores["kind"] == "multilabel"
+    classes = list(scores["per_class"].items())
+    if len(classes) > 12 and not attributes:
+        classes.sort(key=lambda item: -1.0 if item[1]["f1"] is None else item[1]["f1"])
+    lines = [_headline(scores), *_chain_lines(name, test_metrics["hierarchy"])]
+    said = textwrap.wrap(scores["in_words"], 118) if scores["n"] else []
+    longest = max(len(label) for label, _ in classes)
+    height = 1.5 + 0.2 * (len(lines) + len(said)) + 0.36 * max(3, len(classes))
+    figure = Figure(figsize=(10.5 + 0.06 * longest, height), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    rows = np.arange(len(classes))
+    for axes, measure in zip(panels, ("precision", "recall", "f1"), strict=True):
+        for row, (_, values) in zip(rows, classes, strict=True):
+            if values[measure] is None:
+                axes.text(0.5, row, "–", ha="center", va="center", color=FAINT)
+                continue
+            low, high = values[f"{measure}_interval"]
+            bad = values["error"] is not None and values["error"] > limit
+            colour = WRONG if bad else RIGHT
+            axes.plot([low, high], [row, row], color=colour, lw=2, alpha=0.45)
+            axes.plot(values[measure], row, "o", ms=6, color=colour)
+        title = "F1" if measure == "f1" else measure
+        axes.set(title=title, xlim=(-0.02, 1.02), xticks=np.linspace(0, 1, 6))
+        axes.grid(axis="x", alpha=0.25)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(rows, [label for label, _ in classes])
+    panels[0].set_ylim(len(classes) - 0.5, -0.5)
+    # What precision, recall and F1 rest on, at the right edge.
+    for row, (_, values) in zip(rows, classes, strict=True):
+        text = f"{values['support']:,}"
+        if attributes:
+            text += f" of {values['n']:,}, from {values['threshold']:.2f}"
+        panels[2].text(1.05, row, text, va="center", color=FAINT, fontsize=9)
+    has = "have it, threshold" if attributes else "photos"
+    panels[2].text(1.05, -0.62, has, va="bottom", color=FAINT, fontsize=9)
+    bars = f"bars: {test_metrics['confidence']:.0%} intervals; red: error above {limit:.0%}"
+    figure.supxlabel(bars, fontsize=9, color=FAINT)
+    title = "\n".join([f"{name}: {scores['n']:,} test photos", *lines, *said])
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    return figure
+
+
+def mistakes_sheet(
+    mistakes: pd.DataFrame, photo_set: datasets.Dataset, head: Head, count: int
+) -> Figure:
+    """Photos with what was said, how surely, and what is true.
+
+    Args:
+        mistakes: As `confident_mistakes` gives them, the surest first.
+        photo_set: Stored photos.
+        head: Which head.
+        count: Photos on the sheet, at most.
+    """
+    shown = mistakes.head(count)
+    rows = max(1, -(-len(shown) // SHEET_COLUMNS))
+    figure = Figure(figsize=(SHEET_COLUMNS * 2.3, 0.9 + rows * 2.8), layout="constrained")
+    _leave_room_below(figure, 0.35)
+    for axes in figure.subplots(rows, SHEET_COLUMNS, squeeze=False).flat:
+        axes.axis("off")
+    row_of = {photo_id: row for row, photo_id in enumerate(photo_set["photo_id"])}
+    for axes, found in zip(figure.axes, shown.to_dict("records"), strict=False):
+        mistake: dict[Any, Any] = dict(found)
+        photo: dict[str, Any] = photo_set[row_of[mistake["photo_id"]]]
+        axes.imshow(fit(np.asarray(photo["image"].convert("RGB")), SHEET_PIXELS))
+        source = str(photo.get("path") or mistake["photo_id"]).replace("\\", "/")
+        lines = [
+            (f"said {mistake['said']} {mistake['probability']:.0%}", WRONG, 8.5),
+            (f"true {mistake['true']} {mistake['probability_of_true']:.0%}", INK, 8.5),
+            (_shortened(source.rsplit("/", 1)[-1], 34), FAINT, 6.5),
+        ]
+        for line, (text, colour, size) in enumerate(lines):
+            axes.text(
+                0,
+                -0.03 - 0.105 * line,
+                _shortened(text, 34),
+                color=colour,
+                fontsize=size,
+                va="top",
+                transform=axes.transAxes,
+            )
+    what = "answers on attributes" if head.kind == "multilabel" else "test photos"
+    told = f"{head.name}: the {len(shown)} surest of {len(mistakes):,} wrong {what}"
+    if mistakes.empty:
+        told = f"{head.name}: no mistake on the test photos"
+        figure.set_size_inches(SHEET_COLUMNS * 2.3, 1)
+    figure.suptitle(told, fontsize=12, color=INK, x=0.01, ha="left")
+    return figure
+
+
+def tier_comparison(table: pd.DataFrame, tiers: list[str]) -> Figure:
+    """Draw the tiers side by side, a panel per head.
+
+    Args:
+        table: As `compare_tiers` makes it.
+        tiers: Their names, which are columns of the table.
+    """
+    if table.empty:
+        figure = Figure(figsize=(9, 1.2))
+        figure.suptitle("No test photo has a label: nothing to compare")
+        return figure
+    groups = {str(head): group for head, group in table.groupby("head", sort=False)}
+    sizes = [len(group) for group in groups.values()]
+    step = 0.13 + 0.19 * len(tiers)
+    figure = Figure(figsize=(10, 1.1 + sum(sizes) * step + 0.75 * len(sizes)), layout="constrained")
+    ratios = [size + 0.6 for size in sizes]
+    panels = figure.subplots(len(groups), 1, height_ratios=ratios, squeeze=False, sharex=True)
+    largest = max(1.0, np.nanmax(table[tiers].to_numpy(float)))
+    for axes, (head, group) in zip(panels[:, 0], groups.items(), strict=True):
+        for row, found in enumerate(group.to_dict("records")):
+            for place, tier in enumerate(tiers):
+                y = row + (place - (len(tiers) - 1) / 2) * 0.8 / len(tiers)
+                _draw_value(axes, y, found, tier, SERIES[place % len(SERIES)])
+        labels = [
+            HEADLINES[m] + (" (lower is better)" if better == "lower" else "")
+            for m, better in zip(group["metric"], group["better"], strict=True)
+        ]
+        axes.set_yticks(range(len(group)), labels)
+        axes.set_ylim(len(group) - 0.5, -0.5)
+        axes.set_xlim(0, largest * 1.12)
+        axes.set_title(f"{head}, {group['photos'].max():,} test photos", loc="left", fontsize=10.5)
+        axes.grid(axis="x", alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles = [
+        panels[0, 0].plot([], [], "o", color=SERIES[i % len(SERIES)], label=tier)[0]
+        for i, tier in enumerate(tiers)
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(tiers), frameon=False)
+    return figure
+
+
 def prediction_sheet(
-    predictions: pd.DataFrame, photo_set: datasets.Dataset, taxonomy: Taxonomy
+    predictions: pd.DataFrame,
+    photo_set: datasets.Dataset,
+    taxonomy: Taxonomy,
+    thresholds: Thresholds | None = None,
 ) -> Figure:
     """Test photos, evenly spread over the split, with the answers per head and the labels.
 
@@ -105,10 +270,12 @@ def prediction_sheet(
         predictions: As `predict_photos` gives them.
         photo_set: Stored photos with their labels.
         taxonomy: The heads.
+        thresholds: Of attributes, as `choose_thresholds` gives them.
     """
     test = predictions[predictions["split"] == "test"].reset_index(drop=True)
     count = min(SHEET_ROWS * SHEET_COLUMNS, len(test))
-    picked = test.iloc[np.linspace(0, len(test) - 1, count).astype(int)]
+    picked = test.iloc[np.linspace(0, len(test) - 1, count).astype(int)].reset_index(drop=True)
+    said = answers(picked, taxonomy)
     row_of = {photo_id: row for row, photo_id in enumerate(photo_set["photo_id"])}
     rows = -(-count // SHEET_COLUMNS)
     # Inches: a square photo, then a line per head.
@@ -125,12 +292,20 @@ def prediction_sheet(
     )
     for axes in figure.subplots(rows, SHEET_COLUMNS, squeeze=False).flat:
         axes.axis("off")
-    for axes, (_, prediction) in zip(figure.axes, picked.iterrows(), strict=False):
+    for i, (axes, prediction) in enumerate(
+        zip(figure.axes, picked.to_dict("records"), strict=False)
+    ):
         photo = photo_set[row_of[prediction["photo_id"]]]
         axes.imshow(fit(np.asarray(photo["image"]), SHEET_PIXELS))
         y = -0.03
         for head in taxonomy.heads:
-            text, colour = _answer(np.asarray(prediction[head.name]), photo, head)
+            probs = np.asarray(prediction[head.name])
+            if head.kind == "multilabel":
+                text, colour = _attributes_told(
+                    probs >= thresholds_of(head, thresholds), photo, head
+                )
+            else:
+                text, colour = _answer_told(int(said[head.name][i]), probs, photo, head)
             axes.text(0, y, text, color=colour, fontsize=7.5, va="top", transform=axes.transAxes)
             y -= line / photo_side
     figure.suptitle(
@@ -142,17 +317,18 @@ def prediction_sheet(
     return figure
 
 
-def _answer(probs: np.ndarray, photo: dict, head: Head) -> tuple[str, str]:
-    names = head.class_names
-    if head.kind != "multilabel":
-        at = int(head.answer(probs))
-        said, true = names[at], photo[head.name]
-        text = f"{said} {probs[at]:.0%}"
-        if true is None:
-            return text, FAINT
-        return (text, RIGHT) if said == true else (f"{text} ({true})", WRONG)
-    known = {name: photo[f"{head.name}.{name}"] for name in names}
-    found = {name for name, p in zip(names, probs, strict=True) if p >= 0.5}
+def _answer_told(said: int, probs: np.ndarray, photo: dict, head: Head) -> tuple[str, str]:
+    name = None if said == MISSING else head.class_names[said]
+    true = photo[head.name]
+    text = f"{name} {probs[said]:.0%}" if name else "no answer"
+    if true is None:
+        return text, FAINT
+    return (text, RIGHT) if name == true else (f"{text} ({true})", WRONG)
+
+
+def _attributes_told(claimed: np.ndarray, photo: dict, head: Head) -> tuple[str, str]:
+    known = {name: photo[f"{head.name}.{name}"] for name in head.class_names}
+    found = {name for name, there in zip(head.class_names, claimed, strict=True) if there}
     judged = [name for name, value in known.items() if value is not None]
     if not judged:
         return f"{len(found)} attributes", FAINT
@@ -161,6 +337,57 @@ def _answer(probs: np.ndarray, photo: dict, head: Head) -> tuple[str, str]:
     if right == len(judged):
         return text, RIGHT
     return text, INK if 0 < right == len(judged) - 1 else WRONG
+
+
+def _headline(scores: dict[str, Any]) -> str:
+    told = []
+    for metric, title in HEADLINES.items():
+        value = scores.get(metric)
+        if value is None:
+            continue
+        ends = scores.get(f"{metric}_interval")
+        between = f" ({ends[0]:.0%} to {ends[1]:.0%})" if ends else ""
+        share = metric in ("accuracy", "balanced_accuracy")
+        told.append(f"{title} {value:.0%}{between}" if share else f"{title} {value:.2f}")
+    return ", ".join(told) or "no test photo has a label of this head"
+
+
+def _chain_lines(name: str, hierarchy: dict[str, Any]) -> list[str]:
+    found = hierarchy.get(name)
+    if not found or not found["n"]:
+        return []
+    return [
+        f"together with {found['parent']}: both right {found['joint_accuracy']:.0%}, "
+        f"{found['parent']} right {found['parent_accuracy']:.0%}, "
+        f"impossible pairs {found['impossible_pairs']:.0%}"
+    ]
+
+
+def _draw_value(axes: Axes, y: float, found: Mapping[Any, Any], tier: str, colour: str) -> None:
+    value, low, high = (found[tier + end] for end in ("", "_low", "_high"))
+    if pd.isna(value):
+        axes.text(0.01, y, "–", color=colour, va="center", fontsize=8)
+        return
+    axes.plot([0, value], [y, y], color=colour, lw=1, alpha=0.25)
+    end = value
+    if not pd.isna(low):
+        axes.plot([low, high], [y, y], color=colour, lw=4, alpha=0.3, solid_capstyle="butt")
+        end = max(value, high)
+    axes.plot(value, y, "o", ms=5, color=colour)
+    axes.annotate(
+        f"{value:.3f}", (end, y), (6, 0), textcoords="offset points", va="center", fontsize=8
+    )
+
+
+def _leave_room_below(figure: Figure, inches: float) -> None:
+    """For the captions of the lowest photos, which the layout does not see."""
+    share = inches / figure.get_figheight()
+    layout: Any = figure.get_layout_engine()
+    layout.set(rect=(0, share, 1, 1 - share))
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _photos_counted(counts: np.ndarray, head: Head) -> str:

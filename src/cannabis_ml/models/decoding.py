@@ -1,0 +1,208 @@
+"""What the logits of all heads mean together: members averaged, children limited by their parents.
+
+A head has M members (an ensemble), each with an opinion: logits (N, M, C) with C = K, or K - 1 of
+an ordinal head. Opinions are averaged as probabilities. A child head's answer is decoded jointly
+with its parent's:
+
+    P(child) = sum over p of P(p) P(child | p)
+
+where P(child | p) has mass on the classes that `allowed` gives for p and nowhere else. A parent
+class that allows no child passes its mass to none; what is left is made to sum to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cannabis_ml.taxonomy import Head, Taxonomy
+
+IMPOSSIBLE = -1e9
+"""Stands for log 0 where an infinity would turn gradients into NaN."""
+
+SMALLEST = 1e-30
+"""Probabilities are held above this before their logarithm is taken."""
+
+_GAP = 1e-6
+_FAINTEST_PARENT = 1e-12
+
+
+def answer(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
+    """What the network says.
+
+    Args:
+        logits: Per head (N, M, C).
+        taxonomy: Gives the heads.
+
+    Returns:
+        Per head (N, K) in class order. Multiclass and ordinal: rows sum to 1, and are the
+        marginals of the joint distribution with the parent. Multilabel: each in [0, 1].
+    """
+    members = member_answers(logits, taxonomy)
+    return {name: probs.mean(dim=1) for name, probs in members.items()}
+
+
+def member_answers(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
+    """What every member says of its head, given what all members together say of the parent.
+
+    Args:
+        logits: Per head (N, M, C).
+        taxonomy: Gives the heads.
+
+    Returns:
+        Per head, in the taxonomy's order, (N, M, K); the mean over members is `answer`.
+    """
+    found: dict[str, Tensor] = {}
+    for head in parents_first(taxonomy):
+        allowed = allowed_classes(taxonomy, head, logits[head.name].device)
+        if allowed is None:
+            found[head.name] = probabilities(head, logits[head.name])
+            continue
+        assert head.parent is not None
+        parent = found[head.parent].mean(dim=1)
+        given = conditional_probabilities(head, logits[head.name], allowed)
+        if head.kind == "multilabel":
+            found[head.name] = (parent[:, None, None] @ given).squeeze(2)
+            continue
+        # Even where every parent that has children is out of the question, some answer is due.
+        parent = parent.clamp(min=_FAINTEST_PARENT)
+        mass = (parent[:, None, None] @ given).squeeze(2)
+        found[head.name] = mass / mass.sum(dim=2, keepdim=True)
+    return {head.name: found[head.name] for head in taxonomy.heads}
+
+
+def uncertainty(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
+    """How much the members disagree: what more photos could teach, not what no photo can.
+
+    The mutual information between answer and member: entropy of the mean minus mean of the
+    entropies (Depeweg et al. 2018, eq. 4).
+
+    Args:
+        logits: Per head (N, M, C).
+        taxonomy: Gives the heads.
+
+    Returns:
+        Per head (N,) in nats, 0 or more, and 0 with a single member. Multilabel: the mean over
+        attributes.
+    """
+    return disagreement(member_answers(logits, taxonomy), taxonomy)
+
+
+def disagreement(members: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
+    """`uncertainty` of answers that are decoded already, (N, M, K) as from `member_answers`."""
+    found = {}
+    for head in taxonomy.heads:
+        probs = members[head.name]
+        gain = _entropy(head, probs.mean(dim=1)) - _entropy(head, probs).mean(dim=1)
+        found[head.name] = gain.clamp(min=0) if probs.shape[1] > 1 else torch.zeros_like(gain)
+    return found
+
+
+def given_parents(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
+    """What heads say for each class of the parent that limits them.
+
+    Marginals alone cannot give answers that are possible together; with these
+    `cannabis_ml.inference.joint` can.
+
+    Args:
+        logits: Per head (N, M, C).
+        taxonomy: Gives the heads.
+
+    Returns:
+        Per multiclass and ordinal head with such a parent, (N, P, K), mean over members.
+    """
+    found = {}
+    for head in taxonomy.heads:
+        allowed = allowed_classes(taxonomy, head, logits[head.name].device)
+        if allowed is not None and head.kind != "multilabel":
+            members = conditional_probabilities(head, logits[head.name], allowed)
+            found[head.name] = members.mean(dim=1)
+    return found
+
+
+def probabilities(head: Head, logits: Tensor) -> Tensor:
+    """What the logits of a head mean on their own, whatever its parent says.
+
+    Args:
+        head: Its kind decides.
+        logits: (..., C).
+
+    Returns:
+        (..., K) in class order. Multiclass and ordinal: rows sum to 1. Multilabel: each in [0, 1].
+    """
+    if head.kind == "multiclass":
+        return logits.softmax(dim=-1)
+    if head.kind == "multilabel":
+        return logits.sigmoid()
+    worse = logits.sigmoid()  # P(y > k), falling with k
+    certain = torch.ones_like(worse[..., :1])
+    return torch.cat([certain, worse], dim=-1) - torch.cat([worse, 0 * certain], dim=-1)
+
+
+def log_probabilities(head: Head, logits: Tensor) -> Tensor:
+    """Logarithm of `probabilities` of a multiclass or ordinal head, exact for tiny ones too."""
+    if head.kind == "multiclass":
+        return logits.log_softmax(dim=-1)
+    # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), with a >= b
+    worse, better = functional.logsigmoid(logits), functional.logsigmoid(-logits)
+    gaps = (logits[..., :-1] - logits[..., 1:]).clamp(min=_GAP)
+    between = worse[..., :-1] + better[..., 1:] + torch.log(-torch.expm1(-gaps))
+    return torch.cat([better[..., :1], between, worse[..., -1:]], dim=-1)
+
+
+def conditional_probabilities(head: Head, logits: Tensor, allowed: Tensor) -> Tensor:
+    """Probabilities of a child for each class of its parent.
+
+    Args:
+        head: The child.
+        logits: (N, M, C).
+        allowed: bool (P, K).
+
+    Returns:
+        (N, M, P, K), exactly 0 where not allowed. Multiclass and ordinal: what is allowed sums to
+        1, and rows of parents that allow nothing are 0.
+    """
+    if head.kind == "multilabel":
+        return logits.sigmoid()[:, :, None] * allowed
+    scores = log_probabilities(head, logits)[:, :, None]
+    return torch.where(allowed, scores, IMPOSSIBLE).softmax(dim=-1) * allowed
+
+
+def allowed_classes(
+    taxonomy: Taxonomy, head: Head, device: torch.device | str | None = None
+) -> Tensor | None:
+    """Which class of a head each class of its parent allows.
+
+    Returns:
+        bool (P, K), or None where nothing is forbidden. A parent class that `allowed` does not
+        name allows none.
+    """
+    if head.parent is None or not head.allowed or not any(head.allowed.values()):
+        return None
+    rows = [head.allowed.get(name, ()) for name in taxonomy[head.parent].class_names]
+    names = head.class_names
+    table = [[name in row for name in names] for row in map(frozenset, rows)]
+    return torch.tensor(table, dtype=torch.bool, device=device)
+
+
+def parents_first(taxonomy: Taxonomy) -> Iterator[Head]:
+    """The heads, each after its parent."""
+    waiting = list(taxonomy.heads)
+    done: set[str] = set()
+    while waiting:
+        ready = [head for head in waiting if head.parent is None or head.parent in done]
+        yield from ready
+        done.update(head.name for head in ready)
+        waiting = [head for head in waiting if head.name not in done]
+
+
+def _entropy(head: Head, probs: Tensor) -> Tensor:
+    """(..., K) -> (...) in nats; multilabel: mean of the attributes' own."""
+    surprise = -torch.xlogy(probs, probs.clamp(min=SMALLEST))
+    if head.kind != "multilabel":
+        return surprise.sum(dim=-1)
+    absent = 1 - probs
+    return (surprise - torch.xlogy(absent, absent.clamp(min=SMALLEST))).mean(dim=-1)
