@@ -1,0 +1,173 @@
+"""The model card: what people should know before they use the models.
+
+In the format of the Hugging Face hub: Markdown below a YAML head with `license`, `pipeline_tag`,
+`tags` and `model-index` (https://huggingface.co/docs/hub/model-cards).
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.pipelines.bundle.params import BundleParams
+from cannabis_ml.taxonomy import Head, Taxonomy
+
+HEADLINES = {
+    "multiclass": ("accuracy", "macro_f1"),
+    "ordinal": ("accuracy", "quadratic_weighted_kappa"),
+    "multilabel": ("mean_average_precision", "macro_f1"),
+}
+"""Metrics that stand for a head, by its kind."""
+
+TITLES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "quadratic_weighted_kappa": "quadratic weighted kappa",
+    "mean_average_precision": "mean average precision",
+}
+
+
+def render(
+    bundle: BundleParams,
+    taxonomy: Taxonomy,
+    photos: pd.DataFrame,
+    started: str,
+    tiers: dict[str, dict[str, Any]],
+) -> str:
+    """Write the card.
+
+    Args:
+        bundle: Name, licence, and what no run can know.
+        taxonomy: What the models say.
+        photos: The photo set without pixels.
+        started: When the run began, ISO 8601.
+        tiers: Per tier `models`, `test_metrics`, `parity` and `latency`.
+
+    Returns:
+        Markdown.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
+    environment.filters |= {"cell": _cell, "share": _share, "number": _number}
+    source = resources.files("cannabis_ml.pipelines.bundle").joinpath("model_card.md.j2")
+    page = environment.from_string(source.read_text(encoding="utf-8")).render(
+        bundle=bundle,
+        heads=taxonomy.heads,
+        counts=_counts(taxonomy, photos),
+        splits=photos["split"].value_counts().to_dict(),
+        photos=len(photos),
+        day=started[:10],
+        tiers={name: _facts(reports) for name, reports in tiers.items()},
+        headlines=HEADLINES,
+        titles=TITLES,
+        best=max(tiers),
+    )
+    head = yaml.safe_dump(
+        _front_matter(bundle, taxonomy, tiers), sort_keys=False, allow_unicode=True
+    )
+    return f"---\n{head}---\n\n{page}"
+
+
+def _front_matter(
+    bundle: BundleParams, taxonomy: Taxonomy, tiers: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    results = [
+        {
+            "task": {"type": "image-classification", "name": head.name},
+            "dataset": {"name": "test split of the run's photos", "type": "private"},
+            "metrics": [
+                {"type": metric, "name": f"{tier}: {TITLES[metric]}", "value": round(value, 4)}
+                for tier, reports in tiers.items()
+                for metric in HEADLINES[head.kind]
+                if (value := reports["test_metrics"]["heads"][head.name].get(metric)) is not None
+            ],
+        }
+        for head in taxonomy.heads
+    ]
+    scored = [result for result in results if result["metrics"]]
+    index = {"model-index": [{"name": bundle.name, "results": scored}]} if scored else {}
+    return {
+        "license": bundle.licence,
+        "library_name": "cannabis_ml",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "plants", "tflite", "onnx", "on-device"],
+        **index,
+    }
+
+
+def _facts(reports: dict[str, Any]) -> dict[str, Any]:
+    """What the page tells of a tier."""
+    models: dict[str, ModelFile] = reports["models"]
+    card = models["float"].card
+    files = [
+        {
+            "kind": kind,
+            "format": model.format,
+            "recipe": model.recipe,
+            "bytes": len(model.data),
+            "ships": kind == ("quantised" if "quantised" in models else "float"),
+            "accuracy": {
+                name: found.get("accuracy")
+                for name, found in reports["parity"]["files"][model.recipe]["heads"].items()
+            },
+            "milliseconds": reports["latency"]["files"][kind]["one_thread"]["jpeg_ms"]["p50"],
+        }
+        for kind, model in models.items()
+    ]
+    weights = card.get("weights") or {}
+    backbone = card["backbone"]
+    return {
+        "backbone": backbone if isinstance(backbone, str) else " + ".join(backbone["fusion"]),
+        "image_size": card["image_size"],
+        "weights": weights,
+        "taught": card.get("taught", False),
+        "files": files,
+        "machine": reports["latency"]["machine"],
+        "metrics": reports["test_metrics"],
+        "verdict": reports["parity"]["in_words"],
+    }
+
+
+def _counts(taxonomy: Taxonomy, photos: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
+    """Per head and class, labelled photos of the training split and of all."""
+    trained = photos["split"] == "train"
+    return {
+        head.name: {
+            name: {"train": int(has[trained].sum()), "all": int(has.sum())}
+            for name in head.class_names
+            for has in [_has(head, name, photos)]
+        }
+        for head in taxonomy.heads
+    }
+
+
+def _has(head: Head, name: str, photos: pd.DataFrame) -> pd.Series:
+    if head.kind == "multilabel":
+        column = photos.get(f"{head.name}.{name}")
+        found = None if column is None else column == 1
+    else:
+        column = photos.get(head.name)
+        found = None if column is None else column == name
+    if found is None:
+        return pd.Series(False, index=photos.index)
+    return found.fillna(False).astype(bool)
+
+
+def _cell(text: Any) -> str:
+    """Text that cannot break a Markdown table."""
+    return str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

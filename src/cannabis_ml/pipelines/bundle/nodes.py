@@ -1,0 +1,113 @@
+"""What travels with the models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cannabis_ml.datasets.photo_set import labels_of, photo_set_fingerprint
+from cannabis_ml.heavy_types import Dataset
+from cannabis_ml.inference.bundle import BundleContents
+from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.pipelines.bundle.params import BundleParams
+from cannabis_ml.taxonomy import Taxonomy
+
+
+def pick_golden_photos(
+    photo_set: Dataset, taxonomy: Taxonomy, bundle: BundleParams
+) -> list[np.ndarray]:
+    """Choose the photos that every client tests itself with: of as many classes as there is room.
+
+    Args:
+        photo_set: Stored photos; those of the test split are chosen from, of all where there is
+            none.
+        taxonomy: Its first head that is not multilabel says of which classes.
+        bundle: How many, and a seed.
+
+    Returns:
+        Each uint8 RGB (height, width, 3), as stored.
+    """
+    labels = labels_of(photo_set)
+    random = np.random.default_rng(bundle.seed)
+    test = np.flatnonzero(labels["split"] == "test")
+    rows = random.permutation(test if len(test) else len(labels))
+    chosen = rows[_in_turn(labels, rows, taxonomy)][: bundle.golden_photos]
+    return [np.asarray(photo_set[int(row)]["image"].convert("RGB")) for row in chosen]
+
+
+def write_model_card(
+    photo_set: Dataset,
+    taxonomy: Taxonomy,
+    bundle: BundleParams,
+    started: str,
+    **reports: Any,
+) -> str:
+    """Write what people should know before they use the models.
+
+    Args:
+        photo_set: The photos that the models were made from.
+        taxonomy: What the models say.
+        bundle: What no run can know.
+        started: When, ISO 8601.
+        **reports: Per tier its `<tier>_models`, `<tier>_test_metrics`, `<tier>_parity` and
+            `<tier>_latency`, as the stages before give them.
+
+    Returns:
+        Markdown with a YAML head, in the format of the Hugging Face hub.
+    """
+    from cannabis_ml.pipelines.bundle.model_card import render
+
+    tiers: dict[str, dict[str, Any]] = {}
+    for name, report in reports.items():
+        tier, _, what = name.partition("_")
+        tiers.setdefault(tier, {})[what] = report
+    return render(bundle, taxonomy, labels_of(photo_set), started, dict(sorted(tiers.items())))
+
+
+def assemble(
+    golden_photos: list[np.ndarray],
+    model_card: str,
+    photo_set: Dataset,
+    taxonomy: Taxonomy,
+    bundle: BundleParams,
+    started: str,
+    tracking_run: str | None,
+    **models: dict[str, ModelFile],
+) -> BundleContents:
+    """Put together what the catalog writes as one folder and one `.zip`.
+
+    Args:
+        golden_photos: From `pick_golden_photos`.
+        model_card: From `write_model_card`.
+        photo_set: The photos that the models were made from.
+        taxonomy: What the models say.
+        bundle: The name.
+        started: When, ISO 8601.
+        tracking_run: MLflow's id of this run.
+        **models: Per tier its files: `float`, and `quantised` where there is one.
+    """
+    return BundleContents(
+        name=bundle.name,
+        created=started,
+        taxonomy=taxonomy,
+        tiers=models,
+        photos=golden_photos,
+        model_card=model_card,
+        run=tracking_run,
+        data_fingerprint=photo_set_fingerprint(photo_set),
+    )
+
+
+def _in_turn(labels: pd.DataFrame, rows: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """An order of the rows in which classes take turns; unlabelled photos come last."""
+    head = next((h for h in taxonomy.heads if h.kind != "multilabel"), None)
+    if head is None:
+        return np.arange(len(rows))
+    found = labels[head.name].iloc[rows].reset_index(drop=True)
+    order = {name: place for place, name in enumerate(head.class_names)}
+    turn = found.groupby(found).cumcount()
+    table = pd.DataFrame({"turn": turn, "place": found.map(order)})
+    table.loc[found.isna(), "turn"] = len(rows)
+    return table.sort_values(["turn", "place"], kind="stable").index.to_numpy()
