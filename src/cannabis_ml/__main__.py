@@ -4,8 +4,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kedro.framework.cli.utils import find_run_command
-from kedro.framework.project import configure_project
+try:
+    from kedro.framework.cli.utils import find_run_command
+    from kedro.framework.project import configure_project
+except ImportError as error:
+    raise SystemExit(
+        f"The pipelines are not installed ({error}): pip install 'cannabis_ml[pipelines,train]'.\n"
+        "To ask a bundle about photos: python -m cannabis_ml.inference BUNDLE PHOTO…"
+    ) from error
 
 
 def main(*args: Any, **kwargs: Any) -> Any:

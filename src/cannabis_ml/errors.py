@@ -27,3 +27,7 @@ class TrainingError(CannabisMLError):
 
 class ExportError(CannabisMLError):
     """An exported model is not the model that was trained."""
+
+
+class BundleError(CannabisMLError):
+    """A bundle is incomplete, altered, or made for another version."""

@@ -15,13 +15,15 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from cannabis_ml.errors import TaxonomyError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["multiclass", "ordinal", "multilabel"]
 
@@ -155,6 +157,8 @@ class Taxonomy(BaseModel):
             Per head: multiclass and ordinal, int64 (N,) class indices with `MISSING` where
             unknown; multilabel, float32 (N, K) of 0 and 1 with NaN where unknown.
         """
+        import pandas as pd  # not there where models only answer
+
         encoded: dict[str, np.ndarray] = {}
         for head in self.heads:
             if head.kind == "multilabel":

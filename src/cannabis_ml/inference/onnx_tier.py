@@ -1,73 +1,93 @@
-"""Ask an exported ONNX model about photos."""
+"""Ask an exported ONNX model about photos, through ONNX Runtime."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cannabis_ml.errors import ExportError
-from cannabis_ml.photos.resize import fit
-from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.inference.onnx_metadata import KEY as METADATA_KEY
+from cannabis_ml.inference.tier import Tier, runtime_missing
 
 if TYPE_CHECKING:
     import onnx
 
-METADATA_KEY = "cannabis_ml"
-"""Key of the file's own metadata; its value is JSON with `taxonomy` and `image_size`."""
+__all__ = ["INPUT_NAME", "METADATA_KEY", "OnnxTier"]
 
 INPUT_NAME = "photos"
 
+MANY = 1 << 20
 
-class OnnxTier:
-    """An exported model, ready to answer.
+_ERRORS_ONLY = 3
+"""ONNX Runtime's severity from which it writes to stderr: what fails is raised as well."""
+
+
+class OnnxTier(Tier):
+    """An ONNX model, ready to answer.
+
+    Where weights were quantised dynamically, the scale of a photo's values is taken over the whole
+    batch, so that an answer would depend on the photos beside it: such models get one at a time.
 
     Args:
-        model: The model, or the bytes of its file.
+        model: The file, or the model in memory, or its bytes; see `open_tier` for what is checked.
         threads: CPU threads for one operator; 0 leaves it to ONNX Runtime.
 
     Raises:
-        ExportError: If the file does not say what its outputs mean.
+        ExportError: If the file is damaged or does not say what its outputs mean.
     """
 
-    def __init__(self, model: onnx.ModelProto | bytes, threads: int = 0) -> None:
+    format = "onnx"
+
+    def __init__(self, model: ModelFile | onnx.ModelProto | bytes, threads: int = 0) -> None:
+        if not isinstance(model, ModelFile):
+            data = model if isinstance(model, bytes) else model.SerializeToString()
+            model = ModelFile(data, self.format)
+        super().__init__(model.card)
+        recipe = str(self.card.get("recipe", model.recipe))
+        self.largest_batch = 1 if recipe.startswith("dynamic") else MANY
+        self._session = _session(model.data, threads)
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape if inputs else []
+        is_uint8 = bool(inputs) and inputs[0].type == "tensor(uint8)"
+        self._check_input(len(inputs), shape, is_uint8)
+        self._check_outputs()
+        self._input = inputs[0].name
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        return {
+            output.name: tuple(n if isinstance(n, int) else 0 for n in output.shape[1:])
+            for output in self._session.get_outputs()
+        }
+
+    def invoke(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        names = list(self.outputs)
+        try:
+            found = self._session.run(names, {self._input: pixels})
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise ExportError(f"ONNX Runtime could not run the model: {error}") from error
+        return dict(zip(names, found, strict=True))
+
+
+def _session(data: bytes, threads: int) -> Any:
+    try:
         import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        data = model if isinstance(model, bytes) else model.SerializeToString()
-        self._session = onnxruntime.InferenceSession(
-            data, options, providers=["CPUExecutionProvider"]
+    except ImportError as error:
+        raise runtime_missing("onnxruntime", error) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        return onnxruntime.InferenceSession(
+            data,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=False,  # which would print, and try the same again
         )
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        if METADATA_KEY not in metadata:
-            raise ExportError(
-                f"The ONNX model has no '{METADATA_KEY}' metadata: its classes and input size are "
-                "unknown. Export it with `kedro run --pipeline=export`."
-            )
-        card = json.loads(metadata[METADATA_KEY])
-        self.taxonomy = Taxonomy.model_validate(card["taxonomy"])
-        self.image_size = int(card["image_size"])
-
-    def predict(self, photos: Sequence[np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
-        """Answer for photos of any size.
-
-        Args:
-            photos: Each uint8 RGB (height, width, 3), upright; cut to the centre square and
-                resized to the model's input.
-            batch_size: How many photos the model sees at once.
-
-        Returns:
-            Per head, float32 (N, K) probabilities in class order.
-        """
-        heads = [head.name for head in self.taxonomy.heads]
-        batches = []
-        for start in range(0, len(photos), batch_size):
-            chunk = photos[start : start + batch_size]
-            pixels = np.stack([fit(photo, self.image_size) for photo in chunk])
-            batches.append(self._session.run(heads, {INPUT_NAME: pixels}))
-        if not batches:
-            return {h.name: np.empty((0, len(h.classes)), np.float32) for h in self.taxonomy.heads}
-        return {name: np.concatenate([b[i] for b in batches]) for i, name in enumerate(heads)}
+    except Exception as error:  # as above
+        raise ExportError(
+            f"ONNX Runtime cannot open the model: {error}. The file is damaged, or was made for a"
+            " newer runtime."
+        ) from error

@@ -1,0 +1,58 @@
+"""Bundles in the catalog."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from kedro_datasets._typing import JSONPreview
+
+from cannabis_ml.inference.bundle import Bundle, BundleContents, write_bundle
+from cannabis_ml.inference.manifest import MANIFEST
+
+__all__ = ["Bundle", "BundleContents", "BundleDataset"]
+
+
+class BundleDataset(AbstractVersionedDataset[BundleContents, Bundle]):
+    """Saves `BundleContents` as a folder and a `.zip` beside it; loads a `Bundle` from the folder.
+
+    Args:
+        filepath: Local path of the folder.
+        version: Kedro's version, where the entry is versioned.
+        metadata: For plugins; Kedro ignores it.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.metadata = metadata
+        super().__init__(
+            filepath=PurePosixPath(filepath),
+            version=version,
+            exists_function=lambda path: Path(path).is_dir(),
+        )
+
+    def load(self) -> Bundle:
+        return Bundle.open(Path(self._get_load_path()))
+
+    def save(self, data: BundleContents) -> None:
+        write_bundle(Path(self._get_save_path()), data)
+
+    def preview(self) -> JSONPreview:
+        """`bundle.json`, for kedro-viz."""
+        path = Path(self._get_load_path()) / MANIFEST
+        return JSONPreview(path.read_text(encoding="utf-8"))
+
+    def _exists(self) -> bool:
+        try:
+            return (Path(self._get_load_path()) / MANIFEST).is_file()
+        except DatasetError:
+            return False
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "version": self._version}

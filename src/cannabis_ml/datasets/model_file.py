@@ -1,0 +1,105 @@
+"""Model files of one tier in the catalog."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kedro.io import AbstractVersionedDataset, DatasetError, Version
+
+from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.files import written_aside
+from cannabis_ml.inference.model_file import ModelFile
+
+__all__ = ["ModelFile", "ModelFilesDataset"]
+
+INDEX = "index.json"
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+
+
+class ModelFilesDataset(AbstractVersionedDataset[dict[str, ModelFile], dict[str, ModelFile]]):
+    """Saves and loads several `ModelFile` by name, as files of one folder.
+
+    A file is called `{name}.{recipe}.{format}`. `index.json` lists them with their SHA-256, which
+    loading compares.
+
+    Args:
+        filepath: Local path of the folder.
+        version: Kedro's version, where the entry is versioned.
+        metadata: For plugins; Kedro ignores it.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str,
+        version: Version | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.metadata = metadata
+        super().__init__(
+            filepath=PurePosixPath(filepath),
+            version=version,
+            exists_function=lambda path: Path(path).is_dir(),
+        )
+
+    def load(self) -> dict[str, ModelFile]:
+        folder = Path(self._get_load_path())
+        try:
+            index = json.loads((folder / INDEX).read_text(encoding="utf-8"))["files"]
+            return {name: _read(folder, entry) for name, entry in index.items()}
+        except FileNotFoundError as error:
+            raise DatasetError(f"{error.filename} is missing. {_again()}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, CannabisMLError) as error:
+            raise DatasetError(f"{folder / INDEX} is no index ({error}). {_again()}") from error
+
+    def save(self, data: dict[str, ModelFile]) -> None:
+        for part in (*data, *(file.recipe for file in data.values())):
+            if not _NAME.fullmatch(part):
+                raise DatasetError(f"'{part}' cannot be part of a file's name.")
+        index = {name: _entry(name, file) for name, file in data.items()}
+        with written_aside(Path(self._get_save_path())) as aside:
+            aside.mkdir()
+            for name, file in data.items():
+                (aside / index[name]["file"]).write_bytes(file.data)
+            text = json.dumps({"files": index}, indent=2)
+            (aside / INDEX).write_text(f"{text}\n", encoding="utf-8")
+
+    def _exists(self) -> bool:
+        try:
+            return Path(self._get_load_path()).is_dir()
+        except DatasetError:
+            return False
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "version": self._version}
+
+
+def _entry(name: str, file: ModelFile) -> dict[str, Any]:
+    return {
+        "file": f"{name}.{file.recipe}.{file.suffix}",
+        "sha256": file.sha256,
+        "bytes": len(file.data),
+        "format": file.format,
+        "recipe": file.recipe,
+    }
+
+
+def _read(folder: Path, entry: dict[str, Any]) -> ModelFile:
+    if Path(entry["file"]).name != entry["file"]:
+        raise DatasetError(f"{folder / INDEX} names {entry['file']}, which is not beside it.")
+    path = folder / entry["file"]
+    file = ModelFile(path.read_bytes(), entry["format"], entry["recipe"])
+    if file.sha256 != entry["sha256"]:
+        raise DatasetError(
+            f"{path} ({len(file.data):,} bytes) is not the file that was saved: its SHA-256"
+            f" differs. {_again()}"
+        )
+    return file
+
+
+def _again() -> str:
+    return "Export again, or restore it from where it was copied."

@@ -1,0 +1,222 @@
+"""`python -m cannabis_ml.inference BUNDLE PHOTO…`: what a bundle says of photos."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cannabis_ml.errors import CannabisMLError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cannabis_ml.inference.tier import Tier
+    from cannabis_ml.taxonomy import Head
+
+STDIN = "-"
+
+FINER = 4
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the model's side remains: on photos of
+24 megapixels several times faster, and within two grey levels of decoding it whole."""
+
+SOME_FAILED, REFUSED = 1, 2
+
+DESCRIPTION = """\
+Ask a bundle about photos. Prints a line per photo and head; a photo that cannot be read is named on
+stderr and the others are answered all the same."""
+
+EPILOG = """\
+exit status: 0 every photo was answered; 1 some were not, or the golden photos got other answers;
+2 nothing was done"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _check(options) if options.check else _answer(options)
+    except CannabisMLError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return REFUSED
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cannabis_ml.inference", description=DESCRIPTION, epilog=EPILOG
+    )
+    parser.add_argument("bundle", type=Path, help="its folder or its .zip")
+    parser.add_argument("photos", nargs="*", help="files, folders, - for one photo on stdin")
+    parser.add_argument("--tier", help="default: the smallest")
+    parser.add_argument(
+        "--float", action="store_true", help="the float file, not the one that ships"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per line and photo")
+    parser.add_argument("--top", type=_positive, default=3, help="classes to show; default: 3")
+    parser.add_argument("--threads", type=int, default=0, help="default: all")
+    parser.add_argument(
+        "--check", action="store_true", help="does this machine give the golden photos' answers?"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _answer(options: argparse.Namespace) -> int:
+    from cannabis_ml.inference.bundle import Bundle
+
+    if not options.photos:
+        _parser().error("no photos given")
+    bundle = Bundle.open(options.bundle)
+    with _quietly():
+        kind = False if options.float else None
+        tier = bundle.tier(options.tier or bundle.tiers[0], kind, options.threads)
+    photos = list(_found(options.photos))
+    show = _as_json if options.json else _Table(tier, photos, options.top).show
+    failed = 0
+    for name in photos:
+        try:
+            probs = _probs(tier, _read(name))
+        except (ValueError, OSError, CannabisMLError) as error:
+            failed += 1
+            said = getattr(error, "strerror", None) or str(error)
+            print(f"{name}: {said}", file=sys.stderr)
+            if options.json:
+                print(json.dumps({"photo": name, "error": said}, ensure_ascii=False))
+            continue
+        show(name, tier, probs)
+    sys.stdout.flush()
+    return SOME_FAILED if failed else 0
+
+
+def _found(given: Sequence[str]) -> Iterator[str]:
+    """Photos as given, and those below folders in order."""
+    from cannabis_ml.photos.decode import SUFFIXES
+
+    for name in given:
+        if Path(name).is_dir():
+            below = [p for p in Path(name).rglob("*") if p.suffix.lower() in SUFFIXES]
+            yield from sorted(str(path) for path in below if path.is_file()) or [name]
+        else:
+            yield name
+
+
+def _read(name: str) -> bytes:
+    if name == STDIN:
+        return sys.stdin.buffer.read()
+    path = Path(name)
+    if path.is_dir():
+        raise ValueError("a folder without photos")
+    if path.exists() and not path.is_file():  # a pipe might never end
+        raise ValueError("no regular file")
+    return path.read_bytes()
+
+
+def _probs(tier: Tier, data: bytes) -> dict[str, np.ndarray]:
+    """Per head, (K,)."""
+    from cannabis_ml.photos.decode import decode
+
+    photo = decode(data, reduce_to=FINER * tier.image_size)
+    return {name: probs[0] for name, probs in tier.predict([photo]).items()}
+
+
+def _as_json(name: str, tier: Tier, probs: dict[str, np.ndarray]) -> None:
+    heads = {
+        head.name: {
+            "answer": _decided(head, probs[head.name]),
+            "probs": {
+                # The shortest decimals that are the same float32.
+                c: float(str(p))
+                for c, p in zip(head.class_names, probs[head.name], strict=True)
+            },
+        }
+        for head in tier.taxonomy.heads
+    }
+    print(json.dumps({"photo": name, "heads": heads}, ensure_ascii=False))
+
+
+class _Table:
+    """Lines for people: photo, head, answer, and the most likely classes."""
+
+    def __init__(self, tier: Tier, photos: Sequence[str], top: int) -> None:
+        heads = tier.taxonomy.heads
+        classes = [c for h in heads if h.kind != "multilabel" for c in h.class_names]
+        self.top = top
+        self.widths = (
+            min(48, max(len(cell) for cell in ("photo", *photos))),
+            max(len(cell) for cell in ("head", *(head.name for head in heads))),
+            min(32, max(len(cell) for cell in ("answer", *classes))),
+        )
+        self.line("photo", "head", "answer", "most likely")
+
+    def line(self, *cells: str) -> None:
+        padded = [cell.ljust(w) for cell, w in zip(cells, (*self.widths, 0), strict=True)]
+        print("  ".join(padded).rstrip())
+
+    def show(self, name: str, tier: Tier, probs: dict[str, np.ndarray]) -> None:
+        for head in tier.taxonomy.heads:
+            found = probs[head.name]
+            answer = _decided(head, found)
+            told = answer if isinstance(answer, str) else ", ".join(answer) or "none"
+            best = found.argsort(kind="stable")[::-1][: self.top]
+            likely = "  ".join(f"{head.class_names[i]} {found[i]:.2f}" for i in best)
+            self.line(name, head.name, told, likely)
+            name = ""
+
+
+def _decided(head: Head, probs: np.ndarray) -> str | list[str]:
+    """The class, or the attributes that are more likely than not."""
+    if head.kind == "multilabel":
+        return [c for c, p in zip(head.class_names, probs, strict=True) if p >= 0.5]
+    return head.class_names[int(head.answer(probs))]
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Report on the golden photos."""
+    from cannabis_ml.inference.bundle import Bundle
+
+    bundle = Bundle.open(options.bundle)
+    with _quietly():
+        report = bundle.check_golden(max(1, options.threads))
+    if options.json:
+        print(json.dumps(report, ensure_ascii=False))
+        return 0 if report["passed"] else SOME_FAILED
+    for tier, kinds in report["tiers"].items():
+        for kind, found in kinds.items():
+            verdict = "agrees" if found["passed"] else "DIFFERS"
+            worst = max(found["largest_difference"].values())
+            print(f"{tier} {kind}: {verdict}, by {worst:.1e} of {found['tolerance']:.0e} allowed")
+    for size, levels in report["inputs"].items():
+        print(f"photos at {size}: {levels} grey levels apart, 1 allowed")
+    return 0 if report["passed"] else SOME_FAILED
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what LiteRT's C++ tells of its delegates off stderr, where bad photos are named."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

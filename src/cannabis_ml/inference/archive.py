@@ -1,0 +1,178 @@
+"""The files of a bundle, in a folder or in a `.zip`, read with suspicion."""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO
+
+from cannabis_ml.errors import BundleError
+
+MOST_BYTES = 8 << 30
+"""All files of a bundle together, unpacked."""
+
+MOST_FILES = 10_000
+
+MOST_SQUEEZED = 50
+"""How many times smaller a file may be in the archive; models shrink by less than two, and a
+bomb by a thousand."""
+
+_PIECE = 1 << 20
+
+_LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
+"""What systems add to folders and archives unasked, besides names that start with a dot."""
+
+
+class Archive(ABC):
+    """Files by name, with forward slashes.
+
+    Attributes:
+        path: Where they are.
+        sizes: Bytes of each.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sizes: dict[str, int] = {}
+
+    @abstractmethod
+    def _open(self, name: str) -> AbstractContextManager[IO[bytes]]: ...
+
+    def sha256(self, name: str) -> str:
+        """Hash of a file, read piece by piece.
+
+        Raises:
+            BundleError: If it cannot be read whole.
+        """
+        digest = hashlib.sha256()
+        for piece in self._pieces(name):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def read(self, name: str) -> bytes:
+        """A file, whole.
+
+        Raises:
+            BundleError: If it cannot be read whole.
+        """
+        return b"".join(self._pieces(name))
+
+    def _pieces(self, name: str) -> Iterator[bytes]:
+        with _told(self.path / name), self._open(name) as file:
+            left = self.sizes[name]
+            # A folder's file may have grown since: never read without end.
+            while piece := file.read(min(_PIECE, left + 1)):
+                left -= len(piece)
+                if left < 0:
+                    raise BundleError(f"{self.path / name} grew while it was read.")
+                yield piece
+            if left:
+                raise BundleError(f"{self.path / name} ends {left:,} bytes early.")
+
+    def _limit(self) -> None:
+        if len(self.sizes) > MOST_FILES:
+            raise BundleError(
+                f"{self.path} holds {len(self.sizes):,} files: no bundle has so many."
+            )
+        total = sum(self.sizes.values())
+        if total > MOST_BYTES:
+            raise BundleError(
+                f"{self.path} would unpack to {total:,} bytes; {MOST_BYTES:,} are allowed."
+            )
+
+
+class FolderArchive(Archive):
+    """The files below a folder. Links are followed, as hubs' caches are made of them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with _told(path):
+            for count, found in enumerate(path.rglob("*")):
+                if count > 10 * MOST_FILES:
+                    raise BundleError(f"{path} holds more files than any bundle: name its folder.")
+                name = found.relative_to(path).as_posix()
+                status = found.stat()
+                if stat.S_ISDIR(status.st_mode) or is_litter(name):
+                    continue
+                if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+                    raise BundleError(f"{found} is no regular file.")
+                self.sizes[name] = status.st_size
+        self._limit()
+
+    def _open(self, name: str) -> IO[bytes]:
+        return (self.path / name).open("rb")
+
+
+class ZipArchive(Archive):
+    """The files of a `.zip`, read in place; all of them may lie in one folder."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._names: dict[str, str] = {}
+        with _told(path), zipfile.ZipFile(path) as archive:
+            infos = [i for i in archive.infolist() if not i.is_dir() and not is_litter(i.filename)]
+        top = _common_folder([info.filename for info in infos])
+        for info in infos:
+            self._take(info, info.filename.removeprefix(top))
+        self._limit()
+
+    def _take(self, info: zipfile.ZipInfo, name: str) -> None:
+        if name in self.sizes:
+            raise BundleError(f"{self.path} holds {name} twice.")
+        if info.flag_bits & 0x1:
+            raise BundleError(f"{self.path}: {name} is encrypted.")
+        if info.file_size > max(_PIECE, MOST_SQUEEZED * info.compress_size):
+            raise BundleError(
+                f"{self.path}: {name} would grow from {info.compress_size:,} to"
+                f" {info.file_size:,} bytes. No bundle of this project does; it was not unpacked."
+            )
+        self.sizes[name] = info.file_size
+        self._names[name] = info.filename
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[IO[bytes]]:
+        with zipfile.ZipFile(self.path) as archive, archive.open(self._names[name]) as file:
+            yield file
+
+
+def open_archive(path: Path) -> Archive:
+    """The files of a folder or of a `.zip`.
+
+    Raises:
+        BundleError: If there is neither.
+    """
+    if path.is_dir():
+        return FolderArchive(path)
+    if path.is_file():
+        return ZipArchive(path)
+    raise BundleError(f"There is no bundle at {path}: name its folder or its .zip.")
+
+
+def is_litter(name: str) -> bool:
+    """Whether a system put a file of this name there, and nobody reads it."""
+    parts = name.split("/")
+    return ".." not in parts and any(p.startswith(".") or p in _LITTER for p in parts)
+
+
+def _common_folder(names: list[str]) -> str:
+    tops = {name.partition("/")[0] + "/" for name in names}
+    return tops.pop() if len(tops) == 1 and all("/" in name for name in names) else ""
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn all that can go wrong with files into one error."""
+    try:
+        yield
+    except BundleError:
+        raise
+    except Exception as error:  # zipfile raises nearly anything on damaged archives
+        said = getattr(error, "strerror", None) or error
+        raise BundleError(
+            f"{path} cannot be read ({said}). Get the bundle again from where it came."
+        ) from error

@@ -1,0 +1,181 @@
+"""Photos with the answers that every client must reproduce.
+
+A client on a phone or in a browser tests itself in two steps: does it turn `photos` into the same
+`inputs` (to within one grey level), and does the model give the same answers for these?
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from cannabis_ml.errors import BundleError
+from cannabis_ml.inference.tier import Tier
+from cannabis_ml.photos.decode import decode
+from cannabis_ml.photos.resize import fit
+from cannabis_ml.taxonomy import Taxonomy
+
+FOLDER = "golden"
+ANSWERS = f"{FOLDER}/answers.json"
+
+ABOUT = (
+    "photos: upright RGB. inputs: the largest centred square of each photo (a spare pixel is cut at"
+    " the bottom or the right), averaged over areas to the size of the model (OpenCV's INTER_AREA;"
+    " INTER_CUBIC where it enlarges). outputs: for every photo in order, what the model gives for"
+    " its input alone. A client agrees when each value differs by at most tolerance, times the"
+    " largest value of the output where that is above 1."
+)
+
+EXACT, ROUNDED = 1e-3, 2e-2
+_FLOAT_RECIPES = ("float", "weight_only_int8")
+"""Recipes that compute in float32: on every processor to within rounding. Others round in between,
+each kernel in its own way."""
+
+
+class ExpectedAnswers(BaseModel):
+    """What a model file answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: str
+    image_size: int
+    tolerance: float = Field(gt=0)
+    outputs: dict[str, list[Any]] = Field(description="By output, one entry per photo")
+
+
+class GoldenAnswers(BaseModel):
+    """`golden/answers.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    about: str = ABOUT
+    photos: list[str] = Field(description="Files, in the order of the answers")
+    inputs: dict[str, list[str]] = Field(description="By image size, what the models see")
+    tiers: dict[str, dict[str, ExpectedAnswers]] = Field(description="By tier and kind of file")
+
+
+def expected_answers(
+    tier: Tier, photos: Sequence[np.ndarray], file: str, recipe: str
+) -> ExpectedAnswers:
+    """Ask a model for the answers that clients must reproduce.
+
+    Args:
+        tier: The model.
+        photos: Each uint8 RGB (height, width, 3).
+        file: Where the model lies in the bundle.
+        recipe: Decides the tolerance.
+
+    Raises:
+        BundleError: If an answer is no number.
+    """
+    outputs = tier.answers(photos, batch_size=1)
+    unsound = [f"'{name}'" for name, values in outputs.items() if not np.isfinite(values).all()]
+    if unsound:
+        raise BundleError(f"{file} answers what is no number for {', '.join(unsound)}.")
+    return ExpectedAnswers(
+        file=file,
+        image_size=tier.image_size,
+        tolerance=EXACT if recipe in _FLOAT_RECIPES else ROUNDED,
+        outputs={name: _shortest(values) for name, values in outputs.items()},
+    )
+
+
+def compare(
+    expected: ExpectedAnswers, answers: Mapping[str, np.ndarray], taxonomy: Taxonomy
+) -> dict[str, Any]:
+    """Hold answers against what they must be.
+
+    Args:
+        expected: The answers of the bundle.
+        answers: Those of the client, by output, (N, …).
+        taxonomy: Gives the heads.
+
+    Returns:
+        file, tolerance, largest_difference per output (relative to its largest value where that is
+        above 1; infinite where it is missing or has another shape), same_answer per head (share of
+        photos with the same class, or of attributes on the same side of 0.5), and passed.
+    """
+    differences = {
+        name: _difference(np.asarray(values, np.float32), answers.get(name))
+        for name, values in expected.outputs.items()
+    }
+    same = {}
+    for head in taxonomy.heads:
+        if np.isfinite(differences.get(head.name, np.inf)):
+            theirs = np.asarray(expected.outputs[head.name], np.float32)
+            ours = np.asarray(answers[head.name])
+            decided = (
+                (theirs >= 0.5) == (ours >= 0.5)
+                if head.kind == "multilabel"
+                else head.answer(theirs) == head.answer(ours)
+            )
+            same[head.name] = float(decided.mean())
+    return {
+        "file": expected.file,
+        "tolerance": expected.tolerance,
+        "largest_difference": differences,
+        "same_answer": same,
+        # Written so that NaN fails.
+        "passed": bool(differences) and all(d <= expected.tolerance for d in differences.values()),
+    }
+
+
+def golden_files(
+    photos: Sequence[np.ndarray], sizes: Sequence[int]
+) -> tuple[dict[str, bytes], list[str], dict[str, list[str]]]:
+    """The photos as PNG, and what models of each size see of them.
+
+    Returns:
+        The files by name, the names of the photos, and those of the inputs by size.
+    """
+    files = {f"{FOLDER}/photos/{i:02}.png": as_png(photo) for i, photo in enumerate(photos)}
+    names, inputs = list(files), {}
+    for size in sorted(set(sizes)):
+        seen = {
+            f"{FOLDER}/inputs/{size}/{i:02}.png": as_png(fit(photo, size))
+            for i, photo in enumerate(photos)
+        }
+        files |= seen
+        inputs[str(size)] = list(seen)
+    return files, names, inputs
+
+
+def as_png(pixels: np.ndarray) -> bytes:
+    """uint8 RGB (height, width, 3) as a PNG."""
+    from PIL import Image
+
+    held = io.BytesIO()
+    Image.fromarray(pixels).save(held, "PNG")
+    return held.getvalue()
+
+
+def grey_levels_apart(photo: bytes, seen: bytes, size: int) -> int:
+    """How far this machine's input of a photo is from the bundle's, at most, in grey levels."""
+    ours, theirs = fit(decode(photo), size), decode(seen)
+    if ours.shape != theirs.shape:
+        return 255
+    return int(np.abs(ours.astype(np.int16) - theirs).max())
+
+
+def as_json(answers: GoldenAnswers) -> bytes:
+    """The text of `answers.json`."""
+    return json.dumps(answers.model_dump(), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _difference(theirs: np.ndarray, ours: np.ndarray | None) -> float:
+    if ours is None or ours.shape != theirs.shape:
+        return float("inf")
+    if not theirs.size:
+        return 0.0
+    return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
+
+
+def _shortest(values: np.ndarray) -> list[Any]:
+    """As lists of the shortest decimals that are the same float32."""
+    shortest = [float(str(value)) for value in values.astype(np.float32).ravel()]
+    return list(np.asarray(shortest).reshape(values.shape).tolist())

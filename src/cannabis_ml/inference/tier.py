@@ -1,0 +1,180 @@
+"""A model that answers about photos, whatever runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from cannabis_ml.errors import CannabisMLError, ExportError
+from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.photos.resize import fit
+from cannabis_ml.taxonomy import Taxonomy
+
+EMBEDDING = "embedding"
+"""Name of the output that holds features, (N, F)."""
+
+
+class Tier(ABC):
+    """An exported model, ready to answer.
+
+    Attributes:
+        taxonomy: What can be said of a photo.
+        image_size: Side S of the square that the model sees, in pixels.
+        card: What the file says of itself: the checkpoint's card, and input, outputs, tier,
+            format, recipe, run, data_fingerprint and calibration.
+        format: `onnx` or `tflite`.
+        largest_batch: Photos the model is given at once, at most.
+    """
+
+    format: str
+    largest_batch: int
+
+    def __init__(self, card: Mapping[str, Any]) -> None:
+        self.card = dict(card)
+        try:
+            self.taxonomy = Taxonomy.model_validate(card["taxonomy"])
+            self.image_size = int(card["image_size"])
+        except (KeyError, TypeError, ValueError, ValidationError, CannabisMLError) as error:
+            raise ExportError(
+                f"The {self.format} model's card has no taxonomy and image_size that make sense:"
+                f" {error}. Export it again."
+            ) from error
+        if not 1 <= self.image_size <= 8192:
+            raise ExportError(f"The model's card says image_size {self.image_size:,}.")
+
+    @property
+    @abstractmethod
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each output without the first dimension, N; 0 where it is not fixed."""
+
+    @abstractmethod
+    def invoke(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Ask the model.
+
+        Args:
+            pixels: uint8 RGB (N, S, S, 3) with any N from 1.
+
+        Returns:
+            Every output by name, float32 (N, …): probabilities (N, K) per head, the `embedding`
+            (N, F), and whatever else the model gives.
+
+        Raises:
+            ExportError: If the runtime fails.
+        """
+
+    def answers(self, photos: Sequence[np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
+        """All outputs for photos of any size, as `predict`."""
+        step = max(1, min(batch_size, self.largest_batch))
+        parts = [
+            self.invoke(np.stack([self._fitted(photo) for photo in photos[start : start + step]]))
+            for start in range(0, len(photos), step)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return {name: np.empty((0, *s), np.float32) for name, s in self.outputs.items()}
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def predict(self, photos: Sequence[np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
+        """Answer for photos of any size.
+
+        A photo is cut to its centre square and resized by `photos.resize.fit`, the function that
+        training's evaluation calls: the model sees the very pixels that it was judged on.
+
+        Args:
+            photos: Each uint8 RGB (height, width, 3), upright.
+            batch_size: How many photos the model sees at once; `largest_batch` limits it.
+
+        Returns:
+            Per head, float32 (N, K) probabilities in class order.
+
+        Raises:
+            ValueError: If something else than such photos is given.
+        """
+        answers = self.answers(photos, batch_size)
+        return {head.name: answers[head.name] for head in self.taxonomy.heads}
+
+    def _fitted(self, photo: np.ndarray) -> np.ndarray:
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+            raise ValueError(
+                f"photos are uint8 (height, width, 3) in RGB, not {photo.dtype} {photo.shape}"
+            )
+        return fit(photo, self.image_size)
+
+    def _check_input(self, inputs: int, shape: Sequence[Any], is_uint8: bool) -> None:
+        """See that the graph takes what the card says.
+
+        Args:
+            inputs: How many it has.
+            shape: Of the first.
+            is_uint8: Whether that takes bytes.
+        """
+        size = self.image_size
+        if inputs != 1 or not is_uint8 or list(shape[1:]) != [size, size, 3]:
+            raise ExportError(
+                f"The {self.format} model takes {list(shape)} as the first of {inputs}, where its"
+                f" card says uint8 (N, {size}, {size}, 3). Export it again."
+            )
+
+    def _check_outputs(self) -> None:
+        """See that the graph gives what the card says."""
+        outputs = self.outputs
+        wrong = [
+            f"'{head.name}'"
+            for head in self.taxonomy.heads
+            if outputs.get(head.name) not in ((len(head.classes),), (0,))
+        ]
+        if wrong:
+            raise ExportError(
+                f"The {self.format} model gives no probabilities of the right shape for"
+                f" {', '.join(wrong)}; it has {', '.join(map(repr, outputs))}. Export it again."
+            )
+
+
+def open_tier(model: ModelFile | Path | str | bytes, threads: int = 0) -> Tier:
+    """Get a model file ready to answer.
+
+    The file is checked before an interpreter sees it. Files of this project carry a checksum of
+    themselves, which shows any damage; files of a bundle have their hashes there as well. Of a file
+    without one only the structure can be checked. Damaged weights of such a file go unnoticed, and
+    damage to an operator's options can crash an interpreter: of 8,000 TFLite files with flipped
+    bits and no checksum one did, of as many ONNX files none. A checksum does not say who wrote a
+    file: take models only from where you would take programs.
+
+    Args:
+        model: The file, where it is, or its bytes.
+        threads: CPU threads of one answer; 0 takes what the machine offers.
+
+    Raises:
+        ExportError: If the file is damaged, is not a model of this project, or its runtime is not
+            installed.
+    """
+    if isinstance(model, str | Path):
+        model = ModelFile.read(Path(model))
+    elif isinstance(model, bytes):
+        model = ModelFile.from_bytes(model)
+    model.check()
+    return prepared(model, threads)
+
+
+def prepared(file: ModelFile, threads: int = 0) -> Tier:
+    """As `open_tier`, for a file that is known to be whole."""
+    if file.format == "tflite":
+        from cannabis_ml.inference.litert_tier import LitertTier
+
+        return LitertTier(file, threads)
+    from cannabis_ml.inference.onnx_tier import OnnxTier
+
+    return OnnxTier(file, threads)
+
+
+def runtime_missing(package: str, error: ImportError) -> ExportError:
+    """Says what to install."""
+    return ExportError(
+        f"{package} is not installed ({error}): pip install 'cannabis_ml[inference]'."
+    )

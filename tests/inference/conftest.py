@@ -1,0 +1,191 @@
+"""A network small enough to follow by hand, as ONNX, as TFLite and in NumPy, and a bundle of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from cannabis_ml.inference.bundle import BundleContents, write_bundle
+from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.taxonomy import Taxonomy
+
+SIZE = 16
+
+TAXONOMY = Taxonomy.model_validate(
+    {
+        "heads": [
+            {"name": "kind.of thing", "classes": ["red", "green", "blaugrün"]},
+            {"name": "grade", "kind": "ordinal", "classes": ["A", "B", "C", "D"]},
+            {"name": "marks", "kind": "multilabel", "classes": ["line", "dot"]},
+        ]
+    }
+)
+
+_random = np.random.default_rng(1)
+WEIGHTS = {
+    head.name: _random.normal(0, 6, (3, len(head.classes))).astype(np.float32)
+    for head in TAXONOMY.heads
+}
+
+MODEL_CARD = "---\nlicense: apache-2.0\n---\n# Small\n"
+
+
+def reference(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """uint8 (N, S, S, 3) -> mean colours in 0..1, and of these a linear layer per head."""
+    colours = pixels.astype(np.float64).mean((1, 2)) / 255
+    answers = {"embedding": colours}
+    for head in TAXONOMY.heads:
+        logits = colours @ WEIGHTS[head.name]
+        if head.kind == "multilabel":
+            answers[head.name] = 1 / (1 + np.exp(-logits))
+        else:
+            powers = np.exp(logits)
+            answers[head.name] = powers / powers.sum(1, keepdims=True)
+    return answers
+
+
+def onnx_model(weights=WEIGHTS, size: int = SIZE) -> onnx.ModelProto:
+    """The network as ONNX, N dynamic."""
+    nodes = [
+        helper.make_node("Cast", ["photos"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Div", ["mean", "white"], ["embedding"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([1, 2]), "axes"),
+        numpy_helper.from_array(np.array(255, np.float32), "white"),
+    ]
+    outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 3])]
+    for head in TAXONOMY.heads:
+        name, last = head.name, "Sigmoid" if head.kind == "multilabel" else "Softmax"
+        constants.append(numpy_helper.from_array(weights[name], f"{name} weights"))
+        nodes.append(helper.make_node("MatMul", ["embedding", f"{name} weights"], [f"{name} x"]))
+        nodes.append(helper.make_node(last, [f"{name} x"], [name]))
+        shape = ["n", len(head.classes)]
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    photos = helper.make_tensor_value_info("photos", TensorProto.UINT8, ["n", size, size, 3])
+    graph = helper.make_graph(nodes, "small", [photos], outputs, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def tflite_bytes() -> bytes:
+    """The network as TFLite, for one photo."""
+    import litert_torch
+    import torch
+
+    class Small(torch.nn.Module):
+        def forward(self, photos: torch.Tensor) -> dict[str, torch.Tensor]:
+            colours = photos.float().mean((1, 2)) / 255
+            answers = {"embedding": colours}
+            for head in TAXONOMY.heads:
+                logits = colours @ torch.from_numpy(WEIGHTS[head.name])
+                last = torch.sigmoid if head.kind == "multilabel" else torch.nn.Softmax(1)
+                answers[head.name] = last(logits)
+            return answers
+
+    zeros = torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
+    converted = litert_torch.convert(Small().eval(), sample_kwargs={"photos": zeros})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.tflite"
+        converted.export(str(path))
+        return path.read_bytes()
+
+
+def card(**other) -> dict:
+    """What the files say of themselves."""
+    return {"taxonomy": TAXONOMY.model_dump(), "image_size": SIZE, "run": None, **other}
+
+
+@pytest.fixture(scope="session")
+def small():
+    """This module: pytest imports it under no name that tests could import."""
+    from types import SimpleNamespace
+
+    return SimpleNamespace(
+        taxonomy=TAXONOMY,
+        size=SIZE,
+        reference=reference,
+        onnx_model=onnx_model,
+        card=card,
+        weights=WEIGHTS,
+        model_card=MODEL_CARD,
+    )
+
+
+@pytest.fixture(scope="session")
+def bare():
+    """Bytes by format, as a converter leaves them: without a card."""
+    return {"onnx": onnx_model().SerializeToString(), "tflite": tflite_bytes()}
+
+
+@pytest.fixture(scope="session")
+def model_file(bare):
+    """A file of the network: `model_file("onnx", recipe="float", …)`; more goes into the card."""
+
+    def make(kind: str, recipe: str = "float", **other) -> ModelFile:
+        says = card(recipe=recipe, format=kind, **other)
+        return ModelFile(bare[kind], kind, recipe).with_card(says)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """Photos by number, each of another shape: `photos(3)`."""
+
+    def make(count: int) -> list[np.ndarray]:
+        random = np.random.default_rng(0)
+        coarse = [random.integers(0, 256, (1, 1, 3)) for _ in range(count)]
+        noise = [random.integers(-40, 40, (20 + i, 33, 3)) for i in range(count)]
+        return [np.clip(c + n, 0, 255).astype(np.uint8) for c, n in zip(coarse, noise, strict=True)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def contents(model_file, photos):
+    """What a bundle is made of: `contents(name=…)` with other values."""
+
+    def make(**other) -> BundleContents:
+        tiers = {
+            "tier1": {
+                "float": model_file("tflite", tier="tier1"),
+                "quantised": model_file("tflite", "weight_only_int8", tier="tier1"),
+            },
+            "tier2": {"float": model_file("onnx", tier="tier2")},
+        }
+        given = {
+            "name": "small",
+            "created": "2026-11-21T12:00:00+00:00",
+            "taxonomy": TAXONOMY,
+            "tiers": tiers,
+            "photos": photos(3),
+            "model_card": MODEL_CARD,
+            "run": "abc",
+            "data_fingerprint": "def",
+        }
+        return BundleContents(**{**given, **other})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def written(contents, tmp_path_factory) -> Path:
+    """The folder of a bundle, its `.zip` beside it: to look at."""
+    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    write_bundle(folder, contents())
+    return folder
+
+
+@pytest.fixture
+def bundle(written, tmp_path) -> Path:
+    """A copy of the folder of a bundle, its `.zip` beside it: to damage."""
+    shutil.copytree(written, tmp_path / "bundle")
+    shutil.copy(written.with_name("bundle.zip"), tmp_path)
+    return tmp_path / "bundle"

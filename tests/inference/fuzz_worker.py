@@ -1,0 +1,46 @@
+"""Opens what it is told to, in a process that may crash without taking the tests along.
+
+Reads a kind (`bundle` or `model`) and a path per line; answers with one line of JSON: `refused` and
+the error's name and message, or `answers`, what the opened thing says of one photo.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.inference.tier import open_tier
+
+PHOTO = np.random.default_rng(5).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+
+
+def answers(kind: str, path: Path) -> dict:
+    if kind == "model":
+        tiers = {"": open_tier(path, threads=1)}
+    else:
+        bundle = Bundle.open(path)
+        tiers = {name: bundle.tier(name, threads=1) for name in bundle.tiers}
+    return {
+        f"{name} {output}": values.tolist()
+        for name, tier in tiers.items()
+        for output, values in tier.answers([PHOTO]).items()
+    }
+
+
+def main() -> None:
+    for line in sys.stdin:
+        kind, path = json.loads(line)
+        try:
+            told = {"answers": answers(kind, Path(path))}
+        except CannabisMLError as error:
+            told = {"refused": type(error).__name__, "said": str(error)}
+        except Exception as error:
+            told = {"unforeseen": f"{type(error).__name__}: {error}"}
+        print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,421 @@
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cannabis_ml.errors import BundleError, ExportError
+from cannabis_ml.inference import archive
+from cannabis_ml.inference.bundle import Bundle, write_bundle
+from cannabis_ml.inference.manifest import BundleManifest, content_hash, is_plain_name
+from cannabis_ml.photos.resize import fit
+
+FLOAT, QUANTISED = "tiers/tier1.float.tflite", "tiers/tier1.weight_only_int8.tflite"
+
+
+def zipped(bundle: Path) -> Path:
+    return bundle.with_name("bundle.zip")
+
+
+@pytest.fixture(params=["folder", "zip"])
+def form(request, written):
+    return written if request.param == "folder" else zipped(written)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(path)
+    return str(caught.value)
+
+
+def edited(bundle: Path, **changes) -> None:
+    """Change `bundle.json`, its checksum included."""
+    said = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    said |= changes
+    said["content_sha256"] = content_hash(said)
+    (bundle / "bundle.json").write_text(json.dumps(said), encoding="utf-8")
+
+
+def zip_of(path: Path, files: dict[str, bytes], **how) -> Path:
+    with zipfile.ZipFile(path, "w", **how) as packed:
+        for name, data in files.items():
+            packed.writestr(name, data)
+    return path
+
+
+def files_of(bundle: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(bundle).as_posix(): p.read_bytes()
+        for p in sorted(bundle.rglob("*"))
+        if p.is_file()
+    }
+
+
+# What is written
+
+
+def test_a_bundle_says_what_it_is(form, small):
+    bundle = Bundle.open(form)
+    said = bundle.manifest
+    assert (said.name, said.created) == ("small", "2026-11-21T12:00:00+00:00")
+    assert (said.run, said.data_fingerprint, said.calibration) == ("abc", "def", None)
+    assert bundle.taxonomy == small.taxonomy
+    assert said.taxonomy_hash == small.taxonomy.sha256
+    assert bundle.tiers == ["tier1", "tier2"]
+    assert said.tiers["tier1"].ships == "quantised"
+    assert said.tiers["tier2"].ships == "float"
+    assert bundle.model_card == small.model_card
+
+
+def test_tiers_answer(form, small, photos):
+    bundle, given = Bundle.open(form), photos(3)
+    expected = small.reference(np.stack([fit(photo, small.size) for photo in given]))
+    for tier in bundle.tiers:
+        for name, probs in bundle.tier(tier, threads=1).predict(given).items():
+            np.testing.assert_allclose(probs, expected[name], atol=2e-5)
+
+
+def test_what_ships_is_what_one_gets(form):
+    bundle = Bundle.open(form)
+    assert bundle.model_file("tier1").recipe == "weight_only_int8"
+    assert bundle.model_file("tier1", quantised=True).recipe == "weight_only_int8"
+    assert bundle.model_file("tier1", quantised=False).recipe == "float"
+    assert bundle.model_file("tier2").recipe == "float"
+    with pytest.raises(BundleError, match=r"tier2 .* no quantised file"):
+        bundle.tier("tier2", quantised=True)
+
+
+def test_an_unknown_tier_or_file_is_named_with_those_there_are(form):
+    bundle = Bundle.open(form)
+    with pytest.raises(BundleError, match="no tier 'tier_1'; it has tier1, tier2; did you mean"):
+        bundle.tier("tier_1")
+    with pytest.raises(BundleError, match=r"no file READ\.me; did you mean 'README\.md'"):
+        bundle.read("READ.me")
+
+
+def test_golden_photos_give_the_same_answers_on_this_machine(form, photos):
+    bundle = Bundle.open(form)
+    for ours, given in zip(bundle.golden_photos(), photos(3), strict=True):
+        np.testing.assert_array_equal(ours, given)
+    report = bundle.check_golden()
+    assert report["passed"]
+    assert report["photos"] == 3
+    assert report["inputs"] == {"16": 0}
+    assert {tier: list(kinds) for tier, kinds in report["tiers"].items()} == {
+        "tier1": ["float", "quantised"],
+        "tier2": ["float"],
+    }
+
+
+def test_the_same_contents_give_the_same_bytes(written, contents, tmp_path):
+    write_bundle(tmp_path / "bundle", contents())
+    assert files_of(tmp_path / "bundle") == files_of(written)
+    assert zipped(tmp_path / "bundle").read_bytes() == zipped(written).read_bytes()
+
+
+def test_folder_and_zip_hold_the_same(written):
+    with zipfile.ZipFile(zipped(written)) as packed:
+        assert packed.namelist()[0] == "bundle.json"
+        assert {name: packed.read(name) for name in packed.namelist()} == files_of(written)
+
+
+def test_model_files_of_a_bundle_are_sealed(contents, bare, small, tmp_path):
+    """So that one taken out of it still shows damage."""
+    import onnx
+
+    from cannabis_ml.inference.model_file import ModelFile
+
+    model = small.onnx_model()
+    onnx.helper.set_model_props(model, {"cannabis_ml": json.dumps(small.card())})
+    given = ModelFile(model.SerializeToString(), "onnx")
+    assert not given.is_sealed
+    bundle = write_bundle(tmp_path / "b", contents(tiers={"tier2": {"float": given}}))
+    assert bundle.model_file("tier2").is_sealed
+
+
+def test_the_manifest_is_what_its_schema_says(written):
+    said = json.loads((written / "bundle.json").read_text(encoding="utf-8"))
+    assert set(said) == set(BundleManifest.model_json_schema()["properties"])
+    assert said["schema_version"] == 1
+    entry = said["tiers"]["tier1"]["float"]
+    assert (written / entry["file"]).stat().st_size == entry["bytes"]
+    assert (entry["format"], entry["recipe"], entry["image_size"]) == ("tflite", "float", 16)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"tiers": {}}, "at least one tier"),
+        ({"created": "yesterday"}, "created"),
+        ({"calibration": {"x": float("nan")}}, "cannot be written"),
+    ],
+)
+def test_contents_that_make_no_bundle_are_refused(contents, tmp_path, change, complaint):
+    with pytest.raises(BundleError, match=complaint):
+        write_bundle(tmp_path / "bundle", contents(**change))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tiers_must_fit_the_bundle(contents, model_file, tmp_path):
+    file = model_file("onnx")
+    other = file.with_card({**file.card, "taxonomy": {"heads": file.card["taxonomy"]["heads"][:1]}})
+    for tiers, complaint in [
+        ({"tier1": {"quantised": file}}, "it needs 'float'"),
+        ({"tier1": {"float": file, "int8": file}}, "'quantised'"),
+        ({"tier1": {"float": file, "quantised": file}}, "same recipe"),
+        ({"tier1": {"float": other}}, "another taxonomy"),
+        ({"../tier1": {"float": file}}, "plain path"),
+    ]:
+        with pytest.raises(BundleError, match=complaint):
+            write_bundle(tmp_path / "bundle", contents(tiers=tiers))
+
+
+# Writing that breaks off
+
+
+def test_an_error_while_writing_leaves_the_older_bundle(bundle, contents, monkeypatch):
+    before, packed = files_of(bundle), zipped(bundle).read_bytes()
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("cannabis_ml.inference.bundle._write_zip", full)
+    with pytest.raises(OSError, match="No space"):
+        write_bundle(bundle, contents(name="newer"))
+    assert files_of(bundle) == before
+    assert zipped(bundle).read_bytes() == packed
+    assert sorted(p.name for p in bundle.parent.iterdir()) == ["bundle", "bundle.zip"]
+
+
+KILLED = """
+import os, sys, pickle
+from pathlib import Path
+from cannabis_ml.inference import bundle
+contents = pickle.loads(Path(sys.argv[1]).read_bytes())
+written = 0
+def slow(self, data, real=Path.write_bytes):
+    global written
+    written += 1
+    if written == {after}:
+        os._exit(9)
+    return real(self, data)
+Path.write_bytes = slow
+bundle.write_bundle(Path(sys.argv[2]), contents)
+"""
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_a_killed_writer_leaves_the_older_bundle_or_none(
+    written, contents, older, tmp_path, monkeypatch
+):
+    import pickle
+
+    folder = tmp_path / "out" / "bundle"
+    folder.parent.mkdir()
+    if older:
+        shutil.copytree(written, folder)
+    (tmp_path / "contents").write_bytes(pickle.dumps(contents(name="newer")))
+    code = KILLED.format(after=4)
+    command = [sys.executable, "-c", code, str(tmp_path / "contents"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode == 9, done.stderr
+    if older:
+        assert Bundle.open(folder).manifest.name == "small"
+    else:
+        assert not folder.exists()
+    write_bundle(folder, contents(name="newer"))
+    assert Bundle.open(folder).manifest.name == "newer"
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["bundle", "bundle.zip"]
+
+
+# What is refused
+
+
+def test_nothing_there(tmp_path):
+    assert "There is no bundle at" in refused(tmp_path / "absent")
+    assert "it has no bundle.json" in refused(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
+    assert "photo.jpg cannot be read" in refused(tmp_path / "photo.jpg")
+
+
+def test_all_that_is_wrong_is_listed(bundle):
+    (bundle / FLOAT).unlink()
+    data = bytearray((bundle / QUANTISED).read_bytes())
+    data[-1] ^= 1
+    (bundle / QUANTISED).write_bytes(data)
+    (bundle / "README.md").write_text("shorter")
+    (bundle / "more.txt").write_text("")
+    assert refused(bundle).splitlines()[1:-1] == [
+        "  README.md was altered: its SHA-256 differs",
+        f"  {FLOAT} is missing",
+        f"  {QUANTISED} was altered: its SHA-256 differs",
+        "  more.txt was added",
+    ]
+
+
+def test_a_file_cut_short_is_told_by_its_size(bundle):
+    size = (bundle / FLOAT).stat().st_size
+    os.truncate(bundle / FLOAT, size - 7)
+    assert f"{FLOAT} was altered: {size - 7:,} bytes instead of {size:,}" in refused(bundle)
+
+
+def test_exchanged_files_are_told(bundle):
+    one, other = bundle / FLOAT, bundle / QUANTISED
+    one_data, other_data = one.read_bytes(), other.read_bytes()
+    one.write_bytes(other_data)
+    other.write_bytes(one_data)
+    told = refused(bundle)
+    assert FLOAT in told
+    assert QUANTISED in told
+
+
+def test_what_systems_add_does_not_matter(bundle, tmp_path):
+    (bundle / ".DS_Store").write_bytes(b"x")
+    (bundle / "tiers" / "Thumbs.db").write_bytes(b"x")
+    Bundle.open(bundle)
+    files = {f"my bundle/{name}": data for name, data in files_of(bundle).items()}
+    litter = {"__MACOSX/my bundle/._x": b"x"}
+    packed = zip_of(tmp_path / "mine.zip", files | litter, compression=zipfile.ZIP_DEFLATED)
+    assert Bundle.open(packed).manifest.name == "small"
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
+def test_an_unknown_schema_is_told(bundle, version):
+    edited(bundle, schema_version=version)
+    told = refused(bundle)
+    assert f"schema_version {version!r}; known here is 1" in told
+    assert "Update cannabis_ml" in told
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"schema_version": 1}', "\0"])
+def test_a_manifest_that_is_none_is_told(bundle, text):
+    (bundle / "bundle.json").write_text(text)
+    assert "bundle.json" in refused(bundle)
+
+
+def test_an_edited_manifest_is_told(bundle):
+    path = bundle / "bundle.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"small"', '"large"'), "utf-8")
+    assert "bundle.json was altered: its checksum differs" in refused(bundle)
+
+
+def test_another_layout_of_the_same_manifest_is_accepted(bundle):
+    path = bundle / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8"))), "utf-8")
+    assert Bundle.open(bundle).manifest.name == "small"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "/etc/passwd", "a/../../x", "a\\b", "C:/x", "a//b", "a/", "", "nul", "con.txt", ".x"],
+)
+def test_names_that_lead_out_of_the_bundle_are_refused(bundle, name):
+    assert not is_plain_name(name)
+    said = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    edited(bundle, files={**said["files"], name: "0" * 64})
+    assert "is no plain path" in refused(bundle)
+
+
+def test_a_manifest_that_contradicts_itself_is_refused(bundle):
+    said = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    tier = said["tiers"]["tier2"]
+    for changes, complaint in [
+        ({"taxonomy_hash": "0" * 64}, "another hash"),
+        ({"files": {}}, "is not among `files`"),
+        ({"tiers": {"tier2": {**tier, "ships": "quantised"}}}, "there is none"),
+        ({"tiers": {}}, "at least 1"),
+        ({"taxonomy": {"heads": []}}, "no heads"),
+        ({"files": {**said["files"], "x": "no hash"}}, "no SHA-256"),
+        ({"surprise": 1}, "surprise"),  # stays there: the last
+    ]:
+        edited(bundle, **{**said, **changes})
+        assert complaint in refused(bundle)
+
+
+def test_a_file_altered_after_opening_is_told(bundle):
+    opened = Bundle.open(bundle)
+    path = bundle / FLOAT
+    path.write_bytes(path.read_bytes()[:-1] + b"\7")
+    with pytest.raises(BundleError, match="altered since the bundle was opened"):
+        opened.tier("tier1", quantised=False)
+    path.write_bytes(path.read_bytes() + b"\7" * 100)
+    with pytest.raises(BundleError, match="grew while it was read"):
+        opened.tier("tier1", quantised=False)
+    os.truncate(path, 100)
+    with pytest.raises(BundleError, match="bytes early"):
+        opened.tier("tier1", quantised=False)
+
+
+def test_a_pipe_in_the_folder_is_refused(bundle):
+    os.mkfifo(bundle / "pipe")
+    assert "pipe is no regular file" in refused(bundle)
+
+
+# Archives
+
+
+def test_a_bomb_is_not_unpacked(bundle, tmp_path):
+    files = files_of(bundle) | {"bomb": bytes(100_000_000)}
+    packed = zip_of(tmp_path / "bomb.zip", files, compression=zipfile.ZIP_DEFLATED)
+    assert "bomb would grow from" in refused(packed)
+
+
+def test_too_much_altogether_is_refused(bundle, monkeypatch):
+    monkeypatch.setattr(archive, "MOST_BYTES", 1000)
+    assert "1,000 are allowed" in refused(bundle)
+    assert "1,000 are allowed" in refused(zipped(bundle))
+    monkeypatch.undo()
+    monkeypatch.setattr(archive, "MOST_FILES", 3)
+    assert "no bundle has so many" in refused(zipped(bundle))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_is_there_twice_is_refused(bundle):
+    with zipfile.ZipFile(zipped(bundle), "a") as packed:
+        packed.writestr("README.md", "another")
+    assert "holds README.md twice" in refused(zipped(bundle))
+
+
+def test_an_encrypted_archive_is_refused(bundle):
+    data = bytearray(zipped(bundle).read_bytes())
+    entry = data.index(b"PK\1\2")
+    data[entry + 8] |= 1
+    zipped(bundle).write_bytes(data)
+    assert "encrypted" in refused(zipped(bundle))
+
+
+def test_entries_outside_of_the_archive_are_refused(bundle, tmp_path):
+    packed = zip_of(tmp_path / "out.zip", files_of(bundle) | {"../../evil": b"x"})
+    assert "../../evil was added" in refused(packed)
+    assert not (tmp_path.parent / "evil").exists()
+
+
+def test_a_model_of_another_bundle_is_refused(bundle, contents, model_file, small, tmp_path):
+    """Its hash in the manifest may be right, if the manifest was written anew."""
+    file = model_file("onnx")
+    heads = file.card["taxonomy"]["heads"]
+    renamed = {"heads": [{**heads[0], "classes": ["x", "y", "z"]}, *heads[1:]]}
+    other = file.with_card({**file.card, "taxonomy": renamed})
+    name = "tiers/tier2.float.onnx"
+    (bundle / name).write_bytes(other.data)
+    said = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    said["files"][name] = said["tiers"]["tier2"]["float"]["sha256"] = other.sha256
+    said["tiers"]["tier2"]["float"]["bytes"] = len(other.data)
+    edited(bundle, **said)
+    with pytest.raises(BundleError, match="another taxonomy"):
+        Bundle.open(bundle).tier("tier2")
+
+
+def test_a_broken_model_in_a_sound_bundle_is_an_export_error(written, monkeypatch):
+    bundle = Bundle.open(written)
+    file = bundle.model_file("tier2")
+    broken = dataclasses.replace(file, data=file.data[:200])
+    monkeypatch.setattr(bundle, "model_file", lambda *_: broken)
+    with pytest.raises(ExportError):
+        bundle.tier("tier2")

@@ -1,0 +1,189 @@
+"""`python -m cannabis_ml.inference`."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cannabis_ml.inference.__main__ import main
+from cannabis_ml.photos.resize import fit
+
+
+@pytest.fixture
+def folder(photos, tmp_path):
+    """Two photos, one of them deeper, something broken and something else."""
+    (tmp_path / "photos/deep").mkdir(parents=True)
+    first, second = photos(2)
+    Image.fromarray(first).save(tmp_path / "photos/1.png")
+    Image.fromarray(second).save(tmp_path / "photos/deep/2.PNG", "PNG")
+    (tmp_path / "photos/bad.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    (tmp_path / "photos/notes.txt").write_text("not a photo")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def run(written, capfd):
+    """Run with a sound bundle: `status, out, err = run("photo.jpg", "--json")`."""
+
+    def run(*arguments, bundle=written):
+        try:
+            status = main([str(bundle), *map(str, arguments)])
+        except SystemExit as ended:  # argparse
+            status = ended.code
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return run
+
+
+def test_a_table_for_people(run, folder, small, photos):
+    status, out, err = run(folder / "1.png")
+    assert (status, err) == (0, "")
+    heading, *lines = out.splitlines()
+    assert heading.split() == ["photo", "head", "answer", "most", "likely"]
+    assert len(lines) == 3
+    expected = small.reference(fit(photos(1)[0], small.size)[None])["kind.of thing"][0]
+    best = small.taxonomy["kind.of thing"].class_names[expected.argmax()]
+    cells = lines[0].removeprefix(str(folder / "1.png")).split()
+    assert cells[:4] == ["kind.of", "thing", best, best]
+    assert float(cells[4]) == pytest.approx(expected.max(), abs=0.006)
+    assert lines[1].split()[0] == "grade"
+
+
+def test_json_for_machines(run, folder, small, photos):
+    status, out, err = run(folder / "1.png", folder / "deep/2.PNG", "--json", "--tier", "tier2")
+    assert (status, err) == (0, "")
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [t["photo"] for t in told] == [str(folder / "1.png"), str(folder / "deep/2.PNG")]
+    expected = small.reference(np.stack([fit(photo, small.size) for photo in photos(2)]))
+    for i, one in enumerate(told):
+        for head in small.taxonomy.heads:
+            probs = one["heads"][head.name]["probs"]
+            assert list(probs) == head.class_names
+            np.testing.assert_allclose(list(probs.values()), expected[head.name][i], atol=2e-5)
+        likely = [c for c, p in one["heads"]["marks"]["probs"].items() if p >= 0.5]
+        assert one["heads"]["marks"]["answer"] == likely
+        assert (
+            one["heads"]["kind.of thing"]["answer"] in small.taxonomy["kind.of thing"].class_names
+        )
+
+
+def test_a_folder_is_searched_in_order(run, folder):
+    status, out, _ = run(folder, "--json")
+    assert status == 1
+    names = [json.loads(line)["photo"] for line in out.splitlines()]
+    assert names == [str(folder / name) for name in ("1.png", "bad.jpg", "deep/2.PNG")]
+
+
+def test_a_bad_photo_is_named_and_the_rest_answered(run, folder):
+    status, out, err = run(folder / "bad.jpg", folder / "absent.jpg", folder / "1.png", "--json")
+    assert status == 1
+    bad, absent = err.splitlines()
+    assert bad.startswith(f"{folder / 'bad.jpg'}: truncated")
+    assert absent == f"{folder / 'absent.jpg'}: No such file or directory"
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert ["error" in line for line in lines] == [True, True, False]
+
+
+def test_a_photo_from_stdin(run, folder, monkeypatch):
+    class Stdin:
+        buffer = io.BytesIO((folder / "1.png").read_bytes())
+
+    monkeypatch.setattr(sys, "stdin", Stdin)
+    status, out, _ = run("-", "--json")
+    assert status == 0
+    piped = json.loads(out)
+    assert piped["photo"] == "-"
+    assert piped["heads"] == json.loads(run(folder / "1.png", "--json")[1])["heads"]
+
+
+def test_top_limits_what_is_shown(run, folder):
+    assert run(folder / "1.png", "--top", "1")[1].splitlines()[2].count("0.") <= 1
+    assert run(folder / "1.png", "--top", "0")[0] == 2
+
+
+def test_float_takes_the_float_file(run, folder, written, monkeypatch):
+    from cannabis_ml.inference.bundle import Bundle
+
+    asked, tier = [], Bundle.tier
+    monkeypatch.setattr(Bundle, "tier", lambda *a: asked.append(a[1:]) or tier(*a))
+    run(folder / "1.png", "--float", "--threads", "2")
+    run(folder / "1.png")
+    assert asked == [("tier1", False, 2), ("tier1", None, 0)]
+
+
+def test_an_unknown_tier_is_refused(run, folder):
+    status, out, err = run(folder / "1.png", "--tier", "tier9")
+    assert (status, out) == (2, "")
+    assert "no tier 'tier9'; it has tier1, tier2" in err
+
+
+def test_an_altered_bundle_is_refused(run, folder, bundle):
+    (bundle / "README.md").write_text("other")
+    status, out, err = run(folder / "1.png", bundle=bundle)
+    assert (status, out) == (2, "")
+    assert "README.md was altered" in err
+    assert "Traceback" not in err
+
+
+def test_photos_must_be_given(run, tmp_path):
+    assert run()[0] == 2
+    status, _, err = run(tmp_path)
+    assert status == 1
+    assert "a folder without photos" in err
+
+
+def test_a_device_is_not_read(run):
+    status, _, err = run("/dev/zero")
+    assert status == 1
+    assert "no regular file" in err
+
+
+def test_check_reports_on_the_golden_photos(run, written, bundle):
+    status, out, err = run("--check")
+    assert (status, err) == (0, "")
+    assert out.count("agrees") == 3
+    assert "photos at 16: 0 grey levels apart" in out
+    assert json.loads(run("--check", "--json")[1])["passed"] is True
+
+
+def test_check_fails_where_answers_differ(run, written, monkeypatch):
+    from cannabis_ml.inference.tier import Tier
+
+    real = Tier.answers
+    monkeypatch.setattr(
+        Tier, "answers", lambda *a, **k: {n: 0.9 * v for n, v in real(*a, **k).items()}
+    )
+    status, out, _ = run("--check")
+    assert status == 1
+    assert out.count("DIFFERS") == 3
+
+
+def test_as_a_process_it_answers_a_zip_without_heavy_libraries(written, folder):
+    code = (
+        "import runpy, sys\n"
+        "try:\n    runpy.run_module('cannabis_ml.inference', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as ended:\n    assert ended.code == 0, ended\n"
+        "print(sorted({m.partition('.')[0] for m in sys.modules}), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, str(written.with_name("bundle.zip"))]
+    done = subprocess.run(
+        [*command, str(folder / "1.png"), "--json"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["photo"] == str(folder / "1.png")
+    heavy = {"torch", "tensorflow", "timm", "lightning", "kedro", "pandas", "datasets", "onnx"}
+    assert heavy & set(eval(done.stderr.splitlines()[-1])) == set()
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(written, folder):
+    photos = [str(folder / "1.png")] * 300
+    command = [sys.executable, "-m", "cannabis_ml.inference", str(written), *photos]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.wait(timeout=60)
