@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from kedro.io.core import AbstractVersionedDataset, DatasetError, Version
 
-from cannabis_ml.datasets.files import written_aside
+from cannabis_ml.files import written_aside
 
 CARD = "cannabis_ml"
 """Key of the card in the header's metadata."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 from kedro_datasets._typing import ImagePreview
 
-from cannabis_ml.datasets.files import written_aside
+from cannabis_ml.files import written_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 
-from cannabis_ml.datasets.files import written_aside
+from cannabis_ml.files import written_aside
 
 if TYPE_CHECKING:
     import onnx

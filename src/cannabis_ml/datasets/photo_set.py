@@ -13,7 +13,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
-from cannabis_ml.datasets.files import written_aside
+from cannabis_ml.files import written_aside
 from cannabis_ml.parallel import map_in_order
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pandas as pd
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 
-from cannabis_ml.datasets.files import written_aside
+from cannabis_ml.files import written_aside
 
 COLUMNS = ("photo_id", "split", "given_split", "division")
 """Photo, the split it is in, the one that its source gave, and the settings it was divided by."""

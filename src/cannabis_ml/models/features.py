@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from cannabis_ml.datasets.files import written_aside
+from cannabis_ml.files import written_aside
 from cannabis_ml.models.data import EVALUATION, Batch, Item, Photos, make_loader
 from cannabis_ml.models.network import HierarchicalNet
 from cannabis_ml.models.recipe import TrainingParams

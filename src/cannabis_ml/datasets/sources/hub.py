@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import Field, model_validator
 
-from cannabis_ml.datasets.files import written_aside
+from cannabis_ml.files import written_aside
 from cannabis_ml.datasets.sources.base import (
     SPLIT_NAMES,
     GroupedSource,

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from cannabis_ml.datasets.files import written_aside
+from cannabis_ml.files import written_aside
 
 WRITE_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from cannabis_ml.datasets.files import written_aside
+from cannabis_ml.files import written_aside
 with written_aside(Path(sys.argv[1])) as aside:
     aside.mkdir()
     (aside / "x").write_text("half")
