@@ -24,8 +24,8 @@ import numpy as np
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
-from cannabis_ml.files import written_aside
 from cannabis_ml.datasets.photo_set import BATCH_ROWS, IMAGE, first_rows
+from cannabis_ml.files import written_aside
 from cannabis_ml.parallel import map_in_order
 from cannabis_ml.photos.augment import one_thread_per_call
 from cannabis_ml.processes import Helpers

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cannabis_ml.inference.tier import Tier
-    from cannabis_ml.taxonomy import Head
 
 STDIN = "-"
 
@@ -89,7 +88,7 @@ def _answer(options: argparse.Namespace) -> int:
     failed = 0
     for name in photos:
         try:
-            probs = _probs(tier, _read(name))
+            answers = _answers(tier, _read(name))
         except (ValueError, OSError, CannabisMLError) as error:
             failed += 1
             said = getattr(error, "strerror", None) or str(error)
@@ -97,7 +96,7 @@ def _answer(options: argparse.Namespace) -> int:
             if options.json:
                 print(json.dumps({"photo": name, "error": said}, ensure_ascii=False))
             continue
-        show(name, tier, probs)
+        show(name, tier, answers)
     sys.stdout.flush()
     return SOME_FAILED if failed else 0
 
@@ -125,22 +124,23 @@ def _read(name: str) -> bytes:
     return path.read_bytes()
 
 
-def _probs(tier: Tier, data: bytes) -> dict[str, np.ndarray]:
-    """Per head, (K,)."""
+def _answers(tier: Tier, data: bytes) -> dict[str, np.ndarray]:
+    """Every output for one photo, (1, …)."""
     from cannabis_ml.photos.decode import decode
 
     photo = decode(data, reduce_to=FINER * tier.image_size)
-    return {name: probs[0] for name, probs in tier.predict([photo]).items()}
+    return tier.answers([photo])
 
 
-def _as_json(name: str, tier: Tier, probs: dict[str, np.ndarray]) -> None:
+def _as_json(name: str, tier: Tier, answers: dict[str, np.ndarray]) -> None:
+    said = tier.decide(answers)
     heads = {
         head.name: {
-            "answer": _decided(head, probs[head.name]),
+            "answer": said[head.name][0],
             "probs": {
                 # The shortest decimals that are the same float32.
                 c: float(str(p))
-                for c, p in zip(head.class_names, probs[head.name], strict=True)
+                for c, p in zip(head.class_names, answers[head.name][0], strict=True)
             },
         }
         for head in tier.taxonomy.heads
@@ -166,22 +166,15 @@ class _Table:
         padded = [cell.ljust(w) for cell, w in zip(cells, (*self.widths, 0), strict=True)]
         print("  ".join(padded).rstrip())
 
-    def show(self, name: str, tier: Tier, probs: dict[str, np.ndarray]) -> None:
+    def show(self, name: str, tier: Tier, answers: dict[str, np.ndarray]) -> None:
+        said = tier.decide(answers)
         for head in tier.taxonomy.heads:
-            found = probs[head.name]
-            answer = _decided(head, found)
-            told = answer if isinstance(answer, str) else ", ".join(answer) or "none"
+            found, answer = answers[head.name][0], said[head.name][0]
+            told = ", ".join(answer) or "none" if isinstance(answer, list) else answer or "none"
             best = found.argsort(kind="stable")[::-1][: self.top]
             likely = "  ".join(f"{head.class_names[i]} {found[i]:.2f}" for i in best)
             self.line(name, head.name, told, likely)
             name = ""
-
-
-def _decided(head: Head, probs: np.ndarray) -> str | list[str]:
-    """The class, or the attributes that are more likely than not."""
-    if head.kind == "multilabel":
-        return [c for c, p in zip(head.class_names, probs, strict=True) if p >= 0.5]
-    return head.class_names[int(head.answer(probs))]
 
 
 def _check(options: argparse.Namespace) -> int:

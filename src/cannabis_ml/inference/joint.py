@@ -14,6 +14,9 @@ import numpy as np
 
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
+GIVEN = ".given"
+"""Ends the name of the output with a head's probabilities for each class of its parent."""
+
 SMALLEST = 1e-30
 """Probabilities are held above this before their logarithm is taken: what is improbable stays
 apart from what is forbidden."""

@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from cannabis_ml.errors import CannabisMLError, ExportError
+from cannabis_ml.inference.joint import GIVEN, joint_answer
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.photos.resize import fit
-from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.taxonomy import MISSING, Taxonomy
 
 EMBEDDING = "embedding"
 """Name of the output that holds features, (N, F)."""
@@ -98,6 +99,32 @@ class Tier(ABC):
         """
         answers = self.answers(photos, batch_size)
         return {head.name: answers[head.name] for head in self.taxonomy.heads}
+
+    def decide(self, answers: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
+        """What to say of photos: answers that are possible together, see `inference.joint`.
+
+        Args:
+            answers: As from `answers`.
+
+        Returns:
+            Per head one entry per photo: the class, or None where the answer of its parent
+            allows none; of a multilabel head the list of classes with a probability of 0.5 or
+            more.
+        """
+        given = {n.removesuffix(GIVEN): v for n, v in answers.items() if n.endswith(GIVEN)}
+        said = joint_answer(answers, self.taxonomy, given)
+        found: dict[str, list[Any]] = {}
+        for head in self.taxonomy.heads:
+            names = head.class_names
+            if head.kind == "multilabel":
+                claimed = answers[head.name] >= 0.5
+                found[head.name] = [
+                    [name for name, there in zip(names, row, strict=True) if there]
+                    for row in claimed
+                ]
+            else:
+                found[head.name] = [None if k == MISSING else names[k] for k in said[head.name]]
+        return found
 
     def _fitted(self, photo: np.ndarray) -> np.ndarray:
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:

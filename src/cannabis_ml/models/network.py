@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cannabis_ml.inference.joint import GIVEN
 from cannabis_ml.models.attention import SpatialAttention
 from cannabis_ml.models.decoding import (
     allowed_classes,
@@ -213,7 +214,7 @@ class ExportNet(nn.Module):
         """Names of the answers, in their order."""
         heads = [head.name for head in self.network.taxonomy.heads]
         unsure = [f"{name}.uncertainty" for name in heads] if self.network.ensemble > 1 else []
-        return [*heads, EMBEDDING, *unsure, *(f"{name}.given" for name in self._limited)]
+        return [*heads, EMBEDDING, *unsure, *(name + GIVEN for name in self._limited)]
 
     @property
     def _limited(self) -> list[str]:
@@ -232,7 +233,7 @@ class ExportNet(nn.Module):
             unsure = disagreement(members, network.taxonomy)
             answers |= {f"{name}.uncertainty": values for name, values in unsure.items()}
         given = given_parents(logits, network.taxonomy)
-        return answers | {f"{name}.given": probs for name, probs in given.items()}
+        return answers | {name + GIVEN: probs for name, probs in given.items()}
 
 
 def build_network(

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import Field, model_validator
 
-from cannabis_ml.files import written_aside
 from cannabis_ml.datasets.sources.base import (
     SPLIT_NAMES,
     GroupedSource,
@@ -29,6 +28,7 @@ from cannabis_ml.datasets.sources.base import (
 )
 from cannabis_ml.datasets.sources.table import merged_groups
 from cannabis_ml.errors import SourceError
+from cannabis_ml.files import written_aside
 from cannabis_ml.photos.decode import SUFFIXES
 
 log = logging.getLogger(__name__)
