@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from kedro.pipeline import Node, Pipeline
 
 log = logging.getLogger(__name__)
+
+_EXPORT = re.compile(r"params:\w+\.export")
+"""Parameters of the nodes that write model files."""
 
 MAX_PARAM_LENGTH = 500
 """Longest parameter value that is logged to MLflow, in characters; longer ones are cut."""
@@ -103,6 +107,19 @@ class TrackingHook:
         return metadata.get("mlflow", {})
 
 
+class WritersHook:
+    """Refuses a run whose end it can see already: model files that nothing here can write."""
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        from cannabis_ml.models.writers import require_writers
+        from cannabis_ml.pipelines.export.params import TierExportParams
+
+        wanted = [name for name in pipeline.inputs() if _EXPORT.fullmatch(name)]
+        tiers = [TierExportParams.model_validate(catalog.load(name)) for name in sorted(wanted)]
+        require_writers([tier.format for tier in tiers])
+
+
 class ResultHook:
     """Ends a run with a table of what came out and where to look next."""
 
@@ -124,7 +141,7 @@ class ResultHook:
             console.print("\n[bold]Where to look next[/bold]")
             for what, where in next_steps:
                 # Paths must stay whole, to be clicked or copied.
-                console.print(f"  {what:<24}{where}", soft_wrap=True, highlight=False)
+                console.print(f"  {what:<26}{where}", soft_wrap=True, highlight=False)
 
 
 def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:
@@ -155,18 +172,28 @@ def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:
 
 
 def _where_to_look(made: set[str], catalog: DataCatalog) -> Iterator[tuple[str, str]]:
+    tiers: dict[str, list[Path]] = {}
     for name in sorted(made):
         dataset = catalog[name]
         about = (getattr(dataset, "metadata", None) or {}).get("look_here")
-        if about:
-            path = saved_path(dataset)
-            yield (
-                about,
-                str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path),
-            )
+        if not about:
+            continue
+        tier = name.rpartition(".")[0]
+        if tier:  # a line for all of a tier's reports, another for all of its models
+            tiers.setdefault(tier, []).append(Path(str(getattr(dataset, "_filepath", ""))).parent)
+        else:
+            yield about, _from_here(saved_path(dataset))
+    for tier, folders in tiers.items():
+        for folder in dict.fromkeys(folders):
+            yield f"{tier}, {folder.parent.name.partition('_')[2]}", _from_here(folder)
     if any(name.endswith("test_metrics") for name in made):
         yield "all runs, compared", "make ui"
         yield "the pipeline, drawn", "make viz"
+
+
+def _from_here(path: Path) -> str:
+    path = path.absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def saved_path(dataset: AbstractDataset) -> Path:

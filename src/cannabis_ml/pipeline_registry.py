@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kedro.pipeline import Pipeline
 
-from cannabis_ml.pipelines import augmentation, balancing, export, ingestion, training
+from cannabis_ml.pipelines import augmentation, balancing, bundle, export, ingestion, training
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -12,7 +12,7 @@ def register_pipelines() -> dict[str, Pipeline]:
 
     Returns:
         `data` gets photos ready, `train` adds the trained model, `__default__` everything up to
-        the exported one.
+        the bundle that is deployed.
     """
     stages = {
         "ingestion": ingestion.create_pipeline(),
@@ -20,7 +20,9 @@ def register_pipelines() -> dict[str, Pipeline]:
         "balancing": balancing.create_pipeline(),
         "training": training.create_pipeline(),
         "export": export.create_pipeline(),
+        "bundle": bundle.create_pipeline(),
     }
     data = stages["ingestion"] + stages["augmentation"] + stages["balancing"]
     train = data + stages["training"]
-    return {"__default__": train + stages["export"], "data": data, "train": train, **stages}
+    everything = train + stages["export"] + stages["bundle"]
+    return {"__default__": everything, "data": data, "train": train, **stages}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kedro.utils import find_kedro_project
 
-from cannabis_ml.hooks import ResultHook, TrackingHook
+from cannabis_ml.hooks import ResultHook, TrackingHook, WritersHook
 
 
 def _project_path() -> str:
@@ -13,7 +13,7 @@ def _project_path() -> str:
 
 
 # Kedro calls the hooks registered last first: results are shown after everything was tracked.
-HOOKS = (ResultHook(), TrackingHook())
+HOOKS = (ResultHook(), TrackingHook(), WritersHook())
 
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

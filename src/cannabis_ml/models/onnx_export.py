@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import logging
-import warnings
+import ast
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cannabis_ml.inference.onnx_tier import INPUT_NAME, METADATA_KEY
+from cannabis_ml.inference import onnx_metadata
+from cannabis_ml.inference.model_file import FLOAT, ModelFile
+from cannabis_ml.inference.onnx_tier import INPUT_NAME
+from cannabis_ml.models.file_card import file_card
+from cannabis_ml.models.held_back import held_back
 from cannabis_ml.models.network import ExportNet, restore
+from cannabis_ml.models.writers import require_writers
 from cannabis_ml.photos.resize import fit
 
 import torch  # isort: skip
@@ -23,17 +25,29 @@ if TYPE_CHECKING:
 
     from cannabis_ml.datasets.checkpoint import Checkpoint
 
+_LOUD = ("torch.onnx", "onnxscript", "torch.export")
 
-def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
+_NETWORK, _WEIGHT = "network.", ".weight"
+
+
+def to_onnx(
+    checkpoint: Checkpoint, *, tier: str | None = None, run: str | None = None
+) -> ModelFile:
     """Export a checkpoint through torch.export, preprocessing and probabilities included.
 
     Args:
         checkpoint: A trained network with its card.
+        tier: Name of the tier, for the file's card.
+        run: MLflow's id of the run, for the file's card.
 
     Returns:
-        A checked model: input `photos`, uint8 (N, S, S, 3) RGB with any N; the outputs of
-        `ExportNet`, float32, by name; the checkpoint's card as JSON metadata.
+        A checked float file: input `photos`, uint8 (N, S, S, 3) RGB with any N; the outputs of
+        `ExportNet`, float32, by name.
+
+    Raises:
+        ExportError: If the exporter is not installed.
     """
+    require_writers(["onnx"])
     import onnx
 
     network = restore(checkpoint)
@@ -41,7 +55,7 @@ def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
     size = network.image_size
     # An example batch of one would freeze the batch dimension.
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    with _quietly():
+    with held_back(*_LOUD):
         program = torch.onnx.export(
             exported,
             (example,),
@@ -54,15 +68,10 @@ def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
     assert program is not None  # only an export straight to a file returns nothing
     model: onnx.ModelProto = program.model_proto
     _name_outputs(model, exported.outputs)
-    card = {
-        **checkpoint.card,
-        "input": f"uint8 RGB (N, {size}, {size}, 3)",
-        "outputs": "float32 (N, K) probabilities per head, in the order of the taxonomy's classes;"
-        " (N, F) embedding; (N,) uncertainty per head in nats, where heads have several members",
-    }
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(card, ensure_ascii=False)})
+    _name_nodes(model)
     onnx.checker.check_model(model)
-    return model
+    card = file_card(checkpoint, network.taxonomy, format="onnx", tier=tier, run=run)
+    return ModelFile(onnx_metadata.write(model.SerializeToString(), card), "onnx", FLOAT)
 
 
 @torch.inference_mode()
@@ -77,18 +86,18 @@ def torch_answers(
         batch_size: How many photos the network sees at once.
 
     Returns:
-        Per head, float32 (N, K) probabilities in class order.
+        Every output of `ExportNet` by name, float32 (N, …): probabilities (N, K) per head, in
+        class order, first.
     """
     network = restore(checkpoint)
     exported = ExportNet(network).eval()
     pixels = [torch.from_numpy(fit(photo, network.image_size)) for photo in photos]
     batches = [exported(torch.stack(batch)) for batch in _batched(pixels, batch_size)]
-    heads = [head.name for head in network.taxonomy.heads]
-    return {name: torch.cat([b[name] for b in batches]).numpy() for name in heads}
+    return {name: torch.cat([b[name] for b in batches]).numpy() for name in exported.outputs}
 
 
 def _placeholder(name: str) -> str:
-    return f"output called {name}"
+    return f"output {name}"
 
 
 def _name_outputs(model: onnx.ModelProto, names: list[str]) -> None:
@@ -105,22 +114,31 @@ def _name_outputs(model: onnx.ModelProto, names: list[str]) -> None:
         value.name = renamed.get(value.name, value.name)
 
 
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """Name nodes after the modules they come from, and drop the exporter's notes.
+
+    The notes hold stack traces with the paths of the machine that exported.
+    """
+    weights = {i.name for i in model.graph.initializer if i.name.endswith(_WEIGHT)}
+    seen: Counter[str] = Counter()
+    for node in model.graph.node:
+        # A convolution that took in what follows has its notes, but weights of its own name.
+        own = [name.removesuffix(_WEIGHT) for name in node.input if name in weights]
+        name = own[0].removeprefix(_NETWORK) if own else _module_path(node) or node.op_type
+        seen[name] += 1
+        node.name = name if seen[name] == 1 else f"{name} #{seen[name]}"
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.graph.metadata_props[:]
+
+
+def _module_path(node: Any) -> str:
+    """`backbone.blocks.1.0.conv_pw` from what the exporter noted; empty outside of modules."""
+    notes = {entry.key: entry.value for entry in node.metadata_props}
+    scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
+    return scopes[-2].removeprefix(_NETWORK) if len(scopes) > 1 else ""
+
+
 def _batched(items: list[torch.Tensor], size: int) -> Iterator[list[torch.Tensor]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Hold back the exporter's progress prints and its warnings about its own internals."""
-    loud = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
-    levels = [logger.level for logger in loud]
-    for logger in loud:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loud, levels, strict=True):
-            logger.setLevel(level)

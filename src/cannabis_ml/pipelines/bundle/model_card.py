@@ -129,10 +129,16 @@ def _facts(reports: dict[str, Any]) -> dict[str, Any]:
         "weights": weights,
         "taught": card.get("taught", False),
         "files": files,
-        "machine": reports["latency"]["machine"],
+        "machine": ", ".join(_told(*item) for item in reports["latency"]["machine"].items()),
         "metrics": reports["test_metrics"],
         "verdict": reports["parity"]["in_words"],
     }
+
+
+def _told(name: str, value: Any) -> str:
+    if name in ("processor", "system"):
+        return str(value)
+    return f"{value} cores" if name == "cores" else f"{name} {value}"
 
 
 def _counts(taxonomy: Taxonomy, photos: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:

@@ -1,5 +1,5 @@
-"""A checkpoint -> a model file that needs no training framework, proven to agree with it."""
+"""A checkpoint -> the smallest files that need no training framework and answer as well."""
 
-from cannabis_ml.pipelines.export.pipeline import create_pipeline
+from cannabis_ml.pipelines.export.pipeline import create_pipeline, formats_written
 
-__all__ = ["create_pipeline"]
+__all__ = ["create_pipeline", "formats_written"]

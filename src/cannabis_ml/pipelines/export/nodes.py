@@ -1,4 +1,4 @@
-"""From a checkpoint to an ONNX model that answers alike."""
+"""From a checkpoint to the smallest file that answers as well."""
 
 from __future__ import annotations
 
@@ -6,88 +6,259 @@ import logging
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cannabis_ml.datasets.checkpoint import Checkpoint
 from cannabis_ml.errors import ExportError
-from cannabis_ml.heavy_types import Dataset, ModelProto
-from cannabis_ml.pipelines.export.params import ExportParams
-from cannabis_ml.taxonomy import Head
+from cannabis_ml.heavy_types import Dataset, Figure
+from cannabis_ml.inference.model_file import FLOAT, ModelFile
+from cannabis_ml.pipelines.export import parity as gate
+from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
+from cannabis_ml.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
 
+MOST_LAYERS = 20
+"""Layers that a report names, at most."""
 
-def export_onnx(checkpoint: Checkpoint) -> ModelProto:
-    """Turn the trained network into an ONNX graph with the preprocessing inside.
+
+def export_float(
+    checkpoint: Checkpoint, file: TierExportParams, tracking_run: str | None
+) -> ModelFile:
+    """Turn the trained network into a file with the preprocessing inside.
 
     Args:
         checkpoint: The trained network with its card.
+        file: The format, and the tier's name.
+        tracking_run: MLflow's id of this run.
 
     Returns:
-        A model that takes `photos`, uint8 RGB (N, S, S, 3) with any N, and gives one output per
-        head under the head's name, float32 (N, K) probabilities. Taxonomy and input size stand
-        in its metadata.
-    """
-    from cannabis_ml.models.onnx_export import to_onnx
-
-    return to_onnx(checkpoint)
-
-
-def check_parity(
-    onnx_candidate: ModelProto,
-    checkpoint: Checkpoint,
-    photo_set: Dataset,
-    export: ExportParams,
-) -> tuple[ModelProto, dict[str, Any]]:
-    """Let the ONNX model and the checkpoint answer for the same test photos.
-
-    Args:
-        onnx_candidate: The exported model.
-        checkpoint: What it was exported from.
-        photo_set: Stored photos; those of the test split are used.
-        export: How many photos, and the largest difference allowed.
-
-    Returns:
-        The model, and the report: photos compared, and per head the largest absolute difference
-        of a probability and the share of answers that are the same.
+        A model that takes `photos`, uint8 RGB (N, S, S, 3), N = 1 in TFLite, and gives per head
+        float32 (N, K) probabilities under the head's name, the `embedding`, and where heads have
+        several members their `uncertainty`. Taxonomy and input size stand in its metadata.
 
     Raises:
-        ExportError: If any head differs by more than allowed; names the heads.
+        ExportError: If what writes the format is not installed; says how to install it.
     """
-    from cannabis_ml.inference.onnx_tier import OnnxTier
+    if file.format == "tflite":
+        from cannabis_ml.models.litert_export import to_litert
+
+        return to_litert(checkpoint, tier=file.tier, run=tracking_run)
+    from cannabis_ml.models.onnx_export import to_onnx
+
+    return to_onnx(checkpoint, tier=file.tier, run=tracking_run)
+
+
+def ask_pytorch(
+    checkpoint: Checkpoint, photo_set: Dataset, export: ExportParams
+) -> dict[str, np.ndarray]:
+    """Let the checkpoint itself answer for test photos, to hold files against.
+
+    Args:
+        checkpoint: The trained network.
+        photo_set: Stored photos; those of the test split are used.
+        export: How many.
+
+    Returns:
+        Every output by name, float32 (N, …).
+
+    Raises:
+        ExportError: If there is no test photo.
+    """
     from cannabis_ml.models.onnx_export import torch_answers
 
-    test = np.flatnonzero(np.asarray(photo_set["split"]) == "test")[: export.photos]
-    photos = [np.asarray(photo.convert("RGB")) for photo in photo_set.select(test)["image"]]
-    tier = OnnxTier(onnx_candidate)
-    ours = tier.predict(photos)
-    torchs = torch_answers(checkpoint, photos)
-    heads = {h.name: _agreement(h, ours[h.name], torchs[h.name]) for h in tier.taxonomy.heads}
-    differences = {name: head["largest_difference"] for name, head in heads.items()}
-    # Written so that NaN counts as apart.
-    apart = {name: d for name, d in differences.items() if not d <= export.max_difference}
-    if apart:
-        listed = ", ".join(f"'{name}' by {difference:.2g}" for name, difference in apart.items())
+    rows = gate.rows_of(photo_set, "test", export.photos)
+    return torch_answers(checkpoint, list(gate.photos_at(photo_set, rows)))
+
+
+def check_float(
+    float_candidate: ModelFile,
+    expected: dict[str, np.ndarray],
+    photo_set: Dataset,
+    export: ExportParams,
+) -> tuple[ModelFile, dict[str, Any]]:
+    """Let the float file answer for the same test photos as PyTorch.
+
+    Args:
+        float_candidate: The exported file.
+        expected: What PyTorch says, from `ask_pytorch`.
+        photo_set: Stored photos with labels.
+        export: The largest difference allowed.
+
+    Returns:
+        The file, and how far it is from PyTorch, as `parity.compare`.
+
+    Raises:
+        ExportError: If any head differs by more than allowed, or in any top answer; names them.
+    """
+    pixels, taxonomy, truth = _test_photos(float_candidate, photo_set, export)
+    answers = gate.answers_one_by_one(float_candidate, pixels)
+    found = gate.compare(taxonomy, answers, expected, truth)
+    faults = gate.float_faults(found, export)
+    if faults:
         raise ExportError(
-            f"The ONNX model differs from the checkpoint on {len(photos)} test photos: {listed}; "
-            f"allowed is {export.max_difference:g} (export.max_difference). It was not saved."
+            f"The float {float_candidate.format} file differs from the checkpoint on {len(pixels)}"
+            f" test photos: {', '.join(faults)}; allowed is {export.max_difference:g}"
+            " (export.max_difference) and no other top answer. It was not saved."
         )
-    worst = max(differences.values())
-    log.info("ONNX agrees with PyTorch on %d test photos to within %.1e.", len(photos), worst)
-    report = {
-        "photos": len(photos),
+    worst = max(head["largest_difference"] for head in found["heads"].values())
+    log.info(
+        "%s agrees with PyTorch on %d test photos to within %.1e.",
+        float_candidate.format,
+        len(pixels),
+        worst,
+    )
+    return float_candidate, found
+
+
+def choose_quantised(
+    float_model: ModelFile,
+    float_parity: dict[str, Any],
+    expected: dict[str, np.ndarray],
+    photo_set: Dataset,
+    export: ExportParams,
+    file: TierExportParams,
+) -> tuple[dict[str, ModelFile], dict[str, Any], pd.DataFrame]:
+    """Quantise in every configured way and keep the smallest file that answers as well.
+
+    Args:
+        float_model: The file to make smaller.
+        float_parity: How it compares, from `check_float`.
+        expected: What PyTorch says of the test photos.
+        photo_set: Stored photos with labels. Quantisers see the calibration split, the test split
+            judges.
+        export: What may be lost.
+        file: The recipes, in order of preference.
+
+    Returns:
+        The files, `float` and, where one passed, `quantised`; the report; and it as a table, a
+        row per file and head. The report holds under `files` per recipe `bytes`,
+        `share_of_float`, `passes`, `why` and what `parity.compare` gives; `ships`, a recipe;
+        `not_made` and `not_tried`, recipes with the reason; and, where none passed, `layers`, how
+        far each layer alone moves the answers.
+    """
+    pixels, taxonomy, truth = _test_photos(float_model, photo_set, export)
+    seen = _calibration_photos(float_model, photo_set, export)
+    files = {FLOAT: _entry(float_model, float_model, float_parity, [])}
+    made: dict[str, ModelFile] = {}
+    skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    for recipe in file.recipes:
+        better = [r for r in gate.LARGER_THAN.get(recipe, ()) if files.get(r, {}).get("passes")]
+        if better and not export.try_all:
+            skipped[recipe] = f"larger than {better[0]}, which passes"
+            continue
+        try:
+            smaller = _quantise(float_model, recipe, seen)
+            answers = gate.answers_one_by_one(smaller, pixels)
+        except ExportError as error:  # of one recipe; another may work
+            failed[recipe] = str(error)
+            log.warning("%s: %s", recipe, error)
+            continue
+        made[recipe] = smaller
+        found = gate.compare(taxonomy, answers, expected, truth)
+        faults = gate.quantised_faults(found, export)
+        files[recipe] = _entry(made[recipe], float_model, found, faults)
+    sizes = {name: len(model.data) for name, model in made.items() if files[name]["passes"]}
+    chosen = gate.smallest(sizes, export.same_size)
+    parity = {
+        "photos": len(pixels),
+        "calibration_photos": len(seen),
+        "format": float_model.format,
         "allowed_difference": export.max_difference,
-        "largest_difference": worst,
-        "heads": heads,
+        "allowed_accuracy_loss": dict(export.max_accuracy_loss),
+        "ships": chosen or FLOAT,
+        "files": files,
+        "not_made": failed,
+        "not_tried": skipped,
+        "layers": [] if chosen else _worst_layers(float_model, made, files, seen),
     }
-    return onnx_candidate, report
+    parity["in_words"] = gate.in_words(parity)
+    (log.info if chosen else log.warning)("%s: %s", file.tier, parity["in_words"])
+    models = {FLOAT: float_model} | ({"quantised": made[chosen]} if chosen else {})
+    return models, parity, gate.parity_table(parity)
 
 
-def _agreement(head: Head, ours: np.ndarray, torchs: np.ndarray) -> dict[str, float]:
-    if head.kind == "multilabel":
-        same = (ours >= 0.5) == (torchs >= 0.5)
-    else:
-        same = head.answer(ours) == head.answer(torchs)
+def draw_parity(parity: dict[str, Any]) -> Figure:
+    """Draw size, agreement and accuracy of every file that was tried."""
+    from cannabis_ml.pipelines.export.figures import parity_figure
+
+    return parity_figure(parity)
+
+
+def measure_latency(
+    models: dict[str, ModelFile], photo_set: Dataset, export: ExportParams
+) -> dict[str, Any]:
+    """Time one photo at a time on this machine, from JPEG, from pixels and in the model alone.
+
+    Args:
+        models: The files of a tier.
+        photo_set: Stored photos; of the test split.
+        export: How many photos and how often.
+
+    Returns:
+        `machine`; under `files` per file its bytes and, for one thread and for all, milliseconds
+        (`p50`, `p95`) and memory in MB; and where there are two, `quantised_to_float`, ratios of
+        medians.
+    """
+    from cannabis_ml.pipelines.export.latency import measure
+
+    rows = gate.rows_of(photo_set, "test", export.latency.photos)
+    return measure(models, list(gate.photos_at(photo_set, rows)), export.latency)
+
+
+def _quantise(model: ModelFile, recipe: str, photos: np.ndarray) -> ModelFile:
+    from cannabis_ml.models.quantise import quantise
+
+    log.info("Trying %s …", recipe)
+    return quantise(model, recipe, photos)
+
+
+def _worst_layers(
+    model: ModelFile,
+    made: dict[str, ModelFile],
+    files: dict[str, Any],
+    photos: np.ndarray,
+) -> list[dict[str, Any]]:
+    """Layers by the harm that the least harmful recipe does to each alone."""
+    from cannabis_ml.models.quantise import layer_errors
+
+    if not made:
+        return []
+    recipe = min(made, key=lambda name: _loss(files[name]))
+    log.info("No quantisation passes: looking for the layers that hurt most …")
+    return [
+        {"layers": ", ".join(names), "recipe": recipe, "change": change}
+        for names, change in layer_errors(model, recipe, photos)[:MOST_LAYERS]
+    ]
+
+
+def _loss(entry: dict[str, Any]) -> float:
+    return sum(head["accuracy_lost"] or 0.0 for head in entry["heads"].values())
+
+
+def _entry(
+    model: ModelFile, before: ModelFile, found: dict[str, Any], faults: list[str]
+) -> dict[str, Any]:
     return {
-        "largest_difference": float(np.abs(ours - torchs).max()),
-        "same_answer": float(same.mean()),
+        "bytes": len(model.data),
+        "share_of_float": len(model.data) / len(before.data),
+        "passes": not faults,
+        "why": "; ".join(faults),
+        **found,
     }
+
+
+def _test_photos(
+    model: ModelFile, photo_set: Dataset, export: ExportParams
+) -> tuple[np.ndarray, Taxonomy, dict[str, np.ndarray]]:
+    """Pixels as the model sees them, its taxonomy, and the labels."""
+    taxonomy = Taxonomy.model_validate(model.card["taxonomy"])
+    rows = gate.rows_of(photo_set, "test", export.photos)
+    pixels = gate.pixels_at(photo_set, rows, model.card["image_size"])
+    return pixels, taxonomy, gate.truth_at(photo_set, rows, taxonomy)
+
+
+def _calibration_photos(model: ModelFile, photo_set: Dataset, export: ExportParams) -> np.ndarray:
+    rows = gate.rows_of(photo_set, "calibration", export.calibration_photos)
+    return gate.pixels_at(photo_set, rows, model.card["image_size"])

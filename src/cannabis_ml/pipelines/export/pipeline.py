@@ -4,30 +4,88 @@ from __future__ import annotations
 
 from typing import Any
 
+from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
-from cannabis_ml.pipelines.export.nodes import check_parity, export_onnx
+from cannabis_ml.pipelines.export.nodes import (
+    ask_pytorch,
+    check_float,
+    choose_quantised,
+    draw_parity,
+    export_float,
+    measure_latency,
+)
+from cannabis_ml.pipelines.export.params import TierExportParams
 
 TIERS = ("tier3", "tier2", "tier1")
 
 
 def create_pipeline(**_: Any) -> Pipeline:
-    """Checkpoint -> ONNX, saved only if it answers as the checkpoint does."""
+    """Checkpoint -> a float file that is the network, and the smallest that answers as well."""
     return sum((_tier(name) for name in TIERS), Pipeline([]))
+
+
+def formats_written(pipeline: Pipeline, catalog: CatalogProtocol) -> set[str]:
+    """The formats of the files that a pipeline would write, known before anything runs.
+
+    Args:
+        pipeline: Any; what it is made of is looked at.
+        catalog: Holds the parameters.
+    """
+    names = [
+        name
+        for node in pipeline.nodes
+        if node.func is export_float
+        for name in node.inputs
+        if name.startswith("params:")
+    ]
+    return {TierExportParams.model_validate(catalog.load(name)).format for name in names}
 
 
 def _tier(namespace: str) -> Pipeline:
     return Pipeline(
         [
-            Node(export_onnx, "checkpoint", "onnx_candidate", name="export_onnx"),
             Node(
-                check_parity,
-                ["onnx_candidate", "checkpoint", "photo_set", "params:export"],
-                ["onnx", "parity"],
-                name="check_parity",
+                export_float,
+                ["checkpoint", "params:export", "tracking_run"],
+                "float_candidate",
+                name="export_float",
+            ),
+            Node(
+                ask_pytorch,
+                ["checkpoint", "photo_set", "params:gate"],
+                "expected_answers",
+                name="ask_pytorch",
+            ),
+            Node(
+                check_float,
+                ["float_candidate", "expected_answers", "photo_set", "params:gate"],
+                ["float_model", "float_parity"],
+                name="check_float",
+            ),
+            Node(
+                choose_quantised,
+                [
+                    "float_model",
+                    "float_parity",
+                    "expected_answers",
+                    "photo_set",
+                    "params:gate",
+                    "params:export",
+                ],
+                ["models", "parity", "parity_table"],
+                name="choose_quantised",
+            ),
+            Node(draw_parity, "parity", "parity_figure", name="draw_parity"),
+            Node(
+                measure_latency,
+                ["models", "photo_set", "params:gate"],
+                "latency",
+                name="measure_latency",
             ),
         ],
         namespace=namespace,
-        inputs={"photo_set"},
-        parameters={"params:export"},
+        inputs={"photo_set", "tracking_run"},
+        # A tier has parameters of its own under the name that the shared ones have.
+        parameters={"params:gate": "params:export"},
     )

@@ -1,0 +1,109 @@
+"""Figures about exported files, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PASSES, FAILS, INK, FAINT = "#1b7f5c", "#c2452d", "#222222", "#8a8a8a"
+
+HEADS = ("#3b6fb6", "#b5651d", "#7a4fa3", "#1b7f5c", "#c2452d", "#8a8a8a")
+"""Colours of heads."""
+
+SMALLEST_DIFFERENCE = 1e-7
+"""Differences are drawn no further left than this: below it is float32's own rounding."""
+
+
+def parity_figure(parity: Mapping[str, Any]) -> Figure:
+    """Size, largest difference, same answers and accuracy, a row per file.
+
+    Args:
+        parity: As `choose_quantised` reports it.
+    """
+    files = parity["files"]
+    heads = list(next(iter(files.values()))["heads"])
+    figure = Figure(
+        figsize=(14, 2.4 + 0.5 * len(files) + 0.2 * (len(heads) // 4)), layout="constrained"
+    )
+    panels = figure.subplots(1, 4, sharey=True)
+    _draw_sizes(panels[0], parity)
+    _draw_differences(panels[1], parity, heads)
+    _draw_shares(panels[2], files, heads, "same_answer", "same answers as PyTorch, %")
+    _draw_shares(panels[3], files, heads, "accuracy", "accuracy, %; line: PyTorch's")
+    for axes in panels:
+        axes.set_ylim(len(files) - 0.5, -0.5)
+        axes.grid(alpha=0.25, axis="x")
+        axes.spines[["top", "right"]].set_visible(False)
+    names = [f"{name}, ships" if name == parity["ships"] else name for name in files]
+    panels[0].set_yticks(range(len(files)), names)
+    for label, (name, file) in zip(panels[0].get_yticklabels(), files.items(), strict=True):
+        label.set_color(INK if file["passes"] else FAILS)
+        label.set_fontweight("bold" if name == parity["ships"] else "normal")
+    handles, labels = panels[1].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False
+    )
+    figure.suptitle(
+        f"{parity['format']}: {parity['ships']} ships; judged one by one on {parity['photos']} test"
+        " photos; red: does not pass",
+        x=0.01,
+        ha="left",
+    )
+    return figure
+
+
+def _draw_sizes(axes: Axes, parity: Mapping[str, Any]) -> None:
+    for row, file in enumerate(parity["files"].values()):
+        size = file["bytes"] / 1e6
+        axes.barh(row, size, height=0.55, color=PASSES if file["passes"] else FAILS, alpha=0.8)
+        label = f" {size:.2f} ({file['share_of_float']:.0%})"
+        axes.text(size, row, label, va="center", fontsize=9, color=INK)
+    axes.margins(x=0.35)
+    axes.set_title("size, MB", loc="left", fontsize=10)
+
+
+def _draw_differences(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -> None:
+    for i, head in enumerate(heads):
+        values = [f["heads"][head]["largest_difference"] for f in parity["files"].values()]
+        axes.plot(
+            [max(value, SMALLEST_DIFFERENCE) for value in values],
+            _beside(len(values), i, len(heads)),
+            "o",
+            ms=6,
+            color=HEADS[i % len(HEADS)],
+            label=head,
+        )
+    axes.axvline(
+        parity["allowed_difference"], color=FAINT, ls=":", label="allowed to the float file"
+    )
+    axes.set_xscale("log")
+    axes.set_title("largest difference of a probability", loc="left", fontsize=10)
+
+
+def _draw_shares(
+    axes: Axes, files: Mapping[str, Any], heads: list[str], measure: str, title: str
+) -> None:
+    for i, head in enumerate(heads):
+        colour = HEADS[i % len(HEADS)]
+        found = [file["heads"][head] for file in files.values()]
+        rows = _beside(len(found), i, len(heads))
+        known = [
+            (100 * f[measure], r)
+            for f, r in zip(found, rows, strict=True)
+            if f[measure] is not None
+        ]
+        axes.plot([v for v, _ in known], [r for _, r in known], "o", ms=6, color=colour)
+        if measure == "accuracy" and found[0]["accuracy_pytorch"] is not None:
+            axes.axvline(100 * found[0]["accuracy_pytorch"], color=colour, lw=1, alpha=0.6)
+    axes.set_title(title, loc="left", fontsize=10)
+
+
+def _beside(count: int, head: int, heads: int) -> list[float]:
+    """Heights of a head's marks, so that those of one file do not cover each other."""
+    shift = 0.0 if heads == 1 else 0.4 * (head / (heads - 1) - 0.5)
+    return [row + shift for row in range(count)]
