@@ -76,19 +76,39 @@ def test_run_leaves_model_metrics_and_figures(finished):
     assert {p.name for p in matrices.iterdir()} == {f"{h}.png" for h in metrics["heads"]}
 
 
-def test_exported_model_answers_and_says_what_it_is(finished):
-    from cannabis_ml.inference.onnx_tier import OnnxTier
+def test_bundle_answers_and_agrees_with_itself(finished):
+    from cannabis_ml.inference.bundle import Bundle
 
     project, _ = finished
-    tier = OnnxTier(newest(project, "model.onnx").read_bytes())
+    (path,) = (project / "data/envs/test/06_models/bundle").glob("*/bundle.zip")
+    bundle = Bundle.open(path)
+    assert bundle.tiers == ["tier1", "tier2", "tier3"]
+    assert bundle.manifest.run
+    assert "cannabis-ml-samples" in bundle.model_card
     photos = [np.full((90, 120, 3), level, np.uint8) for level in (0, 128, 255)]
-    answers = tier.predict(photos)
-    assert {name: probs.shape for name, probs in answers.items()} == {
-        "product_type": (3, 5),
-        "quality_grade": (3, 5),
-        "appearance": (3, 10),
-    }
-    np.testing.assert_allclose(answers["product_type"].sum(1), 1, atol=1e-5)
+    for name, format_ in {"tier1": "tflite", "tier2": "onnx", "tier3": "onnx"}.items():
+        assert bundle.model_file(name).format == format_
+        answers = bundle.tier(name).predict(photos)
+        assert {name: probs.shape for name, probs in answers.items()} == {
+            "product_type": (3, 5),
+            "quality_grade": (3, 5),
+            "appearance": (3, 10),
+        }
+        np.testing.assert_allclose(answers["product_type"].sum(1), 1, atol=1e-5)
+    assert bundle.check_golden()["passed"]
+
+
+def test_every_tier_is_exported_float_and_quantised_and_timed(finished):
+    project, _ = finished
+    for tier in ("tier1", "tier2", "tier3"):
+        reports = project / "data/envs/test/08_reporting" / tier
+        parity = json.loads(next(reports.glob("parity.json/*/parity.json")).read_text())
+        assert parity["files"]["float"]["passes"]
+        assert parity["ships"] != "float"
+        assert parity["files"][parity["ships"]]["share_of_float"] < 0.35
+        timed = json.loads(next(reports.glob("latency.json/*/latency.json")).read_text())
+        assert set(timed["files"]) == {"float", "quantised"}
+        assert timed["files"]["float"]["one_thread"]["jpeg_ms"]["p50"] > 0
 
 
 def test_mlflow_has_the_run_with_what_it_saw_and_made(finished):
@@ -104,7 +124,7 @@ def test_mlflow_has_the_run_with_what_it_saw_and_made(finished):
     assert params["tier1.model.image_size"] == "64"
     assert {"tier3.test.heads.product_type.accuracy", "tier1.validation_loss"} <= metrics
     kept = {p.name for p in files_below(project / "data/09_tracking/artifacts")}
-    assert {"model.onnx", "checkpoint.safetensors", "prediction_sheet.png"} <= kept
+    assert {"bundle.json", "checkpoint.safetensors", "prediction_sheet.png"} <= kept
 
 
 def test_notebook_runs_on_what_the_run_left(finished, monkeypatch):

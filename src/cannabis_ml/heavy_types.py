@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datasets import Dataset
     from matplotlib.figure import Figure
-    from onnx import ModelProto
 else:
-    Dataset = Figure = ModelProto = Any
+    Dataset = Figure = Any
 
-__all__ = ["Dataset", "Figure", "ModelProto"]
+__all__ = ["Dataset", "Figure"]

@@ -1,0 +1,158 @@
+import datasets
+import numpy as np
+import pytest
+import yaml
+
+from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.pipelines.bundle import model_card
+from cannabis_ml.pipelines.bundle.nodes import pick_golden_photos, write_model_card
+from cannabis_ml.pipelines.bundle.params import BundleParams
+from cannabis_ml.taxonomy import Taxonomy
+
+BUNDLE = BundleParams(name="leaves", photos="Drawn.", use="A test.", golden_photos=4)
+TAXONOMY = Taxonomy.model_validate(
+    {
+        "heads": [
+            {"name": "look", "kind": "multilabel", "classes": ["spots"]},
+            {"name": "kind", "classes": ["oak", "a|b"]},
+        ]
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def photo_set():
+    """Ten test photos, two of them of the rare class, one without a label; one for training."""
+    kinds = ["oak"] * 7 + ["a|b"] * 2 + [None] + ["oak"]
+    splits = ["test"] * 10 + ["train"]
+    images = [np.full((8, 8, 3), 20 * i, np.uint8) for i in range(11)]
+    return datasets.Dataset.from_dict(
+        {
+            "photo_id": [str(i) for i in range(11)],
+            "image": images,
+            "split": splits,
+            "kind": kinds,
+            "look.spots": [1] + [None] * 10,
+        },
+        features=datasets.Features(
+            {
+                "photo_id": datasets.Value("string"),
+                "image": datasets.Image(),
+                "split": datasets.Value("string"),
+                "kind": datasets.Value("string"),
+                "look.spots": datasets.Value("int8"),
+            }
+        ),
+    )
+
+
+def numbers(photos):
+    return [int(photo[0, 0, 0]) // 20 for photo in photos]
+
+
+def test_golden_photos_are_of_every_class_in_turn_and_of_the_test_split(photo_set):
+    found = numbers(pick_golden_photos(photo_set, TAXONOMY, BUNDLE))
+    kinds = ["rare" if i in (7, 8) else "oak" for i in found]
+    assert kinds == ["oak", "rare", "oak", "rare"]
+    assert 10 not in found
+    again = numbers(pick_golden_photos(photo_set, TAXONOMY, BUNDLE))
+    assert found == again
+    all_of_them = BUNDLE.model_copy(update={"golden_photos": 99})
+    found = numbers(pick_golden_photos(photo_set, TAXONOMY, all_of_them))
+    assert sorted(found) == list(range(10))
+    assert found[-1] == 9  # without a label
+
+
+class File(ModelFile):
+    card = {"backbone": "b", "image_size": 8, "weights": {"source": "here", "licence": "MIT"}}
+
+
+def reports(quantised: bool):
+    heads = {
+        "look": {"n": 0, "per_class": {"spots": dict.fromkeys(("precision", "recall", "f1"))}},
+        "kind": {
+            "n": 9,
+            "accuracy": 0.5,
+            "accuracy_interval": [0.25, 0.75],
+            "macro_f1": 0.4,
+            "in_words": "error above 20% on: oak",
+            "per_class": {
+                name: {"precision": 0.125, "recall": None, "f1": 1.0, "support": 3}
+                for name in ("oak", "a|b")
+            },
+        },
+    }
+    heads["look"] |= {"mean_average_precision": None, "macro_f1": None}
+    heads["look"]["per_class"]["spots"]["support"] = 0
+    files = {"float": File(b"12345678", "onnx")}
+    if quantised:
+        files["quantised"] = File(b"1234", "onnx", "dynamic_int8")
+    timed = {"one_thread": {"jpeg_ms": {"p50": 12.34}}}
+    return {
+        "models": files,
+        "test_metrics": {"heads": heads, "confidence": 0.95},
+        "parity": {
+            "files": {f.recipe: {"heads": {"kind": {"accuracy": 0.5}}} for f in files.values()},
+            "in_words": "ships.",
+        },
+        "latency": {
+            "machine": {"processor": "A chip", "cores": 2, "python": "3"},
+            "files": dict.fromkeys(files, timed),
+        },
+    }
+
+
+def card(photo_set):
+    told = {
+        f"{tier}_{name}": report
+        for tier, quantised in (("tier3", False), ("tier1", True))
+        for name, report in reports(quantised).items()
+    }
+    return write_model_card(photo_set, TAXONOMY, BUNDLE, "2031-05-06T07:08:09+00:00", **told)
+
+
+def test_card_has_the_head_that_the_hub_reads(photo_set):
+    _, head, page = card(photo_set).split("---\n", 2)
+    found = yaml.safe_load(head)
+    assert found["license"] == "apache-2.0"
+    assert found["pipeline_tag"] == "image-classification"
+    (index,) = found["model-index"]
+    (result,) = index["results"]  # nothing is known of the other head
+    assert {m["name"]: m["value"] for m in result["metrics"]} == {
+        "tier1: accuracy": 0.5,
+        "tier1: macro F1": 0.4,
+        "tier3: accuracy": 0.5,
+        "tier3: macro F1": 0.4,
+    }
+    assert page.startswith("\n# leaves\n")
+
+
+def test_card_tells_files_scores_and_counts(photo_set):
+    page = card(photo_set)
+    assert "| tier1 | b, 8 px | onnx | dynamic_int8 | 0.0 | 12.3 | yes |" in page
+    assert "| tier1 | b, 8 px | onnx | float | 0.0 | 12.3 |  |" in page
+    assert "| tier3 | b, 8 px | onnx | float | 0.0 | 12.3 | yes |" in page
+    assert "A chip, 2 cores, python 3" in page
+    assert "| kind (9 photos) | accuracy | 0.500 (0.250 to 0.750) | 0.500 (0.250 to 0.750) |" in page
+    # One oak was trained on; a bar in a class name does not end the cell.
+    assert "| oak | 1 | 3 | 0.125 | – | 1.000 |" in page
+    assert "| a\\|b | 0 | 3 |" in page
+    assert "10 test" in page
+    assert "2031-05-06" in page
+
+
+def test_tables_of_the_card_are_whole(photo_set):
+    """Rows of one table follow each other, with as many cells as its head."""
+    lines = card(photo_set).splitlines()
+    rules = [i for i, line in enumerate(lines) if line.startswith("|---")]
+    assert len(rules) == 2 + len(TAXONOMY.heads)
+    for rule in rules:
+        cells = lines[rule].count("|")
+        assert lines[rule - 1].count("|") == cells
+        assert lines[rule + 1].replace("\\|", "").count("|") == cells
+
+
+def test_every_headline_has_a_title():
+    assert {m for metrics in model_card.HEADLINES.values() for m in metrics} <= set(
+        model_card.TITLES
+    )
