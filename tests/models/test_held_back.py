@@ -38,9 +38,14 @@ def test_output_goes_on_afterwards(capfd):
 
 def test_error_brings_what_was_held_back(caplog):
     caplog.set_level(logging.INFO)
-    with pytest.raises(ValueError, match="no"), held_back():
+
+    @held_back()
+    def convert():
         print("because of this")
         os.write(2, b"and of that")
         raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        convert()
     assert "because of this" in caplog.text
     assert "and of that" in caplog.text

@@ -9,7 +9,7 @@ import torch
 
 from cannabis_ml.datasets.checkpoint import Checkpoint
 from cannabis_ml.inference.onnx_tier import INPUT_NAME, METADATA_KEY, OnnxTier
-from cannabis_ml.models.network import HierarchicalNet
+from cannabis_ml.models.network import EMBEDDING, HierarchicalNet
 from cannabis_ml.models.onnx_export import to_onnx, torch_answers
 from cannabis_ml.models.weights import create_backbone
 from cannabis_ml.photos.resize import fit
@@ -61,9 +61,7 @@ def model(checkpoint):
 
 @pytest.fixture(scope="module")
 def session(model):
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(model.data, providers=["CPUExecutionProvider"])
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +77,7 @@ def photos():
 
 
 def test_model_is_sound(model):
-    onnx.checker.check_model(model, full_check=True)
+    onnx.checker.check_model(onnx.load_model_from_string(model.data), full_check=True)
 
 
 def test_input_and_outputs_are_named_and_typed(session, taxonomy):
@@ -109,10 +107,11 @@ def test_any_batch_size(session, taxonomy, photos, count):
 
 
 def test_answers_as_pytorch_does(model, checkpoint, taxonomy, photos):
-    ours, torchs = OnnxTier(model).predict(photos), torch_answers(checkpoint, photos)
-    assert list(ours) == list(torchs) == [head.name for head in taxonomy.heads]
+    ours, torchs = OnnxTier(model).answers(photos), torch_answers(checkpoint, photos)
+    assert list(ours) == list(torchs) == [*(head.name for head in taxonomy.heads), EMBEDDING]
     for name, expected in torchs.items():
-        assert np.ptp(expected, axis=0).max() > 0.05, f"{name} says the same of every photo"
+        spread = np.ptp(expected, axis=0).max()
+        assert name == EMBEDDING or spread > 0.05, f"{name} says the same of every photo"
         np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-5)
 
 
@@ -128,25 +127,42 @@ def test_outputs_are_probabilities(model, taxonomy, photos):
 @pytest.mark.parametrize("level", [0, 255])
 def test_black_and_white_photos_get_numbers(model, checkpoint, level):
     photo = np.full((SIZE, SIZE, 3), level, np.uint8)
-    ours, torchs = OnnxTier(model).predict([photo]), torch_answers(checkpoint, [photo])
+    ours, torchs = OnnxTier(model).answers([photo]), torch_answers(checkpoint, [photo])
     for name, expected in torchs.items():
         assert np.isfinite(ours[name]).all()
         np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-5)
 
 
-def test_metadata_is_the_card(model, checkpoint):
-    properties = {p.key: p.value for p in model.metadata_props}
+def test_metadata_is_the_card(checkpoint, taxonomy):
+    model = to_onnx(checkpoint, tier="tier2", run="abc")
+    properties = {p.key: p.value for p in onnx.load_model_from_string(model.data).metadata_props}
     card = json.loads(properties[METADATA_KEY])
     assert {key: card[key] for key in checkpoint.card} == checkpoint.card
     assert card["input"] == "uint8 RGB (N, 64, 64, 3)"
     assert "probabilities per head" in card["outputs"]
+    assert card["taxonomy_hash"] == taxonomy.sha256
+    about = {"tier": "tier2", "format": "onnx", "recipe": "float", "run": "abc"}
+    assert {key: card[key] for key in about} == about
     assert "Blütenstand" in properties[METADATA_KEY]
 
 
+def test_run_that_trained_goes_before_the_run_that_exports(checkpoint):
+    trained = Checkpoint(state=checkpoint.state, card={**checkpoint.card, "run": "trained"})
+    assert to_onnx(trained, run="exports").card["run"] == "trained"
+
+
 def test_card_tells_classes_and_size(model, taxonomy):
-    tier = OnnxTier(model.SerializeToString())
+    tier = OnnxTier(model.data)
     assert tier.taxonomy == taxonomy
     assert tier.image_size == SIZE
+
+
+def test_nodes_are_called_as_their_modules_and_no_path_of_this_machine_is_told(model):
+    names = [node.name for node in onnx.load_model_from_string(model.data).graph.node]
+    assert len(set(names)) == len(names)
+    assert "backbone.blocks.0.0.conv" in names
+    assert b".py" not in model.data
+    assert __file__.partition("/tests/")[0].encode() not in model.data
 
 
 def test_smallest_heads_and_odd_names():
@@ -161,7 +177,8 @@ def test_smallest_heads_and_odd_names():
     )
     checkpoint = make_checkpoint(taxonomy)
     photo = np.full((SIZE, SIZE + 9, 3), 90, np.uint8)
-    ours = OnnxTier(to_onnx(checkpoint)).predict([photo])
+    tier = OnnxTier(to_onnx(checkpoint))
+    ours, answers = tier.predict([photo]), tier.answers([photo])
     torchs = torch_answers(checkpoint, [photo])
     assert {name: probs.shape for name, probs in ours.items()} == {
         "leaf.spots": (1, 2),
@@ -169,7 +186,7 @@ def test_smallest_heads_and_odd_names():
         "look/seen": (1, 1),
     }
     for name, expected in torchs.items():
-        np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(answers[name], expected, rtol=0, atol=1e-5)
 
 
 def test_head_may_be_called_as_a_value_inside_the_graph():

@@ -64,7 +64,10 @@ def test_golden_photos_are_of_every_class_in_turn_and_of_the_test_split(photo_se
 
 
 class File(ModelFile):
-    card = {"backbone": "b", "image_size": 8, "weights": {"source": "here", "licence": "MIT"}}
+    @property
+    def card(self):
+        weights = {"source": "here", "licence": "MIT"}
+        return {"backbone": "b", "image_size": 8, "weights": weights}
 
 
 def reports(quantised: bool):
@@ -133,7 +136,9 @@ def test_card_tells_files_scores_and_counts(photo_set):
     assert "| tier1 | b, 8 px | onnx | float | 0.0 | 12.3 |  |" in page
     assert "| tier3 | b, 8 px | onnx | float | 0.0 | 12.3 | yes |" in page
     assert "A chip, 2 cores, python 3" in page
-    assert "| kind (9 photos) | accuracy | 0.500 (0.250 to 0.750) | 0.500 (0.250 to 0.750) |" in page
+    assert (
+        "| kind (9 photos) | accuracy | 0.500 (0.250 to 0.750) | 0.500 (0.250 to 0.750) |" in page
+    )
     # One oak was trained on; a bar in a class name does not end the cell.
     assert "| oak | 1 | 3 | 0.125 | – | 1.000 |" in page
     assert "| a\\|b | 0 | 3 |" in page

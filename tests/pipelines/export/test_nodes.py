@@ -1,0 +1,175 @@
+import datasets
+import numpy as np
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.pipeline import Node, Pipeline
+from PIL import Image
+
+from cannabis_ml.errors import ExportError
+from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.pipelines.export import create_pipeline, formats_written, nodes
+from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
+
+CARD = {
+    "taxonomy": {"heads": [{"name": "kind", "classes": ["a", "b"]}]},
+    "image_size": 8,
+}
+RIGHT = np.tile([0.9, 0.1], (10, 1))
+
+
+class FakeFile(ModelFile):
+    """Its data is its name and some bytes; it answers what the test says."""
+
+    card = CARD
+
+    def __post_init__(self):
+        pass
+
+
+def fake(recipe, size):
+    return FakeFile(bytes(size), "onnx", recipe)
+
+
+@pytest.fixture
+def photo_set():
+    image = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    splits = ["test", "calibration", "train"] * 10
+    rows = {"image": [image] * 30, "split": splits, "kind": ["a"] * 30}
+    texts = {name: datasets.Value("string") for name in ("split", "kind")}
+    return datasets.Dataset.from_dict(
+        rows, features=datasets.Features({"image": datasets.Image(), **texts})
+    )
+
+
+def answer(wrong):
+    """Ten photos, the first few wrong."""
+    probs = RIGHT.copy()
+    probs[:wrong] = probs[:wrong, ::-1]
+    return {"kind": probs, "embedding": np.zeros((10, 2))}
+
+
+@pytest.fixture
+def choose(monkeypatch, photo_set):
+    """Run `choose_quantised` where recipes give files of a size and so many wrong answers."""
+
+    def run(made, recipes=None, **export):
+        def quantise(model, recipe, photos):
+            assert photos.shape == (10, 8, 8, 3)
+            if isinstance(made[recipe], str):
+                raise ExportError(made[recipe])
+            return fake(recipe, made[recipe][0])
+
+        monkeypatch.setattr(nodes, "_quantise", quantise)
+        monkeypatch.setattr(
+            nodes.gate, "answers_one_by_one", lambda model, pixels: answer(made[model.recipe][1])
+        )
+        monkeypatch.setattr(
+            "cannabis_ml.models.quantise.layer_errors",
+            lambda model, recipe, photos: [(("stem", "next"), 0.5), (("top",), 0.1)],
+        )
+        float_model = fake("float", 1000)
+        found = nodes.gate.compare(
+            nodes.Taxonomy.model_validate(CARD["taxonomy"]),
+            answer(0),
+            answer(0),
+            {"kind": np.zeros(10, int)},
+        )
+        file = TierExportParams(tier="tier1", format="onnx", recipes=recipes or list(made))
+        return nodes.choose_quantised(
+            float_model, found, answer(0), photo_set, ExportParams(**export), file
+        )
+
+    return run
+
+
+def test_smallest_that_passes_ships(choose):
+    made = {"static_int8": (200, 3), "weight_only_int8": (300, 0), "float16": (500, 0)}
+    models, parity, table = choose(made, try_all=True)
+    assert {name: model.recipe for name, model in models.items()} == {
+        "float": "float",
+        "quantised": "weight_only_int8",
+    }
+    assert parity["ships"] == "weight_only_int8"
+    assert parity["files"]["static_int8"]["why"] == "'kind' loses 30.0 points, allowed 1"
+    assert parity["layers"] == []
+    assert "weight_only_int8 ships" in parity["in_words"]
+    assert table["file"].tolist() == ["float", *made]
+    assert table["passes"].tolist() == [True, False, True, True]
+    assert table["ships"].tolist() == [False, False, True, False]
+    assert table["accuracy"].tolist() == [1, 0.7, 1, 1]
+
+
+def test_of_equally_small_files_the_first_ships(choose):
+    made = {"dynamic_int8": (305, 0), "weight_only_int8": (300, 0)}
+    assert choose(made)[1]["ships"] == "dynamic_int8"
+    assert choose(made, same_size=0)[1]["ships"] == "weight_only_int8"
+
+
+def test_recipe_that_can_only_be_larger_is_not_tried(choose):
+    made = {"weight_only_int8": (300, 0), "mixed": (310, 0), "float16": (500, 0)}
+    _, parity, _ = choose(made)
+    assert list(parity["files"]) == ["float", "weight_only_int8"]
+    reason = "larger than weight_only_int8, which passes"
+    assert parity["not_tried"] == {"mixed": reason, "float16": reason}
+    made["weight_only_int8"] = (300, 1)
+    _, parity, _ = choose(made)
+    assert parity["ships"] == "mixed"
+
+
+def test_float_ships_where_none_passes_and_fragile_layers_are_named(choose):
+    models, parity, _ = choose({"weight_only_int8": (300, 2), "mixed": (310, 1)})
+    assert list(models) == ["float"]
+    assert parity["ships"] == "float"
+    assert parity["layers"] == [
+        {"layers": "stem, next", "recipe": "mixed", "change": 0.5},
+        {"layers": "top", "recipe": "mixed", "change": 0.1},
+    ]
+    assert "no quantisation passed. weight_only_int8 ('kind' loses 20.0" in parity["in_words"]
+    assert "What hurts most: stem, next, top." in parity["in_words"]
+
+
+def test_recipe_that_fails_leaves_the_others(choose):
+    made = {"static_int8": "static_int8 cannot be applied", "weight_only_int8": (300, 0)}
+    _, parity, _ = choose(made)
+    assert parity["ships"] == "weight_only_int8"
+    assert parity["not_made"] == {"static_int8": "static_int8 cannot be applied"}
+    models, parity, _ = choose({"static_int8": "static_int8 cannot be applied"})
+    assert list(models) == ["float"]
+    assert "static_int8 cannot be applied" in parity["in_words"]
+
+
+def test_without_recipes_the_float_file_ships(choose):
+    models, parity, table = choose({}, recipes=[])
+    assert list(models) == ["float"]
+    assert "no quantisation was asked for" in parity["in_words"]
+    assert len(table) == 1
+
+
+def test_float_file_that_differs_is_refused(monkeypatch, photo_set):
+    monkeypatch.setattr(nodes.gate, "answers_one_by_one", lambda model, pixels: answer(1))
+    with pytest.raises(ExportError, match="differs from the checkpoint on 10 test photos: 'kind'"):
+        nodes.check_float(fake("float", 9), answer(0), photo_set, ExportParams())
+    same = nodes.check_float(fake("float", 9), answer(1), photo_set, ExportParams())
+    assert same[1]["heads"]["kind"]["accuracy"] == 0.9
+
+
+def test_formats_are_known_before_anything_runs():
+    def export(tier, kind):
+        return MemoryDataset({"tier": tier, "format": kind, "recipes": []})
+
+    kinds = {"tier1": "tflite", "tier2": "onnx", "tier3": "onnx"}
+    catalog = DataCatalog({f"params:{t}.export": export(t, kind) for t, kind in kinds.items()})
+    pipeline = create_pipeline()
+    assert formats_written(pipeline, catalog) == {"tflite", "onnx"}
+    assert formats_written(pipeline.only_nodes_with_namespaces(["tier2"]), catalog) == {"onnx"}
+    other = Pipeline([Node(nodes.draw_parity, "parity", "figure", name="draw")])
+    assert formats_written(other, catalog) == set()
+
+
+def test_figure_shows_every_file(choose):
+    made = {"static_int8": (200, 3), "weight_only_int8": (300, 0)}
+    _, parity, _ = choose(made)
+    figure = nodes.draw_parity(parity)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["float", "static_int8", "weight_only_int8, ships"]
+    assert "weight_only_int8 ships" in figure.get_suptitle()
