@@ -2,9 +2,11 @@ import io
 import subprocess
 
 import pytest
+from kedro.io import DataCatalog, MemoryDataset
 from rich.console import Console
 
-from cannabis_ml.hooks import flatten, git_state, metrics_table
+from cannabis_ml.errors import ExportError
+from cannabis_ml.hooks import WritersHook, flatten, git_state, metrics_table
 from cannabis_ml.tracking import mlflow_key
 
 
@@ -50,3 +52,23 @@ def test_git_state_tells_commit_and_uncommitted_changes(tmp_path):
     assert state["git_dirty"] == "false"
     (tmp_path / "new.txt").write_text("changed")
     assert git_state(tmp_path)["git_dirty"] == "true"
+
+
+def test_a_run_that_cannot_write_its_files_ends_before_it_begins(monkeypatch):
+    from cannabis_ml.models import writers
+    from cannabis_ml.pipelines import export, training
+
+    parameters = {
+        f"params:tier{n}.export": {"tier": f"tier{n}", "format": kind, "recipes": []}
+        for n, kind in ((1, "tflite"), (2, "onnx"), (3, "onnx"))
+    }
+    catalog = DataCatalog({name: MemoryDataset(value) for name, value in parameters.items()})
+    hook = WritersHook()
+    hook.before_pipeline_run(export.create_pipeline(), catalog)
+    found = writers.importlib.util.find_spec
+    monkeypatch.setattr(
+        writers.importlib.util, "find_spec", lambda n: None if n == "litert_torch" else found(n)
+    )
+    with pytest.raises(ExportError, match=r"litert_torch not installed; pip install .*tflite"):
+        hook.before_pipeline_run(export.create_pipeline(), catalog)
+    hook.before_pipeline_run(training.create_pipeline(), catalog)

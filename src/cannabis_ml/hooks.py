@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from kedro.pipeline import Node, Pipeline
 
 log = logging.getLogger(__name__)
-
-_EXPORT = re.compile(r"params:\w+\.export")
-"""Parameters of the nodes that write model files."""
 
 MAX_PARAM_LENGTH = 500
 """Longest parameter value that is logged to MLflow, in characters; longer ones are cut."""
@@ -113,11 +109,9 @@ class WritersHook:
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         from cannabis_ml.models.writers import require_writers
-        from cannabis_ml.pipelines.export.params import TierExportParams
+        from cannabis_ml.pipelines.export import formats_written
 
-        wanted = [name for name in pipeline.inputs() if _EXPORT.fullmatch(name)]
-        tiers = [TierExportParams.model_validate(catalog.load(name)) for name in sorted(wanted)]
-        require_writers([tier.format for tier in tiers])
+        require_writers(sorted(formats_written(pipeline, catalog)))
 
 
 class ResultHook:

@@ -194,6 +194,13 @@ def test_what_a_quantiser_cannot_do_is_told(kind, monkeypatch):
         module.quantise(float_file(kind), "dynamic_int8", draw(1))
 
 
+def test_without_calibration_photos_only_some_recipes_work():
+    assert quantise(float_file("onnx"), "weight_only_int8", draw(0))
+    for recipe in ("static_int8", "mixed"):
+        with pytest.raises(ExportError, match=f"{recipe} needs photos in the calibration split"):
+            quantise(float_file("onnx"), recipe, draw(0))
+
+
 def test_unknown_recipe_is_refused():
     with pytest.raises(ExportError, match="'int7' is no recipe: there are weight_only_int8"):
         quantise(ModelFile(b"", "onnx"), "int7", draw(1))

@@ -32,7 +32,7 @@ ABOUT = (
 )
 
 EXACT, ROUNDED = 1e-3, 2e-2
-_FLOAT_RECIPES = ("float", "weight_only_int8")
+_FLOAT_RECIPES = ("float", "weight_only_int8", "mixed", "float16")
 """Recipes that compute in float32: on every processor to within rounding. Others round in between,
 each kernel in its own way."""
 

@@ -24,6 +24,9 @@ RECIPES = {
 KEPT_SHARE = 0.02
 """Share of the weights that `mixed` keeps in float32: with it a file stays below 30%."""
 
+NEED_PHOTOS = ("static_int8", "mixed")
+"""Recipes that look at photos."""
+
 PROBES = 4
 """Photos by which layers are compared."""
 
@@ -37,8 +40,7 @@ def quantise(model: ModelFile, recipe: str, photos: np.ndarray) -> ModelFile:
     Args:
         model: A float file.
         recipe: One of `RECIPES`.
-        photos: uint8 (N, S, S, 3) of the calibration split, N from 1; looked at by `static_int8`
-            and `mixed`.
+        photos: uint8 (N, S, S, 3) of the calibration split; `NEED_PHOTOS` names those who look.
 
     Returns:
         The smaller file with the same input, outputs and card, but for `recipe`.
@@ -46,6 +48,8 @@ def quantise(model: ModelFile, recipe: str, photos: np.ndarray) -> ModelFile:
     Raises:
         ExportError: If the recipe cannot be applied to this network; says what the quantiser said.
     """
+    if recipe in NEED_PHOTOS and not len(photos):
+        raise ExportError(f"{recipe} needs photos in the calibration split; there are none")
     if recipe == "mixed":
         kept = fragile_layers(model, photos)
         data = _apply(model, "weight_only_int8", photos, kept)

@@ -52,9 +52,9 @@ def answer(wrong):
 def choose(monkeypatch, photo_set):
     """Run `choose_quantised` where recipes give files of a size and so many wrong answers."""
 
-    def run(made, recipes=None, **export):
+    def run(made, recipes=None, photo_set=photo_set, calibration=10, **export):
         def quantise(model, recipe, photos):
-            assert photos.shape == (10, 8, 8, 3)
+            assert photos.shape == (calibration, 8, 8, 3)
             if isinstance(made[recipe], str):
                 raise ExportError(made[recipe])
             return fake(recipe, made[recipe][0])
@@ -136,6 +136,15 @@ def test_recipe_that_fails_leaves_the_others(choose):
     models, parity, _ = choose({"static_int8": "static_int8 cannot be applied"})
     assert list(models) == ["float"]
     assert "static_int8 cannot be applied" in parity["in_words"]
+
+
+def test_photos_to_calibrate_with_may_be_missing(choose, photo_set):
+    rows = [i for i, split in enumerate(photo_set["split"]) if split != "calibration"]
+    made = {"weight_only_int8": (300, 0)}
+    parity = choose(made, photo_set=photo_set.select(rows), calibration=0)[1]
+    assert (parity["ships"], parity["calibration_photos"]) == ("weight_only_int8", 0)
+    made = {"weight_only_int8": (300, 9)}
+    assert choose(made, photo_set=photo_set.select(rows), calibration=0)[1]["layers"] == []
 
 
 def test_without_recipes_the_float_file_ships(choose):

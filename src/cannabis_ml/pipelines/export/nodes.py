@@ -223,7 +223,7 @@ def _worst_layers(
     """Layers by the harm that the least harmful recipe does to each alone."""
     from cannabis_ml.models.quantise import layer_errors
 
-    if not made:
+    if not made or not len(photos):
         return []
     recipe = min(made, key=lambda name: _loss(files[name]))
     log.info("No quantisation passes: looking for the layers that hurt most …")
@@ -260,5 +260,9 @@ def _test_photos(
 
 
 def _calibration_photos(model: ModelFile, photo_set: Dataset, export: ExportParams) -> np.ndarray:
+    """Pixels as the model sees them; none where the split is empty, which some recipes can bear."""
+    size = model.card["image_size"]
+    if "calibration" not in photo_set.unique("split"):
+        return np.empty((0, size, size, 3), np.uint8)
     rows = gate.rows_of(photo_set, "calibration", export.calibration_photos)
-    return gate.pixels_at(photo_set, rows, model.card["image_size"])
+    return gate.pixels_at(photo_set, rows, size)
