@@ -17,6 +17,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from cannabis_ml.errors import TrainingError  # noqa: E402
 from cannabis_ml.models.data import Batch, process_of  # noqa: E402
+from cannabis_ml.models.lean import make_lean  # noqa: E402
 from cannabis_ml.models.losses import (  # noqa: E402
     distillation_loss,
     head_weights,
@@ -63,6 +64,8 @@ class PhotoModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.network = channels_last(network)
+        if not training.compile:  # the compiler plans memory itself
+            make_lean(network)
         self.training_params, self.recipe = training, recipe
         self.class_weights = class_weights
         self.log_variances: nn.Parameter | None = None

@@ -37,4 +37,4 @@ def test_parameters_of_a_tier_are_its_own_and_shared_ones_are_shared(pipeline):
 
 def test_every_tier_is_exported():
     made = export.create_pipeline().all_outputs()
-    assert {f"{tier}.onnx" for tier in TIERS} <= made
+    assert {f"{tier}.models" for tier in TIERS} <= made
