@@ -377,7 +377,7 @@ def augment(
 
 
 def _resize(crop: np.ndarray, size: int) -> np.ndarray:
-    """Bring a crop to (size, size). By little, linear comes nearer to an ideal filter than areas."""
+    """To (size, size). By little, linear comes nearer to an ideal filter than areas do."""
     shrinks = max(crop.shape[:2]) > LITTLE * size
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(crop, (size, size), interpolation=how)
