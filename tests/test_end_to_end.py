@@ -88,6 +88,7 @@ def test_bundle_answers_and_agrees_with_itself(finished):
     photos = [np.full((90, 120, 3), level, np.uint8) for level in (0, 128, 255)]
     for name, format_ in {"tier1": "tflite", "tier2": "onnx", "tier3": "onnx"}.items():
         assert bundle.model_file(name).format == format_
+        assert bundle.model_file(name).card["run"] == bundle.manifest.run
         answers = bundle.tier(name).predict(photos)
         assert {name: probs.shape for name, probs in answers.items()} == {
             "product_type": (3, 5),

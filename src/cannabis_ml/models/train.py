@@ -193,7 +193,7 @@ def fit(  # noqa: PLR0913
         "taxonomy_sha256": taxonomy.sha256,
         "weights": provenance,
         "photo_set": fingerprint,
-        "run": key,
+        "training_key": key,
         "taught": teacher is not None,
         "best_epoch": int(row["epoch"]),
         "validation_loss": float(row["validation_loss"]),
