@@ -18,13 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cannabis_ml.inference.joint import SMALLEST, allowed_pairs, limits
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 IMPOSSIBLE = -1e9
 """Stands for log 0 where an infinity would turn gradients into NaN."""
-
-SMALLEST = 1e-30
-"""Probabilities are held above this before their logarithm is taken."""
 
 _GAP = 1e-6
 _FAINTEST_PARENT = 1e-12
@@ -180,12 +178,9 @@ def allowed_classes(
         bool (P, K), or None where nothing is forbidden. A parent class that `allowed` does not
         name allows none.
     """
-    if head.parent is None or not head.allowed or not any(head.allowed.values()):
+    if not limits(head, taxonomy):
         return None
-    rows = [head.allowed.get(name, ()) for name in taxonomy[head.parent].class_names]
-    names = head.class_names
-    table = [[name in row for name in names] for row in map(frozenset, rows)]
-    return torch.tensor(table, dtype=torch.bool, device=device)
+    return torch.from_numpy(allowed_pairs(head, taxonomy)).to(device)
 
 
 def parents_first(taxonomy: Taxonomy) -> Iterator[Head]:
