@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from kedro.io import AbstractVersionedDataset, DatasetError, Version
 from kedro_datasets._typing import JSONPreview
 
+from cannabis_ml.datasets.local import LocalDataset
 from cannabis_ml.inference.bundle import Bundle, BundleContents, write_bundle
 from cannabis_ml.inference.manifest import MANIFEST
 
 __all__ = ["Bundle", "BundleContents", "BundleDataset"]
 
 
-class BundleDataset(AbstractVersionedDataset[BundleContents, Bundle]):
+class BundleDataset(LocalDataset[BundleContents, Bundle]):
     """Saves `BundleContents` as a folder and a `.zip` beside it; loads a `Bundle` from the folder.
 
     Args:
@@ -22,20 +21,6 @@ class BundleDataset(AbstractVersionedDataset[BundleContents, Bundle]):
         version: Kedro's version, where the entry is versioned.
         metadata: For plugins; Kedro ignores it.
     """
-
-    def __init__(
-        self,
-        *,
-        filepath: str,
-        version: Version | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        self.metadata = metadata
-        super().__init__(
-            filepath=PurePosixPath(filepath),
-            version=version,
-            exists_function=lambda path: Path(path).is_dir(),
-        )
 
     def load(self) -> Bundle:
         return Bundle.open(Path(self._get_load_path()))
@@ -48,11 +33,5 @@ class BundleDataset(AbstractVersionedDataset[BundleContents, Bundle]):
         path = Path(self._get_load_path()) / MANIFEST
         return JSONPreview(path.read_text(encoding="utf-8"))
 
-    def _exists(self) -> bool:
-        try:
-            return (Path(self._get_load_path()) / MANIFEST).is_file()
-        except DatasetError:
-            return False
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "version": self._version}
+    def _is_there(self, path: Path) -> bool:
+        return (path / MANIFEST).is_file()

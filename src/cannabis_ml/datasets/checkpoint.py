@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kedro.io.core import AbstractVersionedDataset, DatasetError, Version
+from kedro.io.core import DatasetError
 
+from cannabis_ml.datasets.local import LocalDataset
 from cannabis_ml.files import written_aside
 
 CARD = "cannabis_ml"
@@ -33,7 +33,7 @@ class Checkpoint:
     card: dict[str, Any]
 
 
-class CheckpointDataset(AbstractVersionedDataset[Checkpoint, Checkpoint]):
+class CheckpointDataset(LocalDataset[Checkpoint, Checkpoint]):
     """A `Checkpoint` in one safetensors file on a local disk; the card is in its header.
 
     Args:
@@ -41,16 +41,6 @@ class CheckpointDataset(AbstractVersionedDataset[Checkpoint, Checkpoint]):
         version: Kedro's version, if the entry is versioned.
         metadata: Ignored by Kedro; read by plugins.
     """
-
-    def __init__(
-        self,
-        *,
-        filepath: str | os.PathLike[str],
-        version: Version | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        self.metadata = metadata
-        super().__init__(filepath=PurePosixPath(Path(filepath).as_posix()), version=version)
 
     def load(self) -> Checkpoint:
         """Read the checkpoint.
@@ -89,12 +79,3 @@ class CheckpointDataset(AbstractVersionedDataset[Checkpoint, Checkpoint]):
         state = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in data.state.items()}
         with written_aside(path) as aside:
             save_file(state, aside, metadata={CARD: card})
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath, "version": self._version}
-
-    def _exists(self) -> bool:
-        try:
-            return Path(self._get_load_path()).is_file()
-        except DatasetError:
-            return False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from kedro.io import Version
 from kedro_datasets._typing import ImagePreview
 
+from cannabis_ml.datasets.local import LocalDataset
 from cannabis_ml.files import written_aside
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ PREVIEW_WIDTH = 900
 """Width of the preview in kedro-viz, in pixels."""
 
 
-class FiguresDataset(AbstractVersionedDataset[dict[str, "Figure"], list[Path]]):
+class FiguresDataset(LocalDataset[dict[str, "Figure"], list[Path]]):
     """Saves a dict of Matplotlib figures as PNG files of one folder; loads their paths.
 
     Args:
@@ -37,13 +38,8 @@ class FiguresDataset(AbstractVersionedDataset[dict[str, "Figure"], list[Path]]):
         version: Version | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        self.metadata = metadata
         self._dpi = dpi
-        super().__init__(
-            filepath=PurePosixPath(filepath),
-            version=version,
-            exists_function=lambda path: Path(path).is_dir(),
-        )
+        super().__init__(filepath=filepath, version=version, metadata=metadata)
 
     def load(self) -> list[Path]:
         return sorted(Path(self._get_load_path()).glob("*.png"))
@@ -75,11 +71,5 @@ class FiguresDataset(AbstractVersionedDataset[dict[str, "Figure"], list[Path]]):
         sheet.save(held, "PNG")
         return ImagePreview(base64.b64encode(held.getvalue()).decode())
 
-    def _exists(self) -> bool:
-        try:
-            return Path(self._get_load_path()).is_dir()
-        except DatasetError:
-            return False
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "version": self._version}
+    def _is_there(self, path: Path) -> bool:
+        return path.is_dir()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from kedro.io import AbstractVersionedDataset, DatasetError, Version
+from kedro.io import DatasetError
 
+from cannabis_ml.datasets.local import LocalDataset
 from cannabis_ml.errors import CannabisMLError
 from cannabis_ml.files import written_aside
 from cannabis_ml.inference.model_file import ModelFile
@@ -20,7 +21,7 @@ INDEX = "index.json"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
-class ModelFilesDataset(AbstractVersionedDataset[dict[str, ModelFile], dict[str, ModelFile]]):
+class ModelFilesDataset(LocalDataset[dict[str, ModelFile], dict[str, ModelFile]]):
     """Saves and loads several `ModelFile` by name, as files of one folder.
 
     A file is called `{name}.{recipe}.{format}`. `index.json` lists them with their SHA-256, which
@@ -31,20 +32,6 @@ class ModelFilesDataset(AbstractVersionedDataset[dict[str, ModelFile], dict[str,
         version: Kedro's version, where the entry is versioned.
         metadata: For plugins; Kedro ignores it.
     """
-
-    def __init__(
-        self,
-        *,
-        filepath: str,
-        version: Version | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        self.metadata = metadata
-        super().__init__(
-            filepath=PurePosixPath(filepath),
-            version=version,
-            exists_function=lambda path: Path(path).is_dir(),
-        )
 
     def load(self) -> dict[str, ModelFile]:
         folder = Path(self._get_load_path())
@@ -68,14 +55,8 @@ class ModelFilesDataset(AbstractVersionedDataset[dict[str, ModelFile], dict[str,
             text = json.dumps({"files": index}, indent=2)
             (aside / INDEX).write_text(f"{text}\n", encoding="utf-8")
 
-    def _exists(self) -> bool:
-        try:
-            return Path(self._get_load_path()).is_dir()
-        except DatasetError:
-            return False
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath), "version": self._version}
+    def _is_there(self, path: Path) -> bool:
+        return path.is_dir()
 
 
 def _entry(name: str, file: ModelFile) -> dict[str, Any]:
