@@ -278,16 +278,36 @@ def check_labels(
 
 def _impossible_pairs(head: Head, photos: pd.DataFrame, sources: pd.Series | None) -> Iterable[str]:
     """Name labels that exist, but not for the class of the parent that the photo has."""
-    if not head.parent or not head.allowed or head.parent not in photos:
+    excluded = photos[is_excluded(head, photos)]
+    if excluded.empty:
         return
+    for (above, label), wrong in excluded.groupby([head.parent, head.name]):
+        yield (
+            f"{head.name}: '{label}' where {head.parent} is '{above}' "
+            f"({photo_count(wrong.index, sources)})"
+        )
+
+
+def is_excluded(head: Head, photos: pd.DataFrame) -> pd.Series:
+    """Whether each photo has a class of `head` that its class of the parent does not allow.
+
+    Args:
+        head: A head, with a parent or without; of a multilabel one nothing is said.
+        photos: One row per photo, with the label columns of the head and, if known, its parent.
+
+    Returns:
+        bool, with the index of `photos`; False where either is unknown.
+    """
+    import pandas as pd  # not there where models only answer
+
+    excluded = pd.Series(False, index=photos.index)
+    is_limited = head.kind != "multilabel" and head.parent in photos
+    if not is_limited or not head.allowed or not any(head.allowed.values()):
+        return excluded  # of pairs that nothing is known of, none is ruled out
     for above, allowed in head.allowed.items():
-        labels = photos.loc[photos[head.parent] == above, head.name]
-        wrong = labels[labels.isin(set(head.class_names) - set(allowed))]
-        for label in sorted(wrong.unique()):
-            yield (
-                f"{head.name}: '{label}' where {head.parent} is '{above}' "
-                f"({photo_count(wrong.index[wrong == label], sources)})"
-            )
+        ruled_out = set(head.class_names) - set(allowed)
+        excluded |= (photos[head.parent] == above).fillna(False) & photos[head.name].isin(ruled_out)
+    return excluded.astype(bool)
 
 
 def photo_count(photos: pd.Index, sources: pd.Series | None = None) -> str:

@@ -11,6 +11,7 @@ from kedro_datasets._typing import TablePreview
 from pydantic import ValidationError
 
 from cannabis_ml.datasets.sources import ONE_SOURCE, SOURCE_COLUMNS, Source
+from cannabis_ml.datasets.sources.base import merge_rows
 from cannabis_ml.errors import SourceError
 
 _NAME = re.compile(r"[\w.-]+")
@@ -23,6 +24,7 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
     `sources`, or its kind), `group` (prefixed with the source's name: groups of different sources
     are different groups) and `given_split` where the source has them, and the labels as the
     source's label map leaves them. Labels that only some sources have are missing for the others.
+    A photo that several rows list says in each of them what it is said to be in any.
 
     Args:
         source: `kind` (`sample`, `folder`, `table`, `hub`, `plantvillage`, `plantdoc` or
@@ -80,7 +82,7 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
             tables.append(photos)
         photos = pd.concat(tables, ignore_index=True)
         labels = [column for column in photos.columns if column not in SOURCE_COLUMNS]
-        return photos[[*SOURCE_COLUMNS, *labels]]
+        return merge_rows(photos[[*SOURCE_COLUMNS, *labels]], labels)
 
     def save(self, data: None) -> None:
         raise DatasetError("Photos are read from their source, never written back to it.")

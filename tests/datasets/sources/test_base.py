@@ -1,11 +1,18 @@
 """What every kind of source shares: groups read off names, labels read off names and cells."""
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cannabis_ml.datasets.sources.base import GroupedSource, label_column, labels_of_name
+from cannabis_ml.datasets.sources.base import (
+    GroupedSource,
+    columns_by_name,
+    label_column,
+    labels_of_name,
+    merge_rows,
+)
 from cannabis_ml.errors import SourceError
 
 COUNTED = r"(?P<group>[a-z]+)_(?P<number>\d+)\.jpg"
@@ -71,7 +78,47 @@ cells = st.one_of(st.none(), st.sampled_from(["a", "b", "", " a "]))
 
 @given(cells=st.lists(cells), mapping=st.dictionaries(st.sampled_from("ab"), st.none()))
 def test_defaults_fill_exactly_the_empty_cells(cells, mapping):
-    found = label_column(cells, mapping, "default")
+    found = label_column(cells, mapping, "default", [str(row) for row in range(len(cells))])
     for cell, label in zip(cells, found, strict=True):
         text = (cell or "").strip()
         assert label == ("default" if not text else mapping.get(text, text))
+
+
+def test_a_default_is_for_photos_that_no_row_labels():
+    cells = ["a", None, None, None]
+    photos = ["1.jpg", "1.jpg", "2.jpg", "2.jpg"]
+    assert label_column(cells, {}, "default", photos) == ["a", None, "default", "default"]
+    assert label_column(cells, {"a": None}, "default", photos)[:2] == [None, None]
+
+
+def test_rows_of_a_photo_are_merged_head_by_head():
+    photos = pd.DataFrame(
+        {
+            "path": ["/p/1.jpg", "/p/2.jpg", "/p/x/../1.jpg"],
+            "kind": ["oak", "elm", None],
+            "age": [None, None, "old"],
+        },
+        dtype="str",
+    )
+    merged = merge_rows(photos, ["kind", "age"])
+    assert merged["kind"].tolist() == ["oak", "elm", "oak"]
+    assert merged["age"].fillna("?").tolist() == ["old", "?", "old"]
+    assert merged["path"].tolist() == photos["path"].tolist()
+
+
+def test_rows_that_contradict_each_other_keep_what_they_say():
+    photos = pd.DataFrame({"path": ["1.jpg"] * 3, "kind": ["oak", None, "elm"]}, dtype="str")
+    assert merge_rows(photos, ["kind"])["kind"].tolist()[::2] == ["oak", "elm"]
+
+
+def test_names_of_one_photo_say_together_what_they_agree_on():
+    labels = {
+        "red oak": {"genus": "oak", "species": "red"},
+        "white oak": {"genus": "oak", "species": "white"},
+        "leaf": {"genus": None},
+    }
+    names = [["red oak"], ["red oak", "white oak"], ["leaf", "red oak"], ["leaf"], []]
+    assert columns_by_name(names, labels, {"genus": "elm"}) == {
+        "genus": ["oak", "oak", "oak", None, "elm"],
+        "species": ["red", None, "red", None, None],
+    }

@@ -97,6 +97,28 @@ def test_photos_without_or_with_several_categories_are_unlabelled(annotations, l
     assert "1 photo" in caplog.text
 
 
+def test_several_categories_of_a_photo_agree_head_by_head(annotations, load):
+    categories = [
+        {"id": 3, "name": "Quercus robur", "genus": "Quercus"},
+        {"id": 5, "name": "Quercus rubra", "genus": "Quercus"},
+        {"id": 9, "name": "Acer rubrum", "genus": "Acer"},
+    ]
+    links = [{"image_id": 0, "category_id": 3}, {"image_id": 0, "category_id": 5}]
+    links += [{"image_id": 1, "category_id": 3}, {"image_id": 1, "category_id": 9}]
+    path = annotations(categories=categories, annotations=links)
+    photos = load(kind="inaturalist", path=path, heads={"species": "name", "genus": "genus"})
+    assert photos["species"].fillna("?").tolist() == ["?"] * 4
+    assert photos["genus"].fillna("?").tolist() == ["Quercus", "?", "?", "?"]
+
+
+def test_file_that_is_listed_as_two_images_has_the_labels_of_both(annotations, load):
+    images = [{"id": i, "file_name": f"{i // 2}.jpg"} for i in range(4)]
+    links = [{"image_id": 0, "category_id": 3}, {"image_id": 2, "category_id": 9}]
+    path = annotations(images=images, annotations=links)
+    photos = load(kind="inaturalist", path=path, defaults={"label": "?"})
+    assert photos["label"].tolist() == ["Quercus robur"] * 2 + ["Acer rubrum"] * 2
+
+
 def test_test_file_without_annotations_is_read(annotations, load):
     photos = load(kind="inaturalist", path=annotations(annotations=[]))
     assert len(photos) == 4

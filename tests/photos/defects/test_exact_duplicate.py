@@ -15,7 +15,7 @@ def table(rows):
 
 def test_the_one_given_as_test_is_kept():
     photos = table([["a", "x", None, None, None], ["b", "x", "test", None, None]])
-    assert exact_duplicate.find(photos).fillna("-").tolist() == ["b", "-"]
+    assert exact_duplicate.find(photos).to_dict() == {0: 1}
 
 
 def test_the_kept_copy_speaks_first_and_the_others_fill_in():
@@ -37,9 +37,33 @@ def test_the_kept_copy_speaks_first_and_the_others_fill_in():
 def test_one_of_each_is_kept_and_it_is_the_least_learnt_from(photos):
     rows = table([[f"{i}", name, split, None, None] for i, (name, split) in enumerate(photos)])
     instead = exact_duplicate.find(rows)
-    kept = rows[instead.isna()]
+    kept = rows.drop(index=instead.index)
     assert sorted(kept["photo_id"]) == sorted(set(rows["photo_id"]))
-    for _, row in rows.assign(of=instead).dropna(subset="of").iterrows():
-        original = kept.set_index("path").loc[row["of"]]
-        assert original["photo_id"] == row["photo_id"]
-        assert split_rank(original["given_split"]) <= split_rank(row["given_split"])
+    for copy, original in instead.items():
+        assert rows["photo_id"][original] == rows["photo_id"][copy]
+        ranks = rows["given_split"].map(split_rank)
+        assert ranks[original] <= ranks[copy]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abc"), st.sampled_from("xy"), st.sampled_from(["test", "train", None])
+        ),
+        max_size=12,
+    )
+)
+def test_a_path_may_stand_in_several_rows(photos):
+    rows = table([[path, name, split, None, None] for path, name, split in photos])
+    instead = exact_duplicate.find(rows)
+    assert sorted(rows["photo_id"].drop(instead.index)) == sorted(set(rows["photo_id"]))
+    assert exact_duplicate.sentences(rows, instead).notna().all()
+
+
+def test_copies_are_told_from_rows_of_the_same_file():
+    names = [("a", "x"), ("b", "x"), ("b", "x"), ("c", "y"), ("c", "y"), ("c", "y")]
+    rows = table([[path, name, None, None, None] for path, name in names])
+    told = exact_duplicate.sentences(rows, exact_duplicate.find(rows)).to_dict()
+    assert list(told) == [1, 2, 4, 5]
+    assert told[1] == told[2] == "The same file as a."
+    assert told[4] == told[5] == "Listed 3 times: c; what its rows say was put together."

@@ -30,7 +30,7 @@ DERIVED = {"heads": [{"name": "label", "classes": "derived"}]}
 
 @pytest.fixture
 def run(tmp_path):
-    def run(source, taxonomy=DERIVED):
+    def run(source, taxonomy=DERIVED, sources=None):
         out = tmp_path / "out"
         tables = ("photo_index", "checked_photos", "grouped_photos", "divided_photos", "photos")
         ledger = SplitLedgerDataset(filepath=str(out / "ledger.parquet"))
@@ -47,7 +47,7 @@ def run(tmp_path):
         }
         catalog = DataCatalog(
             {
-                "source_photos": SourcePhotosDataset(source=source),
+                "source_photos": SourcePhotosDataset(source=source, sources=sources),
                 "photo_set": PhotoSetDataset(filepath=str(out / "photo_set")),
                 "params:taxonomy": MemoryDataset(TaxonomySpec(**taxonomy)),
                 **{f"params:ingestion.{n}": MemoryDataset(p) for n, p in params.items()},
@@ -91,6 +91,86 @@ def accounted(catalog, found):
 
 def set_aside(catalog):
     return catalog.load("divided_photos")["defect"].value_counts().to_dict()
+
+
+def written(path, rows):
+    path.write_text("\n".join(["path,plant,ill,split", *rows]) + "\n")
+    return str(path)
+
+
+PLANTS = {
+    "heads": [
+        {"name": "plant", "classes": "derived"},
+        {"name": "ill", "classes": "derived", "parent": "plant"},
+    ]
+}
+
+
+@pytest.mark.parametrize("again", ["0.jpg,oak,rust,", "0.jpg,oak,,", "0.jpg,,rust,", "0.jpg,,,"])
+def test_photo_that_is_listed_twice_is_kept_once(again, run, tmp_path, write_photo):
+    for i in range(40):
+        write_photo(tmp_path / f"{i}.jpg", i)
+    rows = [f"{i}.jpg,{('oak', 'elm')[i % 2]},{('rust', 'wilt')[i % 2]}," for i in range(40)]
+    catalog = run({"kind": "table", "path": written(tmp_path / "l.csv", [*rows, again])}, PLANTS)
+    accounted(catalog, 41)
+    assert set_aside(catalog) == {"exact_duplicate": 1}
+    detail = catalog.load("divided_photos")["detail"].dropna().item()
+    assert detail.startswith(f"Listed twice: {tmp_path / '0.jpg'}")
+
+
+def test_table_with_a_row_per_head_reads_like_one_with_a_row_per_photo(run, tmp_path, write_photo):
+    rows = []
+    for i in range(40):
+        write_photo(tmp_path / f"{i}.jpg", i)
+        rows += [f"{i}.jpg,{('oak', 'elm')[i % 2]},,", f"{i}.jpg,,{('rust', 'wilt')[i % 2]},"]
+    source = {"kind": "table", "path": written(tmp_path / "l.csv", rows)}
+    catalog = run(source | {"defaults": {"ill": "wilt"}}, PLANTS)
+    accounted(catalog, 80)
+    assert set_aside(catalog) == {"exact_duplicate": 40}
+    photos = catalog.load("photos")
+    assert photos[["plant", "ill"]].value_counts().to_dict() == {
+        ("oak", "rust"): 20,
+        ("elm", "wilt"): 20,
+    }
+    assert catalog.load("taxonomy")["ill"].allowed == {"elm": ["wilt"], "oak": ["rust"]}
+
+
+def test_row_that_gives_a_test_photo_as_train_is_a_twin(run, tmp_path, write_photo):
+    for i in range(40):
+        write_photo(tmp_path / f"{i}.jpg", i)
+    rows = [f"{i}.jpg,{('oak', 'elm')[i % 2]},,{'test' if i < 4 else ''}" for i in range(40)]
+    source = {"kind": "table", "path": written(tmp_path / "l.csv", ["0.jpg,oak,,train", *rows])}
+    catalog = run(source, {"heads": PLANTS["heads"][:1]})
+    assert set_aside(catalog) == {"twin_of_test": 1}
+    photos = catalog.load("photos")
+    assert photos.set_index("path")["split"][str(tmp_path / "0.jpg")] == "test"
+
+
+def test_two_sources_may_share_photos(run, tmp_path, write_photo):
+    rows = []
+    for i in range(40):
+        write_photo(tmp_path / "in" / ("oak", "elm")[i % 2] / f"{i}.jpg", i)
+        rows += [f"{('oak', 'elm')[i % 2]}/{i}.jpg,,{('rust', 'wilt')[i % 2]},"]
+    folder = {"kind": "folder", "path": str(tmp_path / "in"), "head": "plant"}
+    table = {"kind": "table", "path": written(tmp_path / "in" / "l.csv", rows)}
+    catalog = run(None, PLANTS, sources={"a": folder, "b": table, "c": folder})
+    accounted(catalog, 120)
+    assert set_aside(catalog) == {"exact_duplicate": 80}
+    assert set(catalog.load("photos")["source"]) == {"a"}
+    assert catalog.load("photos")["ill"].notna().all()
+
+
+def test_copies_in_class_folders_of_two_heads_are_one_photo_with_both(run, tmp_path, write_photo):
+    for i in range(40):
+        write_photo(tmp_path / "plants" / ("oak", "elm")[i % 2] / f"{i}.jpg", i)
+        write_photo(tmp_path / "ills" / ("rust", "wilt")[i % 2] / f"{i}.jpg", i)
+    sources = {
+        "a": {"kind": "folder", "path": str(tmp_path / "plants"), "head": "plant"},
+        "b": {"kind": "folder", "path": str(tmp_path / "ills"), "head": "ill"},
+    }
+    catalog = run(None, PLANTS, sources=sources)
+    assert set_aside(catalog) == {"exact_duplicate": 40}
+    assert catalog.load("photos")[["plant", "ill"]].notna().all(axis=None)
 
 
 @pytest.mark.slow

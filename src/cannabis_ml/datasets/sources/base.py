@@ -187,27 +187,74 @@ def labels_of_name(
 
 
 def columns_by_name(
-    names: Sequence[str | None],
+    names: Iterable[Sequence[str]],
     labels: Mapping[str, Mapping[str, str | None]],
     defaults: Mapping[str, str],
 ) -> dict[str, list[str | None]]:
-    """Spread the labels that names stand for over a column per head, defaults filled in."""
+    """Spread the labels that names stand for over a column per head, defaults filled in.
+
+    Args:
+        names: The class folder or the categories of each photo.
+        labels: Name -> head -> class or None (unknown).
+        defaults: Head -> class where no name of a photo says anything of the head.
+
+    Returns:
+        Head -> class of each photo; None where unknown, and where the names contradict each other.
+    """
     heads = {head for of in labels.values() for head in of} | set(defaults)
-    return {
-        head: [
-            labels[name].get(head, defaults.get(head)) if name is not None else defaults.get(head)
-            for name in names
-        ]
-        for head in sorted(heads)
-    }
+    columns: dict[str, list[str | None]] = {head: [] for head in sorted(heads)}
+    for of_photo in names:
+        for head, column in columns.items():
+            said = {labels[name][head] for name in of_photo if head in labels[name]}
+            known = said - {None}
+            unsaid = None if said else defaults.get(head)
+            column.append(known.pop() if len(known) == 1 else unsaid)
+    return columns
 
 
 def label_column(
-    cells: Iterable[Any], mapping: Mapping[str, str | None], default: str | None
+    cells: Iterable[Any],
+    mapping: Mapping[str, str | None],
+    default: str | None,
+    photos: Sequence[str],
 ) -> list[str | None]:
-    """Spell a column of labels as text, mapped, with the default where a cell is empty."""
-    written = (as_text(cell) for cell in cells)
-    return [default if w is None else _mapped(w, mapping) for w in written]
+    """Spell a column of labels as text, mapped, with the default where no cell says anything.
+
+    Args:
+        cells: One per row.
+        mapping: Label as written -> class, or None (unknown).
+        default: The class of photos that have nothing but empty cells.
+        photos: What each row's photo is known by. A photo may have several rows, as one per head.
+    """
+    written = [as_text(cell) for cell in cells]
+    labelled = {photo for photo, w in zip(photos, written, strict=True) if w is not None}
+    return [
+        (None if photo in labelled else default) if w is None else _mapped(w, mapping)
+        for photo, w in zip(photos, written, strict=True)
+    ]
+
+
+def merge_rows(photos: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Let every row of a photo say what its other rows say, head by head.
+
+    Tables list a photo once per box, annotator or head, and two sources may share photos. Rows
+    that contradict each other keep what they say, so that the contradiction is seen.
+
+    Args:
+        photos: One row per photo and mention; the same photo has the same `path`, however spelt.
+        labels: Label columns.
+
+    Returns:
+        As many rows, in the same order.
+    """
+    places = photos["path"].map(os.path.abspath)
+    several = photos[places.duplicated(keep=False)]
+    if several.empty or not labels:
+        return photos
+    told = several.groupby(places)[list(labels)].transform("first")
+    merged = photos.copy()
+    merged.loc[several.index, list(labels)] = several[list(labels)].fillna(told)
+    return merged
 
 
 def split_column(cells: Iterable[Any], where: object) -> list[str | None]:

@@ -116,7 +116,9 @@ class ClassFolders(GroupedSource):
             "group": self.groups([printable(PurePosixPath(*parts)) for parts in found]),
             "given_split": [split for split, _ in places],
         }
-        columns |= columns_by_name([name for _, name in places], labels, self.defaults)
+        columns |= columns_by_name(
+            [[name] if name else [] for _, name in places], labels, self.defaults
+        )
         return source_frame(columns)
 
     def _labels_of(self, counts: Counter[str], root: Path) -> dict[str, dict[str, str | None]]:

@@ -7,7 +7,6 @@ import json
 import logging
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -184,7 +183,6 @@ class HubSource(GroupedSource):
         """Write the photos one by one and yield a row for each."""
         from tqdm import tqdm
 
-        seen: Counter[str] = Counter()
         for split, dataset in self._splits(revision, cache).items():
             features = dict(dataset.features)
             self._check_image_column(features, split)
@@ -199,7 +197,7 @@ class HubSource(GroupedSource):
                 data, name = _photo(row[self.image_column])
                 path = f"{split}-{number}.missing"
                 if data is not None:
-                    path = _content_name(data, name, seen)
+                    path = _content_name(data, name)
                     (aside / path).parent.mkdir(exist_ok=True)
                     (aside / path).write_bytes(data)
                 labels = {key: read(row[key]) for key, read in readers.items()}
@@ -276,6 +274,7 @@ class HubSource(GroupedSource):
                 table[label_columns[head]] if head in label_columns else [None] * len(table),
                 self.label_map.get(head, {}),
                 self.defaults.get(head),
+                found["path"],
             )
         return source_frame(found)
 
@@ -377,15 +376,13 @@ def _photo(cell: dict[str, Any] | None) -> tuple[bytes | None, str | None]:
     return data, name and PurePosixPath(name).name
 
 
-def _content_name(data: bytes, name: str | None, seen: Counter[str]) -> str:
-    """`ab/abcdef….jpg`; copies of the same bytes get a number, so that each row has a file."""
+def _content_name(data: bytes, name: str | None) -> str:
+    """`ab/abcdef….jpg`: rows with the same bytes share a file."""
     digest = hashlib.sha256(data).hexdigest()
-    seen[digest] += 1
-    copy = f"-{seen[digest]}" if seen[digest] > 1 else ""
     suffix = PurePosixPath(name or "").suffix.lower()
     if suffix not in SUFFIXES:
         suffix = next((s for sign, s in _SIGNATURES.items() if data.startswith(sign)), ".jpg")
-    return f"{digest[:2]}/{digest}{copy}{suffix}"
+    return f"{digest[:2]}/{digest}{suffix}"
 
 
 def _said(error: BaseException) -> str:

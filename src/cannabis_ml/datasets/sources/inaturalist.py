@@ -70,24 +70,20 @@ class INaturalistSource(GroupedSource):
         path = self.found_path()
         images, categories, annotations = _read_annotations(path)
         labels = self._labels_of(categories, path)
-        of_image: dict[Any, set[Any]] = defaultdict(set)
-        for annotation in annotations:
-            of_image[annotation.get("image_id")].add(annotation.get("category_id"))
-        chosen, names = [], []
-        ambiguous = 0
-        for image in images:
-            found = of_image.get(image["id"], set())
-            ambiguous += len(found) > 1
-            name = str(categories[min(found)]["name"]) if _one_of(found, categories) else None
-            if self.keep == "all" or name in self.label_map:
-                chosen.append(image)
-                names.append(name)
-        if ambiguous:
+        named = _categories_of_images(images, categories, annotations)
+        kept = [
+            (image, of_image)
+            for image, of_image in zip(images, named, strict=True)
+            if self.keep == "all" or (of_image and set(of_image) <= set(self.label_map))
+        ]
+        chosen, names = [image for image, _ in kept], [of_image for _, of_image in kept]
+        several = {str(image["file_name"]) for image, of_image in kept if len(of_image) > 1}
+        if several:
             log.warning(
-                "%s in %s %s of several categories: kept, without a label",
-                count(ambiguous, "photo"),
+                "%s in %s %s of several categories: kept, with what these agree on",
+                count(len(several), "photo"),
                 path,
-                "is" if ambiguous == 1 else "are",
+                "is" if len(several) == 1 else "are",
             )
         if not chosen:
             raise SourceError(
@@ -174,8 +170,20 @@ def _read_annotations(
     return images, categories, annotations
 
 
-def _one_of(found: set[Any], categories: dict[Any, Any]) -> bool:
-    return len(found) == 1 and next(iter(found)) in categories
+def _categories_of_images(
+    images: list[dict[str, Any]],
+    categories: dict[Any, dict[str, Any]],
+    annotations: list[dict[str, Any]],
+) -> list[list[str]]:
+    """The names of each image's categories: of all its boxes, and of all images of one file."""
+    files = {image["id"]: image["file_name"] for image in images}
+    of_file: dict[Any, set[str]] = defaultdict(set)
+    for annotation in annotations:
+        category = categories.get(annotation.get("category_id"))
+        file = files.get(annotation.get("image_id"))
+        if category and file is not None:
+            of_file[file].add(category["name"])
+    return [sorted(of_file[image["file_name"]]) for image in images]
 
 
 def _observation(image: dict[str, Any]) -> str | None:

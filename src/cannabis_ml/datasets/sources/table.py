@@ -85,6 +85,7 @@ class TableSource(GroupedSource):
                 rows[head] if head in table else [None] * len(keep),
                 self.label_map.get(head, {}),
                 self.defaults.get(head),
+                paths,
             )
         return source_frame(columns)
 

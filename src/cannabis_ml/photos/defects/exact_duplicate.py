@@ -1,4 +1,4 @@
-"""A photo whose bytes are there already.
+"""A photo whose bytes are there already, as another file or as another row of the same file.
 
 Copies count a photo twice, and in two splits they leak. One is kept: one that the source gives as
 test before validation, calibration, train and none; among equals the first by path. What other
@@ -7,24 +7,47 @@ copies say of it, head by head, the kept one says too.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pandas as pd
 
 from cannabis_ml.photos.defects.split_rank import split_rank
 
 
 def find(photos: pd.DataFrame) -> pd.Series:
-    """Name the copy that is kept instead.
+    """Find the row that is kept instead of each copy. A path may stand in several rows.
 
     Args:
-        photos: Sound ones: `photo_id`, `path`, `given_split`.
+        photos: Sound ones: `photo_id`, `path`, `given_split`; no label of the index twice.
 
     Returns:
-        The path of the kept copy by row of `photos`, missing where a photo is kept.
+        The index label of the kept row by row that is a copy of it, in the order of `photos`.
     """
     order = _kept_first(photos)
-    kept = order.groupby("photo_id")["path"].transform("first").reindex(photos.index)
-    is_copy = order.duplicated("photo_id").reindex(photos.index)
-    return kept.where(is_copy).astype("str")
+    labels = order.index.to_series()
+    kept = labels.groupby(order["photo_id"]).transform("first")
+    is_copy = order.duplicated("photo_id")
+    return kept[is_copy].reindex(photos.index[is_copy.reindex(photos.index)])
+
+
+def sentences(photos: pd.DataFrame, kept: pd.Series) -> pd.Series:
+    """Say of each copy what it is a copy of.
+
+    Args:
+        photos: As for `find`.
+        kept: As `find` returns it.
+    """
+    mentions = Counter(zip(photos["photo_id"], photos["path"], strict=True))
+    names, paths = photos.loc[kept.index, "photo_id"], photos.loc[kept.index, "path"]
+    told = []
+    for photo_id, path, original in zip(names, paths, photos.loc[kept, "path"], strict=True):
+        if path != original:
+            told.append(f"The same file as {original}.")
+            continue
+        n = mentions[photo_id, path]
+        times = "twice" if n == 2 else f"{n:,} times"
+        told.append(f"Listed {times}: {path}; what its rows say was put together.")
+    return pd.Series(told, index=kept.index, dtype="str")
 
 
 def merged_labels(photos: pd.DataFrame, labels: list[str]) -> pd.DataFrame:

@@ -167,20 +167,20 @@ def set_aside_copies(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFr
     """
     photos = photo_index.assign(duplicate_of=pd.Series(None, index=photo_index.index, dtype="str"))
     sound = photos[photos["defect"].isna()]
-    conflicts = conflicting_duplicate.find(sound, taxonomy.columns).dropna()
+    conflicts = conflicting_duplicate.find(sound, taxonomy).dropna()
     _set_aside(photos, conflicts, CONFLICT)
 
     sound = photos[photos["defect"].isna()]
-    originals = exact_duplicate.find(sound).dropna()
+    kept = exact_duplicate.find(sound)
+    told = exact_duplicate.sentences(sound, kept)
     photos.loc[sound.index, taxonomy.columns] = exact_duplicate.merged_labels(
         sound, taxonomy.columns
     )
-    photos.loc[originals.index, "duplicate_of"] = originals
-    held_out_as = originals.map(sound.set_index("path")["given_split"])
-    leaks = held_out_as.isin(HELD_OUT) & (sound.loc[originals.index, "given_split"] == "train")
-    told = "The same file as " + originals
-    _set_aside(photos, told[~leaks] + ".", DUPLICATE)
-    _set_aside(photos, told[leaks] + ", which is given as " + held_out_as[leaks] + ".", TWIN)
+    photos.loc[kept.index, "duplicate_of"] = sound.loc[kept, "path"].set_axis(kept.index)
+    held_out_as = sound.loc[kept, "given_split"].set_axis(kept.index)
+    leaks = held_out_as.isin(HELD_OUT) & (sound.loc[kept.index, "given_split"] == "train")
+    _set_aside(photos, told[~leaks], DUPLICATE)
+    _set_aside(photos, told[leaks] + " That one is given as " + held_out_as[leaks] + ".", TWIN)
     _check_some_are_left(photos)
     return photos
 
