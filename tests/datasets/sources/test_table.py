@@ -162,3 +162,30 @@ def test_group_pattern_speaks_where_the_group_is_empty(table, load):
 def test_a_source_column_of_the_table_is_no_label(table, load):
     photos = load(kind="table", path=str(table([{"path": "1.jpg", "source": "web", "kind": "x"}])))
     assert photos.loc[0, ["source", "kind"]].tolist() == ["table", "x"]
+
+
+@pytest.mark.parametrize("column", ["split", "group"])
+def test_null_switches_a_column_off(column, table, load):
+    rows = [{"path": "1.jpg", "kind": "x", "split": "odd" if column == "split" else "test"}]
+    rows[0]["group"] = "g"
+    path = str(table(rows))
+    photos = load(kind="table", path=path, **{f"{column}_column": None})
+    found = {"split": "given_split", "group": "group"}
+    assert photos[found.pop(column)].isna().all()
+    assert photos[found.popitem()[1]].notna().all()
+    assert list(photos.columns) == ["path", "source", "group", "given_split", "kind"]
+
+
+def test_column_that_is_asked_for_must_be_there(table, complaint):
+    path = str(table([{"path": "1.jpg", "kind": "x"}]))
+    assert "'split' (split_column)" in complaint(kind="table", path=path, split_column="split")
+
+
+def test_advice_for_paths_of_another_machine_works(table, tree, complaint, load):
+    root = tree("photos/oak/1.jpg", "photos/elm/1.jpg")
+    rows = [{"path": f"C:\\Users\\Ann\\{kind}\\1.jpg", "kind": kind} for kind in ("oak", "elm")]
+    source = {"kind": "table", "path": str(table(rows, present=False))}
+    assert "set photos_root to the folder that holds them" in complaint(**source)
+    photos = load(**source, photos_root=str(root / "photos"), group_pattern="(?P<tree>.+)/")
+    assert photos["path"].tolist() == [str(root / "photos" / k / "1.jpg") for k in ("oak", "elm")]
+    assert photos["group"].tolist() == ["table/oak", "table/elm"]

@@ -19,11 +19,11 @@ from cannabis_ml.datasets.sources.base import (
     columns_by_name,
     count,
     labels_of_name,
-    printable,
     some,
     source_frame,
 )
-from cannabis_ml.datasets.sources.table import check_some_exist, merged_groups
+from cannabis_ml.datasets.sources.listed_photos import find_photos
+from cannabis_ml.datasets.sources.table import merged_groups
 from cannabis_ml.errors import SourceError
 
 log = logging.getLogger(__name__)
@@ -92,13 +92,12 @@ class INaturalistSource(GroupedSource):
                 "Name categories of that file, or set `keep: all`."
             )
         root = path.parent / Path(self.photos_root or "").expanduser()
-        files = [str(image["file_name"]) for image in chosen]
-        paths = [printable(root / file) for file in files]
-        check_some_exist(paths, path, f"File names in it start from {root}")
+        photos = find_photos([str(image["file_name"]) for image in chosen], root, path)
         columns: dict[str, list[Any]] = {
-            "path": paths,
+            "path": [photo.path for photo in photos],
             "group": merged_groups(
-                [_observation(image) for image in chosen], self.groups_by_name(files)
+                [_observation(image) for image in chosen],
+                self.groups_by_name([photo.name for photo in photos]),
             ),
             "given_split": [self.given_split] * len(chosen),
         }

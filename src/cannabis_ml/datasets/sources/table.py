@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,20 +18,21 @@ from cannabis_ml.datasets.sources.base import (
     as_text,
     count,
     label_column,
-    printable,
     some,
     source_frame,
     split_column,
 )
+from cannabis_ml.datasets.sources.listed_photos import find_photos
+from cannabis_ml.datasets.sources.table_files import read_table
 from cannabis_ml.errors import SourceError
 
 log = logging.getLogger(__name__)
 
-_SUFFIXES = (".csv", ".jsonl", ".parquet")
-
 
 class TableSource(GroupedSource):
     """A table with a row per photo and a column per head.
+
+    A photo may have several rows, as one per head: together they say what it shows.
 
     A multilabel head is either one column of attributes separated by `;` (`-` or `none`: none of
     them), or one column `head.attribute` each with 1, 0 or nothing. An empty cell means unknown.
@@ -44,12 +44,13 @@ class TableSource(GroupedSource):
     )
     path_column: str = Field(default="path", description="Column with each photo's path")
     group_column: str | None = Field(
-        default=None,
-        description="Photos that must share a split; null: 'group' if there is one. Where its cell"
-        " is empty, group_pattern speaks",
+        default="group",
+        description="Photos that must share a split; the default need not be there, null: none."
+        " Where its cell is empty, group_pattern speaks",
     )
     split_column: str | None = Field(
-        default=None, description="Splits that are given; null: 'split' if there is one"
+        default="split",
+        description="Splits that are given; the default need not be there, null: none are given",
     )
     label_map: HeadMap = Field(
         default_factory=dict, description="Head -> label as written -> class, or null (unknown)"
@@ -57,7 +58,7 @@ class TableSource(GroupedSource):
 
     def read(self) -> pd.DataFrame:
         path = self.found_path()
-        table = _read_table(path)
+        table = read_table(path)
         self._check_columns(table, path)
         root = path.parent / Path(self.photos_root or "").expanduser()
         listed = [as_text(value) for value in table[self.path_column]]
@@ -65,21 +66,20 @@ class TableSource(GroupedSource):
         if nameless:
             log.warning("%s of %s have no path: left out", count(nameless, "row"), path)
         keep = [i for i, name in enumerate(listed) if name]
-        names = [str(listed[i]) for i in keep]
-        paths = [printable(root / name) for name in names]
-        check_some_exist(paths, path, f"Paths in column '{self.path_column}' start from {root}")
+        photos = find_photos([str(listed[i]) for i in keep], root, path)
+        paths = [photo.path for photo in photos]
         rows = table.iloc[keep]
-        group = self.group_column or ("group" if "group" in table else None)
-        split = self.split_column or ("split" if "split" in table else None)
+        group = self.group_column if self.group_column in table else None
+        split = self.split_column if self.split_column in table else None
         columns: dict[str, list[Any]] = {
             "path": paths,
             "group": merged_groups(
                 [as_text(v) for v in rows[group]] if group else None,
-                self.groups_by_name([Path(name).as_posix() for name in names]),
+                self.groups_by_name([photo.name for photo in photos]),
             ),
             "given_split": split_column(rows[split], path) if split else [None] * len(keep),
         }
-        taken = (self.path_column, group, split, *SOURCE_COLUMNS)
+        taken = (self.path_column, group, split, "split", *SOURCE_COLUMNS)
         for head in [*(c for c in table.columns if c not in taken), *self.defaults]:
             columns[head] = label_column(
                 rows[head] if head in table else [None] * len(keep),
@@ -100,7 +100,12 @@ class TableSource(GroupedSource):
             "group_column": self.group_column,
             "split_column": self.split_column,
         }
-        missing = [f"'{name}' ({key})" for key, name in asked.items() if name and name not in table]
+        missing = [
+            f"'{name}' ({key})"
+            for key, name in asked.items()
+            if name and name not in table
+            if key == "path_column" or key in self.model_fields_set
+        ]
         missing += [f"'{head}' (label_map)" for head in self.label_map if head not in table]
         if missing:
             columns = list(map(str, table.columns))
@@ -121,63 +126,3 @@ def merged_groups(given: Sequence[str | None] | None, named: list[str | None]) -
     if given is None:
         return named
     return [mine or theirs for mine, theirs in zip(given, named, strict=True)]
-
-
-def check_some_exist(paths: Sequence[str], where: Path, start: str) -> None:
-    """Refuse a list of photos of which not one is there: its root is wrong.
-
-    Single missing ones stay in the list: they are set aside later, and reported.
-
-    Raises:
-        SourceError: If none exists.
-    """
-    if not any(Path(p).exists() for p in paths):
-        raise SourceError(
-            f"None of the {count(len(paths), 'photo')} listed in {where} exists"
-            + (f", as {paths[0]}" if paths else "")
-            + f".\n{start}; set photos_root to the folder that they start from."
-        )
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    kind = path.suffix.lower()
-    if kind not in _SUFFIXES or not path.is_file():
-        raise SourceError(
-            f"{path} is not a table of a kind that is read here: {', '.join(_SUFFIXES)}.\n"
-            "Save it as CSV, or use a source of kind 'folder' for a folder of class folders."
-        )
-    try:
-        if kind == ".csv":
-            # Only an empty cell means unknown: a class may be called NA or null.
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        elif kind == ".jsonl":
-            table = pd.DataFrame(_json_lines(path), dtype=object)
-        else:
-            table = pd.read_parquet(path)
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-    except SourceError:
-        raise
-    except Exception as error:
-        said = " ".join(str(error).split())[:300]
-        raise SourceError(
-            f"{path} cannot be read as {kind[1:].upper()}: {said}\nSave it anew, in UTF-8."
-        ) from error
-    table.columns = [str(name).strip() for name in table.columns]
-    return table
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            row = json.loads(line) if line.lstrip().startswith("{") else None
-            if row is None:
-                raise SourceError(
-                    f"Line {number} of {path} is not a JSON object: {line.strip()[:80]!r}.\n"
-                    'Write one object per line, as {"path": "a.jpg", "label": "x"}.'
-                )
-            rows.append(row)
-    return rows

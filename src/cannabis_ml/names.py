@@ -1,0 +1,74 @@
+"""When two names are the same: of heads, classes, labels, columns, folders and files.
+
+One name can be written in several ways that look the same: `ä` is one character, or `a` and a
+combining mark (what macOS makes of file names), and blanks at the end are not seen at all. So every
+name that is compared is brought to one form first.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator
+
+Value = TypeVar("Value")
+
+
+def normal(name: str) -> str:
+    r"""The form in which names are compared and kept: composed (NFC), no blanks at the ends.
+
+    >>> normal("Ga\u0308nse ") == "Gänse"
+    True
+    """
+    return unicodedata.normalize("NFC", name.strip()).strip()
+
+
+def at_a_glance(name: str) -> str:
+    r"""What a person sees of a name at a glance: not its case, kind of blank, or what is invisible.
+
+    Names of one look may differ on purpose, so nothing is merged by it; people are told.
+
+    >>> at_a_glance("Powdery_mildew") == at_a_glance("powdery\u00a0 mildew\u200b")
+    True
+    """
+    visible = "".join(c for c in name if unicodedata.category(c) != "Cf")
+    shown = unicodedata.normalize("NFKC", visible).casefold()
+    return re.sub(r"[\s_]+", " ", shown).strip()
+
+
+def lookalikes(names: Iterable[str]) -> list[list[str]]:
+    """The names that look the same at a glance, together; in order of name."""
+    by_look: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        by_look.setdefault(at_a_glance(name), []).append(name)
+    return [together for together in by_look.values() if len(together) > 1]
+
+
+def by_normal_name(mapping: Mapping[str, Value]) -> dict[str, Value]:
+    """The mapping under normal names.
+
+    Raises:
+        ValueError: If two of its names are the same then, and say different things.
+    """
+    result: dict[str, Value] = {}
+    for name, value in mapping.items():
+        key = normal(name)
+        if key in result and result[key] != value:
+            raise ValueError(f"{key!r} is written twice, spelt in ways that look the same")
+        result[key] = value
+    return result
+
+
+def _as_text(value: Any) -> Any:
+    """YAML reads a class called 3 or 2024 as a number."""
+    return str(value) if isinstance(value, int | float) else value
+
+
+Name = Annotated[str, BeforeValidator(_as_text), AfterValidator(normal)]
+"""The name of a head or class in configuration."""
+
+NormalNames = AfterValidator(by_normal_name)
+"""For mappings whose keys are `Name`s: no key is lost silently."""
