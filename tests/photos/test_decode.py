@@ -30,17 +30,15 @@ def verdict(data, **options):
     return caught.value.defect
 
 
-def png_header_saying(width, height):
-    def chunk(kind, body):
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
+def png_chunk(kind, body):
+    total = struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + total
 
+
+def png_header_saying(width, height):
     size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(b"\0" * 100)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
+    pixels = png_chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", size) + pixels + png_chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "AVIF"])
@@ -175,6 +173,48 @@ def test_damaged_png_is_no_noisy_photo(encode):
     middle = len(good) // 2
     assert verdict(good[:middle] + b"xxxx" + good[middle + 4 :]) == "unreadable"
     assert verdict(good[:middle]) == "truncated"
+
+
+MUCH = "x" * (2 << 20)
+PNG_TEXTS = {
+    "zTXt": png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(MUCH.encode())),
+    "iTXt, packed": png_chunk(b"iTXt", b"prompt\0\1\0en\0p\0" + zlib.compress(MUCH.encode())),
+    "iTXt, not Latin": png_chunk(
+        b"iTXt", b"prompt\0\1\0\0\0" + zlib.compress(("x" + MUCH.replace("x", "é")).encode())
+    ),
+    "iTXt, plain": png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + MUCH.encode()),
+    "tEXt, 70 MB": png_chunk(b"tEXt", b"Comment\0" + MUCH.encode() * 35),
+    "iCCP": png_chunk(b"iCCP", b"profile\0\0" + zlib.compress(MUCH.encode())),
+    "100 of 0.9 MB": png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 900_000)) * 100,
+}
+
+
+@pytest.mark.parametrize("text", PNG_TEXTS)
+@pytest.mark.parametrize("place", ["before the pixels", "after them"])
+def test_png_with_much_metadata_gives_its_pixels(place, text, draw, encode):
+    image = draw()
+    plain = encode(image, "PNG")
+    at = 33 if place == "before the pixels" else -12  # signature and IHDR; IEND
+    assert plain[12:16] == b"IHDR"
+    assert plain[-8:-4] == b"IEND"
+    data = plain[:at] + PNG_TEXTS[text] + plain[at:]
+    np.testing.assert_array_equal(decode(data), np.asarray(image))
+    assert read_header(data).width == image.width
+
+
+def test_way_up_in_xmp_of_any_length_is_heard(draw, encode):
+    image = draw()
+    plain = encode(image, "PNG")
+    xmp = b'<x:xmpmeta tiff:Orientation="3">' + MUCH.encode()
+    text = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(xmp))
+    upside_down = decode(plain[:33] + text + plain[33:])
+    np.testing.assert_array_equal(upside_down, np.asarray(image)[::-1, ::-1])
+
+
+def test_metadata_within_the_limits_stays(draw, encode):
+    plain = encode(draw(), "PNG")
+    data = plain[:33] + png_chunk(b"iCCP", b"p\0\0" + zlib.compress(b"profile")) + plain[33:]
+    assert read_header(data).colour_profile == b"profile"
 
 
 @pytest.mark.parametrize("reduce_to", [None, 8])

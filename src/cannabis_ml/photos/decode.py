@@ -234,7 +234,7 @@ def _opened(data: bytes, read: Callable[[Image.Image], Found]) -> Found:
             "lfs_pointer", "A Git LFS pointer instead of the photo: run `git lfs pull`."
         )
     if data.startswith(_SIGNATURES["PNG"]):
-        _check_png(data)
+        data = _checked_png(data)
     if data.startswith(_SIGNATURES["JPEG"]):
         _check_jpeg(data)
     try:
@@ -362,13 +362,19 @@ def _check_jpeg(data: bytes) -> None:
         raise UnreadableError("truncated", "The JPEG has no end: the file was cut or never filled.")
 
 
-def _check_png(data: bytes) -> None:
+def _checked_png(data: bytes) -> bytes:
     """Check the sums that a PNG carries, which Pillow does not: it would give noise instead.
+
+    Returns:
+        The file, without such texts and colour profiles as Pillow refuses for their length: they
+        say nothing of the pixels.
 
     Raises:
         UnreadableError: If a chunk that pixels depend on is damaged, or the file ends early.
     """
-    view, at = memoryview(data), len(_SIGNATURES["PNG"][0])
+    view = memoryview(data)
+    at = copied = len(_SIGNATURES["PNG"][0])
+    parts, room = [view[:at]], PngImagePlugin.MAX_TEXT_MEMORY
     while at + 8 <= len(data):
         length, kind = int.from_bytes(view[at : at + 4], "big"), bytes(view[at + 4 : at + 8])
         end = at + 8 + length
@@ -380,10 +386,79 @@ def _check_png(data: bytes) -> None:
             raise UnreadableError(
                 "unreadable", f"The file is damaged (chunk {kind!r} of the PNG has a wrong sum)."
             )
+        if kind in _PNG_TEXTS and sums[0] == sums[1]:
+            body = bytes(view[at + 8 : end])
+            fitting, size = _fitting_text(kind, body, room)
+            room -= size
+            if fitting != body:
+                parts += [view[copied:at], _png_chunk(kind, fitting) if fitting else b""]
+                copied = end + 4
         if kind == b"IEND":
-            return
+            return b"".join([*parts, view[copied:]]) if len(parts) > 1 else data
         at = end + 4
     raise UnreadableError("truncated", "The PNG ends before the photo does.")
+
+
+def _fitting_text(kind: bytes, body: bytes, room: int) -> tuple[bytes, int]:
+    """Cut the text of a PNG's chunk to what Pillow takes, and drop a profile that is too long.
+
+    Pillow refuses the whole file where a compressed text or profile unpacks to more than 1 MiB, or
+    all texts together to more than 64: editing programs and image generators write such. The
+    beginning is kept, for XMP may say there which way is up.
+
+    Args:
+        kind: One of `_PNG_TEXTS`.
+        body: What the chunk holds.
+        room: Bytes that are left for texts.
+
+    Returns:
+        What it may hold, empty if nothing, and the bytes of text in it.
+    """
+    at, is_packed = _PNG_TEXTS[kind](body)
+    text, is_whole = body[at:], True
+    if is_packed:
+        unpacking = zlib.decompressobj()
+        try:
+            text = unpacking.decompress(text, PngImagePlugin.MAX_TEXT_CHUNK)
+        except zlib.error:  # Pillow passes over it
+            return body, 0
+        is_whole = not unpacking.unconsumed_tail
+    if kind == b"iCCP":
+        return (body if is_whole else b""), 0
+    if is_whole and len(text) <= room:
+        return body, len(text)
+    # Not within a character of UTF-8.
+    text = text[: min(PngImagePlugin.MAX_TEXT_CHUNK, room) // 2].rstrip(bytes(range(128, 256)))
+    fitting = body[:at] + (zlib.compress(text) if is_packed else text)
+    return (fitting if text else b""), len(text)
+
+
+def _after_keyword(body: bytes) -> int:
+    return body.find(b"\0") + 1 or len(body)
+
+
+def _text_of_itxt(body: bytes) -> tuple[int, bool]:
+    """Keyword, 0, whether it is packed, method, language, 0, keyword translated, 0, text."""
+    at = _after_keyword(body)
+    is_packed = body[at : at + 1] == b"\1"
+    at += 2
+    for _ in ("language", "translated"):
+        at += _after_keyword(body[at:])
+    return at, is_packed
+
+
+# Kind of chunk -> where its text begins, and whether it is packed (PNG specification, 11.3.4).
+_PNG_TEXTS: dict[bytes, Callable[[bytes], tuple[int, bool]]] = {
+    b"tEXt": lambda body: (_after_keyword(body), False),
+    b"zTXt": lambda body: (_after_keyword(body) + 1, True),
+    b"iCCP": lambda body: (_after_keyword(body) + 1, True),
+    b"iTXt": _text_of_itxt,
+}
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    total = zlib.crc32(kind + body)
+    return len(body).to_bytes(4, "big") + kind + body + total.to_bytes(4, "big")
 
 
 def _unidentified(data: bytes) -> UnreadableError:
