@@ -222,3 +222,40 @@ def test_derived_child_without_a_column_is_refused_in_words():
     )
     with pytest.raises(TaxonomyError, match="'condition' needs at least two classes"):
         spec.resolve(pd.DataFrame({"species": ["apple", "corn"]}))
+
+
+def test_names_as_written_and_as_found_are_brought_to_one_form():
+    spec = TaxonomySpec.model_validate(
+        {
+            "heads": [
+                {"name": "gro\u0308ße", "classes": ["kla\u0308r ", "tru\u0308b"]},
+                {
+                    "name": "art",
+                    "parent": "größe",
+                    "allowed": {"klär": ["Ga\u0308nse"], "trüb ": ["Gänse", "pear"]},
+                },
+            ]
+        }
+    )
+    photos = pd.DataFrame({"art": ["Gänse", "Ga\u0308nse", "pear ", None]}, dtype="str")
+    found = spec.resolve(photos)
+    assert found["größe"].class_names == ["klär", "trüb"]
+    assert found["art"].class_names == ["Gänse", "pear"]
+    assert found["art"].allowed == {"klär": ["Gänse"], "trüb": ["Gänse", "pear"]}
+
+
+def test_derived_pairs_are_brought_to_one_form():
+    spec = TaxonomySpec.model_validate(
+        {"heads": [{"name": "species"}, {"name": "condition", "parent": "species"}]}
+    )
+    photos = pd.DataFrame({"species": ["ä", "a\u0308", "b"], "condition": ["x", "ö", "o\u0308 "]})
+    assert spec.resolve(photos)["condition"].allowed == {"ä": ["x", "ö"], "b": ["ö"]}
+
+
+def test_classes_that_become_one_name_are_refused():
+    with pytest.raises(TaxonomyError, match="class 'Gänse' 2 times"):
+        TaxonomySpec(heads=[{"name": "kind", "classes": ["Gänse", "Ga\u0308nse", "pear"]}])
+
+
+def test_what_looks_the_same_is_meant():
+    assert did_you_mean("leaf\u00a0spot\u200b", ["Leaf_Spot"]) == "; did you mean 'Leaf_Spot'?"

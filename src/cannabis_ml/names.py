@@ -70,5 +70,14 @@ def _as_text(value: Any) -> Any:
 Name = Annotated[str, BeforeValidator(_as_text), AfterValidator(normal)]
 """The name of a head or class in configuration."""
 
-NormalNames = AfterValidator(by_normal_name)
-"""For mappings whose keys are `Name`s: no key is lost silently."""
+
+def _keys_told_apart(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    names = {_as_text(key): item for key, item in value.items()}
+    others = {key: item for key, item in names.items() if not isinstance(key, str)}
+    return others | by_normal_name({k: v for k, v in names.items() if isinstance(k, str)})
+
+
+NormalNames = BeforeValidator(_keys_told_apart)
+"""For mappings whose keys are `Name`s: none is lost silently where two become the same."""

@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.names import Name, NormalNames, at_a_glance, normal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,10 +171,22 @@ class Taxonomy(BaseModel):
         return encoded
 
 
+class _WrittenClass(ClassSpec):
+    """A class as written in configuration."""
+
+    name: Name
+
+
+_WrittenClasses = Annotated[list[_WrittenClass], BeforeValidator(_as_class_list)]
+
+
 class HeadSpec(Head):
     """A head as written in configuration: its classes may be left to the labels found."""
 
-    classes: ClassList | Literal["derived"] = "derived"  # type: ignore[assignment]
+    name: Name = Field(min_length=1)
+    classes: _WrittenClasses | Literal["derived"] = "derived"  # type: ignore[assignment]
+    parent: Name | None = None
+    allowed: Annotated[dict[Name, list[Name]], NormalNames] | None = None
 
 
 class TaxonomySpec(BaseModel):
@@ -310,6 +323,11 @@ def is_excluded(head: Head, photos: pd.DataFrame) -> pd.Series:
     return excluded.astype(bool)
 
 
+def normal_labels(labels: pd.Series) -> pd.Series:
+    """A column of text with each label in the form in which labels are compared."""
+    return labels.map({label: normal(str(label)) for label in labels.dropna().unique()})
+
+
 def photo_count(photos: pd.Index, sources: pd.Series | None = None) -> str:
     """`12 photos`, or `12 photos: 9 of field, 3 of shop` when there are several sources.
 
@@ -328,8 +346,8 @@ def photo_count(photos: pd.Index, sources: pd.Series | None = None) -> str:
 
 def did_you_mean(label: str, classes: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest class, or nothing where none is near."""
-    by_folded = {c.casefold().replace(" ", "_"): c for c in classes}
-    folded = str(label).casefold().replace(" ", "_")
+    by_folded = {at_a_glance(c): c for c in classes}
+    folded = at_a_glance(str(label))
     near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=NEAREST_CUTOFF)
     return f"; did you mean '{by_folded[near[0]]}'?" if near else ""
 
@@ -398,11 +416,11 @@ def _allowed_faults(head: Head, parent: Head) -> Iterable[str]:
 
 
 def _derived_classes(head: str, photos: pd.DataFrame) -> list[str]:
-    return sorted(photos[head].dropna().unique()) if head in photos else []
+    return sorted(normal_labels(photos[head]).dropna().unique()) if head in photos else []
 
 
 def _derived_pairs(head: str, parent: str, photos: pd.DataFrame) -> dict[str, list[str]]:
-    pairs = photos[[parent, head]].drop_duplicates()
+    pairs = photos[[parent, head]].drop_duplicates().apply(normal_labels).drop_duplicates()
     return {
         str(parent_class): sorted(group[head].dropna())
         for parent_class, group in pairs.groupby(parent, sort=True)

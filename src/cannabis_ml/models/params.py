@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from cannabis_ml.names import Name, NormalNames
+
 
 class WeightSource(BaseModel):
     """One place to take pretrained weights from. Written as its kind alone, or `file: path`."""
@@ -94,7 +96,7 @@ class LossParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+    weights: Annotated[dict[Name, Annotated[float, Field(ge=0)]], NormalNames] = Field(
         default_factory=lambda: {"multiclass": 1.0, "ordinal": 0.6, "multilabel": 0.3},
         description="Weight of a head's loss, by kind or by head name; a name wins over a kind."
         " Where `balance` is learned: the weights to start from",

@@ -210,3 +210,26 @@ def test_group_pattern_groups_across_folders_and_splits(tree, load):
     root = tree("train/a/p1_1.jpg", "train/a/p1_2.jpg", "test/b/p1_3.jpg", "train/a/x.jpg")
     photos = load(kind="folder", path=str(root), group_pattern=r"(?P<group>p\d+)_\d")
     assert photos["group"].fillna("?").tolist() == ["folder/p1", "folder/p1", "folder/p1", "?"]
+
+
+def test_class_folders_of_one_name_are_one_class(tree, load, caplog):
+    """Composed, decomposed (a Mac's zip) and with a blank at the end (Windows)."""
+    root = tree("G\u00e4nse/1.jpg", "Ga\u0308nse/2.jpg", "test/G\u00e4nse /3.jpg", "pear/4.jpg")
+    source = {"kind": "folder", "path": str(root)}
+    assert sorted(load(**source)["label"]) == ["Gänse"] * 3 + ["pear"]
+    mapped = load(**source, label_map={"Ga\u0308nse": "goose"})
+    assert sorted(mapped["label"]) == ["goose"] * 3 + ["pear"]
+    assert "label_map names folders" not in caplog.text
+
+
+def test_names_are_held_against_patterns_in_one_form(tree, load):
+    root = tree("a\u0308pfel___scha\u0308den /nr1_1.jpg", "äpfel___schäden/nr1_2.jpg")
+    photos = load(
+        kind="folder",
+        path=str(root),
+        pattern="(?P<plant>[a-z\u00e4]+)___(?P<ill>.+)",
+        group_pattern="scha\u0308den ?/(?P<nr>nr.)",
+    )
+    assert photos["plant"].tolist() == ["äpfel"] * 2
+    assert photos["ill"].tolist() == ["schäden"] * 2
+    assert photos["group"].tolist() == ["folder/nr1"] * 2

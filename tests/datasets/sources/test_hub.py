@@ -141,6 +141,20 @@ def test_copies_and_missing_photos_keep_their_rows(hub, photos, parquet, read, t
     assert got["kind"] == ["oak", "red elm", "red elm"]
 
 
+def test_labels_are_compared_in_one_form(hub, photos, read, tmp_path):
+    from datasets import ClassLabel, Dataset, Features, Image
+
+    types = {"image": Image(), "Gro\u0308ße ": ClassLabel(names=["klein", "riesengro\u0308ß"])}
+    rows = {"image": [{"bytes": photos[i], "path": None} for i in range(2)], "Gro\u0308ße ": [0, 1]}
+    file = io.BytesIO()
+    Dataset.from_dict(rows, features=Features(types)).to_parquet(file)
+    commit = hub.put("me/forms", {"data/train-00000-of-00001.parquet": file.getvalue()})
+    source = {"repo": "me/forms", "revision": commit, "path": str(tmp_path)}
+    got = read(**source, label_columns={"size": "Größe"}, label_map={"size": {"riesengröß": "big"}})
+    assert got["size"] == ["klein", "big"]
+    assert read(**source)["Größe"] == ["klein", "riesengröß"]
+
+
 def test_branch_is_followed_only_when_allowed(hub, photos, parquet, read, tmp_path):
     source = {"repo": "me/moving", "revision": "main", "path": str(tmp_path)}
     first = hub.put(

@@ -156,3 +156,17 @@ def test_wrong_root_is_told(annotations, complaint):
     message = complaint(kind="inaturalist", path=annotations(), photos_root="elsewhere")
     assert "None of the 4 photos" in message
     assert "photos_root" in message
+
+
+def test_categories_and_files_are_compared_in_one_form(annotations, load, tmp_path):
+    categories = [{"id": 3, "name": "Ga\u0308nse "}, {"id": 9, "name": "G\u00e4nse"}]
+    path = annotations(categories=categories)
+    for i in range(4):
+        (tmp_path / f"train/{i}.jpg").rename(tmp_path / f"train/a\u0308{i}.jpg")
+    content = json.loads((tmp_path / "train.json").read_text())
+    for i, image in enumerate(content["images"]):
+        image["file_name"] = f"train/\u00e4{i}.jpg"
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    photos = load(kind="inaturalist", path=path, label_map={"G\u00e4nse": "goose"})
+    assert set(photos["label"]) == {"goose"}
+    assert (tmp_path / "train/a\u03080.jpg").samefile(photos["path"][0])

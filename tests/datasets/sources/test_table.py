@@ -1,10 +1,14 @@
 """Tables with a row per photo."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from cannabis_ml.datasets.source_photos import SourcePhotosDataset
+from cannabis_ml.errors import SourceError
 
 
 @pytest.fixture
@@ -189,3 +193,35 @@ def test_advice_for_paths_of_another_machine_works(table, tree, complaint, load)
     photos = load(**source, photos_root=str(root / "photos"), group_pattern="(?P<tree>.+)/")
     assert photos["path"].tolist() == [str(root / "photos" / k / "1.jpg") for k in ("oak", "elm")]
     assert photos["group"].tolist() == ["table/oak", "table/elm"]
+
+
+@pytest.mark.parametrize("name", ["l.csv", "l.jsonl", "l.parquet"])
+def test_names_are_the_same_in_both_forms_and_with_blanks(name, tmp_path, table, load):
+    """Columns, labels, attributes, groups, the map and the paths, each in the other form."""
+
+    def other(text):
+        return unicodedata.normalize("NFD", text)
+
+    (tmp_path / other("ä.jpg")).touch()
+    (tmp_path / "ö.jpg").touch()
+    rows = [
+        {"path": "ä.jpg", other("Größe"): "groß ", "züge": "nässe;öde", "group": "Ä"},
+        {"path": other("ö.jpg"), other("Größe"): other("groß"), "züge": other("nässe;öde")},
+    ]
+    rows[1]["group"] = other(" Ä")
+    path = table(rows, name, present=False)
+    photos = load(
+        kind="table",
+        path=str(path),
+        label_map={"Größe": {other("groß"): "groß"}, other("züge "): {"nässe": other("naß")}},
+    )
+    assert photos["Größe"].tolist() == ["groß"] * 2
+    assert photos["züge"].tolist() == ["naß;öde"] * 2
+    assert photos["group"].nunique() == 1
+    assert all(Path(path).is_file() for path in photos["path"])
+
+
+def test_map_that_says_two_things_of_one_name_is_refused(table):
+    label_map = {"kind": {"Gänse": "a", "Ga\u0308nse ": "b"}}
+    with pytest.raises(SourceError, match="'Gänse' is written twice"):
+        SourcePhotosDataset(source={"kind": "table", "path": "x.csv", "label_map": label_map})

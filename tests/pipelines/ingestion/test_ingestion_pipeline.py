@@ -1,5 +1,7 @@
 """From a folder to a photo set, through the nodes as they are wired."""
 
+import unicodedata
+
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
@@ -171,6 +173,31 @@ def test_copies_in_class_folders_of_two_heads_are_one_photo_with_both(run, tmp_p
     catalog = run(None, PLANTS, sources=sources)
     assert set_aside(catalog) == {"exact_duplicate": 40}
     assert catalog.load("photos")[["plant", "ill"]].notna().all(axis=None)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_unicode_form_of_names_decides_nothing(form, run, tmp_path, write_photo, caplog):
+    """A set that went over a Mac has the same classes, groups and splits as before."""
+    names = [f"{('Gänse', 'pear')[i % 2]}/Größe{i // 4}_{i}.jpg" for i in range(80)]
+    for i, name in enumerate(names):
+        write_photo(tmp_path / "in" / unicodedata.normalize(form, name), i)
+    pattern = "(?P<group>Größe[0-9]+)_"
+    catalog = run({"kind": "folder", "path": str(tmp_path / "in"), "group_pattern": pattern})
+    photos = catalog.load("photos")
+    assert catalog.load("taxonomy")["label"].class_names == ["Gänse", "pear"]
+    assert set(photos["group"]) == {f"folder/Größe{n}" for n in range(20)}
+    assert "look the same" not in caplog.text
+
+
+def test_classes_that_differ_by_case_only_are_pointed_out(run, tmp_path, write_photo, caplog):
+    for i in range(60):
+        write_photo(tmp_path / "in" / ("Apple", "apple", "pear")[i % 3] / f"{i}.jpg", i)
+    catalog = run({"kind": "folder", "path": str(tmp_path / "in")})
+    assert catalog.load("taxonomy")["label"].class_names == ["Apple", "apple", "pear"]
+    assert "Classes of 'label' whose names look the same: 'Apple' and 'apple'" in caplog.text
+    told = "Classes of 'label' whose names look the same: 'Apple' (20 photos) and 'apple' (20"
+    findings = catalog.load("ingestion_report")["findings"]
+    assert any(finding["sentence"].startswith(told) for finding in findings)
 
 
 @pytest.mark.slow

@@ -78,3 +78,20 @@ def test_errors_name_the_sources():
     assert "kind: 'c' (2 photos: 1 of web, 1 of field" in message
     assert "traits: 'wett' (2 photos: 1 of web, 1 of field; did you mean 'wet'?)" in message
     assert "traits: 'odd' (1 photo of field" in message
+
+
+def test_labels_are_compared_in_one_form():
+    taxonomy = Taxonomy(
+        heads=[
+            {"name": "kind", "classes": ["Gänse", "pear"]},
+            {"name": "traits", "kind": "multilabel", "classes": ["naß", "öde"]},
+        ]
+    )
+    columns = {"kind": ["Ga\u0308nse ", "pear", None], "traits": ["o\u0308de; naß", " -", None]}
+    labels = unify_labels(pd.DataFrame(columns, dtype="str"), taxonomy)
+    assert labels["kind"].fillna("?").tolist() == ["Gänse", "pear", "?"]
+    assert labels[["traits.naß", "traits.öde"]].fillna(-1).values.tolist() == [
+        [1, 1],
+        [0, 0],
+        [-1, -1],
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
@@ -14,6 +15,7 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cannabis_ml.errors import SourceError
+from cannabis_ml.names import Name, NormalNames, normal
 
 SPLIT_NAMES = {
     "train": "train",
@@ -36,6 +38,7 @@ Text = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int | fl
 
 
 def _check_pattern(pattern: str) -> str:
+    pattern = unicodedata.normalize("NFC", pattern)  # as the names that it is held against
     try:
         named = re.compile(pattern).groupindex
     except re.error as error:
@@ -48,10 +51,13 @@ def _check_pattern(pattern: str) -> str:
 NamedPattern = Annotated[str, AfterValidator(_check_pattern)]
 """A regular expression with at least one named group."""
 
-NameMap = dict[Text, Text | dict[str, Text | None] | None]
+Labels = Annotated[dict[Name, Name | None], NormalNames]
+"""Head or label as written -> class, or null (unknown)."""
+
+NameMap = Annotated[dict[Name, Name | Labels | None], NormalNames]
 """A name that stands for labels -> class, or head -> class, or null (unknown)."""
 
-HeadMap = dict[str, dict[Text, Text | None]]
+HeadMap = Annotated[dict[Name, Labels], NormalNames]
 """Head -> label as written -> class, or null (unknown)."""
 
 
@@ -63,7 +69,7 @@ class Source(BaseModel):
     path: Text | None = Field(
         default=None, description="Where the photos are; null: nobody has said yet"
     )
-    defaults: dict[str, Text] = Field(
+    defaults: Annotated[dict[Name, Name], NormalNames] = Field(
         default_factory=dict,
         description="Head -> class of the photos that the source gives no label for; a label that"
         " label_map makes null stays unknown",
@@ -127,7 +133,7 @@ class GroupedSource(Source):
         if not self.group_pattern:
             return [None] * len(names)
         pattern = re.compile(self.group_pattern)
-        groups = [self._group(pattern, name) for name in names]
+        groups = [self._group(pattern, normal(name)) for name in names]
         if names and not any(groups) and "group_pattern" in self.model_fields_set:
             raise SourceError(
                 f"The group_pattern {self.group_pattern!r} matches none of the "
@@ -160,7 +166,7 @@ def labels_of_name(
     """Look up what a name stands for in a label map.
 
     Args:
-        name: Of a class folder or a category.
+        name: Of a class folder or a category, in its normal form.
         label_map: What the names stand for.
         heads: The heads that the source answers by itself.
 
@@ -275,12 +281,12 @@ def split_column(cells: Iterable[Any], where: object) -> list[str | None]:
 
 
 def as_text(value: Any) -> str | None:
-    """Spell a cell of any table as text; None where it is empty."""
+    """Spell a cell of any table as text in its normal form; None where it is empty."""
     if isinstance(value, str):
-        return value.strip() or None
+        return normal(value) or None
     if isinstance(value, list | tuple | np.ndarray):
         # A list of attributes; an empty one says that none is there.
-        return ";".join(str(item) for item in value) or "-"
+        return ";".join(normal(str(item)) for item in value) or "-"
     if value is None or pd.isna(value):
         return None
     if isinstance(value, bool | np.bool_):
@@ -316,6 +322,6 @@ def _mapped(label: str, mapping: Mapping[str, str | None]) -> str | None:
         return mapping[label]
     if ";" not in label or not mapping:
         return label
-    items = (item.strip() for item in label.split(";"))
+    items = (normal(item) for item in label.split(";"))
     kept = [mapping.get(item, item) for item in items if item]
     return ";".join(item for item in kept if item) or None

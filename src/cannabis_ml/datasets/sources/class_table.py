@@ -12,6 +12,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+from cannabis_ml.names import normal
+
 NOT_LABELS = ("folder", "remark")
 """Columns of a table that are no heads."""
 
@@ -45,7 +47,7 @@ def folded(folder: str) -> str:
     >>> folded("Pepper,_bell___Bacterial_spot") == folded("Pepper__bell___Bacterial_spot")
     True
     """
-    return " ".join(re.findall(r"[^\W_]+", folder.casefold()))
+    return " ".join(re.findall(r"[^\W_]+", normal(folder).casefold()))
 
 
 def _rows(name: str) -> list[dict[str, str]]:

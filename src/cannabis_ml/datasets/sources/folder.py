@@ -26,6 +26,7 @@ from cannabis_ml.datasets.sources.base import (
     source_frame,
 )
 from cannabis_ml.errors import SourceError
+from cannabis_ml.names import Name, normal
 from cannabis_ml.photos.decode import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class FolderSource(ClassFolders):
     """A folder of class folders, each named after its class or by a pattern of your own."""
 
     kind: Literal["folder"]
-    head: str = Field(default="label", description="The head that a class folder's name answers")
+    head: Name = Field(default="label", description="The head that a class folder's name answers")
     pattern: NamedPattern | None = Field(
         default=None,
         description="Regular expression for the whole name of a class folder; each named group is"
@@ -175,7 +176,7 @@ class FolderSource(ClassFolders):
 def labels_by_pattern(pattern: str, folder: str) -> dict[str, str | None] | None:
     """Head -> class for each named group that took part; None if the name does not match."""
     match = re.fullmatch(pattern, folder)
-    return match and {head: label for head, label in match.groupdict().items() if label}
+    return match and {head: normal(label) for head, label in match.groupdict().items() if label}
 
 
 def _photo_files(root: Path) -> Iterator[tuple[str, ...]]:
@@ -240,6 +241,7 @@ def _place(folders: tuple[str, ...], class_folder: str) -> tuple[str | None, str
 
     `train/apple` and `apple/train` both mean class apple, given as train.
     """
+    folders = tuple(map(normal, folders))
     splits = [SPLIT_NAMES[f.casefold()] for f in folders if f.casefold() in SPLIT_NAMES]
     innermost_is_split = bool(folders) and folders[-1].casefold() in SPLIT_NAMES
     others = [f for f in folders if f.casefold() not in SPLIT_NAMES]

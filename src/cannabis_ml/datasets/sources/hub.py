@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -28,6 +28,7 @@ from cannabis_ml.datasets.sources.base import (
 from cannabis_ml.datasets.sources.table import merged_groups
 from cannabis_ml.errors import SourceError
 from cannabis_ml.files import written_aside
+from cannabis_ml.names import Name, NormalNames, normal
 from cannabis_ml.photos.decode import SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -70,15 +71,15 @@ class HubSource(GroupedSource):
     )
     splits: list[Text] | None = Field(default=None, description="Which splits; null: all")
     image_column: str = Field(default="image", description="Column with the photos")
-    label_columns: dict[str, str] | None = Field(
+    label_columns: Annotated[dict[Name, Name], NormalNames] | None = Field(
         default=None, description="Head -> column; null: columns are called after heads"
     )
-    group_column: str | None = Field(
+    group_column: Name | None = Field(
         default=None,
         description="Photos that must share a split; null: none. Where its cell is empty,"
         " group_pattern is searched in the photo's name in the data set",
     )
-    split_column: str | None = Field(
+    split_column: Name | None = Field(
         default=None, description="Column with given splits; null: the data set's own splits"
     )
     streaming: bool = Field(
@@ -241,6 +242,7 @@ class HubSource(GroupedSource):
         )
 
     def _rows(self, table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+        table = table.rename(columns=normal)
         columns = [c for c in table.columns if c not in (_PATH, _SPLIT, _NAME)]
         label_columns = self.label_columns
         if label_columns is None:

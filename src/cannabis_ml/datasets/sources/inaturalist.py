@@ -6,7 +6,7 @@ import json
 import logging
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -25,6 +25,7 @@ from cannabis_ml.datasets.sources.base import (
 from cannabis_ml.datasets.sources.listed_photos import find_photos
 from cannabis_ml.datasets.sources.table import merged_groups
 from cannabis_ml.errors import SourceError
+from cannabis_ml.names import Name, NormalNames, normal
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class INaturalistSource(GroupedSource):
     given_split: Literal["train", "validation", "calibration", "test"] | None = Field(
         default=None, description="The split that all these photos are given"
     )
-    heads: dict[str, str] = Field(
+    heads: Annotated[dict[Name, str], NormalNames] = Field(
         default={"label": "name"},
         description="Head -> the field of a category that answers it: name, supercategory, and in"
         " 2021 also common_name, genus, family, order, class, phylum, kingdom",
@@ -127,7 +128,7 @@ class INaturalistSource(GroupedSource):
             )
         labels: dict[str, dict[str, str | None]] = {}
         for category in categories.values():
-            name = str(category["name"])
+            name = category["name"]
             mapped = labels_of_name(name, self.label_map, list(self.heads))
             by_field = {
                 head: as_text(category[field])
@@ -148,7 +149,7 @@ def _read_annotations(
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         images = [{**image, "id": image["id"]} for image in content["images"]]
-        categories = {c["id"]: {**c, "name": str(c["name"])} for c in content["categories"]}
+        categories = {c["id"]: {**c, "name": normal(str(c["name"]))} for c in content["categories"]}
         annotations = list(content.get("annotations", []))
         nameless = sum("file_name" not in image for image in images)
     except (OSError, ValueError) as error:

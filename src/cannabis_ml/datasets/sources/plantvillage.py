@@ -14,6 +14,7 @@ from cannabis_ml.datasets.sources.base import NamedPattern, Text, count
 from cannabis_ml.datasets.sources.class_table import class_heads, class_table, folded
 from cannabis_ml.datasets.sources.folder import ClassFolders, labels_by_pattern
 from cannabis_ml.errors import SourceError
+from cannabis_ml.names import normal
 
 _TABLE = "plantvillage"
 _FOLDER = r"(?P<species>.+?)___(?P<condition>.+)"
@@ -91,7 +92,7 @@ class PlantVillageSource(ClassFolders):
 
     def _leaf(self, name: str) -> str | None:
         """The leaf that a photo shows, as `class:::leaf`; None if the map cannot tell."""
-        stem = re.sub(_UUID, "", PurePosixPath(name).stem).casefold()
+        stem = re.sub(_UUID, "", normal(PurePosixPath(name).stem)).casefold()
         stem = stem.removesuffix("_final_masked").partition(" copy")[0].strip()
         leaves = self._leaves.get(stem, [])
         folder = folded(PurePosixPath(name).parent.name)
@@ -104,7 +105,7 @@ class PlantVillageSource(ClassFolders):
         path = Path(str(self.leaf_map)).expanduser()
         try:
             leaves = json.loads(path.read_text(encoding="utf-8"))
-            return {str(k).casefold(): [str(leaf) for leaf in v] for k, v in leaves.items()}
+            return {normal(str(k)).casefold(): [str(leaf) for leaf in v] for k, v in leaves.items()}
         except OSError as error:
             raise SourceError(
                 f"The leaf_map {path} cannot be opened ({error.strerror}).\nCheck the path."

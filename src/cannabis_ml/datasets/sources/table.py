@@ -25,6 +25,7 @@ from cannabis_ml.datasets.sources.base import (
 from cannabis_ml.datasets.sources.listed_photos import find_photos
 from cannabis_ml.datasets.sources.table_files import read_table
 from cannabis_ml.errors import SourceError
+from cannabis_ml.names import Name
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +43,13 @@ class TableSource(GroupedSource):
     photos_root: Text | None = Field(
         default=None, description="What paths start from; null: the table's own folder"
     )
-    path_column: str = Field(default="path", description="Column with each photo's path")
-    group_column: str | None = Field(
+    path_column: Name = Field(default="path", description="Column with each photo's path")
+    group_column: Name | None = Field(
         default="group",
         description="Photos that must share a split; the default need not be there, null: none."
         " Where its cell is empty, group_pattern speaks",
     )
-    split_column: str | None = Field(
+    split_column: Name | None = Field(
         default="split",
         description="Splits that are given; the default need not be there, null: none are given",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from cannabis_ml.names import Name
 from cannabis_ml.photos.defects.finding import (
     Finding,
     class_counts,
@@ -25,7 +26,7 @@ class AbsentClassesParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    ignore: list[str] = Field(
+    ignore: list[Name] = Field(
         default_factory=list,
         description="Heads whose absent classes are meant: photos of them come later",
     )

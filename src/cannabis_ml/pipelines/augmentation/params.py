@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cannabis_ml.names import Name, NormalNames
 from cannabis_ml.photos.augment import Bounds, Recipe
 
 Factor = Annotated[float, Field(ge=0)]
@@ -30,12 +31,14 @@ class AugmentationParams(BaseModel):
     copies: int = Field(default=5, ge=0, description="Copies per training photo; 0: none")
     workers: int | None = Field(default=None, gt=0, description="Workers; null: one per core")
     recipe: Recipe = Field(default_factory=Recipe, description="The transforms")
-    multipliers: dict[str, dict[str, Factor]] = Field(
-        default_factory=dict,
-        description="head -> class -> factor on `copies`, as for rare classes; of several that "
-        "apply to a photo the largest counts",
+    multipliers: Annotated[dict[Name, Annotated[dict[Name, Factor], NormalNames]], NormalNames] = (
+        Field(
+            default_factory=dict,
+            description="head -> class -> factor on `copies`, as for rare classes; of several that "
+            "apply to a photo the largest counts",
+        )
     )
-    guards: dict[str, Guard | None] = Field(
+    guards: Annotated[dict[Name, Guard | None], NormalNames] = Field(
         default_factory=dict,
         description="`head` (every photo) or `head.class` -> limits on the transforms; of several "
         "that apply to a photo the tightest counts; null takes one of conf/base away",

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from cannabis_ml.names import Name
+
 Strategy = Literal["none", "oversample", "undersample", "weighted", "effective_number"]
 
 
@@ -25,7 +27,7 @@ class BalancingParams(BaseModel):
         "weights total/(classes x count); effective_number: the same with the weights of Cui et "
         "al. 2019",
     )
-    heads: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+    heads: Annotated[list[Name], BeforeValidator(_as_list)] = Field(
         default_factory=list,
         description="Head to balance; several: every combination of their classes is one class; "
         "none named: the first multiclass or ordinal head of the taxonomy",

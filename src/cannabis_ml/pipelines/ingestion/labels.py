@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import pandas as pd
 
 from cannabis_ml.errors import TaxonomyError
-from cannabis_ml.taxonomy import Head, Taxonomy, check_labels, did_you_mean, photo_count
+from cannabis_ml.names import normal
+from cannabis_ml.taxonomy import (
+    Head,
+    Taxonomy,
+    check_labels,
+    did_you_mean,
+    normal_labels,
+    photo_count,
+)
 
 NONE_OF_THEM = ("-", "none")
 """What a list of attributes may say when no attribute is there."""
@@ -39,7 +47,7 @@ def unify_labels(source_photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFram
         if head.kind == "multilabel":
             columns |= _attributes(head, source_photos, faults)
         elif head.name in source_photos:
-            columns[head.name] = source_photos[head.name].astype("str")
+            columns[head.name] = normal_labels(source_photos[head.name]).astype("str")
         else:
             columns[head.name] = pd.Series(None, index=source_photos.index, dtype="str")
     labels = pd.DataFrame(columns, index=source_photos.index)
@@ -106,8 +114,8 @@ def _items(cell: str) -> Iterator[str]:
     if cell.strip().casefold() in NONE_OF_THEM:
         return
     for item in cell.split(";"):
-        if item.strip():
-            yield item.strip()
+        if normal(item):
+            yield normal(item)
 
 
 def _from_marks(

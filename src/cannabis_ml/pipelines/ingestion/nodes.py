@@ -17,11 +17,13 @@ from tqdm import tqdm
 
 from cannabis_ml.datasets.photo_set import PhotoStream
 from cannabis_ml.errors import SourceError, TaxonomyError
+from cannabis_ml.names import lookalikes
 from cannabis_ml.parallel import map_in_order
 from cannabis_ml.photos.decode import Photo, decode, read_header
 from cannabis_ml.photos.defects import absent_classes as absent_class_check
 from cannabis_ml.photos.defects import conflicting_duplicate, exact_duplicate
 from cannabis_ml.photos.defects import imbalance as imbalance_check
+from cannabis_ml.photos.defects import lookalike_classes as lookalike_class_check
 from cannabis_ml.photos.defects import rare_classes as rare_class_check
 from cannabis_ml.photos.defects import shortcuts as shortcut_check
 from cannabis_ml.photos.defects.absent_classes import AbsentClassesParams
@@ -110,6 +112,9 @@ def resolve_taxonomy(source_photos: pd.DataFrame, taxonomy: TaxonomySpec) -> Tax
     for head in resolved.heads:
         if not labels[head.columns].notna().any(axis=None):
             log.warning("No photo has a label for the head '%s'", head.name)
+        for names in lookalikes(head.class_names):
+            told = " and ".join(map(repr, names))
+            log.warning("Classes of '%s' whose names look the same: %s", head.name, told)
     if not labels.notna().any(axis=None):
         found = [str(c) for c in source_photos.columns if c not in RESERVED]
         raise TaxonomyError(
@@ -231,6 +236,7 @@ def build_ingestion_report(
     measured = shortcut_check.measure(divided_photos, taxonomy, shortcuts)
     findings = [
         *absent_class_check.find(divided_photos, taxonomy, absent_classes),
+        *lookalike_class_check.find(divided_photos, taxonomy),
         *rare_class_check.find(divided_photos, taxonomy, rare_classes),
         *imbalance_check.find(divided_photos, taxonomy, imbalance),
         *shortcut_check.judge(measured, shortcuts),

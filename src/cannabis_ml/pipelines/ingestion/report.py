@@ -54,7 +54,7 @@ _COPIES = {DUPLICATE, CONFLICT}
 _SET_ASIDE: dict[str, tuple[str, str, str]] = {
     "exact_duplicate": (
         "Exact copies",
-        "The same file, byte for byte, as another photo; one of them is kept.",
+        "The same file, byte for byte, as another photo, or listed before; one of them is kept.",
         "",
     ),
     CONFLICT: (
