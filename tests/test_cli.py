@@ -1,7 +1,113 @@
+import logging
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
 from kedro.io import DatasetError
 
+from cannabis_ml import cli
 from cannabis_ml.cli import readable_cause
 from cannabis_ml.errors import SourceError
+
+RUN_AND_WAIT = """
+import sys, time
+import mlflow
+from cannabis_ml import cli
+
+def run(**options):
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    opened = mlflow.start_run()
+    for _ in range(3):  # as kedro-mlflow does at every node
+        mlflow.start_run(opened.info.run_id, nested=True)
+    if sys.argv[2] == "fail":
+        raise ValueError("a bug")
+    print("running", flush=True)
+    time.sleep(60)
+
+cli.kedro_run.callback = run
+cli.cli(["run"])
+"""
+
+
+def status_in(folder):
+    with closing(sqlite3.connect(folder / "mlflow.db")) as db:
+        return [status for (status,) in db.execute("SELECT status FROM runs")]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_an_interrupted_run_is_killed_in_mlflow(name, tmp_path):
+    command = [sys.executable, "-c", RUN_AND_WAIT, "-", "wait"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert b"running\n" in iter(process.stdout.readline, b"")
+        process.send_signal(getattr(signal, name))
+        assert process.wait(60) != 0
+    assert status_in(tmp_path) == ["KILLED"]
+
+
+def test_a_run_that_ends_in_an_error_is_failed_in_mlflow(tmp_path):
+    command = [sys.executable, "-c", RUN_AND_WAIT, "-", "fail"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 1
+    assert status_in(tmp_path) == ["FAILED"]
+
+
+def test_nohup_is_respected(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    other = signal.getsignal(signal.SIGTERM)
+    try:
+        cli._end_on_signals()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGTERM, other)
+
+
+@pytest.fixture
+def failing_run(monkeypatch):
+    """`kedro run` whose runner says something and raises: `failing_run(said, error)`."""
+
+    def failing_run(said, error, *options):
+        def run(**_):
+            logging.getLogger("kedro.runner.sequential_runner").warning(said)
+            raise error
+
+        monkeypatch.setattr(cli.kedro_run, "callback", run)
+        monkeypatch.setattr(cli, "_end_on_signals", lambda: None)
+        return CliRunner().invoke(cli.cli, ["run", *options])
+
+    yield failing_run
+    for name in cli.RUNNERS:
+        logging.getLogger(f"kedro.runner.{name}").filters.clear()
+    for name in ("kedro.pipeline.node", "kedro.validation.parameter_validator"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def test_an_error_is_one_message(failing_run, caplog):
+    said = "No nodes ran. Repeat the previous command to attempt a new run."
+    result = failing_run(said, SourceError("no photos there"))
+    assert result.exit_code == 1
+    assert result.stderr.count("Error: no photos there") == 1
+    assert "Repeat" not in result.output
+    assert not caplog.records
+
+
+def test_where_to_go_on_stands_after_the_error(failing_run, caplog):
+    said = 'There are 3 nodes that have not run.\nYou can …:\n  --from-nodes "train,[x]"'
+    result = failing_run(said, SourceError("no photos there"))
+    assert not caplog.records
+    error, hint, _ = result.stderr.strip().splitlines()
+    assert error == "Error: no photos there"
+    assert hint.endswith('repeat the command with --from-nodes "train,[x]"')
+
+
+def test_verbose_hides_nothing(failing_run, caplog):
+    said = "No nodes ran. Repeat the previous command to attempt a new run."
+    result = failing_run(said, SourceError("no photos there"), "--verbose")
+    assert isinstance(result.exception, SourceError)
+    assert [record.getMessage() for record in caplog.records] == [said]
 
 
 def raised(error, cause=None):

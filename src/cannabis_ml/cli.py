@@ -22,11 +22,24 @@ VERBOSE = click.Option(
 )
 
 
+RUNNERS = ("sequential_runner", "parallel_runner", "thread_runner")
+"""Modules of kedro.runner; each logs under its own name."""
+
+END_SIGNALS = ("SIGTERM", "SIGHUP")
+"""What ends a run from outside, beside Ctrl-C: `kill`, a scheduler, a terminal that is closed."""
+
+
 class ReadableError(click.ClickException):
     """Ends the command with a message and exit code 1."""
 
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
     def show(self, file: IO | None = None) -> None:
         click.secho(f"\nError: {self.message}", fg="red", err=True)
+        if self.hint:
+            click.echo(self.hint, err=True)
         click.echo("(kedro run --verbose shows where it happened)", err=True)
 
 
@@ -40,9 +53,10 @@ def run(pipeline: str | None, pipelines: list[str], verbose: bool, **options: An
     """Run pipelines as Kedro does; see `kedro run --help`."""
     if pipeline and not pipelines:  # Kedro calls --pipeline deprecated; here it stays
         pipelines, pipeline = [pipeline], None
+    hint = _ResumeHint()
     if not verbose:
-        _say_errors_once()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        _say_errors_once(hint)
+    _end_on_signals()
     try:
         return kedro_run.callback(  # type: ignore[misc]
             pipeline=pipeline, pipelines=pipelines, **options
@@ -51,10 +65,13 @@ def run(pipeline: str | None, pipelines: list[str], verbose: bool, **options: An
         _end_tracking("KILLED")
         raise
     except Exception as error:
+        _end_tracking("FAILED")
         cause = readable_cause(error)
+        if cause is None and hint.text:
+            click.echo(hint.text, err=True)
         if cause is None or verbose:
             raise
-        raise ReadableError(str(cause)) from error
+        raise ReadableError(str(cause), hint.text) from error
 
 
 def readable_cause(error: BaseException) -> BaseException | None:
@@ -70,14 +87,43 @@ def readable_cause(error: BaseException) -> BaseException | None:
     return None
 
 
+class _ResumeHint(logging.Filter):
+    """Takes what Kedro says of nodes that have not run, to be said after the error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Hold back one record of a runner, or let it pass."""
+        said = record.getMessage()
+        if said.startswith("No nodes ran"):
+            return False
+        if "--from-nodes" not in said:
+            return True
+        self.text = f"To go on from there, repeat the command with {said.splitlines()[-1].strip()}"
+        return False
+
+
+def _end_on_signals() -> None:
+    """End as Ctrl-C does; a signal that is ignored, as by `nohup`, stays so."""
+    for name in END_SIGNALS:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
 def _end_tracking(status: str) -> None:
-    """Tell MLflow how the run ended; left to itself it calls an interrupted run finished."""
+    """Tell MLflow how the run ended; left to itself it calls a run that did not end finished."""
     mlflow = sys.modules.get("mlflow")
-    if mlflow is not None and mlflow.active_run():
+    # kedro-mlflow opens the same run anew at every node, and MLflow stacks it.
+    while mlflow is not None and mlflow.active_run():
         mlflow.end_run(status)
 
 
-def _say_errors_once() -> None:
+def _say_errors_once(hint: _ResumeHint) -> None:
     """Keep Kedro from logging an error that is shown at the end anyway."""
     for name in ("kedro.pipeline.node", "kedro.validation.parameter_validator"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in RUNNERS:
+        logging.getLogger(f"kedro.runner.{name}").addFilter(hint)
