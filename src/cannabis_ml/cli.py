@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import signal
 import sys
 from typing import IO, Any
 
 import click
+import yaml
 from kedro.framework.cli.project import run as kedro_run
 from kedro.io import DatasetError
 from kedro.validation import ParameterValidationError
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from cannabis_ml.config import params_as_typed
 from cannabis_ml.errors import CannabisMLError
 
 READABLE = (CannabisMLError, ParameterValidationError)
@@ -48,7 +53,42 @@ def cli() -> None:
     """Commands of this project."""
 
 
-@cli.command(name="run", params=[*kedro_run.params, VERBOSE], help=kedro_run.help)
+def read_params(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
+    """Read `--params` as Kedro does, and remember what was typed: paths are taken from there.
+
+    What YAML cannot read, such as `[old]/photos`, is text.
+    """
+    if not isinstance(value, str):  # from the file that --config names
+        return value
+    read: Any = OmegaConf.create()
+    typed: dict[str, str] = {}
+    for item in filter(None, (item.strip() for item in value.split(","))):
+        name, _, text = item.partition("=")
+        try:
+            params = OmegaConf.create(_kedros("params").callback(ctx, option, item))
+        except (yaml.YAMLError, OmegaConfBaseException):
+            params = OmegaConf.create()
+            OmegaConf.update(params, name.strip(), text)
+        read = OmegaConf.merge(read, params)
+        typed[name.strip()] = text
+    params_as_typed.set(typed)
+    return OmegaConf.to_container(read)
+
+
+def _kedros(name: str) -> Any:
+    return next(option for option in kedro_run.params if option.name == name)
+
+
+def _options() -> list[click.Parameter]:
+    """Those of `kedro run`, with our `--params`, and `--verbose`."""
+    params = copy.copy(_kedros("params"))
+    params.callback = read_params
+    return [params if option.name == "params" else option for option in kedro_run.params] + [
+        VERBOSE
+    ]
+
+
+@cli.command(name="run", params=_options(), help=kedro_run.help)
 def run(pipeline: str | None, pipelines: list[str], verbose: bool, **options: Any) -> Any:
     """Run pipelines as Kedro does; see `kedro run --help`."""
     if pipeline and not pipelines:  # Kedro calls --pipeline deprecated; here it stays

@@ -9,6 +9,18 @@ class CannabisMLError(Exception):
     """Something the person can mend; the message says what, where, how much and what to do."""
 
 
+class ConfigError(CannabisMLError):
+    """The configuration says what cannot be done on this machine."""
+
+
+class StorageError(CannabisMLError):
+    """There is no room for what would be written."""
+
+
+class PhotoError(CannabisMLError, TypeError, ValueError):
+    """What was given to a model is not a photo in memory."""
+
+
 class TaxonomyError(CannabisMLError):
     """The taxonomy contradicts itself, or labels are not in it."""
 

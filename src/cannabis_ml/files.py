@@ -1,4 +1,4 @@
-"""Writing that is whole or not at all."""
+"""Paths as people write them, and writing that is whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,9 +10,43 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated, Any
 from uuid import uuid4
 
+from pydantic import AfterValidator, BeforeValidator
+
+from cannabis_ml.errors import ConfigError
+
 _UNFINISHED = re.compile(r"\.(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}\.(part|old)")
+
+
+def at_home(path: str) -> str:
+    """A path with the home folder in place of a leading `~` or `~user`.
+
+    Raises:
+        ConfigError: If that home folder is not known.
+    """
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError as error:
+        raise ConfigError(
+            f"'{path}' starts in a home folder that is not known here ({error}).\n"
+            f"Write the whole path, or './{path}' for a file or folder of that very name."
+        ) from error
+
+
+def _refuse_number(value: Any) -> Any:
+    if isinstance(value, bool | int | float):
+        raise ValueError(f"was read as {value!r}, not as a path: write './' before the name")
+    return value
+
+
+HomePath = Annotated[
+    Path, BeforeValidator(_refuse_number), AfterValidator(lambda path: Path(at_home(str(path))))
+]
+"""A path among parameters, where `~` stands for the home folder."""
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from kedro.utils import find_kedro_project
 
+from cannabis_ml.config import ProjectConfigLoader
 from cannabis_ml.hooks import ResultHook, TrackingHook, WritersHook
 
 
@@ -15,6 +16,7 @@ def _project_path() -> str:
 # Kedro calls the hooks registered last first: results are shown after everything was tracked.
 HOOKS = (ResultHook(), TrackingHook(), WritersHook())
 
+CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

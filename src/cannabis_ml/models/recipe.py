@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cannabis_ml.files import HomePath
 from cannabis_ml.models.params import LossParams
 
 
@@ -78,7 +78,7 @@ class Recipe(BaseModel):
     batch_size: int | None = Field(
         default=None, ge=1, description="Photos per step of this tier; null: training.batch_size"
     )
-    start: Path | None = Field(
+    start: HomePath | None = Field(
         default=None,
         description="A checkpoint.safetensors of ours to start from, before any pretrained weights;"
         " heads of the same name and classes are taken over",

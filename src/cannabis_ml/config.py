@@ -1,0 +1,110 @@
+"""How configuration is read: paths as they were written, and the home folder where `~` stands."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+from kedro.config import OmegaConfigLoader
+from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
+
+from cannabis_ml.errors import ConfigError
+from cannabis_ml.files import at_home
+
+PATH_KEYS = frozenset({"filename", "filepath", "leaf_map", "path", "photos_root", "repo"})
+"""Keys of the catalog that hold a path."""
+
+FOLDER_KEYS = frozenset({"data"})
+"""Keys of globals.yml that hold one."""
+
+NOTHING_TYPED: Mapping[str, str] = MappingProxyType({})
+
+params_as_typed: ContextVar[Mapping[str, str]] = ContextVar(
+    "params_as_typed", default=NOTHING_TYPED
+)
+"""What stands behind each `=` of `--params`, before YAML makes a number of it."""
+
+
+class ProjectConfigLoader(OmegaConfigLoader):
+    """Kedro's loader, but a path stays what the person wrote.
+
+    YAML reads a folder called 2024.10 as the number 2024.1, 007 as 7 and 1e3 as 1000.0, in files
+    and in `--params`. And Kedro takes `~/photos` for a folder of the project called `~`.
+    """
+
+    def __init__(self, conf_source: str | Path, *args: Any, **kwargs: Any) -> None:
+        if "[" in str(conf_source):
+            raise ConfigError(
+                f"Kedro cannot read its configuration below {conf_source}: a '[' in the path stands"
+                " for something else there.\nMove the project to a folder without one."
+            )
+        super().__init__(conf_source, *args, **kwargs)
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        config = super().__getitem__(key)
+        return _with_home(config) if key == "catalog" else config
+
+    def _read_dir_configs(self, *args: Any, **kwargs: Any) -> dict[Path, DictConfig]:
+        configs = super()._read_dir_configs(*args, **kwargs)
+        kind = kwargs["key"] if "key" in kwargs else args[2]
+        path_keys = {"catalog": PATH_KEYS, "globals": FOLDER_KEYS}.get(kind)
+        if path_keys is None:
+            return configs
+        return {file: self._read_again(file, path_keys) for file in configs}
+
+    def _read_again(self, file: Path, path_keys: frozenset[str]) -> DictConfig:
+        with self._fs.open(file.as_posix()) as opened:
+            text = io.StringIO(opened.read().decode("utf8"))
+        return OmegaConf.create(yaml.load(text, Loader=_loader(path_keys)) or {})
+
+    def _register_runtime_params_resolver(self) -> None:
+        def resolve(variable: str, *default: Any, _node_: Any) -> Any:
+            value = self._get_runtime_value(variable, *default)
+            typed = params_as_typed.get().get(variable)
+            is_path = _node_ is not None and _node_._key() in PATH_KEYS
+            return value if typed is None or not is_path else path_as_typed(value, typed)
+
+        OmegaConf.register_new_resolver("runtime_params", resolve, replace=True)
+
+
+def path_as_typed(value: Any, typed: str) -> str | None:
+    """What a person meant who typed a path where YAML read `value`; None for null and nothing."""
+    typed = typed.strip()
+    if typed in ("", "null", "Null", "NULL"):
+        return None
+    is_quoted = isinstance(value, str) and typed[0] in "'\"" and typed[0] == typed[-1]
+    return str(value) if is_quoted else typed
+
+
+def _with_home(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: at_home(value)
+            if key in PATH_KEYS and isinstance(value, str)
+            else _with_home(value)
+            for key, value in node.items()
+        }
+    return [_with_home(value) for value in node] if isinstance(node, list) else node
+
+
+def _loader(path_keys: frozenset[str]) -> type:
+    """OmegaConf's YAML loader, which leaves the values of some keys as they are written."""
+
+    class Loader(get_yaml_loader()):  # type: ignore[misc]
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+            for key, value in node.value:
+                is_read = isinstance(value, yaml.ScalarNode) and value.tag in _REREAD
+                if key.value in path_keys and is_read:
+                    value.tag = "tag:yaml.org,2002:str"
+            return super().construct_mapping(node, deep)
+
+    return Loader
+
+
+_REREAD = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "timestamp")}
