@@ -1,4 +1,5 @@
 import logging
+import os
 import signal
 import sqlite3
 import subprocess
@@ -108,6 +109,21 @@ def test_verbose_hides_nothing(failing_run, caplog):
     result = failing_run(said, SourceError("no photos there"), "--verbose")
     assert isinstance(result.exception, SourceError)
     assert [record.getMessage() for record in caplog.records] == [said]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["job_feature%2Fx", "a%20b", "a?b #é"])
+def test_any_path_of_the_project_will_do(name, copy_project, tmp_path):
+    project = copy_project(tmp_path / name)
+    command = [sys.executable, "-m", "kedro", "run", "--env=test", "--nodes=resolve_taxonomy"]
+    subprocess.run(command, cwd=project, check=True, env={**os.environ, "DO_NOT_TRACK": "1"})
+    database = project / "data/09_tracking/mlflow.db"
+    with closing(sqlite3.connect(database)) as db:
+        runs = db.execute("SELECT run_uuid, status FROM runs").fetchall()
+    assert [status for _, status in runs] == ["FINISHED"]
+    artifacts = project / f"data/09_tracking/artifacts/{runs[0][0]}/artifacts"
+    assert (artifacts / "ingestion/taxonomy.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def raised(error, cause=None):

@@ -12,6 +12,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset
 
 from cannabis_ml.tracking import metric_prefix, mlflow_key
+from cannabis_ml.tracking_store import follow_move, local_folder
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -33,9 +34,10 @@ class TrackingHook:
     run with the hash of the photo set, also when it is only loaded.
     """
 
-    @hook_impl
+    @hook_impl(trylast=True)  # kedro-mlflow has opened its database by then
     def after_context_created(self, context: KedroContext) -> None:
         self._context = context
+        _follow_move(context)
 
     @hook_impl
     def after_catalog_created(self, catalog: DataCatalog) -> None:
@@ -230,6 +232,22 @@ def _artifact_folder(folder: str, dataset_name: str, path: Path) -> str:
     tier = dataset_name.rpartition(".")[0]
     parts = [folder, tier, path.name if path.is_dir() else ""]
     return "/".join(part for part in parts if part)
+
+
+def _follow_move(context: KedroContext) -> None:
+    """Have artifacts written below the project as it lies now, where mlflow.yml puts them there."""
+    import mlflow
+
+    config = getattr(context, "mlflow", None)
+    if config is None or mlflow.active_run():  # no kedro-mlflow, or another program's run
+        return
+    from sqlalchemy.engine import make_url
+
+    experiment = config.tracking.experiment
+    artifacts = local_folder(experiment.create_experiment_kwargs.artifact_location)
+    uri = config.server.mlflow_tracking_uri
+    if artifacts is not None and uri.startswith("sqlite:"):
+        follow_move(Path(make_url(uri).database or ""), experiment.name, artifacts)
 
 
 def _mlflow_in_run() -> Any:
