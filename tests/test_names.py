@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cannabis_ml import names
+from cannabis_ml.models.params import LossParams
 from cannabis_ml.names import by_normal_name, lookalikes, normal
+from cannabis_ml.photos.defects.absent_classes import AbsentClassesParams
+from cannabis_ml.pipelines.augmentation.params import AugmentationParams
+from cannabis_ml.pipelines.balancing.params import BalancingParams
 
 
 def test_examples():
@@ -33,3 +37,24 @@ def test_names_of_a_mapping_are_never_lost():
 
 def test_lookalikes_are_held_together_in_order():
     assert lookalikes(["b", "A", "c", "a", "C ", "A"]) == [["A", "a"], ["C ", "c"]]
+
+
+@pytest.mark.parametrize(
+    ("params", "field", "value"),
+    [
+        (AugmentationParams, "multipliers", {"größe": {"groß": 2.0}}),
+        (AugmentationParams, "guards", {"größe.groß": None}),
+        (BalancingParams, "heads", ["größe"]),
+        (LossParams, "weights", {"größe": 1.0}),
+        (AbsentClassesParams, "ignore", ["größe"]),
+    ],
+)
+def test_heads_and_classes_in_parameters_are_those_of_the_taxonomy(params, field, value):
+    def decomposed(value):
+        if isinstance(value, dict):
+            return {decomposed(k): decomposed(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [decomposed(item) for item in value]
+        return unicodedata.normalize("NFD", value) + " " if isinstance(value, str) else value
+
+    assert getattr(params(**{field: decomposed(value)}), field) == value

@@ -123,3 +123,10 @@ def test_root_may_be_relative_to_where_we_are(tree, monkeypatch):
     monkeypatch.chdir(tree("root/1.jpg"))
     (photo,) = find_photos(["C:\\1.jpg"], Path("root"), Path("l.csv"))
     assert photo == ("root/1.jpg", "1.jpg")
+
+
+def test_home_is_expanded(tree, monkeypatch):
+    root = tree("photos/1.jpg", "list/x")
+    monkeypatch.setenv("HOME", str(root))
+    (photo,) = find_photos(["~/photos/1.jpg"], root / "list", Path("l.csv"))
+    assert photo.path == str(root / "photos/1.jpg")

@@ -7,11 +7,11 @@ that two data sets show is one class.
 
 from __future__ import annotations
 
-import csv
 import re
 from functools import cache
 from pathlib import Path
 
+from cannabis_ml.datasets.sources.table_files import read_table
 from cannabis_ml.names import normal
 
 NOT_LABELS = ("folder", "remark")
@@ -51,5 +51,4 @@ def folded(folder: str) -> str:
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    with (Path(__file__).parent / f"{name}.csv").open(encoding="utf-8", newline="") as table:
-        return list(csv.DictReader(table))
+    return read_table(Path(__file__).parent / f"{name}.csv").to_dict("records")  # type: ignore[return-value]

@@ -96,7 +96,8 @@ def _taken_apart(name: str) -> tuple[tuple[str, ...], bool]:
     elif _ADDRESS.match(name):
         text, is_absolute = unquote(name.partition(":")[2].partition("?")[0]), True
     else:
-        text, is_absolute = name, bool(name.startswith(("/", "\\")) or _DRIVE.match(name))
+        text = str(Path(name).expanduser()) if name.startswith("~/") else name
+        is_absolute = text.startswith(("/", "\\")) or bool(_DRIVE.match(text))
     parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
     if _DRIVE.match(text):
         parts = parts[1:]

@@ -60,7 +60,7 @@ _SET_ASIDE: dict[str, tuple[str, str, str]] = {
     CONFLICT: (
         "Exact copies under different labels",
         "The same file under more than one label: none of them can be believed.",
-        "Decide which label is right and delete the other copies",
+        "Decide which label is right and delete the other copies, or the other rows of the table",
     ),
     "lfs_pointer": (
         "Git LFS pointers",
