@@ -137,6 +137,20 @@ def test_table_with_a_row_per_head_reads_like_one_with_a_row_per_photo(run, tmp_
     assert catalog.load("taxonomy")["ill"].allowed == {"elm": ["wilt"], "oak": ["rust"]}
 
 
+def test_table_with_a_row_per_box_loses_no_photo(run, tmp_path, write_photo):
+    traits = {"heads": [{"name": "ill", "kind": "multilabel", "classes": ["rust", "wilt"]}]}
+    rows = []
+    for i in range(40):
+        write_photo(tmp_path / f"{i}.jpg", i)
+        boxes = [("rust",), ("wilt",), ("rust", "wilt", "rust"), ("-",)][i % 4]
+        rows += [f"{i}.jpg,,{ill}," for ill in boxes]
+    catalog = run({"kind": "table", "path": written(tmp_path / "l.csv", rows)}, traits)
+    accounted(catalog, 60)
+    assert set_aside(catalog) == {"exact_duplicate": 20}
+    counted = catalog.load("photos")[["ill.rust", "ill.wilt"]].value_counts()
+    assert counted.to_dict() == {(1, 0): 10, (0, 1): 10, (1, 1): 10, (0, 0): 10}
+
+
 def test_row_that_gives_a_test_photo_as_train_is_a_twin(run, tmp_path, write_photo):
     for i in range(40):
         write_photo(tmp_path / f"{i}.jpg", i)

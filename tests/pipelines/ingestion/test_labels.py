@@ -95,3 +95,19 @@ def test_labels_are_compared_in_one_form():
         [0, 0],
         [-1, -1],
     ]
+
+
+def test_rows_that_name_one_attribute_each_are_boxes_of_one_photo():
+    labels = unify(
+        path=["1", "2", "1", "2", "1", "3", "4", "4", "5", "5"],
+        source=["s"] * 10,
+        traits=["wet", "old", " old", "-", "wet", "wet", "wet;old", "old", "wet", None],
+    )
+    one, two = [1, 1, 0], [0, 1, 0]
+    nothing, wet, unknown = [0, 0, 0], [1, 0, 0], [-1, -1, -1]
+    assert marks(labels) == [one, two, one, nothing, one, wet, one, two, wet, unknown]
+
+
+def test_boxes_of_two_sources_are_not_put_together():
+    labels = unify(path=["1", "1"], source=["a", "b"], traits=["wet", "old"])
+    assert marks(labels) == [[1, 0, 0], [0, 1, 0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import pandas as pd
@@ -72,7 +73,7 @@ def _where(photos: pd.DataFrame) -> str:
 def _attributes(head: Head, photos: pd.DataFrame, faults: list[str]) -> dict[str, pd.Series]:
     columns = {name: pd.Series(pd.NA, index=photos.index, dtype="Int8") for name in head.columns}
     if head.name in photos:
-        columns |= _from_lists(head, photos[head.name], faults, photos.get("source"))
+        columns |= _from_lists(head, _united(head.name, photos), faults, photos.get("source"))
     prefix = f"{head.name}."
     for name in [c for c in photos.columns if str(c).startswith(prefix)]:
         if name not in columns:
@@ -84,6 +85,33 @@ def _attributes(head: Head, photos: pd.DataFrame, faults: list[str]) -> dict[str
         given = _from_marks(name, photos[name], faults, photos.get("source"))
         columns[name] = given.fillna(columns[name])
     return columns
+
+
+def _united(name: str, photos: pd.DataFrame) -> pd.Series:
+    """The lists of attributes, of a table with a row per box one list for all boxes of a photo.
+
+    Such rows name one attribute each. Lists of several, and one that says that none is there, speak
+    for the whole photo: they stay as they are, and contradict others that say something else.
+    """
+    lists = photos[name]
+    if not {"path", "source"} <= set(photos.columns):
+        return lists
+    named = lists.dropna()
+    keys = list(
+        zip(photos.loc[named.index, "path"], photos.loc[named.index, "source"], strict=True)
+    )
+    apart = {cell: frozenset(_items(cell)) for cell in named.unique()}
+    boxes: dict[tuple[str, str], set[str]] = defaultdict(set)
+    whole = set()
+    for key, cell in zip(keys, named, strict=True):
+        boxes[key] |= apart[cell]
+        if len(apart[cell]) != 1:
+            whole.add(key)
+    united = [
+        cell if key in whole else ";".join(sorted(boxes[key]))
+        for key, cell in zip(keys, named, strict=True)
+    ]
+    return pd.Series(united, index=named.index, dtype="str").reindex(lists.index)
 
 
 def _from_lists(
