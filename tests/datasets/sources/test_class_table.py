@@ -81,3 +81,7 @@ def test_the_same_thing_has_the_same_name(plantdoc, plantvillage):
 )
 def test_editions_spell_alike(other):
     assert folded(other) == folded("Pepper,_bell___Bacterial_spot")
+
+
+def test_folders_are_compared_in_one_unicode_form():
+    assert folded("Ga\u0308nse_fuß ") == folded("Gänse fuß")
