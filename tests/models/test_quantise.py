@@ -1,4 +1,4 @@
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -116,8 +116,84 @@ def test_every_recipe_gives_a_smaller_file_that_answers_alike(kind, recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_card_travels_on_and_names_the_recipe(kind, recipe):
     before, after = float_file(kind).card, quantised(kind, recipe).card
-    assert after == {**before, "recipe": recipe}
+    whole = kind == "onnx" and recipe in ("static_int8", "dynamic_int8")
+    limit = {"weight_limit": 64} if whole else {}
+    assert after == {**before, "recipe": recipe, **limit}
     quantised(kind, recipe).check()
+
+
+def multiplied_weights(data):
+    """The 8-bit weights that an ONNX file multiplies as whole numbers."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load_from_string(data).graph
+    stored = {i.name: i for i in graph.initializer if i.data_type == onnx.TensorProto.INT8}
+    for node in graph.node:
+        if node.op_type in ("DequantizeLinear", "MatMulInteger"):
+            # The weights; what stands last is their zero point.
+            name = node.input[0 if node.op_type == "DequantizeLinear" else 1]
+            if name in stored:
+                yield name, numpy_helper.to_array(stored[name])
+
+
+@cache
+def quantised_transformer(recipe):
+    torch.manual_seed(0)
+    network = HierarchicalNet(create_backbone("test_vit", 160), TAXONOMY, image_size=160)
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    checkpoint = Checkpoint(state=state, card={"backbone": "test_vit", **network.card()})
+    photos = draw(4).repeat(3, axis=1).repeat(3, axis=2)[:, :160, :160]
+    return quantise(to_onnx(checkpoint, tier="tier2"), recipe, photos)
+
+
+@pytest.mark.parametrize(
+    ("make", "recipe"),
+    [
+        (partial(quantised, "onnx"), "static_int8"),
+        (quantised_transformer, "static_int8"),
+        (quantised_transformer, "dynamic_int8"),
+    ],
+)
+def test_no_sum_of_two_products_leaves_16_bits(make, recipe):
+    """As `vpmaddubsw` adds them on x86 without VNNI, with the largest activation there is."""
+    found = dict(multiplied_weights(make(recipe).data))
+    assert found
+    for name, weights in found.items():
+        largest = 2 * 255 * int(np.abs(weights.astype(int)).max())
+        assert largest <= np.iinfo(np.int16).max, name
+        assert weights.max() > 32 or weights.min() < -32, f"{name} wastes its range"
+
+
+@pytest.mark.parametrize("recipe", ["static_int8", "dynamic_int8"])
+def test_both_ways_to_multiply_give_the_same_answers(recipe):
+    """Where there is no VNNI the second way is another one; where there is, nothing can differ."""
+    import onnxruntime
+
+    photos, given = draw(6, seed=2), []
+    for precise in ("0", "1"):
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.x64quantprecision", precise)
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(quantised("onnx", recipe).data, options)
+        (name,) = (i.name for i in session.get_inputs())
+        given.append([session.run(["colour"], {name: photo[None]})[0] for photo in photos])
+    np.testing.assert_allclose(*given, atol=1e-5)
+
+
+def test_files_whose_weights_may_be_too_large_are_opened_the_exact_way():
+    def precise(model):
+        options = open_tier(model)._session.get_session_options()
+        try:
+            return options.get_session_config_entry("session.x64quantprecision") == "1"
+        except RuntimeError:  # no such entry
+            return False
+
+    made = quantised("onnx", "static_int8")
+    assert not precise(made)
+    older = {key: value for key, value in made.card.items() if key != "weight_limit"}
+    assert precise(made.with_card(older))
+    assert precise(made.with_card({**older, "weight_limit": 127}))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -129,6 +129,7 @@ def _dynamic_int8(model: onnx.ModelProto, chosen: list[str], photos: np.ndarray)
             nodes_to_quantize=[*multiplied, *(f"{name}_MatMul" for name in multiplied)],
             op_types_to_quantize=list(_MULTIPLIED),
             per_channel=True,
+            reduce_range=True,  # to LARGEST_WEIGHT, see inference.onnx_tier
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         ),
@@ -157,6 +158,7 @@ def _static_int8(model: onnx.ModelProto, chosen: list[str], photos: np.ndarray) 
             quant_format=QuantFormat.QDQ,
             nodes_to_quantize=nodes,
             per_channel=True,
+            reduce_range=True,  # to LARGEST_WEIGHT, see inference.onnx_tier
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
