@@ -41,15 +41,21 @@ def photo_set():
     )
 
 
-def answer(wrong):
-    """Ten photos, the first few wrong."""
-    probs = RIGHT.copy()
+def answer(wrong, photos=10):
+    """So many photos, the first few wrong."""
+    probs = np.tile(RIGHT[:1], (photos, 1))
     probs[:wrong] = probs[:wrong, ::-1]
-    return {"kind": probs, "embedding": np.zeros((10, 2))}
+    return {"kind": probs, "embedding": np.zeros((photos, 2))}
 
 
 @pytest.fixture
-def choose(monkeypatch, photo_set):
+def copies(photo_set):
+    """A hundred copies of training photos."""
+    return photo_set.select([2] * 100)
+
+
+@pytest.fixture
+def choose(monkeypatch, photo_set, copies):
     """Run `choose_quantised` where recipes give files of a size and so many wrong answers."""
 
     def run(made, recipes=None, photo_set=photo_set, calibration=10, **export):
@@ -60,8 +66,18 @@ def choose(monkeypatch, photo_set):
             return fake(recipe, made[recipe][0])
 
         monkeypatch.setattr(nodes, "_quantise", quantise)
+
+        def answers(model, pixels):
+            count = len(list(pixels))
+            wrong = 0 if model.recipe == "float" else made[model.recipe][1]
+            return answer(min(wrong, count), count)
+
+        monkeypatch.setattr(nodes.gate, "answers_one_by_one", answers)
         monkeypatch.setattr(
-            nodes.gate, "answers_one_by_one", lambda model, pixels: answer(made[model.recipe][1])
+            "cannabis_ml.pipelines.export.latency.measure",
+            lambda models, photos, latency: {
+                "quantised_to_float": {"one_thread_invoke": made[models["quantised"].recipe][2]}
+            },
         )
         monkeypatch.setattr(
             "cannabis_ml.models.quantise.layer_errors",
@@ -76,27 +92,29 @@ def choose(monkeypatch, photo_set):
         )
         file = TierExportParams(tier="tier1", format="onnx", recipes=recipes or list(made))
         return nodes.choose_quantised(
-            float_model, found, answer(0), photo_set, ExportParams(**export), file
+            float_model, found, answer(0), photo_set, copies, ExportParams(**export), file
         )
 
     return run
 
 
 def test_smallest_that_passes_ships(choose):
-    made = {"static_int8": (200, 3), "weight_only_int8": (300, 0), "float16": (500, 0)}
+    made = {"static_int8": (200, 30), "weight_only_int8": (300, 0), "float16": (500, 0)}
     models, parity, table = choose(made, try_all=True)
     assert {name: model.recipe for name, model in models.items()} == {
         "float": "float",
         "quantised": "weight_only_int8",
     }
     assert parity["ships"] == "weight_only_int8"
-    assert parity["files"]["static_int8"]["why"] == "'kind' loses 30.0 points, allowed 1"
+    assert parity["judged"] == {"photos": 10, "copies": 100}
+    assert "'kind' decides as the float file in 72.7%" in parity["files"]["static_int8"]["why"]
     assert parity["layers"] == []
     assert "weight_only_int8 ships" in parity["in_words"]
     assert table["file"].tolist() == ["float", *made]
     assert table["passes"].tolist() == [True, False, True, True]
     assert table["ships"].tolist() == [False, False, True, False]
-    assert table["accuracy"].tolist() == [1, 0.7, 1, 1]
+    assert table["accuracy"].tolist() == [1, 0, 1, 1]  # of 10 test photos
+    assert table["judged_same_decisions"].tolist()[1:] == [pytest.approx(80 / 110), 1, 1]
 
 
 def test_of_equally_small_files_the_first_ships(choose):
@@ -111,21 +129,45 @@ def test_recipe_that_can_only_be_larger_is_not_tried(choose):
     assert list(parity["files"]) == ["float", "weight_only_int8"]
     reason = "larger than weight_only_int8, which passes"
     assert parity["not_tried"] == {"mixed": reason, "float16": reason}
-    made["weight_only_int8"] = (300, 1)
+    made["weight_only_int8"] = (300, 3)
     _, parity, _ = choose(made)
     assert parity["ships"] == "mixed"
 
 
 def test_float_ships_where_none_passes_and_fragile_layers_are_named(choose):
-    models, parity, _ = choose({"weight_only_int8": (300, 2), "mixed": (310, 1)})
+    models, parity, _ = choose({"weight_only_int8": (300, 8), "mixed": (310, 4)})
     assert list(models) == ["float"]
     assert parity["ships"] == "float"
     assert parity["layers"] == [
         {"layers": "stem, next", "recipe": "mixed", "change": 0.5},
         {"layers": "top", "recipe": "mixed", "change": 0.1},
     ]
-    assert "no quantisation passed. weight_only_int8 ('kind' loses 20.0" in parity["in_words"]
+    assert "no quantisation passed. weight_only_int8 ('kind' decides as" in parity["in_words"]
     assert "What hurts most: stem, next, top." in parity["in_words"]
+
+
+def test_test_photos_choose_nothing(choose, monkeypatch):
+    """The file that is wrong on every test photo, and right on all others, ships."""
+    made = {"weight_only_int8": (300, 0)}
+    agreed = nodes.gate.compare
+
+    def compare(taxonomy, answers, expected, truth):
+        wrong = {"kind": answers["kind"][:, ::-1], "embedding": answers["embedding"]}
+        return agreed(taxonomy, wrong, expected, truth)
+
+    monkeypatch.setattr(nodes.gate, "compare", compare)
+    _, parity, _ = choose(made)
+    assert parity["ships"] == "weight_only_int8"
+    assert parity["files"]["weight_only_int8"]["heads"]["kind"]["accuracy"] == 0
+
+
+def test_file_neither_smaller_by_half_nor_faster_does_not_ship(choose):
+    _, parity, _ = choose({"float16": (501, 0, 1.1)})
+    assert parity["ships"] == "float"
+    why = "neither smaller by half nor faster (1.10 times the float file's time)"
+    assert parity["files"]["float16"]["why"] == why
+    assert choose({"float16": (501, 0, 0.9)})[1]["ships"] == "float16"
+    assert choose({"float16": (500, 0, 1.1)})[1]["ships"] == "float16"
 
 
 def test_recipe_that_fails_leaves_the_others(choose):
@@ -143,7 +185,7 @@ def test_photos_to_calibrate_with_may_be_missing(choose, photo_set):
     made = {"weight_only_int8": (300, 0)}
     parity = choose(made, photo_set=photo_set.select(rows), calibration=0)[1]
     assert (parity["ships"], parity["calibration_photos"]) == ("weight_only_int8", 0)
-    made = {"weight_only_int8": (300, 9)}
+    made = {"weight_only_int8": (300, 90)}
     assert choose(made, photo_set=photo_set.select(rows), calibration=0)[1]["layers"] == []
 
 
@@ -176,7 +218,7 @@ def test_formats_are_known_before_anything_runs():
 
 
 def test_figure_shows_every_file(choose):
-    made = {"static_int8": (200, 3), "weight_only_int8": (300, 0)}
+    made = {"static_int8": (200, 30), "weight_only_int8": (300, 0)}
     _, parity, _ = choose(made)
     figure = nodes.draw_parity(parity)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]

@@ -5,7 +5,7 @@ from PIL import Image
 
 from cannabis_ml.errors import ExportError
 from cannabis_ml.pipelines.export import parity as gate
-from cannabis_ml.pipelines.export.params import ExportParams
+from cannabis_ml.pipelines.export.params import AgreementParams, ExportParams
 from cannabis_ml.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.model_validate(
@@ -75,8 +75,9 @@ def test_head_without_labels_has_no_accuracy():
     head = gate.compare(TAXONOMY, EXPECTED, EXPECTED, unknown)["heads"]["kind"]
     assert head["accuracy"] is None
     assert head["accuracy_lost"] is None
-    found = {"heads": {"kind": head}}
-    assert gate.quantised_faults(found, ExportParams()) == []
+    agreed = gate.agreement(TAXONOMY, EXPECTED, EXPECTED, unknown)
+    assert (agreed["kind"]["labelled"], agreed["kind"]["accuracy_lost"]) == (0, None)
+    assert gate.quantised_faults(agreed, ExportParams()) == []
 
 
 @pytest.mark.parametrize("wrong", [0.0011, float("nan")])
@@ -95,22 +96,108 @@ def test_float_file_may_not_give_another_answer_however_close():
     assert fault == "'marks' in 16.67% of top answers"
 
 
-def test_quantised_file_may_lose_a_point_and_no_more():
-    def faults(lost, kind="multiclass"):
-        head = {"kind": kind, "largest_difference": 0.1, "accuracy_lost": lost}
-        return gate.quantised_faults({"heads": {"kind": head}}, ExportParams())
+KIND = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["a", "b"]}]})
 
-    assert faults(0.9 - 0.89) == []  # 0.010000000000000009
-    assert faults(-0.2) == []
-    assert faults(0.011) == ["'kind' loses 1.1 points, allowed 1"]
-    assert faults(0.011, "ordinal") == []
-    assert faults(0.04, "multilabel") == ["'kind' loses 4.0 points, allowed 3"]
+
+def judged(flipped, photos=1000, wrong_before=0, moved=0.0):
+    """A head of two classes, of which some decisions are flipped; all labels are the first."""
+    expected = np.tile([0.7, 0.3], (photos, 1))
+    expected[photos - wrong_before :] = [0.3, 0.7]
+    given = expected + np.array([-moved, moved])
+    given[:flipped] = [0.48, 0.52]
+    truth = {"kind": np.zeros(photos, int)}
+    return gate.agreement(KIND, {"kind": given}, {"kind": expected}, truth)
+
+
+def faults(*arguments, **keywords):
+    allowed = {"multiclass": 1, "ordinal": 1, "multilabel": 1}
+    export = ExportParams(max_accuracy_loss=allowed)
+    return gate.quantised_faults(judged(*arguments, **keywords), export)
+
+
+def test_decisions_must_be_equal_in_98_of_100():
+    assert faults(20) == []
+    assert faults(21) == ["'kind' decides as the float file in 97.9%, 98.0% needed"]
+
+
+def test_one_photo_more_or_less_does_not_decide_with_many_photos():
+    (low, high) = judged(10)["kind"]["same_decisions_interval"]
+    assert low < 0.99 < high
+    assert high - low < 0.015
+    few = judged(1, photos=72)["kind"]["same_decisions_interval"]
+    assert few[1] - few[0] > 0.06
+
+
+def test_probabilities_may_move_a_little():
+    found = judged(0, moved=0.01)["kind"]
+    assert found["mean_difference"] == pytest.approx(0.01)
+    assert found["mean_difference_interval"] == pytest.approx([0.01, 0.01])
+    assert found["p99_difference"] == pytest.approx(0.01)
+    assert found["p99_difference_interval"] == pytest.approx([0.01, 0.01])
+    assert faults(0, moved=0.019) == []
+    assert faults(0, moved=0.021) == ["'kind' mean difference is 0.021, allowed 0.02"]
+
+
+def test_few_photos_that_move_far_are_seen():
+    """Every hundredth photo by 0.3: the mean hides it."""
+    expected = np.tile([0.9, 0.1], (1000, 1))
+    given = expected.copy()
+    given[:11] = [0.6, 0.4]
+    truth = {"kind": np.full(1000, -1)}
+    found = gate.agreement(KIND, {"kind": given}, {"kind": expected}, truth)
+    (fault,) = gate.quantised_faults(found, ExportParams())
+    assert fault == "'kind' 99th percentile of difference is 0.300, allowed 0.25"
+
+
+def test_loss_of_accuracy_is_tested_on_pairs():
+    # 5 lost and none won: (1/2)^5; 15 lost and 14 won is nearly a coin's toss.
+    assert judged(5)["kind"]["p_value"] == pytest.approx(0.5**5)
+    assert judged(5)["kind"]["accuracy_lost"] == pytest.approx(0.005)
+    assert judged(0)["kind"]["p_value"] == 1
+
+
+def test_loss_beyond_chance_is_refused():
+    export = ExportParams(
+        max_accuracy_loss=dict.fromkeys(("multiclass", "ordinal", "multilabel"), 0.01)
+    )
+    assert gate.quantised_faults(judged(10), export) == []
+    assert gate.quantised_faults(judged(12), export) == ["'kind' loses 1.2 points, allowed 1"]
+    # One photo of 50 is 2 points, and chance.
+    assert gate.quantised_faults(judged(1, photos=50), export) == []
 
 
 def test_quantised_file_must_give_numbers():
-    kind = np.full((3, 2), np.nan)
-    faults = gate.quantised_faults({"heads": compared(kind=kind)}, ExportParams())
-    assert "'kind' gives no numbers" in faults
+    kind = {"kind": np.full((3, 2), np.nan)}
+    truth = {"kind": np.zeros(3, int)}
+    found = gate.agreement(KIND, kind, {"kind": EXPECTED["kind"]}, truth)
+    assert gate.quantised_faults(found, ExportParams()) == ["'kind' gives no numbers"]
+
+
+def test_no_test_photo_and_none_that_a_quantiser_saw_judges():
+    photos = photo_set(["train", "test", "calibration", "validation"] * 5)
+    copies = photo_set(["train"] * 40)
+    found = gate.photos_to_judge(photos, copies, {2, 6}, AgreementParams(photos=100, fewest=20))
+    splits = np.asarray(photos["split"])[found.rows]
+    assert set(found.rows) == set(range(20)) - {2, 6} - set(range(1, 20, 4))
+    assert "test" not in splits
+    assert len(found) == 20
+    assert (len(found.copy_rows), found.copy_rows[0], found.copy_rows[-1]) == (7, 0, 39)
+    assert len(list(found.pixels(16))) == 20
+    assert found.truth(TAXONOMY)["kind"].shape == (20,)
+
+
+def test_at_most_so_many_photos_judge_and_copies_only_where_there_are_few():
+    photos, copies = photo_set(["train"] * 30), photo_set(["train"] * 40)
+    found = gate.photos_to_judge(photos, copies, (), AgreementParams(photos=10, fewest=20))
+    assert (len(found.rows), len(found.copy_rows)) == (10, 0)
+    found = gate.photos_to_judge(photos, copies, (), AgreementParams(photos=100, fewest=20))
+    assert (len(found.rows), len(found.copy_rows)) == (30, 0)
+
+
+def test_no_photo_to_judge_by_is_told():
+    photos = photo_set(["test"] * 4)
+    with pytest.raises(ExportError, match="No photo is left to judge quantised files by"):
+        gate.photos_to_judge(photos, photos.select([]), (), AgreementParams())
 
 
 def test_smallest_file_wins_and_order_decides_between_equals():

@@ -20,7 +20,7 @@ SMALLEST_DIFFERENCE = 1e-7
 
 
 def parity_figure(parity: Mapping[str, Any]) -> Figure:
-    """Size, largest difference, same answers and accuracy, a row per file.
+    """Size, differences and equal decisions against the float file, and accuracy, a row per file.
 
     Args:
         parity: As `choose_quantised` reports it.
@@ -33,8 +33,8 @@ def parity_figure(parity: Mapping[str, Any]) -> Figure:
     panels = figure.subplots(1, 4, sharey=True)
     _draw_sizes(panels[0], parity)
     _draw_differences(panels[1], parity, heads)
-    _draw_shares(panels[2], files, heads, "same_answer", "same answers as PyTorch, %")
-    _draw_shares(panels[3], files, heads, "accuracy", "accuracy, %; line: PyTorch's")
+    _draw_decisions(panels[2], parity, heads)
+    _draw_accuracy(panels[3], files, heads)
     for axes in panels:
         axes.set_ylim(len(files) - 0.5, -0.5)
         axes.grid(alpha=0.25, axis="x")
@@ -48,9 +48,11 @@ def parity_figure(parity: Mapping[str, Any]) -> Figure:
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False
     )
+    judged = parity["judged"]
     figure.suptitle(
-        f"{parity['format']}: {parity['ships']} ships; judged one by one on {parity['photos']} test"
-        " photos; red: does not pass",
+        f"{parity['format']}: {parity['ships']} ships; judged on {judged['photos']:,} photos and"
+        f" {judged['copies']:,} copies, reported on {parity['photos']} test photos; red: does not"
+        " pass",
         x=0.01,
         ha="left",
     )
@@ -68,8 +70,15 @@ def _draw_sizes(axes: Axes, parity: Mapping[str, Any]) -> None:
 
 
 def _draw_differences(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -> None:
+    """The 99th percentile on judged photos; of the float file, the largest to PyTorch on test."""
+    files = parity["files"].values()
     for i, head in enumerate(heads):
-        values = [f["heads"][head]["largest_difference"] for f in parity["files"].values()]
+        values = [
+            f["judged"][head]["p99_difference"]
+            if f["judged"]
+            else f["heads"][head]["largest_difference"]
+            for f in files
+        ]
         axes.plot(
             [max(value, SMALLEST_DIFFERENCE) for value in values],
             _beside(len(values), i, len(heads)),
@@ -82,25 +91,44 @@ def _draw_differences(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -
         parity["allowed_difference"], color=FAINT, ls=":", label="allowed to the float file"
     )
     axes.set_xscale("log")
-    axes.set_title("largest difference of a probability", loc="left", fontsize=10)
+    axes.set_title(
+        "99th percentile of probability\ndifferences (float: largest, to PyTorch)",
+        loc="left",
+        fontsize=10,
+    )
 
 
-def _draw_shares(
-    axes: Axes, files: Mapping[str, Any], heads: list[str], measure: str, title: str
-) -> None:
+def _draw_decisions(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -> None:
+    """Equal decisions with their intervals, beside the share that is needed."""
+    files = list(parity["files"].values())
+    for i, head in enumerate(heads):
+        for row, file in zip(_beside(len(files), i, len(heads)), files, strict=True):
+            if not file["judged"]:
+                continue
+            found = file["judged"][head]
+            ends = [100 * end for end in found["same_decisions_interval"]]
+            axes.plot(ends, [row, row], color=HEADS[i % len(HEADS)], lw=1.5, alpha=0.6)
+            axes.plot(100 * found["same_decisions"], row, "o", ms=6, color=HEADS[i % len(HEADS)])
+    axes.axvline(100 * parity["min_same_decisions"], color=FAINT, ls=":")
+    axes.set_title(
+        "decides as the float file, %\n95% interval; dotted: needed", loc="left", fontsize=10
+    )
+
+
+def _draw_accuracy(axes: Axes, files: Mapping[str, Any], heads: list[str]) -> None:
     for i, head in enumerate(heads):
         colour = HEADS[i % len(HEADS)]
         found = [file["heads"][head] for file in files.values()]
         rows = _beside(len(found), i, len(heads))
         known = [
-            (100 * f[measure], r)
+            (100 * f["accuracy"], r)
             for f, r in zip(found, rows, strict=True)
-            if f[measure] is not None
+            if f["accuracy"] is not None
         ]
         axes.plot([v for v, _ in known], [r for _, r in known], "o", ms=6, color=colour)
-        if measure == "accuracy" and found[0]["accuracy_pytorch"] is not None:
+        if found[0]["accuracy_pytorch"] is not None:
             axes.axvline(100 * found[0]["accuracy_pytorch"], color=colour, lw=1, alpha=0.6)
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title("accuracy on test photos, %\nline: PyTorch's", loc="left", fontsize=10)
 
 
 def _beside(count: int, head: int, heads: int) -> list[float]:

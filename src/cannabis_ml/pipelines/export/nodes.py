@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -116,30 +117,40 @@ def choose_quantised(
     float_parity: dict[str, Any],
     expected: dict[str, np.ndarray],
     photo_set: Dataset,
+    augmented_photos: Dataset,
     export: ExportParams,
     file: TierExportParams,
 ) -> tuple[dict[str, ModelFile], dict[str, Any], pd.DataFrame]:
-    """Quantise in every configured way and keep the smallest file that answers as well.
+    """Quantise in every configured way and keep the smallest file that answers alike.
+
+    A file passes by its agreement with the float file, which needs no labels, on photos of every
+    split but test and on copies; the test split reports, and chooses nothing.
 
     Args:
         float_model: The file to make smaller.
         float_parity: How it compares, from `check_float`.
         expected: What PyTorch says of the test photos.
-        photo_set: Stored photos with labels. Quantisers see the calibration split, the test split
-            judges.
-        export: What may be lost.
+        photo_set: Stored photos with labels. Quantisers see some of the calibration split.
+        augmented_photos: Copies of training photos, to judge by where there are few photos.
+        export: What may differ, and what may be lost.
         file: The recipes, in order of preference.
 
     Returns:
         The files, `float` and, where one passed, `quantised`; the report; and it as a table, a
-        row per file and head. The report holds under `files` per recipe `bytes`,
-        `share_of_float`, `passes`, `why` and what `parity.compare` gives; `ships`, a recipe;
-        `not_made` and `not_tried`, recipes with the reason; and, where none passed, `layers`, how
-        far each layer alone moves the answers.
+        row per file and head. The report holds `judged`, the `photos` and `copies` that decided;
+        under `files` per recipe `bytes`, `share_of_float`, `passes`, `why`, under `judged` what
+        `parity.agreement` gives and under `heads` what `parity.compare` gives for test photos;
+        `ships`, a recipe; `not_made` and `not_tried`, recipes with the reason; and, where none
+        passed, `layers`, how far each layer alone moves the answers.
+
+    Raises:
+        ExportError: If no photo is left to judge by.
     """
     pixels, taxonomy, truth = _test_photos(float_model, photo_set, export)
-    seen = _calibration_photos(float_model, photo_set, export)
-    files = {FLOAT: _entry(float_model, float_model, float_parity, [])}
+    seen_rows, seen = _calibration_photos(float_model, photo_set, export)
+    judged = gate.photos_to_judge(photo_set, augmented_photos, seen_rows, export.agreement)
+    judge = _Judge(float_model, taxonomy, judged, export)
+    files = {FLOAT: _entry(float_model, float_model, float_parity, {}, [])}
     made: dict[str, ModelFile] = {}
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}
@@ -151,19 +162,21 @@ def choose_quantised(
         try:
             smaller = _quantise(float_model, recipe, seen)
             answers = gate.answers_one_by_one(smaller, pixels)
+            agreement, faults = judge(smaller)
         except ExportError as error:  # of one recipe; another may work
             failed[recipe] = str(error)
             log.warning("%s: %s", recipe, error)
             continue
         made[recipe] = smaller
         found = gate.compare(taxonomy, answers, expected, truth)
-        faults = gate.quantised_faults(found, export)
-        files[recipe] = _entry(made[recipe], float_model, found, faults)
+        files[recipe] = _entry(smaller, float_model, found, agreement, faults)
     sizes = {name: len(model.data) for name, model in made.items() if files[name]["passes"]}
     chosen = gate.smallest(sizes, export.same_size)
     parity = {
         "photos": len(pixels),
         "calibration_photos": len(seen),
+        "judged": {"photos": len(judged.rows), "copies": len(judged.copy_rows)},
+        "min_same_decisions": export.agreement.min_same_decisions,
         "format": float_model.format,
         "allowed_difference": export.max_difference,
         "allowed_accuracy_loss": dict(export.max_accuracy_loss),
@@ -207,6 +220,46 @@ def measure_latency(
     return measure(models, list(gate.photos_at(photo_set, rows)), export.latency)
 
 
+class _Judge:
+    """Decides whether a quantised file answers as its float file does, and is worth shipping."""
+
+    def __init__(
+        self,
+        float_model: ModelFile,
+        taxonomy: Taxonomy,
+        photos: gate.JudgedPhotos,
+        export: ExportParams,
+    ) -> None:
+        self._float_model, self._taxonomy = float_model, taxonomy
+        self._photos, self._export = photos, export
+        self._size = float_model.card["image_size"]
+
+    @cached_property
+    def _expected(self) -> dict[str, np.ndarray]:
+        return gate.answers_one_by_one(self._float_model, self._photos.pixels(self._size))
+
+    def __call__(self, model: ModelFile) -> tuple[dict[str, Any], list[str]]:
+        """What `parity.agreement` gives, and why the file may not ship."""
+        answers = gate.answers_one_by_one(model, self._photos.pixels(self._size))
+        truth = self._photos.truth(self._taxonomy)
+        found = gate.agreement(self._taxonomy, answers, self._expected, truth)
+        faults = gate.quantised_faults(found, self._export)
+        if not faults and len(model.data) > 0.5 * len(self._float_model.data):
+            faults = self._too_slow(model)
+        return found, faults
+
+    def _too_slow(self, model: ModelFile) -> list[str]:
+        from cannabis_ml.pipelines.export.latency import measure
+
+        latency = self._export.latency
+        photos = list(gate.photos_at(self._photos.photo_set, self._photos.rows[: latency.photos]))
+        found = measure({FLOAT: self._float_model, "quantised": model}, photos, latency)
+        ratio = found["quantised_to_float"]["one_thread_invoke"]
+        if ratio < 1:
+            return []
+        return [f"neither smaller by half nor faster ({ratio:.2f} times the float file's time)"]
+
+
 def _quantise(model: ModelFile, recipe: str, photos: np.ndarray) -> ModelFile:
     from cannabis_ml.models.quantise import quantise
 
@@ -234,17 +287,22 @@ def _worst_layers(
 
 
 def _loss(entry: dict[str, Any]) -> float:
-    return sum(head["accuracy_lost"] or 0.0 for head in entry["heads"].values())
+    return sum(1 - head["same_decisions"] for head in entry["judged"].values())
 
 
 def _entry(
-    model: ModelFile, before: ModelFile, found: dict[str, Any], faults: list[str]
+    model: ModelFile,
+    before: ModelFile,
+    found: dict[str, Any],
+    judged: dict[str, Any],
+    faults: list[str],
 ) -> dict[str, Any]:
     return {
         "bytes": len(model.data),
         "share_of_float": len(model.data) / len(before.data),
         "passes": not faults,
         "why": "; ".join(faults),
+        "judged": judged,
         **found,
     }
 
@@ -259,10 +317,15 @@ def _test_photos(
     return pixels, taxonomy, gate.truth_at(photo_set, rows, taxonomy)
 
 
-def _calibration_photos(model: ModelFile, photo_set: Dataset, export: ExportParams) -> np.ndarray:
-    """Pixels as the model sees them; none where the split is empty, which some recipes can bear."""
+def _calibration_photos(
+    model: ModelFile, photo_set: Dataset, export: ExportParams
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, and pixels as the model sees them; none where the split is empty.
+
+    Some recipes can bear that.
+    """
     size = model.card["image_size"]
     if "calibration" not in photo_set.unique("split"):
-        return np.empty((0, size, size, 3), np.uint8)
+        return np.empty(0, int), np.empty((0, size, size, 3), np.uint8)
     rows = gate.rows_of(photo_set, "calibration", export.calibration_photos)
-    return gate.pixels_at(photo_set, rows, size)
+    return rows, gate.pixels_at(photo_set, rows, size)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import pandas as pd
 from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
 from cannabis_ml.inference.tier import EMBEDDING, open_tier
+from cannabis_ml.models.intervals import wilson
 from cannabis_ml.photos.resize import fit
-from cannabis_ml.pipelines.export.params import ExportParams
+from cannabis_ml.pipelines.export.params import AgreementParams, ExportParams
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 if TYPE_CHECKING:
@@ -40,8 +42,7 @@ def rows_of(photo_set: datasets.Dataset, split: str, most: int) -> np.ndarray:
             f"No photo is in the {split} split, and export needs some. Give it a share under"
             " ingestion.split, or photos in a folder of that name."
         )
-    # A source often lists its photos class by class.
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
+    return _spread(rows, most)
 
 
 def photos_at(photo_set: datasets.Dataset, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -55,6 +56,78 @@ def pixels_at(photo_set: datasets.Dataset, rows: np.ndarray, size: int) -> np.nd
     return np.stack([fit(photo, size) for photo in photos_at(photo_set, rows)])
 
 
+@dataclass(frozen=True)
+class JudgedPhotos:
+    """Photos that decide which quantised file ships: no test photo, none that a quantiser saw.
+
+    Attributes:
+        photo_set: Stored photos.
+        rows: Rows of it, each photo once.
+        copies: Augmented copies of training photos.
+        copy_rows: Rows of those.
+    """
+
+    photo_set: datasets.Dataset
+    rows: np.ndarray
+    copies: datasets.Dataset
+    copy_rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.copy_rows)
+
+    def pixels(self, size: int) -> Iterator[np.ndarray]:
+        """Each as a model of this side sees it, uint8 (size, size, 3), one by one."""
+        for photo in photos_at(self.photo_set, self.rows):
+            yield fit(photo, size)
+        for photo in photos_at(self.copies, self.copy_rows):
+            yield fit(photo, size)
+
+    def truth(self, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+        """Labels of each, encoded as by `Taxonomy.encode`."""
+        parts = [
+            truth_at(photos, rows, taxonomy)
+            for photos, rows in ((self.photo_set, self.rows), (self.copies, self.copy_rows))
+            if len(rows)
+        ]
+        return {h.name: np.concatenate([part[h.name] for part in parts]) for h in taxonomy.heads}
+
+
+def photos_to_judge(
+    photo_set: datasets.Dataset,
+    copies: datasets.Dataset,
+    seen: Collection[int],
+    agreement: AgreementParams,
+) -> JudgedPhotos:
+    """Photos of every split but test, then copies where there are too few.
+
+    Args:
+        photo_set: Stored photos.
+        copies: Augmented copies of training photos; may be empty.
+        seen: Rows that quantisers saw.
+        agreement: How many.
+
+    Raises:
+        ExportError: If there are none.
+    """
+    rows = np.flatnonzero(np.asarray(photo_set["split"]) != "test")
+    rows = _spread(np.setdiff1d(rows, np.fromiter(seen, int)), agreement.photos)
+    wanted = min(agreement.photos, agreement.fewest) - len(rows)
+    copy_rows = _spread(np.arange(len(copies)), max(0, wanted))
+    if not len(rows) + len(copy_rows):
+        raise ExportError(
+            "No photo is left to judge quantised files by: every one outside the test split was"
+            " seen by the quantisers. Bring more photos, or lower export.calibration_photos."
+        )
+    return JudgedPhotos(photo_set, rows, copies, copy_rows)
+
+
+def _spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """All rows, or so many of them from all over: a source often lists photos class by class."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)] if most else rows[:0]
+
+
 def truth_at(
     photo_set: datasets.Dataset, rows: np.ndarray, taxonomy: Taxonomy
 ) -> dict[str, np.ndarray]:
@@ -64,20 +137,20 @@ def truth_at(
     return taxonomy.encode(table.reindex(columns=taxonomy.columns))
 
 
-def answers_one_by_one(model: ModelFile, pixels: np.ndarray) -> dict[str, np.ndarray]:
+def answers_one_by_one(model: ModelFile, pixels: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
     """What a file says of each photo alone, as a phone asks it.
 
     Dynamic quantisation takes its ranges over the batch: of several at once answers would differ.
 
     Args:
         model: The file.
-        pixels: uint8 (N, S, S, 3).
+        pixels: uint8 (S, S, 3) each, at least one.
 
     Returns:
         Every output by name, (N, …).
     """
     tier = open_tier(model)
-    each = [tier.invoke(pixels[i : i + 1]) for i in range(len(pixels))]
+    each = [tier.invoke(photo[None]) for photo in pixels]
     return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
 
 
@@ -131,15 +204,113 @@ def float_faults(found: Mapping[str, Any], export: ExportParams) -> list[str]:
     return faults
 
 
-def quantised_faults(found: Mapping[str, Any], export: ExportParams) -> list[str]:
-    """Why a quantised file may not ship; empty where it may."""
+def agreement(
+    taxonomy: Taxonomy,
+    answers: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray],
+    truth: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """Hold a quantised file's answers against its float file's.
+
+    Labels are needed for the loss of accuracy alone.
+
+    Args:
+        taxonomy: The heads.
+        answers: The quantised file's, by output (N, …).
+        expected: The float file's.
+        truth: As from `truth_at`.
+
+    Returns:
+        Per head `kind`; `decisions`, photos (photos and attributes of a multilabel head), and
+        `same_decisions`, the share that is equal; `mean_difference` of probabilities;
+        `p99_difference`, over photos, of the largest difference of a probability; each with a 95%
+        `_interval`; `labelled`, decisions with a label, `accuracy_lost`, None without labels, and
+        `p_value` of McNemar's exact test, one-sided, that the loss is chance.
+    """
+    return {
+        head.name: {"kind": head.kind}
+        | _differences(head, answers[head.name], expected[head.name])
+        | _paired_loss(head, answers[head.name], expected[head.name], truth[head.name])
+        for head in taxonomy.heads
+    }
+
+
+def _differences(head: Head, ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    from scipy.stats import binom
+
+    same = _decided(head, ours) == _decided(head, theirs)
+    apart = np.abs(ours.astype(float) - theirs)
+    means = apart.mean(axis=1)
+    half = 1.96 * float(means.std(ddof=1)) / len(means) ** 0.5 if len(means) > 1 else float("inf")
+    largest = np.sort(apart.max(axis=1))
+    # Order statistics hold a quantile without assuming a distribution (Conover 1999, sec. 3.2).
+    n = len(largest)
+    ends = binom.ppf([0.025, 0.975], n, 0.99).astype(int).clip(0, n - 1)
+    return {
+        "decisions": int(same.size),
+        "same_decisions": float(same.mean()),
+        "same_decisions_interval": wilson(int(same.sum()), same.size),
+        "mean_difference": float(means.mean()),
+        "mean_difference_interval": [
+            max(0.0, float(means.mean()) - half),
+            float(means.mean()) + half,
+        ],
+        "p99_difference": float(np.quantile(largest, 0.99)),
+        "p99_difference_interval": largest[ends].tolist(),
+    }
+
+
+def _paired_loss(
+    head: Head, ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray
+) -> dict[str, Any]:
+    """What is lost on the same photos, and how likely chance alone would lose as much."""
+    from scipy.stats import binomtest
+
+    known = ~np.isnan(truth) if head.kind == "multilabel" else truth != MISSING
+    if not known.any():
+        return {"labelled": 0, "accuracy_lost": None, "p_value": None}
+    right, before = ((_decided(head, probs) == truth)[known] for probs in (ours, theirs))
+    lost, won = int((before & ~right).sum()), int((right & ~before).sum())
+    p_value = binomtest(lost, lost + won, 0.5, "greater").pvalue if lost + won else 1.0
+    return {
+        "labelled": int(known.sum()),
+        "accuracy_lost": (lost - won) / int(known.sum()),
+        "p_value": float(p_value),
+    }
+
+
+SIGNIFICANT = 0.05
+"""p-value below which a loss of accuracy counts as more than chance."""
+
+
+def quantised_faults(heads: Mapping[str, Any], export: ExportParams) -> list[str]:
+    """Why a quantised file may not ship; empty where it may.
+
+    Args:
+        heads: As from `agreement`.
+        export: What is allowed.
+    """
     faults = []
-    for name, head in found["heads"].items():
-        if not np.isfinite(head["largest_difference"]):
+    limits = export.agreement
+    for name, head in heads.items():
+        if not np.isfinite(head["mean_difference"]):
             faults.append(f"'{name}' gives no numbers")
-        allowed, lost = export.max_accuracy_loss[head["kind"]], head["accuracy_lost"]
+            continue
         # Shares of a count: a photo exactly at the limit must not fail by rounding.
-        if lost is not None and lost > allowed + 1e-9:
+        if head["same_decisions"] < limits.min_same_decisions - 1e-9:
+            faults.append(
+                f"'{name}' decides as the float file in {head['same_decisions']:.1%},"
+                f" {limits.min_same_decisions:.1%} needed"
+            )
+        for measure, most in (
+            ("mean_difference", limits.max_mean_difference),
+            ("p99_difference", limits.max_p99_difference),
+        ):
+            if head[measure] > most:
+                words = measure.replace("_", " ").replace("p99", "99th percentile of")
+                faults.append(f"'{name}' {words} is {head[measure]:.3f}, allowed {most:g}")
+        allowed, lost = export.max_accuracy_loss[head["kind"]], head["accuracy_lost"]
+        if lost is not None and lost > allowed + 1e-9 and head["p_value"] < SIGNIFICANT:
             faults.append(f"'{name}' loses {100 * lost:.1f} points, allowed {100 * allowed:g}")
     return faults
 
@@ -158,7 +329,7 @@ def smallest(sizes: Mapping[str, int], same_size: float) -> str | None:
 
 
 def parity_table(parity: Mapping[str, Any]) -> pd.DataFrame:
-    """A row per file and head of a parity report."""
+    """A row per file and head of a parity report; what decided stands under `judged_` names."""
     rows = []
     for recipe, file in parity["files"].items():
         about = {
@@ -168,7 +339,10 @@ def parity_table(parity: Mapping[str, Any]) -> pd.DataFrame:
             "bytes": file["bytes"],
             "share_of_float": file["share_of_float"],
         }
-        rows += [{**about, "head": name, **head} for name, head in file["heads"].items()]
+        for name, head in file["heads"].items():
+            judged = file["judged"].get(name, {})
+            found = {f"judged_{key}": value for key, value in judged.items() if key != "kind"}
+            rows.append({**about, "head": name, **head, **found})
     return pd.DataFrame(rows)
 
 
@@ -177,10 +351,15 @@ def in_words(parity: Mapping[str, Any]) -> str:
     files = parity["files"]
     ships = parity["ships"]
     if ships != FLOAT:
-        share = files[ships]["share_of_float"]
+        file = files[ships]
+        worst = min(file["judged"].values(), key=lambda head: head["same_decisions"])
+        low, high = worst["same_decisions_interval"]
+        judged = parity["judged"]
         return (
-            f"{ships} ships: {files[ships]['bytes'] / 1e6:.2f} MB, {share:.0%} of the float file,"
-            f" with answers as good on {parity['photos']} test photos."
+            f"{ships} ships: {file['bytes'] / 1e6:.2f} MB, {file['share_of_float']:.0%} of the"
+            f" float file; every head decides as the float file's in at least"
+            f" {worst['same_decisions']:.1%} ({low:.1%} to {high:.1%}) of {judged['photos']:,}"
+            f" photos and {judged['copies']:,} copies that no quantiser saw and no test used."
         )
     tried = [f"{name} ({file['why']})" for name, file in files.items() if name != FLOAT]
     failed = [f"{name} ({why})" for name, why in parity["not_made"].items()]

@@ -70,6 +70,7 @@ def _tier(namespace: str) -> Pipeline:
                     "float_parity",
                     "expected_answers",
                     "photo_set",
+                    "augmented_photos",
                     "params:gate",
                     "params:export",
                 ],
@@ -85,7 +86,7 @@ def _tier(namespace: str) -> Pipeline:
             ),
         ],
         namespace=namespace,
-        inputs={"photo_set", "tracking_run"},
+        inputs={"photo_set", "augmented_photos", "tracking_run"},
         # A tier has parameters of its own under the name that the shared ones have.
         parameters={"params:gate": "params:export"},
     )
