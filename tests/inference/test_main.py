@@ -40,6 +40,26 @@ def run(written, capfd):
     return run
 
 
+@pytest.mark.parametrize(
+    "order",
+    ["b --tier tier2 1 2", "--tier tier2 b 1 2", "b 1 --tier tier2 2", "b 1 2 --tier tier2"],
+)
+def test_options_may_stand_anywhere(run, folder, written, order, capfd):
+    names = {"b": str(written), "1": str(folder / "1.png"), "2": str(folder / "deep/2.PNG")}
+    given = [names.get(word, word) for word in order.split()]
+    assert main([*given, "--json"]) == 0
+    out = capfd.readouterr().out
+    assert [json.loads(line)["photo"] for line in out.splitlines()] == [names["1"], names["2"]]
+    assert out == run(names["1"], names["2"], "--json", "--tier", "tier2")[1]
+
+
+def test_a_photo_whose_name_looks_like_an_option(run, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "1.png").rename("--1.png")
+    status, out, _ = run("--json", "--", "--1.png")
+    assert (status, json.loads(out)["photo"]) == (0, "--1.png")
+
+
 def test_a_table_for_people(run, folder, small, photos):
     status, out, err = run(folder / "1.png")
     assert (status, err) == (0, "")

@@ -37,7 +37,7 @@ exit status: 0 every photo was answered; 1 some were not, or the golden photos g
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_intermixed_args(arguments)  # options may stand between photos
     try:
         return _check(options) if options.check else _answer(options)
     except CannabisMLError as error:
