@@ -285,6 +285,26 @@ def test_what_systems_add_does_not_matter(bundle, tmp_path):
     assert Bundle.open(packed).manifest.name == "small"
 
 
+@pytest.mark.parametrize("top", ["", "my bundle\\", ".\\", ".\\my bundle\\", "./"])
+def test_a_bundle_packed_again_with_backslashes_is_the_same(bundle, tmp_path, top):
+    slash = "/" if top == "./" else "\\"
+    files = {f"{top}{name.replace('/', slash)}": data for name, data in files_of(bundle).items()}
+    folders = {f"{top}tiers{slash}": b"", f"{top}__MACOSX{slash}._x": b"x"}
+    opened = Bundle.open(zip_of(tmp_path / "again.zip", folders | files))
+    assert opened.read("README.md") == (bundle / "README.md").read_bytes()
+    assert {name: opened.read(name) for name in opened.manifest.files} == {
+        name: data for name, data in files_of(bundle).items() if name != "bundle.json"
+    }
+
+
+def test_backslashes_hide_nothing(bundle, tmp_path):
+    evil = zip_of(tmp_path / "out.zip", files_of(bundle) | {"..\\..\\evil": b"x"})
+    assert "../../evil was added" in refused(evil)
+    name = next(n for n in files_of(bundle) if n.startswith("tiers/"))
+    twice = zip_of(tmp_path / "2.zip", files_of(bundle) | {name.replace("/", "\\"): b"x"})
+    assert f"holds {name} twice" in refused(twice)
+
+
 @pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
 def test_an_unknown_schema_is_told(bundle, version):
     edited(bundle, schema_version=version)

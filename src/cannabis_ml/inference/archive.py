@@ -115,10 +115,11 @@ class ZipArchive(Archive):
         super().__init__(path)
         self._names: dict[str, str] = {}
         with _told(path), zipfile.ZipFile(path) as archive:
-            infos = [i for i in archive.infolist() if not i.is_dir() and not is_litter(i.filename)]
-        top = _common_folder([info.filename for info in infos])
-        for info in infos:
-            self._take(info, info.filename.removeprefix(top))
+            found = [(info, _with_slashes(info.filename)) for info in archive.infolist()]
+        files = [(i, name) for i, name in found if not name.endswith("/") and not is_litter(name)]
+        top = _common_folder([name for _, name in files])
+        for info, name in files:
+            self._take(info, name.removeprefix(top))
         self._limit()
 
     def _take(self, info: zipfile.ZipInfo, name: str) -> None:
@@ -157,6 +158,11 @@ def is_litter(name: str) -> bool:
     """Whether a system put a file of this name there, and nobody reads it."""
     parts = name.split("/")
     return ".." not in parts and any(p.startswith(".") or p in _LITTER for p in parts)
+
+
+def _with_slashes(name: str) -> str:
+    r"""Some programs on Windows write `tiers\tier1.tflite` or `.\tiers`, against the rules."""
+    return name.replace("\\", "/").removeprefix("./")
 
 
 def _common_folder(names: list[str]) -> str:
