@@ -1,9 +1,12 @@
 """What every tier does, whatever runs it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from cannabis_ml.errors import ExportError
+from cannabis_ml.errors import CannabisMLError, ExportError, PhotoError
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.tier import open_tier
 from cannabis_ml.photos.resize import fit
@@ -75,8 +78,40 @@ def test_a_file_is_opened_from_a_path_its_bytes_or_memory(model_file, photos, tm
     "photo", [np.zeros((9, 9, 3)), np.zeros((9, 9), np.uint8), np.zeros((0, 4, 3), np.uint8)]
 )
 def test_what_is_no_photo_is_refused(model_file, kind, photo):
-    with pytest.raises(ValueError, match="uint8"):
+    with pytest.raises(PhotoError, match=r"1 of 1 are not photos: number 0 is .*uint8"):
         open_tier(model_file(kind)).predict([photo])
+
+
+@pytest.mark.parametrize(
+    "given", ["a.jpg", Path("a.jpg"), b"\xff\xd8", None, 7, Image.new("RGB", (9, 9)), [[1, 2]]]
+)
+def test_what_is_no_array_is_refused_by_its_kind(model_file, photos, given):
+    tier = open_tier(model_file("onnx"))
+    kind = type(given).__name__
+    with pytest.raises(PhotoError, match=rf"1 of 3 .*number 1 is of type {kind},(?s:.*)decode"):
+        tier.predict([photos(1)[0], given, photos(1)[0]])
+    if not isinstance(given, list):
+        with pytest.raises(PhotoError, match=rf"as a list of arrays, not of type {kind}"):
+            tier.predict(given)
+    with pytest.raises(PhotoError, match="not of type generator"):
+        tier.predict(photo for photo in [given])
+
+
+def test_one_photo_belongs_in_a_list(model_file, photos):
+    with pytest.raises(PhotoError, match=r"one photo, .*\[photo\]"):
+        open_tier(model_file("onnx")).predict(photos(1)[0])
+
+
+def test_photos_of_one_size_may_be_one_array(small, model_file, photos):
+    tier = open_tier(model_file("onnx"), threads=1)
+    same = np.stack([fit(photo, 20) for photo in photos(3)])
+    for name, values in tier.predict(same).items():
+        np.testing.assert_array_equal(values, tier.predict(list(same))[name])
+
+
+def test_a_photo_error_is_a_type_error_and_ours():
+    assert issubclass(PhotoError, CannabisMLError)
+    assert issubclass(PhotoError, TypeError)
 
 
 @both

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from cannabis_ml.errors import CannabisMLError, ExportError
+from cannabis_ml.errors import CannabisMLError, ExportError, PhotoError
 from cannabis_ml.inference.joint import GIVEN, joint_answer
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.photos.resize import fit
@@ -70,9 +70,10 @@ class Tier(ABC):
 
     def answers(self, photos: Sequence[np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
         """All outputs for photos of any size, as `predict`."""
+        _check_photos(photos)
         step = max(1, min(batch_size, self.largest_batch))
         parts = [
-            self.invoke(np.stack([self._fitted(photo) for photo in photos[start : start + step]]))
+            self.invoke(np.stack([fit(p, self.image_size) for p in photos[start : start + step]]))
             for start in range(0, len(photos), step)
         ]
         if len(parts) == 1:
@@ -95,7 +96,7 @@ class Tier(ABC):
             Per head, float32 (N, K) probabilities in class order.
 
         Raises:
-            ValueError: If something else than such photos is given.
+            PhotoError: If something else than a list of such photos is given.
         """
         answers = self.answers(photos, batch_size)
         return {head.name: answers[head.name] for head in self.taxonomy.heads}
@@ -126,13 +127,6 @@ class Tier(ABC):
                 found[head.name] = [None if k == MISSING else names[k] for k in said[head.name]]
         return found
 
-    def _fitted(self, photo: np.ndarray) -> np.ndarray:
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
-            raise ValueError(
-                f"photos are uint8 (height, width, 3) in RGB, not {photo.dtype} {photo.shape}"
-            )
-        return fit(photo, self.image_size)
-
     def _check_input(self, inputs: int, shape: Sequence[Any], is_uint8: bool) -> None:
         """See that the graph takes what the card says.
 
@@ -161,6 +155,46 @@ class Tier(ABC):
                 f"The {self.format} model gives no probabilities of the right shape for"
                 f" {', '.join(wrong)}; it has {', '.join(map(repr, outputs))}. Export it again."
             )
+
+
+def _check_photos(photos: Sequence[np.ndarray]) -> None:
+    """See that they are what `predict` takes, before any of them is worked on."""
+    if isinstance(photos, np.ndarray) and photos.ndim == 3:
+        raise PhotoError(f"This is one photo, {photos.shape}: put it in a list, [photo].")
+    if isinstance(photos, np.ndarray):
+        photos = list(photos) if photos.ndim else [photos]
+    if not isinstance(photos, Sequence) or isinstance(photos, str | bytes | bytearray):
+        raise PhotoError(f"Photos come as a list of arrays, not {_kind(photos)}.{_READ_FIRST}")
+    wrong = [(i, photo) for i, photo in enumerate(photos) if not _is_photo(photo)]
+    if wrong:
+        number, photo = wrong[0]
+        raise PhotoError(
+            f"{len(wrong):,} of {len(photos):,} are not photos: number {number} is {_kind(photo)},"
+            f" not a NumPy array of uint8 (height, width, 3) in RGB."
+            f"{'' if isinstance(photo, np.ndarray) else _READ_FIRST}"
+        )
+
+
+def _is_photo(photo: Any) -> bool:
+    return (
+        isinstance(photo, np.ndarray)
+        and photo.dtype == np.uint8
+        and photo.ndim == 3
+        and photo.shape[2] == 3
+        and photo.size > 0
+    )
+
+
+def _kind(given: Any) -> str:
+    if isinstance(given, np.ndarray):
+        return f"an array of {given.dtype} {given.shape}"
+    return f"of type {type(given).__name__}"
+
+
+_READ_FIRST = (
+    "\nRead files with cannabis_ml.photos.decode.decode(path.read_bytes()); of a Pillow image take"
+    " np.asarray(image.convert('RGB'))."
+)
 
 
 def open_tier(model: ModelFile | Path | str | bytes, threads: int = 0) -> Tier:
