@@ -35,6 +35,33 @@ def files_below(folder):
     return sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
 
 
+ASK_FOR_PREVIEWS = """
+import json
+from pathlib import Path
+from fastapi.testclient import TestClient
+from kedro.framework.startup import bootstrap_project
+from kedro_viz.api.apps import create_api_app_from_project
+from kedro_viz.data_access import data_access_manager
+from kedro_viz.server import load_and_populate_data
+
+bootstrap_project(Path.cwd())
+load_and_populate_data(Path.cwd(), env="test", include_hooks=False)
+client = TestClient(create_api_app_from_project(Path.cwd()), raise_server_exceptions=False)
+catalog = data_access_manager.catalog.get_catalog()
+said = {}
+for node in client.get("/api/main").json()["nodes"]:
+    if node["type"] == "data":
+        dataset = catalog.get(node["name"])
+        viz = (getattr(dataset, "metadata", None) or {}).get("kedro-viz", {})
+        wanted = hasattr(dataset, "preview") and viz.get("preview") is not False
+        answer = client.get("/api/nodes/" + node["id"])
+        shown = answer.status_code == 200 and bool(answer.json().get("preview"))
+        said[node["name"]] = [answer.status_code, wanted, shown]
+print()
+print(json.dumps(said))
+"""
+
+
 @pytest.fixture(scope="session")
 def finished(copy_project, tmp_path_factory, worker_id):
     """A project in which `kedro run --env test` went through, with what it printed.
@@ -243,3 +270,20 @@ def test_verbose_shows_where_it_happened(fresh, tmp_path):
     arguments = ("--env", "folder", "--params", f"photos={tmp_path / 'nowhere'}")
     done = kedro(fresh, "run", "--verbose", *arguments, check=False)
     assert "Traceback" in done.stdout + done.stderr
+
+
+def test_kedro_viz_shows_every_entry_that_has_a_preview(finished):
+    pytest.importorskip("kedro_viz", reason="kedro-viz is not installed")
+    project, _ = finished
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_FOR_PREVIEWS],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "140"},
+        check=True,
+    )
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert {"photo_index", "checked_photos", "photo_set", "bundle"} <= set(said)
+    assert [name for name, (status, *_) in said.items() if status != 200] == []
+    assert [name for name, (_, wanted, shown) in said.items() if wanted != shown] == []

@@ -13,6 +13,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 
+from cannabis_ml.datasets.table import table_preview
 from cannabis_ml.files import written_aside
 from cannabis_ml.parallel import map_in_order
 
@@ -97,7 +98,7 @@ def labels_of(photo_set: datasets.Dataset) -> pd.DataFrame:
 def first_rows(photo_set: datasets.Dataset, count: int) -> TablePreview:
     """What kedro-viz shows of a photo set: its first rows, without their pixels."""
     rows = photo_set.select(range(min(count, len(photo_set))))
-    return TablePreview(labels_of(rows).to_dict("split"))
+    return table_preview(labels_of(rows))
 
 
 def photo_set_fingerprint(dataset: datasets.Dataset) -> str:

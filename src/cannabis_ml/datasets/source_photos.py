@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from cannabis_ml.datasets.sources import ONE_SOURCE, SOURCE_COLUMNS, Source
 from cannabis_ml.datasets.sources.base import merge_rows
+from cannabis_ml.datasets.table import table_preview
 from cannabis_ml.errors import SourceError
 
 _NAME = re.compile(r"[\w.-]+")
@@ -90,8 +91,7 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
     def preview(self, nrows: int = 10) -> TablePreview:
         """First rows for kedro-viz; nothing is drawn, fetched or searched that is not there yet."""
         empty = pd.DataFrame(columns=list(SOURCE_COLUMNS))
-        rows = self.load().head(nrows) if self._exists() else empty
-        return TablePreview(rows.astype(object).where(rows.notna(), None).to_dict("split"))
+        return table_preview(self.load().head(nrows) if self._exists() else empty)
 
     def _exists(self) -> bool:
         return all(source.exists() for source in self._sources.values())

@@ -9,6 +9,7 @@ import pandas as pd
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 
+from cannabis_ml.datasets.table import table_preview
 from cannabis_ml.files import written_aside
 
 COLUMNS = ("photo_id", "split", "given_split", "division")
@@ -41,8 +42,7 @@ class SplitLedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
 
     def preview(self, nrows: int = 10) -> TablePreview:
         """First rows for kedro-viz."""
-        rows = self.load().head(nrows)
-        return TablePreview(rows.astype(object).where(rows.notna(), None).to_dict("split"))
+        return table_preview(self.load().head(nrows))
 
     def _exists(self) -> bool:
         return self._filepath.is_file()
