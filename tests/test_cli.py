@@ -142,6 +142,12 @@ def test_other_errors_keep_their_traceback():
     assert readable_cause(raised(ValueError("a bug"), raised(KeyError("x")))) is None
 
 
+def test_a_full_disk_is_readable_whatever_was_being_written():
+    full = raised(OSError(28, "No space left on device", "/data/x.json"))
+    told = str(readable_cause(raised(DatasetError("Failed while saving"), full)))
+    assert told.startswith("There is no room for what was being written to /data/x.json")
+
+
 def test_what_a_data_set_says_itself_is_readable():
     told = DatasetError("holds no photo set: run the ingestion pipeline.")
     assert readable_cause(raised(told)) is told

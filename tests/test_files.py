@@ -1,12 +1,16 @@
 """What is written is whole or not at all, and nothing half-written stays."""
 
+import errno
+import os
 import signal
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
-from cannabis_ml.files import written_aside
+from cannabis_ml.errors import StorageError
+from cannabis_ml.files import disk_full, no_room, written_aside
 
 WRITE_AND_WAIT = """
 import sys, time
@@ -90,3 +94,62 @@ def test_names_with_wildcards(tmp_path):
         aside.write_text("new")
     assert "[ab]*" in names(tmp_path)
     assert ".ab.host-1-00000000.part" in names(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_one_sentence_with_a_remedy(number, tmp_path):
+    path = tmp_path / "set"
+    path.write_text("old")
+
+    def fill():
+        with written_aside(path) as aside:
+            aside.mkdir()
+            (aside / "half").write_bytes(bytes(300_000))
+            raise ValueError("wrapped") from OSError(number, os.strerror(number))
+
+    with pytest.raises(StorageError, match=os.strerror(number)) as caught:
+        fill()
+    told = str(caught.value)
+    assert str(path) in told
+    assert "after 0.3 MB of it" in told
+    assert "older one stays" in told
+    assert "Make room" in told
+    assert names(tmp_path) == ["set"]
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+        RuntimeError("I/O error: File too large (os error 27)"),
+        sqlite3.OperationalError("database or disk is full"),
+    ],
+)
+def test_every_writer_can_say_that_a_disk_is_full(error):
+    assert disk_full(error) is error
+    wrapped = ValueError("Failed while saving")
+    wrapped.__cause__ = error
+    assert disk_full(wrapped) is error
+    assert "There is no room" in str(no_room(error))
+
+
+def test_other_errors_say_nothing_of_disks():
+    assert disk_full(OSError(errno.EACCES, "Permission denied")) is None
+    circle = ValueError("a")
+    circle.__context__ = other = ValueError("b")
+    other.__context__ = circle
+    assert disk_full(circle) is None
+
+
+def test_an_unwritten_file_on_a_full_disk(tmp_path):
+    def fill():
+        with written_aside(tmp_path / "x"):
+            raise OSError(errno.ENOSPC, "No space left on device", "elsewhere")
+
+    with pytest.raises(
+        StorageError, match=r"after 0\.0 MB of it\. Nothing half-written was left\."
+    ):
+        fill()
+    assert names(tmp_path) == []

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cannabis_ml.config import params_as_typed
 from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.files import disk_full, no_room
 
 READABLE = (CannabisMLError, ParameterValidationError)
 """Errors whose message says all that a person needs."""
@@ -124,7 +125,8 @@ def readable_cause(error: BaseException) -> BaseException | None:
         if isinstance(seen, DatasetError) and seen.__cause__ is None:
             return seen
         seen = seen.__cause__ or seen.__context__
-    return None
+    full = disk_full(error)
+    return None if full is None else no_room(full)
 
 
 class _ResumeHint(logging.Filter):

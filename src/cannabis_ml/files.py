@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -15,9 +16,20 @@ from uuid import uuid4
 
 from pydantic import AfterValidator, BeforeValidator
 
-from cannabis_ml.errors import ConfigError
+from cannabis_ml.errors import ConfigError, StorageError
 
 _UNFINISHED = re.compile(r"\.(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}\.(part|old)")
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_SAID = re.compile(
+    # What writers in Rust and SQLite say, which carries no number.
+    r"No space left on device|os error (28|122|27)\b|Disk quota exceeded|database or disk is full"
+)
+
+MAKE_ROOM = (
+    "Make room there, or let `data` in globals.yml name a folder on a larger disk; then run the"
+    " same command again."
+)
 
 
 def at_home(path: str) -> str:
@@ -59,6 +71,9 @@ def written_aside(path: Path) -> Iterator[Path]:
 
     Args:
         path: Where the result belongs; missing parent folders are made.
+
+    Raises:
+        StorageError: If there is no room for it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
@@ -73,8 +88,50 @@ def written_aside(path: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             aside.replace(path)
+    except StorageError:
+        raise
+    except Exception as error:
+        full = disk_full(error)
+        if full is None:
+            raise
+        raise StorageError(
+            f"There is no room for {path}: {_said(full)}, after {_size(aside) / 1e6:,.1f} MB of it."
+            f" Nothing half-written was left{', and the older one stays' if path.exists() else ''}."
+            f"\n{MAKE_ROOM}"
+        ) from error
     finally:
         _remove(aside)
+
+
+def disk_full(error: BaseException) -> BaseException | None:
+    """The one among an error and its causes that says that a disk, or a share of it, is full."""
+    seen: set[int] = set()
+    now: BaseException | None = error
+    while now is not None and id(now) not in seen:
+        if getattr(now, "errno", None) in _FULL or _FULL_SAID.search(str(now)):
+            return now
+        seen.add(id(now))
+        now = now.__cause__ or now.__context__
+    return None
+
+
+def no_room(full: BaseException) -> StorageError:
+    """Say what `disk_full` found, where it is not known what was being written."""
+    where = getattr(full, "filename", None)
+    return StorageError(
+        f"There is no room for what was being written{f' to {where}' if where else ''}:"
+        f" {_said(full)}.\n{MAKE_ROOM}"
+    )
+
+
+def _said(error: BaseException) -> str:
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number in _FULL else " ".join(str(error).split())[:200]
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _sibling(path: Path, suffix: str) -> Path:

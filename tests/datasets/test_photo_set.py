@@ -231,3 +231,47 @@ class TestFingerprint:
             dataset.save(PhotoStream(rows(3), lambda row, q=quality: encode(quality=q), 1))
             prints.add(photo_set_fingerprint(dataset.load()))
         assert len(prints) == 2
+
+
+SAVE_WITH_LITTLE_ROOM = """
+import resource, sys
+import pandas as pd
+from cannabis_ml import cli
+from cannabis_ml.datasets.photo_set import PhotoSetDataset, PhotoStream
+from cannabis_ml.datasets.table import TableDataset
+
+folder, kind = sys.argv[1:]
+rows = pd.DataFrame({c: [f"{i:064d}" for i in range(2000)] for c in ("photo_id", "path", "group")})
+stream = PhotoStream(rows, lambda row: bytes(1000), 2)
+
+def run(**options):
+    # A file that may not grow stands for a disk that is full; both are errors of writing.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    if kind == "photo set":
+        PhotoSetDataset(filepath=f"{folder}/x").save(stream)
+    else:
+        TableDataset(filepath=f"{folder}/x", save_args={"compression": None}).save(rows)
+
+cli.kedro_run.callback = run
+cli.cli(["run"])
+"""
+
+
+@pytest.mark.parametrize("kind", ["photo set", "table"])
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file's size")
+def test_no_room_ends_the_command_in_a_sentence(kind, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SAVE_WITH_LITTLE_ROOM, str(tmp_path), kind],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    error, remedy, verbose = done.stderr.strip().splitlines()
+    assert error == (
+        f"Error: There is no room for {tmp_path / 'x'}: File too large, after 0.1 MB of it."
+        " Nothing half-written was left."
+    )
+    assert remedy.startswith("Make room there")
+    assert "--verbose" in verbose
+    assert list(tmp_path.iterdir()) == []
