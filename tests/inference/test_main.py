@@ -99,6 +99,49 @@ def test_a_folder_is_searched_in_order(run, folder):
     assert names == [str(folder / name) for name in ("1.png", "bad.jpg", "deep/2.PNG")]
 
 
+def test_a_photo_in_a_folder_is_known_by_what_it_is_whatever_it_is_called(
+    run, folder, small, photos
+):
+    (folder / "bad.jpg").unlink()
+    (folder / "1.png").rename(folder / "IMG_1")
+    (folder / "deep/2.PNG").rename(folder / "deep/2.download")
+    status, out, err = run(folder, "--json")
+    assert status == 0
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [t["photo"] for t in told] == [str(folder / "IMG_1"), str(folder / "deep/2.download")]
+    assert err == f"{folder / 'notes.txt'}: not a photo\n"
+
+
+@pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", "._1.png", ".DS_Store", "~$1.png"])
+def test_hidden_and_system_files_fail_nothing(name, run, folder):
+    (folder / name).write_bytes(b"not a photo")
+    status, out, err = run(folder / "1.png", folder / name, "--json")
+    assert (status, len(out.splitlines())) == (0, 1)
+    assert err == f"{folder / name}: a hidden file or a system's, passed over\n"
+    (folder / "bad.jpg").unlink()
+    (folder / "notes.txt").unlink()
+    assert run(folder)[::2] == (0, "")
+
+
+def test_a_system_folder_that_a_shell_gave_fails_nothing(run, folder):
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX/._1.png").write_bytes(b"\0\5\x16\7")
+    status, out, _ = run(folder / "1.png", folder / "__MACOSX", "--json")
+    assert (status, len(out.splitlines())) == (0, 1)
+
+
+def test_a_folder_may_itself_be_hidden(run, folder):
+    (folder / "deep").rename(folder / ".deep")
+    assert run(folder / ".deep", "--json")[0] == 0
+
+
+def test_nothing_but_hidden_files_is_told(run, folder):
+    (folder / ".DS_Store").touch()
+    status, _, err = run(folder / ".DS_Store")
+    assert status == 2
+    assert "No photo" in err
+
+
 def test_a_bad_photo_is_named_and_the_rest_answered(run, folder):
     status, out, err = run(folder / "bad.jpg", folder / "absent.jpg", folder / "1.png", "--json")
     assert status == 1

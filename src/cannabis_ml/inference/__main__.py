@@ -31,6 +31,9 @@ Ask a bundle about photos. Prints a line per photo and head; a photo that cannot
 stderr and the others are answered all the same."""
 
 EPILOG = """\
+In a folder, a photo is what is called like one or begins like one; other files are named on stderr.
+Hidden files and those of a system (Thumbs.db) are passed over.
+
 exit status: 0 every photo was answered; 1 some were not, or the golden photos got other answers;
 2 nothing was done"""
 
@@ -83,7 +86,10 @@ def _answer(options: argparse.Namespace) -> int:
     with _quietly():
         kind = False if options.float else None
         tier = bundle.tier(options.tier or bundle.tiers[0], kind, options.threads)
-    photos = list(_found(options.photos))
+    photos = _found(options.photos)
+    if not photos:
+        print("No photo is among what was given.", file=sys.stderr)
+        return REFUSED
     show = _as_json if options.json else _Table(tier, photos, options.top).show
     failed = 0
     for name in photos:
@@ -101,16 +107,27 @@ def _answer(options: argparse.Namespace) -> int:
     return SOME_FAILED if failed else 0
 
 
-def _found(given: Sequence[str]) -> Iterator[str]:
-    """Photos as given, and those below folders in order."""
-    from cannabis_ml.photos.decode import SUFFIXES
+def _found(given: Sequence[str]) -> list[str]:
+    """Photos as given, and those below folders in order; what else is there is named on stderr.
 
+    What ingestion passes over is passed over here, also where a shell's `*` gave it.
+    """
+    from cannabis_ml.photos.found_files import files_below, is_hidden_or_system, may_be_photo
+
+    photos = []
     for name in given:
-        if Path(name).is_dir():
-            below = [p for p in Path(name).rglob("*") if p.suffix.lower() in SUFFIXES]
-            yield from sorted(str(path) for path in below if path.is_file()) or [name]
+        path = Path(name)
+        if path.is_dir() and not (path.name[:1] != "." and is_hidden_or_system(path.name)):
+            found = [path.joinpath(*parts) for parts in files_below(path)]
+            below = [file for file in found if file.is_dir() or may_be_photo(file)]
+            photos += [str(file) for file in below] or [name]
+            for file in sorted(set(found) - set(below)):
+                print(f"{file}: not a photo", file=sys.stderr)
+        elif name != STDIN and is_hidden_or_system(path.name):
+            print(f"{name}: a hidden file or a system's, passed over", file=sys.stderr)
         else:
-            yield name
+            photos.append(name)
+    return photos
 
 
 def _read(name: str) -> bytes:
@@ -118,7 +135,7 @@ def _read(name: str) -> bytes:
         return sys.stdin.buffer.read()
     path = Path(name)
     if path.is_dir():
-        raise ValueError("a folder without photos")
+        raise ValueError("a folder without photos, or that cannot be opened")
     if path.exists() and not path.is_file():  # a pipe might never end
         raise ValueError("no regular file")
     return path.read_bytes()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from cannabis_ml.errors import BundleError
+from cannabis_ml.photos.found_files import is_hidden_or_system
 
 MOST_BYTES = 8 << 30
 """All files of a bundle together, unpacked."""
@@ -23,9 +24,6 @@ MOST_SQUEEZED = 50
 bomb by a thousand."""
 
 _PIECE = 1 << 20
-
-_LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
-"""What systems add to folders and archives unasked, besides names that start with a dot."""
 
 
 class Archive(ABC):
@@ -157,7 +155,7 @@ def open_archive(path: Path) -> Archive:
 def is_litter(name: str) -> bool:
     """Whether a system put a file of this name there, and nobody reads it."""
     parts = name.split("/")
-    return ".." not in parts and any(p.startswith(".") or p in _LITTER for p in parts)
+    return ".." not in parts and any(is_hidden_or_system(part) for part in parts)
 
 
 def _with_slashes(name: str) -> str:

@@ -10,6 +10,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
@@ -53,8 +54,8 @@ SUFFIXES = frozenset(
         *(".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"),
     }
 )
-"""Suffixes, in lower case, of files that are taken for photos when a folder is searched. HEIC is
-among them so that such files are reported instead of passed over."""
+"""Suffixes, in lower case, of files that are called like photos. HEIC is among them, so that such
+files are reported as photos that cannot be read."""
 
 # The limit is ours, per call; Pillow's own would refuse at 179 megapixels and warn at 89.
 Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, MAX_PIXELS)
@@ -225,6 +226,20 @@ def read_header(data: bytes) -> Header:
     return _opened(data, _header)
 
 
+def has_photo_header(path: Path) -> bool:
+    """Whether a file begins like a photo that can be read here; its name does not matter.
+
+    Only its first bytes are read. The pixels may still be damaged.
+    """
+    try:
+        if not path.is_file():  # a pipe might never end
+            return False
+        with Image.open(path, formats=FORMATS):
+            return True
+    except Exception:  # nearly anything, as in `_opened`
+        return False
+
+
 def _opened(data: bytes, read: Callable[[Image.Image], Found]) -> Found:
     """Open a file, apply `read`, and turn all that can go wrong into a verdict."""
     if not data:
@@ -374,7 +389,8 @@ def _checked_png(data: bytes) -> bytes:
     """
     view = memoryview(data)
     at = copied = len(_SIGNATURES["PNG"][0])
-    parts, room = [view[:at]], PngImagePlugin.MAX_TEXT_MEMORY
+    parts: list[bytes | memoryview] = [view[:at]]
+    room = PngImagePlugin.MAX_TEXT_MEMORY
     while at + 8 <= len(data):
         length, kind = int.from_bytes(view[at : at + 4], "big"), bytes(view[at + 4 : at + 8])
         end = at + 8 + length
