@@ -242,7 +242,8 @@ class TaxonomySpec(BaseModel):
             raise TaxonomyError(
                 _as_list("No taxonomy can be derived from these photos", faults)
                 + "\nBring photos of the other classes, or write the classes in"
-                " parameters_taxonomy.yml."
+                " parameters_taxonomy.yml. If the outer of several folders name the classes"
+                " (CLASS/2024/a.jpg), set class_folder: top in the source."
             )
         return Taxonomy.model_validate({"heads": heads})
 

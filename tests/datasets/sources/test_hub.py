@@ -132,6 +132,34 @@ def test_class_folders_on_the_hub(streaming, hub, photos, read, tmp_path):
     }
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_split_folders_that_datasets_passes_over_are_heard(streaming, hub, photos, read, tmp_path):
+    names = ["Training/oak/1.jpg", "Training/elm/2.jpg", "Testing/elm/3.jpg"]
+    commit = hub.put("me/capital", dict(zip(names, photos, strict=False)))
+    source = {"repo": "me/capital", "revision": commit, "path": str(tmp_path)}
+    got = read(**source, streaming=streaming)
+    by_photo = {
+        Path(path).read_bytes(): (split, kind)
+        for path, split, kind in zip(got["path"], got["given_split"], got["label"], strict=True)
+    }
+    assert [by_photo[photo] for photo in photos[:3]] == [
+        ("train", "oak"),
+        ("train", "elm"),
+        ("test", "elm"),
+    ]
+
+
+def test_splits_of_a_data_set_are_read_however_they_are_spelt(hub, photos, parquet, load, tmp_path):
+    for number, name in enumerate(["train_clean", "dev", "holdout"]):
+        file = tmp_path / f"set/data/{name}-00000-of-00001.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(parquet(photos[number : number + 1], kind=[0]))
+    source = {"kind": "hub", "repo": str(tmp_path / "set"), "path": str(tmp_path / "kept")}
+    assert load(**source)["given_split"].fillna("?").tolist() == ["validation", "?", "train"]
+    photos = load(**source, split_map={"holdout": "test"})
+    assert photos["given_split"].tolist() == ["validation", "test", "train"]
+
+
 def test_copies_and_missing_photos_keep_their_rows(hub, photos, parquet, read, tmp_path):
     file = parquet([photos[0], photos[0], None], kind=[0, 1, 1])
     commit = hub.put("me/copies", {"data/train-00000-of-00001.parquet": file})
@@ -267,6 +295,25 @@ class TestLocalFolder:
         kept = {Path(path).read_bytes() for path in photos["path"]}
         assert kept == {path.read_bytes() for path in folder.rglob("*.jpg")}
         assert load(**source)["path"].tolist() == photos["path"].tolist()
+
+    def test_split_folders_that_datasets_passes_over_are_heard(self, load, tmp_path, write_photo):
+        for number, place in enumerate(["Training/oak", "Training/elm", "Testing/elm"]):
+            write_photo(tmp_path / f"trees/{place}/{number}.jpg", number)
+        repo = str(tmp_path / "trees")
+        photos = load(kind="hub", repo=repo, path=str(tmp_path / "kept"))
+        assert sorted(zip(photos["given_split"], photos["label"], strict=True)) == [
+            ("test", "elm"),
+            ("train", "elm"),
+            ("train", "oak"),
+        ]
+
+    def test_split_without_a_meaning_is_told(self, load, tmp_path, photos, parquet, caplog):
+        for number, name in enumerate(["train", "holdout"]):
+            file = tmp_path / f"set/data/{name}-00000-of-00001.parquet"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(parquet(photos[number : number + 1], kind=[0]))
+        load(kind="hub", repo=str(tmp_path / "set"), path=str(tmp_path / "kept"))
+        assert "nobody said what they mean: 'holdout'" in caplog.text
 
     def test_changed_folder_is_read_anew(self, folder, load, tmp_path, write_photo):
         source = {"kind": "hub", "repo": str(folder), "path": str(tmp_path / "kept")}

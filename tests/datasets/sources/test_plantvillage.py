@@ -87,8 +87,8 @@ def test_neighbouring_captures_and_copies_share_a_group(tree, load):
 
 class TestLeafMap:
     @pytest.fixture
-    def leaf_map(self, tmp_path):
-        path = tmp_path / "leaf-map.json"
+    def leaf_map(self, tmp_path_factory):
+        path = tmp_path_factory.mktemp("map") / "leaf-map.json"
         path.write_text(
             json.dumps(
                 {

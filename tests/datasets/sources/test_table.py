@@ -117,8 +117,39 @@ def test_wrong_separator_is_guessed_at(tmp_path, complaint):
 
 
 def test_unknown_splits_are_listed(table, complaint):
-    rows = [{"path": f"{i}.jpg", "split": "dev" if i else "test"} for i in range(3)]
-    assert "'dev' (2 rows)" in complaint(kind="table", path=str(table(rows)))
+    rows = [{"path": f"{i}.jpg", "split": "holdout" if i else "test"} for i in range(3)]
+    message = complaint(kind="table", path=str(table(rows)))
+    assert "'holdout' (2 rows)" in message
+    assert "split_map" in message
+
+
+def test_splits_are_read_however_they_are_spelt(table, load):
+    said = ["Training", "dev", "EVAL", "cifar_test", "train-2017", "holdout", "none", ""]
+    rows = [{"path": f"{i}.jpg", "kind": "x", "split": split} for i, split in enumerate(said)]
+    split_map = {"holdout": "test", "none": None}
+    photos = load(kind="table", path=str(table(rows)), split_map=split_map)
+    expected = ["train", "validation", "test", "test", "train", "test", "?", "?"]
+    assert photos["given_split"].fillna("?").tolist() == expected
+
+
+def test_folders_of_splits_in_a_table_without_splits_are_warned_of(table, load, caplog):
+    rows = [{"path": f"{s}/{i}.jpg", "kind": "x"} for i, s in enumerate(["Train", "Test", "Test"])]
+    path = table(rows)
+    assert load(kind="table", path=str(path))["given_split"].isna().all()
+    assert "'Test' (2 photos), 'Train' (1 photos)" in caplog.text
+    caplog.clear()
+    load(kind="table", path=str(path), split_column=None)
+    load(kind="table", path=str(table([{"path": "train/1.jpg", "kind": "x"}], "only_train.csv")))
+    assert not caplog.text
+
+
+def test_column_that_says_nothing_but_splits_is_warned_of(table, load, caplog):
+    rows = [{"path": f"{i}.jpg", "Subset": s} for i, s in enumerate(["train", "Testing"])]
+    path = table(rows)
+    load(kind="table", path=str(path))
+    assert "The column 'Subset'" in caplog.text
+    photos = load(kind="table", path=str(path), split_column="Subset")
+    assert photos["given_split"].tolist() == ["train", "test"]
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,9 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from cannabis_ml.datasets.sources.split_names import WORDS, Split, SplitMap, split_of_value
 from cannabis_ml.errors import SourceError
 from cannabis_ml.names import Name, NormalNames, normal
-
-SPLIT_NAMES = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "calibration": "calibration",
-    "test": "test",
-}
-"""What folders and split columns may call the four splits, in lower case."""
 
 SOURCE_COLUMNS = ("path", "source", "group", "given_split")
 """The columns of every source beside the labels."""
@@ -155,6 +146,16 @@ class GroupedSource(Source):
         return "/".join(parts) or None
 
 
+class SplitSource(GroupedSource):
+    """A source that names splits, by folders, in a column or as a data set's own."""
+
+    split_map: SplitMap = Field(
+        default_factory=dict,
+        description="Name of a split as written -> train, validation, calibration or test, or null"
+        " (not a split); comes before what the name seems to say",
+    )
+
+
 def source_frame(columns: Mapping[str, Sequence[str | None]]) -> pd.DataFrame:
     """Make the table of a source: text columns, missing where unknown."""
     return pd.DataFrame({name: pd.Series(list(v), dtype="str") for name, v in columns.items()})
@@ -263,21 +264,30 @@ def merge_rows(photos: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     return merged
 
 
-def split_column(cells: Iterable[Any], where: object) -> list[str | None]:
+def split_column(
+    cells: Iterable[Any], split_map: Mapping[str, Split | None], where: object
+) -> list[str | None]:
     """Read the given splits off a column.
+
+    Args:
+        cells: One per row.
+        split_map: Value as written -> split, or None (not given).
+        where: The table, for messages.
 
     Raises:
         SourceError: Lists every value that names no split.
     """
     written = [as_text(cell) for cell in cells]
-    unknown = Counter(w for w in written if w and w.casefold() not in SPLIT_NAMES)
+    said = {w: split_map.get(w, split_of_value(w)) for w in written if w}
+    unknown = Counter(w for w in written if w and said[w] is None and w not in split_map)
     if unknown:
         counted = [f"'{name}' ({count(n, 'row')})" for name, n in unknown.most_common()]
         raise SourceError(
             f"The split column of {where} has {some(counted)}.\n"
-            f"Write one of {', '.join(SPLIT_NAMES)}, or leave the cell empty."
+            f"Write one of {', '.join(WORDS)}, leave the cell empty, or say under the source's"
+            " split_map what is meant (null: no split)."
         )
-    return [SPLIT_NAMES[w.casefold()] if w else None for w in written]
+    return [said[w] if w else None for w in written]
 
 
 def as_text(value: Any) -> str | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -14,10 +13,9 @@ import pandas as pd
 from pydantic import Field
 
 from cannabis_ml.datasets.sources.base import (
-    SPLIT_NAMES,
-    GroupedSource,
     NamedPattern,
     NameMap,
+    SplitSource,
     columns_by_name,
     count,
     labels_of_name,
@@ -25,31 +23,41 @@ from cannabis_ml.datasets.sources.base import (
     some,
     source_frame,
 )
+from cannabis_ml.datasets.sources.split_names import (
+    Split,
+    given_split,
+    split_folders,
+    warn_of_untaken,
+)
 from cannabis_ml.errors import SourceError
 from cannabis_ml.names import Name, normal
 from cannabis_ml.photos.decode import SUFFIXES
+from cannabis_ml.photos.found_files import files_below, may_be_photo
 
 log = logging.getLogger(__name__)
 
-COMPANIONS = frozenset(
+CONTAINERS = frozenset(
     {
-        *(".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yml", ".yaml", ".html"),
-        *(".pdf", ".log", ".db", ".ini", ".parquet", ".npy", ".npz", ".mat", ".xlsx", ".xmp"),
-        *(".py", ".ipynb", ".sh", ".zip", ".gz", ".tar", ".7z", ".aae", ".mov", ".mp4"),
+        *("image", "images", "img", "imgs", "jpegimages", "jpg", "jpgs", "jpeg", "png", "rgb"),
+        *("photo", "photos", "picture", "pictures", "pics", "original", "originals", "raw"),
     }
 )
-"""Suffixes, in lower case, of files that lie beside photos by right and are passed over."""
+"""Folders, in lower case, that name no class where they are alone within a folder."""
 
-_SKIPPED_FOLDERS = {"__MACOSX", "@eaDir"}
+DRAWINGS = frozenset(
+    {"mask", "masks", "label", "labels", "annotation", "annotations", "segmentation", "segmented"}
+)
+"""Folders, in lower case, whose pictures show no subject where they lie beside one of photos."""
 
 
-class ClassFolders(GroupedSource):
+class ClassFolders(SplitSource):
     """Photos whose labels are read off the names of their folders."""
 
     class_folder: Literal["parent", "top"] = Field(
         default="parent",
-        description="Which folder names the class: the one that the photo lies in, or the first"
-        " one below `path` (and below a split's folder)",
+        description="Which folder names the class: the one that the photo lies in (CLASS/a.jpg;"
+        " CLASS/images/a.jpg too), or the first one below `path` and a split's folder"
+        " (CLASS/2024/a.jpg)",
     )
     label_map: NameMap = Field(
         default_factory=dict,
@@ -86,43 +94,91 @@ class ClassFolders(GroupedSource):
                 f"{root} is a file, not a folder of class folders.\n"
                 "Give the folder, or use a source of kind 'table' for a list of photos."
             )
-        found = sorted(_photo_files(root), key="/".join)
-        if not found:
+        found = files_below(root)
+        are_photos = [may_be_photo(root.joinpath(*parts)) for parts in found]
+        photos = [parts for parts, is_photo in zip(found, are_photos, strict=True) if is_photo]
+        if not photos:
             raise SourceError(
-                f"No photo was found in {root} or the folders in it"
-                f"{_what_else_is_there(root)}.\n"
-                f"Photos are known by their suffix: {', '.join(sorted(SUFFIXES))} (in any case)."
+                f"No photo was found in {root} or the folders in it{_what_else_is_there(found)}.\n"
+                "Photos are known by their first bytes, or by their suffix: "
+                f"{', '.join(sorted(SUFFIXES))} (in any case)."
             )
-        places = [_place(parts[:-1], self.class_folder) for parts in found]
-        counts = Counter(name for _, name in places if name)
-        if not counts:
-            lie = "lies" if len(found) == 1 else "lie"
-            raise SourceError(
-                f"{root} has no class folders: its {count(len(found), 'photo')} {lie}"
-                f" {_where_loose(found)} (as {found[0][-1]!r}).\n"
-                "Sort them into one folder per class (PATH/CLASS/photo.jpg), or describe them by a"
-                " source of kind 'table'."
-            )
-        loose = len(found) - sum(counts.values())
-        if loose:
-            log.warning(
-                "%s in %s %s in no class folder: kept, without a label",
-                count(loose, "photo"),
-                root,
-                "lies" if loose == 1 else "lie",
-            )
-        labels = self._labels_of(counts, root)
-        columns: dict[str, list[str | None]] = {
-            "path": [printable(root.joinpath(*parts)) for parts in found],
-            "group": self.groups([printable(PurePosixPath(*parts)) for parts in found]),
-            "given_split": [split for split, _ in places],
+        others = [parts for parts, is_photo in zip(found, are_photos, strict=True) if not is_photo]
+        _tell_of_others(others, root)
+        layout = self._layout(photos)
+        warn_of_untaken(layout.folders, layout.splits, layout.unlike_splits, root)
+        counts = Counter(name for parts in photos if (name := layout.class_of(parts)))
+        self._check_class_folders(counts, photos, layout, root)
+        labels = self._labels_of(counts, layout, photos, root)
+        names = [layout.class_of(parts) for parts in photos]
+        of_photos: dict[str, list[str | None]] = {
+            "group": self.groups([printable(PurePosixPath(*parts)) for parts in photos]),
+            "given_split": [layout.split_of(parts) for parts in photos],
+            **columns_by_name([[name] if name else [] for name in names], labels, self.defaults),
         }
-        columns |= columns_by_name(
-            [[name] if name else [] for _, name in places], labels, self.defaults
-        )
+        columns: dict[str, list[str | None]] = {
+            "path": [printable(root.joinpath(*parts)) for parts in found]
+        }
+        for column, values in of_photos.items():
+            said = iter(values)
+            # What is not a photo shows nothing, whatever folder it lies in.
+            columns[column] = [next(said) if is_photo else None for is_photo in are_photos]
         return source_frame(columns)
 
-    def _labels_of(self, counts: Counter[str], root: Path) -> dict[str, dict[str, str | None]]:
+    def _layout(self, photos: Sequence[tuple[str, ...]]) -> _Layout:
+        folders = [tuple(map(normal, parts[:-1])) for parts in photos]
+        # Who says what the photos of a folder show says that it is a class.
+        said = {**dict.fromkeys(self.label_map), **self.split_map}
+        return _Layout(folders, split_folders(folders, said), frozenset(said), self.class_folder)
+
+    def _check_class_folders(
+        self,
+        counts: Counter[str],
+        photos: Sequence[tuple[str, ...]],
+        layout: _Layout,
+        root: Path,
+    ) -> None:
+        """Tell of photos without a class folder, and of folders that may not be the classes.
+
+        Raises:
+            SourceError: If no photo lies in a class folder.
+        """
+        if not counts:
+            lie = "lies" if len(photos) == 1 else "lie"
+            raise SourceError(
+                f"{root} has no class folders: its {count(len(photos), 'photo')} {lie}"
+                f" {_where_loose(photos)} (as {photos[0][-1]!r}).\n"
+                "Sort them into one folder per class (PATH/CLASS/photo.jpg), or describe them by a"
+                " source of kind 'table'. If a folder taken for a split is a class, write it under"
+                " split_map, as {train: null}."
+            )
+        loose = [parts for parts in photos if layout.class_of(parts) is None]
+        if loose:
+            log.warning(
+                "%s in %s %s in no class folder, but %s: kept, without a label",
+                count(len(loose), "photo"),
+                root,
+                "lies" if len(loose) == 1 else "lie",
+                _where_loose(loose),
+            )
+        outer = {layout.outermost_of(parts) for parts in photos} - {None}
+        if self.class_folder == "parent" and len(counts) == 1 and len(outer) > 1:
+            log.warning(
+                "All photos in %s are taken for the class '%s', which is the folder that they lie"
+                " in. If the folders around it, as %s, name the classes, set class_folder: top in"
+                " the source.",
+                root,
+                next(iter(counts)),
+                some(f"'{name}'" for name in sorted(map(str, outer))),
+            )
+
+    def _labels_of(
+        self,
+        counts: Counter[str],
+        layout: _Layout,
+        photos: Sequence[tuple[str, ...]],
+        root: Path,
+    ) -> dict[str, dict[str, str | None]]:
         """Read the labels off each class folder's name.
 
         Raises:
@@ -131,18 +187,102 @@ class ClassFolders(GroupedSource):
         labels: dict[str, dict[str, str | None]] = {}
         unexplained = {}
         for name in sorted(counts):
-            found = labels_of_name(name, self.label_map, self.heads)
-            found = self.explain(name) if found is None else found
+            found = self._explained(name)
             if found is None:
                 unexplained[name] = counts[name]
             else:
                 labels[name] = found
         if unexplained:
-            raise SourceError(self.unexplained(unexplained, root))
+            around = {
+                layout.outermost_of(parts)
+                for parts in photos
+                if layout.class_of(parts) in unexplained
+            }
+            hint = (
+                "\nThe folders around them can be explained: set class_folder: top."
+                if self.class_folder == "parent"
+                and all(name and self._explained(name) for name in around)
+                else ""
+            )
+            raise SourceError(self.unexplained(unexplained, root) + hint)
         unused = sorted(set(self.label_map) - set(counts))
         if unused:
             log.warning("label_map names folders that %s does not have: %s", root, some(unused))
         return labels
+
+    def _explained(self, name: str) -> dict[str, str | None] | None:
+        found = labels_of_name(name, self.label_map, self.heads)
+        return self.explain(name) if found is None else found
+
+
+class _Layout:
+    """What the folders between the root and the photos stand for.
+
+    `train/apple` and `apple/train` both mean class apple, given as train.
+
+    Attributes:
+        folders: Above each photo, normal names, the outermost first.
+        splits: Name of a folder -> its split.
+        unlike_splits: Names of which somebody has said what they are.
+    """
+
+    def __init__(
+        self,
+        folders: list[tuple[str, ...]],
+        splits: Mapping[str, Split],
+        unlike_splits: frozenset[str],
+        class_folder: Literal["parent", "top"],
+    ) -> None:
+        self.folders = folders
+        self.splits = splits
+        self.unlike_splits = unlike_splits
+        self._is_top = class_folder == "top"
+        self._beside: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        for names in set(folders):
+            for depth, name in enumerate(names):
+                self._beside[names[:depth]].add(name)
+        named = {self._named(names) for names in set(folders)} - {None}
+        # train/images/a.jpg: there is nothing else that could be a class.
+        self._is_unnamed = all(self._is_container(str(name)) for name in named)
+        self._classes = {names: self._named(names) for names in set(folders)}
+
+    def split_of(self, parts: tuple[str, ...]) -> str | None:
+        """The split that the folders of a file give it."""
+        return given_split(map(normal, parts[:-1]), self.splits)
+
+    def class_of(self, parts: tuple[str, ...]) -> str | None:
+        """The class folder of a photo, None where it has none."""
+        return None if self._is_unnamed else self._classes[tuple(map(normal, parts[:-1]))]
+
+    def outermost_of(self, parts: tuple[str, ...]) -> str | None:
+        """The first folder of a photo that is not a split."""
+        names = map(normal, parts[:-1])
+        return next((name for name in names if name not in self.splits), None)
+
+    def _named(self, folders: tuple[str, ...]) -> str | None:
+        depths = [i for i, name in enumerate(folders) if name not in self.splits]
+        if self._is_top:
+            while len(depths) > 1 and self._is_alone(folders, depths[0]):
+                depths = depths[1:]
+            return folders[depths[0]] if depths else None
+        while len(depths) > 1 and self._is_alone(folders, depths[-1]):
+            if not self._is_container(folders[depths[-1]]):
+                return None  # a mask beside the photo that it belongs to
+            depths = depths[:-1]
+        return folders[depths[-1]] if depths else None
+
+    def _is_alone(self, folders: tuple[str, ...], depth: int) -> bool:
+        """Whether a folder of photos, or of drawings to them, has only such beside it."""
+        beside = self._beside[folders[:depth]] - set(self.splits)
+        return any(map(self._is_container, beside)) and all(
+            self._is_container(name) or self._is_drawings(name) for name in beside
+        )
+
+    def _is_container(self, name: str) -> bool:
+        return name.casefold() in CONTAINERS and name not in self.unlike_splits
+
+    def _is_drawings(self, name: str) -> bool:
+        return name.casefold() in DRAWINGS and name not in self.unlike_splits
 
 
 class FolderSource(ClassFolders):
@@ -179,94 +319,28 @@ def labels_by_pattern(pattern: str, folder: str) -> dict[str, str | None] | None
     return match and {head: normal(label) for head, label in match.groupdict().items() if label}
 
 
-def _photo_files(root: Path) -> Iterator[tuple[str, ...]]:
-    """Yield the path of every photo below `root`, as parts, following symlinks without loops.
-
-    Folders proper come first: a folder that links reach too is seen under its own name, once.
-    """
-    seen: set[tuple[int, int]] = set()
-    links: list[tuple[str, ...]] = []
-    yield from _walk(root, (), seen, links)
-    while links:
-        links.sort()
-        later: list[tuple[str, ...]] = []
-        for link in links:
-            yield from _walk(root, link, seen, later)
-        links = later
-
-
-def _walk(
-    root: Path,
-    below: tuple[str, ...],
-    seen: set[tuple[int, int]],
-    links: list[tuple[str, ...]],
-) -> Iterator[tuple[str, ...]]:
-    waiting = [below]
-    while waiting:
-        parts = waiting.pop()
-        folder = root.joinpath(*parts)
-        try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as scan:
-                entries = sorted(scan, key=lambda entry: entry.name)
-        except OSError as error:
-            log.warning("A folder cannot be opened and is left out: %s", error)
-            continue
-        files = []
-        for entry in entries:
-            name = entry.name
-            if name.startswith(".") or name in _SKIPPED_FOLDERS:
-                continue
-            if _is_folder(entry):
-                (links if entry.is_symlink() else waiting).append((*parts, name))
-            elif Path(name).suffix.lower() not in COMPANIONS:
-                files.append(name)
-        # What lies among photos is taken for one: if it is none, the report says so.
-        if any(Path(name).suffix.lower() in SUFFIXES for name in files):
-            yield from ((*parts, name) for name in files)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _place(folders: tuple[str, ...], class_folder: str) -> tuple[str | None, str | None]:
-    """Read the given split and the class folder off the folders between root and photo.
-
-    `train/apple` and `apple/train` both mean class apple, given as train.
-    """
-    folders = tuple(map(normal, folders))
-    splits = [SPLIT_NAMES[f.casefold()] for f in folders if f.casefold() in SPLIT_NAMES]
-    innermost_is_split = bool(folders) and folders[-1].casefold() in SPLIT_NAMES
-    others = [f for f in folders if f.casefold() not in SPLIT_NAMES]
-    if not others:
-        return (splits[0] if splits else None), None
-    if class_folder == "top":
-        return (splits[0] if splits else None), others[0]
-    name = others[-1] if innermost_is_split else folders[-1]
-    return (splits[0] if splits else None), name
-
-
-def _where_loose(found: list[tuple[str, ...]]) -> str:
+def _where_loose(found: Sequence[tuple[str, ...]]) -> str:
     places = sorted({"/".join(parts[:-1]) for parts in found})
     if places == [""]:
         return "directly in it"
     return f"in {some(repr(place or '.') for place in places)}"
 
 
-def _what_else_is_there(root: Path) -> str:
-    suffixes: Counter[str] = Counter()
-    for _, _, files in os.walk(root):
-        suffixes.update(Path(name).suffix.lower() or "no suffix" for name in files)
-        if suffixes.total() > 10_000:
-            break
-    if not suffixes:
-        return ": it is empty" if not any(root.iterdir()) else ": it holds no files"
-    counted = [f"{suffix} ({n:,})" for suffix, n in suffixes.most_common()]
-    return f"; what it holds: {some(counted)}"
+def _tell_of_others(others: Sequence[tuple[str, ...]], root: Path) -> None:
+    if others:
+        log.info(
+            "%s in %s %s like a photo (%s): listed, to be set aside",
+            count(len(others), "file"),
+            root,
+            "does not look" if len(others) == 1 else "do not look",
+            _by_suffix(others),
+        )
+
+
+def _what_else_is_there(found: Sequence[tuple[str, ...]]) -> str:
+    return f"; what it holds: {_by_suffix(found)}" if found else ": it is empty"
+
+
+def _by_suffix(found: Sequence[tuple[str, ...]]) -> str:
+    suffixes = Counter(Path(parts[-1]).suffix.lower() or "no suffix" for parts in found)
+    return some(f"{suffix} ({n:,})" for suffix, n in suffixes.most_common())

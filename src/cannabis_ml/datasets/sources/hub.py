@@ -15,15 +15,21 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from cannabis_ml.datasets.sources.base import (
-    SPLIT_NAMES,
-    GroupedSource,
     HeadMap,
+    SplitSource,
     Text,
     as_text,
     label_column,
     some,
     source_frame,
     split_column,
+)
+from cannabis_ml.datasets.sources.split_names import (
+    given_split,
+    split_folders,
+    split_of_value,
+    warn_of_split_columns,
+    warn_of_untaken,
 )
 from cannabis_ml.datasets.sources.table import merged_groups
 from cannabis_ml.errors import SourceError
@@ -38,12 +44,15 @@ ANSWER_SECONDS = 10
 
 _SHA = re.compile(r"[0-9a-f]{40}")
 _TABLE = "labels.parquet"
+_LAYOUT = 2
+"""Counts what is kept beside the photos; data sets kept by an earlier version are read anew."""
+
 # Columns of ours in that table; a data set may call its own `path` or `split`.
-_PATH, _SPLIT, _NAME = "_path", "_split", "_name"
+_PATH, _SPLIT, _NAME, _FOLDERS = "_path", "_split", "_name", "_folders"
 _SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"II*\0": ".tiff"}
 
 
-class HubSource(GroupedSource):
+class HubSource(SplitSource):
     """A data set of the Hugging Face hub, read through `datasets`.
 
     The first run writes every photo, byte for byte as it is stored, into a folder below `path`
@@ -134,7 +143,9 @@ class HubSource(GroupedSource):
 
     def _folder(self, revision: str) -> Path:
         """Where photos of a revision are kept; labels may change without another folder."""
-        what = json.dumps([self.repo, revision, self.config, self.splits, self.image_column])
+        what = json.dumps(
+            [_LAYOUT, self.repo, revision, self.config, self.splits, self.image_column]
+        )
         key = hashlib.sha256(what.encode()).hexdigest()[:12]
         name = re.sub(r"[^\w.-]+", "--", self.repo).strip("-") or "local"
         return Path(self.path).expanduser() / f"{name}_{key}"
@@ -195,14 +206,28 @@ class HubSource(GroupedSource):
             total = None if self.streaming else len(dataset)
             told = tqdm(dataset, total=total, desc=f"Writing {split}", unit=" photos")
             for number, row in enumerate(told):
-                data, name = _photo(row[self.image_column])
+                data, file = _photo(row[self.image_column])
+                name = file and PurePosixPath(file).name
                 path = f"{split}-{number}.missing"
                 if data is not None:
                     path = _content_name(data, name)
                     (aside / path).parent.mkdir(exist_ok=True)
                     (aside / path).write_bytes(data)
                 labels = {key: read(row[key]) for key, read in readers.items()}
-                yield {_PATH: path, _SPLIT: split, _NAME: name, **labels}
+                ours = {_PATH: path, _SPLIT: split, _NAME: name, _FOLDERS: self._folders_of(file)}
+                yield ours | labels
+
+    def _folders_of(self, file: str | None) -> str | None:
+        """The folders of a file from the data set's root; None where it is stored in a table."""
+        within, _, outside = (file or "").partition("::")  # zip://a/b.jpg::hf://…
+        within = within.partition("://")[2] or within
+        if not outside:
+            roots = (f"datasets/{self.repo}", str(Path(self.repo).expanduser().absolute()))
+            root = next((root for root in roots if within.startswith(root)), "")
+            # hf://datasets/OWNER/NAME@REVISION/a/b.jpg
+            within = within.removeprefix(root).partition("/")[2] if root else within
+        folders = PurePosixPath(within).parent.as_posix()
+        return None if folders in (".", "/") else folders
 
     def _splits(self, revision: str, cache: str) -> dict[str, Any]:
         from datasets import load_dataset
@@ -243,7 +268,7 @@ class HubSource(GroupedSource):
 
     def _rows(self, table: pd.DataFrame, folder: Path) -> pd.DataFrame:
         table = table.rename(columns=normal)
-        columns = [c for c in table.columns if c not in (_PATH, _SPLIT, _NAME)]
+        columns = [c for c in table.columns if c not in (_PATH, _SPLIT, _NAME, _FOLDERS)]
         label_columns = self.label_columns
         if label_columns is None:
             taken = (self.group_column, self.split_column)
@@ -260,6 +285,9 @@ class HubSource(GroupedSource):
                 f"{', '.join(missing)}; beside photos it has {some(map(repr, columns))}.\n"
                 "Name its columns under the source in catalog_ingestion.yml."
             )
+        if not self.split_column:
+            other = [c for c in columns if c not in (self.group_column, *self.label_map)]
+            warn_of_split_columns({c: map(as_text, table[c]) for c in other}, self._place)
         names = [as_text(name) or "" for name in table[_NAME]]
         found: dict[str, list[Any]] = {
             "path": [str(folder / path) for path in table[_PATH]],
@@ -267,9 +295,9 @@ class HubSource(GroupedSource):
                 [as_text(v) for v in table[self.group_column]] if self.group_column else None,
                 self.groups_by_name(names),
             ),
-            "given_split": split_column(table[self.split_column], self._place)
+            "given_split": split_column(table[self.split_column], self.split_map, self._place)
             if self.split_column
-            else [SPLIT_NAMES.get(str(name).casefold()) for name in table[_SPLIT]],
+            else self._own_splits(table),
         }
         for head in [*label_columns, *(h for h in self.defaults if h not in label_columns)]:
             found[head] = label_column(
@@ -279,6 +307,33 @@ class HubSource(GroupedSource):
                 found["path"],
             )
         return source_frame(found)
+
+    def _own_splits(self, table: pd.DataFrame) -> list[str | None]:
+        """The splits that the data set has.
+
+        `datasets` looks for folders of splits in lower case only: of `Training/` and `Testing/` it
+        makes one split, called train. There, the folders tell.
+        """
+        names = [str(name) for name in table[_SPLIT]]
+        said = {name: self.split_map.get(name, split_of_value(name)) for name in set(names)}
+        if len(said) > 1:
+            unsaid = sorted(n for n in said if said[n] is None and n not in self.split_map)
+            if unsaid:
+                log.warning(
+                    "%s has splits of whose names nobody said what they mean: %s. Their photos are"
+                    " divided as if none were given; say what they are under split_map, as"
+                    " {'%s': test}.",
+                    self._place,
+                    some(map(repr, unsaid)),
+                    unsaid[0],
+                )
+        elif _FOLDERS in table and table[_FOLDERS].notna().any():
+            paths = [tuple(map(normal, str(f or "").split("/"))) for f in table[_FOLDERS]]
+            taken = split_folders(paths, self.split_map)
+            warn_of_untaken(paths, taken, self.split_map, self._place)
+            if any(split != "train" for split in taken.values()):
+                return [given_split(folders, taken) for folders in paths]
+        return [said[name] for name in names]
 
 
 def _ask_hub(repo: str, revision: str) -> str:
@@ -366,7 +421,7 @@ def _reader(feature: Any) -> Any:
 
 
 def _photo(cell: dict[str, Any] | None) -> tuple[bytes | None, str | None]:
-    """The bytes of a photo as they are stored, and its name in the data set."""
+    """The bytes of a photo as they are stored, and its file in the data set."""
     if cell is None:
         return None, None
     name, data = cell.get("path"), cell.get("bytes")
@@ -375,7 +430,7 @@ def _photo(cell: dict[str, Any] | None) -> tuple[bytes | None, str | None]:
 
         with fsspec.open(name, "rb") as file:
             data = file.read()
-    return data, name and PurePosixPath(name).name
+    return data, name
 
 
 def _content_name(data: bytes, name: str | None) -> str:

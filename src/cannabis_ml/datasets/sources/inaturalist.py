@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import pandas as pd
@@ -23,6 +23,7 @@ from cannabis_ml.datasets.sources.base import (
     source_frame,
 )
 from cannabis_ml.datasets.sources.listed_photos import find_photos
+from cannabis_ml.datasets.sources.split_names import warn_of_untold
 from cannabis_ml.datasets.sources.table import merged_groups
 from cannabis_ml.errors import SourceError
 from cannabis_ml.names import Name, NormalNames, normal
@@ -94,6 +95,12 @@ class INaturalistSource(GroupedSource):
             )
         root = path.parent / Path(self.photos_root or "").expanduser()
         photos = find_photos([str(image["file_name"]) for image in chosen], root, path)
+        if not self.given_split:
+            warn_of_untold(
+                [PurePosixPath(photo.name).parts[:-1] for photo in photos],
+                path,
+                "If they are, set given_split: validation (or what it is) in the source.",
+            )
         columns: dict[str, list[Any]] = {
             "path": [photo.path for photo in photos],
             "group": merged_groups(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pandas as pd
@@ -12,8 +12,8 @@ from pydantic import Field
 
 from cannabis_ml.datasets.sources.base import (
     SOURCE_COLUMNS,
-    GroupedSource,
     HeadMap,
+    SplitSource,
     Text,
     as_text,
     count,
@@ -23,6 +23,10 @@ from cannabis_ml.datasets.sources.base import (
     split_column,
 )
 from cannabis_ml.datasets.sources.listed_photos import find_photos
+from cannabis_ml.datasets.sources.split_names import (
+    warn_of_split_columns,
+    warn_of_untold,
+)
 from cannabis_ml.datasets.sources.table_files import read_table
 from cannabis_ml.errors import SourceError
 from cannabis_ml.names import Name
@@ -30,7 +34,7 @@ from cannabis_ml.names import Name
 log = logging.getLogger(__name__)
 
 
-class TableSource(GroupedSource):
+class TableSource(SplitSource):
     """A table with a row per photo and a column per head.
 
     A photo may have several rows, as one per head: together they say what it shows.
@@ -72,13 +76,17 @@ class TableSource(GroupedSource):
         rows = table.iloc[keep]
         group = self.group_column if self.group_column in table else None
         split = self.split_column if self.split_column in table else None
+        if self.split_column and not split:
+            self._tell_of_splits(rows, [photo.name for photo in photos], path)
         columns: dict[str, list[Any]] = {
             "path": paths,
             "group": merged_groups(
                 [as_text(v) for v in rows[group]] if group else None,
                 self.groups_by_name([photo.name for photo in photos]),
             ),
-            "given_split": split_column(rows[split], path) if split else [None] * len(keep),
+            "given_split": split_column(rows[split], self.split_map, path)
+            if split
+            else [None] * len(keep),
         }
         taken = (self.path_column, group, split, "split", *SOURCE_COLUMNS)
         for head in [*(c for c in table.columns if c not in taken), *self.defaults]:
@@ -89,6 +97,16 @@ class TableSource(GroupedSource):
                 paths,
             )
         return source_frame(columns)
+
+    def _tell_of_splits(self, rows: pd.DataFrame, names: list[str], path: Path) -> None:
+        other = [c for c in rows.columns if c not in (self.path_column, *self.label_map)]
+        warn_of_split_columns({c: map(as_text, rows[c]) for c in other}, path)
+        warn_of_untold(
+            [PurePosixPath(name).parts[:-1] for name in names],
+            path,
+            "If they are splits, give each photo's in a column 'split'; if not, set split_column:"
+            " null.",
+        )
 
     def exists(self) -> bool:
         return bool(self.path) and Path(str(self.path)).expanduser().is_file()
