@@ -20,20 +20,6 @@ INPUT_NAME = "photos"
 
 MANY = 1 << 20
 
-WHOLE_NUMBERS = ("static_int8", "dynamic_int8")
-"""Recipes whose layers ONNX Runtime multiplies as whole numbers."""
-
-WEIGHT_LIMIT = "weight_limit"
-"""Key of a file's card: the largest magnitude of weights that are multiplied as whole numbers."""
-
-LARGEST_WEIGHT = 64
-"""What that may be for a file to answer the same on every processor.
-
-On x86 without VNNI, unsigned activations and signed weights are multiplied by `vpmaddubsw`, which
-adds two products in 16 bits and saturates: 2 x 255 x 127 = 64,770 does not fit, and answers go
-wrong without a word. 2 x 255 x 64 = 32,640 is below 32,767 whatever the photo.
-"""
-
 _ERRORS_ONLY = 3
 """ONNX Runtime's severity from which it writes to stderr: what fails is raised as well."""
 
@@ -61,9 +47,7 @@ class OnnxTier(Tier):
         super().__init__(model.card)
         recipe = str(self.card.get("recipe", model.recipe))
         self.largest_batch = 1 if recipe.startswith("dynamic") else MANY
-        limit = self.card.get(WEIGHT_LIMIT)
-        exact = isinstance(limit, int) and limit <= LARGEST_WEIGHT
-        self._session = _session(model.data, threads, widen=not exact)
+        self._session = _session(model.data, threads)
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if inputs else []
         is_uint8 = bool(inputs) and inputs[0].type == "tensor(uint8)"
@@ -87,15 +71,7 @@ class OnnxTier(Tier):
         return dict(zip(names, found, strict=True))
 
 
-def _session(data: bytes, threads: int, *, widen: bool) -> Any:
-    """Open a model.
-
-    Args:
-        data: The file.
-        threads: As for `OnnxTier`.
-        widen: Multiply whole numbers in a way that cannot saturate, slower on x86 without VNNI; of
-            no effect where nothing is multiplied so.
-    """
+def _session(data: bytes, threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -103,8 +79,9 @@ def _session(data: bytes, threads: int, *, widen: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
-    if widen:
-        options.add_session_config_entry("session.x64quantprecision", "1")
+    # Weights of more than 7 bits, as files from elsewhere have them, are multiplied as unsigned: on
+    # x86 without VNNI sums of signed ones saturate. Weights of our files stay as they are.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return onnxruntime.InferenceSession(
             data,

@@ -9,7 +9,6 @@ import numpy as np
 
 from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.model_file import ModelFile
-from cannabis_ml.inference.onnx_tier import LARGEST_WEIGHT, WEIGHT_LIMIT, WHOLE_NUMBERS
 from cannabis_ml.inference.tier import Tier, open_tier
 from cannabis_ml.models.layers import Layer
 
@@ -44,8 +43,7 @@ def quantise(model: ModelFile, recipe: str, photos: np.ndarray) -> ModelFile:
         photos: uint8 (N, S, S, 3) of the calibration split; `NEED_PHOTOS` names those who look.
 
     Returns:
-        The smaller file with the same input, outputs and card, but for `recipe` and, where layers
-        are multiplied as whole numbers by ONNX Runtime, `weight_limit`.
+        The smaller file with the same input, outputs and card, but for `recipe`.
 
     Raises:
         ExportError: If the recipe cannot be applied to this network; says what the quantiser said.
@@ -61,10 +59,7 @@ def quantise(model: ModelFile, recipe: str, photos: np.ndarray) -> ModelFile:
         from cannabis_ml.models.quantise_tflite import inline_weights
 
         data = inline_weights(data)
-    card = {**model.card, "recipe": recipe}
-    if model.format == "onnx" and recipe in WHOLE_NUMBERS:
-        card[WEIGHT_LIMIT] = LARGEST_WEIGHT
-    return ModelFile(data, model.format, recipe).with_card(card)
+    return ModelFile(data, model.format, recipe).with_card({**model.card, "recipe": recipe})
 
 
 def fragile_layers(model: ModelFile, photos: np.ndarray, share: float = KEPT_SHARE) -> list[str]:

@@ -19,6 +19,14 @@ _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _MULTIPLIED = ("Gemm", "MatMul")
 _STATIC = ("Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "GlobalAveragePool")
 
+REDUCED_RANGE = True
+"""Weights that are multiplied as whole numbers lie in -64 to 64.
+
+On x86 without VNNI, ONNX Runtime multiplies unsigned activations and signed weights by
+`vpmaddubsw`, which adds two products in 16 bits and saturates: 2 x 255 x 127 = 64,770 does not fit,
+and answers go wrong without a word. 2 x 255 x 64 = 32,640 is below 32,767 whatever the photo.
+"""
+
 _LOUD = ("root", "onnxruntime")
 
 
@@ -129,7 +137,7 @@ def _dynamic_int8(model: onnx.ModelProto, chosen: list[str], photos: np.ndarray)
             nodes_to_quantize=[*multiplied, *(f"{name}_MatMul" for name in multiplied)],
             op_types_to_quantize=list(_MULTIPLIED),
             per_channel=True,
-            reduce_range=True,  # to LARGEST_WEIGHT, see inference.onnx_tier
+            reduce_range=REDUCED_RANGE,
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         ),
@@ -158,7 +166,7 @@ def _static_int8(model: onnx.ModelProto, chosen: list[str], photos: np.ndarray) 
             quant_format=QuantFormat.QDQ,
             nodes_to_quantize=nodes,
             per_channel=True,
-            reduce_range=True,  # to LARGEST_WEIGHT, see inference.onnx_tier
+            reduce_range=REDUCED_RANGE,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
