@@ -143,9 +143,12 @@ def test_other_errors_keep_their_traceback():
 
 
 def test_a_full_disk_is_readable_whatever_was_being_written():
-    full = raised(OSError(28, "No space left on device", "/data/x.json"))
-    told = str(readable_cause(raised(DatasetError("Failed while saving"), full)))
-    assert told.startswith("There is no room for what was being written to /data/x.json")
+    full = raised(OSError(28, "No space left on device"))
+    kedros = DatasetError(
+        "x: Failed while saving: JSONDataset(filepath='/data/x.json').\n[Errno 28]"
+    )
+    told = str(readable_cause(raised(kedros, full)))
+    assert told.startswith("There is no room for /data/x.json: No space left on device.")
 
 
 def test_what_a_data_set_says_itself_is_readable():

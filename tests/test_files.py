@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from kedro.io import DatasetError
 
 from cannabis_ml.errors import StorageError
 from cannabis_ml.files import disk_full, no_room, written_aside
@@ -132,6 +133,9 @@ def test_every_writer_can_say_that_a_disk_is_full(error):
     wrapped = ValueError("Failed while saving")
     wrapped.__cause__ = error
     assert disk_full(wrapped) is error
+    repeating = DatasetError(f"Failed while saving: {error}")
+    repeating.__cause__ = wrapped
+    assert disk_full(repeating) is error
     assert "There is no room" in str(no_room(error))
 
 

@@ -2,11 +2,12 @@ import io
 import subprocess
 
 import pytest
-from kedro.io import DataCatalog, MemoryDataset
+from kedro.io import DataCatalog, DatasetError, MemoryDataset, Version
+from kedro_datasets.json import JSONDataset
 from rich.console import Console
 
 from cannabis_ml.errors import ExportError
-from cannabis_ml.hooks import WritersHook, flatten, git_state, metrics_table
+from cannabis_ml.hooks import UnfinishedHook, WritersHook, flatten, git_state, metrics_table
 from cannabis_ml.tracking import mlflow_key
 
 
@@ -72,3 +73,26 @@ def test_a_run_that_cannot_write_its_files_ends_before_it_begins(monkeypatch):
     with pytest.raises(ExportError, match=r"litert_torch not installed; pip install .*tflite"):
         hook.before_pipeline_run(export.create_pipeline(), catalog)
     hook.before_pipeline_run(training.create_pipeline(), catalog)
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+def test_half_a_report_is_not_the_newest_version(versioned, tmp_path):
+    def report(version):
+        save = Version(None, version) if versioned else None
+        return JSONDataset(filepath=str(tmp_path / "report.json"), version=save)
+
+    hook = UnfinishedHook()
+    report("1").save({"whole": True})
+    catalog = DataCatalog({"other": MemoryDataset(1), "report": report("2")})
+    hook.before_dataset_saved("other")
+    hook.after_dataset_saved()
+    hook.on_pipeline_error(catalog)  # a node's own error: nothing was being saved
+    hook.before_dataset_saved("report")
+    with pytest.raises(DatasetError):
+        catalog.save("report", {"cut": object()})
+    hook.on_pipeline_error(catalog)
+    if versioned:
+        assert report("3").load() == {"whole": True}
+        assert [path.name for path in (tmp_path / "report.json").iterdir()] == ["1"]
+    else:
+        assert (tmp_path / "report.json").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import signal
 import sys
 from typing import IO, Any
@@ -126,7 +127,13 @@ def readable_cause(error: BaseException) -> BaseException | None:
             return seen
         seen = seen.__cause__ or seen.__context__
     full = disk_full(error)
-    return None if full is None else no_room(full)
+    return None if full is None else no_room(full, _file_of(error))
+
+
+def _file_of(error: BaseException) -> str | None:
+    """The file that Kedro was at, which it names in the error of a data set."""
+    found = re.search(r"\b(?:file)?path=(?:\w+\()?'([^']+)'", str(error))
+    return found[1] if found else None
 
 
 class _ResumeHint(logging.Filter):

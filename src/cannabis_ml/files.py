@@ -105,22 +105,22 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 def disk_full(error: BaseException) -> BaseException | None:
     """The one among an error and its causes that says that a disk, or a share of it, is full."""
-    seen: set[int] = set()
+    chain: list[BaseException] = []
     now: BaseException | None = error
-    while now is not None and id(now) not in seen:
-        if getattr(now, "errno", None) in _FULL or _FULL_SAID.search(str(now)):
-            return now
-        seen.add(id(now))
+    while now is not None and now not in chain:
+        chain.append(now)
         now = now.__cause__ or now.__context__
-    return None
+    numbered = [e for e in chain if getattr(e, "errno", None) in _FULL]
+    # Others repeat what their cause said: the last of them is the cause.
+    said = [e for e in reversed(chain) if _FULL_SAID.search(str(e))]
+    return next(iter([*numbered, *said]), None)
 
 
-def no_room(full: BaseException) -> StorageError:
-    """Say what `disk_full` found, where it is not known what was being written."""
-    where = getattr(full, "filename", None)
+def no_room(full: BaseException, where: str | None = None) -> StorageError:
+    """Say what `disk_full` found, where a writer of another library was at work."""
+    where = getattr(full, "filename", None) or where
     return StorageError(
-        f"There is no room for what was being written{f' to {where}' if where else ''}:"
-        f" {_said(full)}.\n{MAKE_ROOM}"
+        f"There is no room for {where or 'what was being written'}: {_said(full)}.\n{MAKE_ROOM}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,33 @@ class WritersHook:
         from cannabis_ml.pipelines.export import formats_written
 
         require_writers(sorted(formats_written(pipeline, catalog)))
+
+
+class UnfinishedHook:
+    """Removes what a save left half-written under a version of this run.
+
+    The next run would take it for the newest. What is not versioned is written whole or not at all
+    by our own catalog types.
+    """
+
+    def __init__(self) -> None:
+        self._saving: str | None = None
+
+    @hook_impl
+    def before_dataset_saved(self, dataset_name: str) -> None:
+        self._saving = dataset_name
+
+    @hook_impl
+    def after_dataset_saved(self) -> None:
+        self._saving = None
+
+    @hook_impl
+    def on_pipeline_error(self, catalog: DataCatalog) -> None:
+        name, self._saving = self._saving, None
+        dataset = catalog[name] if name else None
+        if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None:
+            folder = Path(str(dataset._filepath)) / str(dataset.resolve_save_version())
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class ResultHook:

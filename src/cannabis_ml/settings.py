@@ -7,7 +7,7 @@ from pathlib import Path
 from kedro.utils import find_kedro_project
 
 from cannabis_ml.config import ProjectConfigLoader
-from cannabis_ml.hooks import ResultHook, TrackingHook, WritersHook
+from cannabis_ml.hooks import ResultHook, TrackingHook, UnfinishedHook, WritersHook
 
 
 def _project_path() -> str:
@@ -26,7 +26,7 @@ def _project_uri() -> str:
 
 
 # Kedro calls the hooks registered last first: results are shown after everything was tracked.
-HOOKS = (ResultHook(), TrackingHook(), WritersHook())
+HOOKS = (ResultHook(), TrackingHook(), UnfinishedHook(), WritersHook())
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {
