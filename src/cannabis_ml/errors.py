@@ -13,7 +13,7 @@ class ConfigError(CannabisMLError):
     """The configuration says what cannot be done on this machine."""
 
 
-class StorageError(CannabisMLError):
+class StorageError(CannabisMLError, OSError):
     """There is no room for what would be written."""
 
 
