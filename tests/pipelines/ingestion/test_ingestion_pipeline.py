@@ -168,7 +168,11 @@ def test_two_sources_may_share_photos(run, tmp_path, write_photo):
         write_photo(tmp_path / "in" / ("oak", "elm")[i % 2] / f"{i}.jpg", i)
         rows += [f"{('oak', 'elm')[i % 2]}/{i}.jpg,,{('rust', 'wilt')[i % 2]},"]
     folder = {"kind": "folder", "path": str(tmp_path / "in"), "head": "plant"}
-    table = {"kind": "table", "path": written(tmp_path / "in" / "l.csv", rows)}
+    table = {
+        "kind": "table",
+        "path": written(tmp_path / "l.csv", rows),
+        "photos_root": str(tmp_path / "in"),
+    }
     catalog = run(None, PLANTS, sources={"a": folder, "b": table, "c": folder})
     accounted(catalog, 120)
     assert set_aside(catalog) == {"exact_duplicate": 80}
