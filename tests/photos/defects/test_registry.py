@@ -9,7 +9,14 @@ from cannabis_ml.photos.defects.registry import FLAGGED, REPAIRED, SET_ASIDE
 CHECKS = (*SET_ASIDE, *REPAIRED, *FLAGGED)
 NO_CHECKS = {"__init__", "params", "registry", "seen", "split_rank", "finding"}
 OF_TABLES = {"exact_duplicate", "conflicting_duplicate", "twin_of_test"}
-OF_THE_SET = {"absent_classes", "imbalance", "lookalike_classes", "rare_classes", "shortcuts"}
+OF_THE_SET = {
+    "absent_classes",
+    "imbalance",
+    "lookalike_classes",
+    "rare_classes",
+    "shortcuts",
+    "unlabelled_splits",
+}
 
 
 def test_every_file_is_listed_once():

@@ -261,3 +261,44 @@ def test_real_cannabis_leaves(run, real_photos):
     accounted(catalog, 196)
     sides = [min(photo["image"].size) for photo in catalog.load("photo_set").select(range(20))]
     assert set(sides) == {64}
+
+
+@pytest.mark.parametrize("split", ["test", "valid"])
+def test_given_split_without_labels_leaves_labelled_photos_to_test_on(
+    split, run, tmp_path, write_photo
+):
+    """As competitions come: train/CLASS/ and test/ without labels, one of it a photo of train."""
+    root = tmp_path / "in"
+    for i in range(60):
+        write_photo(root / "train" / ("oak", "elm")[i % 2] / f"{i}.jpg", i)
+    for i in range(12):
+        write_photo(root / split / f"{i}.jpg", 59 + i)
+    catalog = run({"kind": "folder", "path": str(root)})
+    photos = catalog.load("photos")
+    labelled = photos.dropna(subset="label")
+    assert len(labelled) == 60
+    for name in ("train", "validation", "calibration", "test"):
+        assert set(labelled.loc[labelled["split"] == name, "label"]) == {"oak", "elm"}
+    assert set_aside(catalog) == {"exact_duplicate": 1}
+
+
+def test_test_split_of_a_table_without_labels_is_none(run, tmp_path, write_photo):
+    rows = []
+    for i in range(80):
+        write_photo(tmp_path / f"{i}.jpg", i)
+        rows.append(f"{i}.jpg,{('oak', 'elm')[i % 2]},," if i < 60 else f"{i}.jpg,,,test")
+    table = {"kind": "table", "path": written(tmp_path / "l.csv", rows)}
+    photos = run(table, {"heads": PLANTS["heads"][:1]}).load("photos")
+    in_test = photos.loc[photos["split"] == "test", "plant"]
+    assert set(in_test.dropna()) == {"oak", "elm"}
+
+
+def test_notes_among_photos_are_listed_and_alarm_nobody(run, tmp_path, write_photo):
+    for i in range(40):
+        photo = write_photo(tmp_path / "in" / ("oak", "elm")[i % 2] / f"{i}.jpg", i)
+        photo.with_suffix(".txt").write_text(f"0 0.5 0.5 {i}")
+    catalog = run({"kind": "folder", "path": str(tmp_path / "in")})
+    accounted(catalog, 80)
+    assert set_aside(catalog)["not_an_image"] == 40
+    told = [step["what"] for step in catalog.load("ingestion_report")["to_do"]]
+    assert "cannot be used" not in " ".join(told)

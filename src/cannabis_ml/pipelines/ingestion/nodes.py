@@ -26,6 +26,7 @@ from cannabis_ml.photos.defects import imbalance as imbalance_check
 from cannabis_ml.photos.defects import lookalike_classes as lookalike_class_check
 from cannabis_ml.photos.defects import rare_classes as rare_class_check
 from cannabis_ml.photos.defects import shortcuts as shortcut_check
+from cannabis_ml.photos.defects import unlabelled_splits as unlabelled_split_check
 from cannabis_ml.photos.defects.absent_classes import AbsentClassesParams
 from cannabis_ml.photos.defects.imbalance import ImbalanceParams
 from cannabis_ml.photos.defects.params import DefectParams
@@ -36,6 +37,7 @@ from cannabis_ml.photos.defects.shortcuts import ShortcutsParams
 from cannabis_ml.photos.fingerprint import photo_id
 from cannabis_ml.photos.phash import fingerprint
 from cannabis_ml.photos.resize import shrink
+from cannabis_ml.pipelines.ingestion.given_splits import splits_that_count
 from cannabis_ml.pipelines.ingestion.labels import unify_labels
 from cannabis_ml.pipelines.ingestion.params import (
     CONFLICT,
@@ -156,16 +158,17 @@ def index_photos(
 def set_aside_copies(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
     """Keep one of every photo, with all that its copies say of it.
 
-    Copies under different labels are all set aside. A copy that the source gives as train, of a
-    photo that it holds out, is `twin_of_test`.
+    Splits are taken as given only where labels make them splits. Copies under different labels are
+    all set aside. A copy that the source gives as train, of a photo that it holds out, is
+    `twin_of_test`.
 
     Args:
         photo_index: One row per file, with `defect` where it cannot be used.
         taxonomy: The label columns.
 
     Returns:
-        The same rows with `duplicate_of` (path of the kept copy), and `defect` and `detail` for
-        the copies.
+        The same rows with `given_split` where it counts, `duplicate_of` (path of the kept copy),
+        and `defect` and `detail` for the copies.
 
     Raises:
         SourceError: If no photo is left.
@@ -175,6 +178,9 @@ def set_aside_copies(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFr
     conflicts = conflicting_duplicate.find(sound, taxonomy).dropna()
     _set_aside(photos, conflicts, CONFLICT)
 
+    sound = photos[photos["defect"].isna()]
+    # Before a copy in train lends its label to a photo given as test.
+    photos.loc[sound.index, "given_split"] = splits_that_count(sound, taxonomy)
     sound = photos[photos["defect"].isna()]
     kept = exact_duplicate.find(sound)
     told = exact_duplicate.sentences(sound, kept)
@@ -237,6 +243,7 @@ def build_ingestion_report(
     findings = [
         *absent_class_check.find(divided_photos, taxonomy, absent_classes),
         *lookalike_class_check.find(divided_photos, taxonomy),
+        *unlabelled_split_check.find(divided_photos, taxonomy),
         *rare_class_check.find(divided_photos, taxonomy, rare_classes),
         *imbalance_check.find(divided_photos, taxonomy, imbalance),
         *shortcut_check.judge(measured, shortcuts),

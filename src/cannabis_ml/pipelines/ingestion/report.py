@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml.parallel import map_in_order
-from cannabis_ml.photos.decode import UnreadableError, decode
+from cannabis_ml.photos.decode import SUFFIXES, UnreadableError, decode
 from cannabis_ml.photos.defects.finding import Finding, class_counts, listed, photos_of
 from cannabis_ml.pipelines.ingestion.params import CONFLICT, DUPLICATE, SPLITS
 from cannabis_ml.taxonomy import Head, Taxonomy
@@ -49,6 +49,9 @@ FEW_ASIDE = 0.01
 
 
 _COPIES = {DUPLICATE, CONFLICT}
+
+_OF_OTHER_FILES = {"not_an_image", "empty", "too_large"}
+"""What tables, notes and films are set aside for that lie among photos."""
 
 # What is known of a short name: its title, what it means, and what the person does about it.
 _SET_ASIDE: dict[str, tuple[str, str, str]] = {
@@ -385,12 +388,14 @@ def _steps_of_findings(report: dict[str, Any]) -> Iterator[dict[str, str]]:
 
 def _steps_of_photos(report: dict[str, Any]) -> Iterator[dict[str, str]]:
     totals = report["totals"]
-    aside = [d for d in report["defects"] if d["kind"] == "set_aside"]
+    aside = [d | {"count": _photos_lost(d)} for d in report["defects"] if d["kind"] == "set_aside"]
+    aside = [d for d in aside if d["count"]]
+    found = totals["kept"] + sum(d["count"] for d in aside)
     lost = sum(d["count"] for d in aside if d["name"] not in _COPIES)
-    if lost > MANY_ASIDE * totals["found"]:
+    if lost > MANY_ASIDE * found:
         yield {
             "severity": "alarm",
-            "what": f"{lost:,} of {photos_of(totals['found'])} cannot be used.",
+            "what": f"{lost:,} of {photos_of(found)} cannot be used.",
             "how": "Look whether the photos were copied whole before anything else.",
             "see": "set-aside",
         }
@@ -404,7 +409,7 @@ def _steps_of_photos(report: dict[str, Any]) -> Iterator[dict[str, str]]:
         is_conflict = defects[0]["name"] == CONFLICT
         told = ", ".join(f"{d['title'].lower()} {d['count']:,}" for d in defects)
         yield {
-            "severity": "warning" if is_conflict or n > FEW_ASIDE * totals["found"] else "hint",
+            "severity": "warning" if is_conflict or n > FEW_ASIDE * found else "hint",
             "what": f"{defects[0]['title']}: {photos_of(n)} set aside."
             if len(defects) == 1
             else f"{photos_of(n)} set aside: {told}.",
@@ -430,6 +435,13 @@ def _steps_of_photos(report: dict[str, Any]) -> Iterator[dict[str, str]]:
             "how": "Glance at the examples, and delete what shows no plant.",
             "see": "flagged",
         }
+
+
+def _photos_lost(defect: dict[str, Any]) -> int:
+    """How many photos were set aside for it: files that nobody would call photos are no loss."""
+    if defect["name"] not in _OF_OTHER_FILES:
+        return int(defect["count"])
+    return sum(PurePath(photo["path"]).suffix.lower() in SUFFIXES for photo in defect["photos"])
 
 
 def _steps_of_splits(report: dict[str, Any]) -> Iterator[dict[str, str]]:

@@ -273,6 +273,12 @@ def _check_splits(photos: pd.DataFrame, taxonomy: Taxonomy) -> None:
         for name in ("train", "validation", "test")
         if name not in counts
     ]
+    has_label = photos[taxonomy.columns].notna().any(axis=1)
+    faults += [
+        f"no photo in {name} has a label"
+        for name in ("validation", "test")
+        if name in counts and has_label.any() and not (has_label & (photos["split"] == name)).any()
+    ]
     train = photos[photos["split"] == "train"]
     for head in taxonomy.heads:
         is_labelled = photos[head.columns].notna().any(axis=None)
