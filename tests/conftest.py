@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cannabis_ml.openmp import let_idle_threads_sleep
+
 PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[2] / "shared" / "data")
 
+let_idle_threads_sleep()
 os.environ.setdefault("TQDM_DISABLE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread per test process: they have the cores between them.

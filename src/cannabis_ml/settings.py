@@ -8,6 +8,9 @@ from kedro.utils import find_kedro_project
 
 from cannabis_ml.config import ProjectConfigLoader
 from cannabis_ml.hooks import ResultHook, TrackingHook, UnfinishedHook, WritersHook
+from cannabis_ml.openmp import let_idle_threads_sleep
+
+let_idle_threads_sleep()
 
 
 def _project_path() -> str:

@@ -5,6 +5,7 @@ from onnx import TensorProto, helper
 
 from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.onnx_tier import METADATA_KEY, OnnxTier
+from cannabis_ml.parallel import available_workers
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -62,3 +63,9 @@ def test_file_says_what_it_is(tier):
 def test_foreign_model_is_refused():
     with pytest.raises(ExportError, match="metadata"):
         OnnxTier(mean_colour_model())
+
+
+def test_idle_threads_sleep_and_are_no_more_than_the_cores_that_may_be_used(tier):
+    options = tier._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.intra_op_num_threads == available_workers()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.tier import Tier, runtime_missing
+from cannabis_ml.parallel import available_workers
 
 SIGNATURE = "serving_default"
 
@@ -35,7 +35,7 @@ class LitertTier(Tier):
     def __init__(self, model: ModelFile, threads: int = 0) -> None:
         super().__init__(model.card)
         self._lock = threading.Lock()
-        interpreter = _interpreter(model.data, threads or _usable_cores())
+        interpreter = _interpreter(model.data, threads or available_workers())
         try:
             inputs = interpreter.get_input_details()
             # Before room is made for them: a broken size may ask for all memory.
@@ -99,9 +99,3 @@ def _cannot_open(error: Exception) -> ExportError:
         f"LiteRT cannot open the model: {error}. The file is damaged, or was made for a newer"
         " runtime."
     )
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

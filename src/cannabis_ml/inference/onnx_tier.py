@@ -10,6 +10,7 @@ from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.onnx_metadata import KEY as METADATA_KEY
 from cannabis_ml.inference.tier import Tier, runtime_missing
+from cannabis_ml.parallel import available_workers
 
 if TYPE_CHECKING:
     import onnx
@@ -32,7 +33,9 @@ class OnnxTier(Tier):
 
     Args:
         model: The file, or the model in memory, or its bytes; see `open_tier` for what is checked.
-        threads: CPU threads for one operator; 0 leaves it to ONNX Runtime.
+        threads: CPU threads for one operator; 0 takes all that this process may use. Threads
+            without work sleep: spinning, as is ONNX Runtime's default, they use up a core between
+            two photos, and hold up whatever else the machine does.
 
     Raises:
         ExportError: If the file is damaged or does not say what its outputs mean.
@@ -77,7 +80,8 @@ def _session(data: bytes, threads: int) -> Any:
     except ImportError as error:
         raise runtime_missing("onnxruntime", error) from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or available_workers()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _ERRORS_ONLY
     # Weights of more than 7 bits, as files from elsewhere have them, are multiplied as unsigned: on
     # x86 without VNNI sums of signed ones saturate. Weights of our files stay as they are.

@@ -1,0 +1,24 @@
+"""How OpenMP threads wait for work; decided before a library that brings OpenMP is loaded."""
+
+from __future__ import annotations
+
+import os
+
+CHOSEN_BY_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Any of these in the environment says how to wait: by the standard, GNU's library or LLVM's."""
+
+
+def let_idle_threads_sleep() -> None:
+    """Make OpenMP threads without work sleep instead of spin, unless the user chose otherwise.
+
+    A training step is thousands of parallel regions. Beside other work a thread that spins at the
+    end of one takes the core that the last thread of the region needs, and a step takes several
+    times as long; on a quiet machine sleeping costs a few percent at most
+    (`tests/benchmarks/bench_waiting.py`).
+
+    OpenMP reads the environment once, when it is loaded, so this is called where every command
+    passes before anything is trained: in `settings.py`. Processes started later inherit it.
+    Importing `cannabis_ml` alone changes nothing.
+    """
+    if not any(name in os.environ for name in CHOSEN_BY_USER):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
