@@ -95,6 +95,17 @@ def test_name_that_is_not_utf8_is_listed_not_fatal(tree, load, below):
     assert len(photos) == 2
 
 
+def test_class_folder_that_is_not_utf8_is_named_in_escaped_form(tree, load, below):
+    root = tree("apple/1.jpg", "plum/2.jpg")
+    for above in (b"", b"train/"):
+        folder = Path(os.fsdecode(os.fsencode(root) + b"/" + above + b"caf\xe9"))
+        folder.mkdir(parents=True)
+        (folder / "3.jpg").touch()
+    photos = load(kind="folder", path=str(root))
+    assert photos["label"].tolist() == ["apple", "caf\\xe9", "plum", "caf\\xe9"]
+    assert photos["given_split"].fillna("-").tolist() == ["-", "-", "-", "train"]
+
+
 def test_order_does_not_depend_on_the_disk(tree, load, below):
     names = ["b/1.jpg", "a/2.jpg", "a/10.jpg", "a-b/1.jpg", "a/c/1.jpg"]
     root = tree(*names)

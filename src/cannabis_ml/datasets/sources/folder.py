@@ -126,7 +126,7 @@ class ClassFolders(SplitSource):
         return source_frame(columns)
 
     def _layout(self, photos: Sequence[tuple[str, ...]]) -> _Layout:
-        folders = [tuple(map(normal, parts[:-1])) for parts in photos]
+        folders = [_spelt(parts[:-1]) for parts in photos]
         # Who says what the photos of a folder show says that it is a class.
         said = {**dict.fromkeys(self.label_map), **self.split_map}
         return _Layout(folders, split_folders(folders, said), frozenset(said), self.class_folder)
@@ -248,16 +248,15 @@ class _Layout:
 
     def split_of(self, parts: tuple[str, ...]) -> str | None:
         """The split that the folders of a file give it."""
-        return given_split(map(normal, parts[:-1]), self.splits)
+        return given_split(_spelt(parts[:-1]), self.splits)
 
     def class_of(self, parts: tuple[str, ...]) -> str | None:
         """The class folder of a photo, None where it has none."""
-        return None if self._is_unnamed else self._classes[tuple(map(normal, parts[:-1]))]
+        return None if self._is_unnamed else self._classes[_spelt(parts[:-1])]
 
     def outermost_of(self, parts: tuple[str, ...]) -> str | None:
         """The first folder of a photo that is not a split."""
-        names = map(normal, parts[:-1])
-        return next((name for name in names if name not in self.splits), None)
+        return next((name for name in _spelt(parts[:-1]) if name not in self.splits), None)
 
     def _named(self, folders: tuple[str, ...]) -> str | None:
         depths = [i for i, name in enumerate(folders) if name not in self.splits]
@@ -319,8 +318,13 @@ def labels_by_pattern(pattern: str, folder: str) -> dict[str, str | None] | None
     return match and {head: normal(label) for head, label in match.groupdict().items() if label}
 
 
+def _spelt(folders: Sequence[str]) -> tuple[str, ...]:
+    """Folders as tables and labels can hold them."""
+    return tuple(normal(printable(PurePosixPath(name))) for name in folders)
+
+
 def _where_loose(found: Sequence[tuple[str, ...]]) -> str:
-    places = sorted({"/".join(parts[:-1]) for parts in found})
+    places = sorted({"/".join(_spelt(parts[:-1])) for parts in found})
     if places == [""]:
         return "directly in it"
     return f"in {some(repr(place or '.') for place in places)}"
