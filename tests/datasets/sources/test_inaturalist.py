@@ -170,3 +170,12 @@ def test_categories_and_files_are_compared_in_one_form(annotations, load, tmp_pa
     photos = load(kind="inaturalist", path=path, label_map={"G\u00e4nse": "goose"})
     assert set(photos["label"]) == {"goose"}
     assert (tmp_path / "train/a\u03080.jpg").samefile(photos["path"][0])
+
+
+def test_folders_of_a_held_out_split_are_warned_of(annotations, load, caplog):
+    path = annotations(images=[{"id": i, "file_name": f"val/{i}.jpg"} for i in range(4)])
+    load(kind="inaturalist", path=path, given_split="validation")
+    assert not caplog.text
+    load(kind="inaturalist", path=path)
+    assert "'val' (4 photos)" in caplog.text
+    assert "given_split" in caplog.text
