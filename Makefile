@@ -34,8 +34,13 @@ format: $(READY)  ## Format the code and mend what the linter can
 ui: $(READY)  ## Open MLflow on the runs made so far
 	$(BIN)/kedro mlflow ui
 
-viz: $(READY)  ## Open kedro-viz on the pipelines and their results
-	$(BIN)/kedro viz run
+VIZ := http://localhost:4141/?types=nodes
+
+viz: $(READY)  ## Open kedro-viz on the stages, each a box that opens, and their results
+	(for i in $$(seq 120); do sleep 1; \
+	  $(BIN)/python -c "import urllib.request as web; web.urlopen('$(VIZ)')" 2>/dev/null && \
+	  $(BIN)/python -m webbrowser "$(VIZ)" && break; done) & \
+	$(BIN)/kedro viz run --no-browser
 
 notebook: $(READY)  ## Open the notebooks
 	$(BIN)/kedro jupyter lab

@@ -61,7 +61,8 @@ class TrackingHook:
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        metric_prefix.set(f"{node.namespace}." if node.namespace else "")
+        _stage, _, tier = (node.namespace or "").partition(".")  # as training.tier3
+        metric_prefix.set(f"{tier}." if tier else "")
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:

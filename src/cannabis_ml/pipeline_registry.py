@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from kedro.pipeline import Pipeline
 
 from cannabis_ml.pipelines import augmentation, balancing, bundle, export, ingestion, training
+
+STAGES: dict[str, ModuleType] = {
+    "ingestion": ingestion,
+    "augmentation": augmentation,
+    "balancing": balancing,
+    "training": training,
+    "export": export,
+    "bundle": bundle,
+}
+"""Every stage under its name, in the order in which `kedro run` comes to them."""
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -14,15 +26,13 @@ def register_pipelines() -> dict[str, Pipeline]:
         `data` gets photos ready, `train` adds the trained model, `__default__` everything up to
         the bundle that is deployed.
     """
-    stages = {
-        "ingestion": ingestion.create_pipeline(),
-        "augmentation": augmentation.create_pipeline(),
-        "balancing": balancing.create_pipeline(),
-        "training": training.create_pipeline(),
-        "export": export.create_pipeline(),
-        "bundle": bundle.create_pipeline(),
-    }
+    stages = {name: _stage(name, STAGES[name].create_pipeline()) for name in STAGES}
     data = stages["ingestion"] + stages["augmentation"] + stages["balancing"]
     train = data + stages["training"]
-    everything = train + stages["export"] + stages["bundle"]
+    everything = sum(stages.values(), Pipeline([]))
     return {"__default__": everything, "data": data, "train": train, **stages}
+
+
+def _stage(name: str, pipeline: Pipeline) -> Pipeline:
+    """A stage as one box that opens in kedro-viz; its data sets keep the names they have."""
+    return Pipeline(pipeline, namespace=name, prefix_datasets_with_namespace=False)
