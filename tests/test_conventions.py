@@ -10,11 +10,13 @@ from kedro.framework.project import configure_project, pipelines
 from kedro.io import CatalogConfigResolver
 from kedro.validation.type_extractor import TypeExtractor
 
+from cannabis_ml.hooks import TrackingHook
+from cannabis_ml.pipeline_registry import STAGES
+from cannabis_ml.tracking import metric_prefix
+
 PROJECT = Path(__file__).parents[1]
 LIGHT = {"ingestion", "augmentation", "balancing", "data"}
 """Pipelines that run without a training framework."""
-
-STAGES = ("ingestion", "augmentation", "balancing", "training", "export")
 
 HEAVY = ("torch", "torchvision", "timm", "lightning", "tensorflow")
 
@@ -38,6 +40,38 @@ def catalog():
 
 def test_the_pipelines_that_people_type_are_there(registered):
     assert {"__default__", "data", "train", *STAGES} <= set(registered)
+
+
+def test_a_stage_that_is_added_is_checked_run_and_shown(registered):
+    """Whatever the registry holds beside what people type is a stage, in its order."""
+    assert list(STAGES) == [n for n in registered if n not in {"__default__", "data", "train"}]
+    everything = {node.name for name in STAGES for node in registered[name].nodes}
+    assert {node.name for node in registered["__default__"].nodes} == everything
+    packages = (PROJECT / "src" / "cannabis_ml" / "pipelines").glob("*/pipeline.py")
+    assert set(STAGES) == {package.parent.name for package in packages}
+
+
+def test_every_step_is_inside_the_box_of_its_stage(registered):
+    for stage in STAGES:
+        for node in registered[stage].nodes:
+            assert node.namespace.split(".")[0] == stage
+    assert all(node.namespace for node in registered["__default__"].nodes)
+
+
+def test_data_sets_keep_their_names_whatever_the_box(registered):
+    for stage, module in STAGES.items():
+        assert registered[stage].datasets() == module.create_pipeline().datasets()
+
+
+def test_curves_are_named_after_their_tier_alone(registered):
+    prefixes = {}
+    for node in registered["__default__"].nodes:
+        TrackingHook().before_node_run(node)
+        prefixes.setdefault(metric_prefix.get(), set()).add(node.name)
+    metric_prefix.set("")
+    assert set(prefixes) == {"", "tier1.", "tier2.", "tier3."}
+    assert "training.tier3.train_model" in prefixes["tier3."]
+    assert "training.compare_tiers" in prefixes[""]
 
 
 def test_every_node_has_a_name_of_its_own_and_a_docstring(registered):
