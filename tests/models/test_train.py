@@ -230,6 +230,28 @@ def test_rare_classes_weigh_more_where_asked(photo_set, taxonomy):
     train.fit(photo_set, taxonomy, MODEL, training, epochs(1))
 
 
+@pytest.mark.parametrize("strategy", ["weighted", "effective_number"])
+def test_balancing_and_class_weights_together_make_up_once(strategy):
+    """12 red, 3 green, of which balancing knows; 10 thick, 5 thin, of which it does not."""
+    colour, shape = np.repeat([0, 1], [12, 3]), np.tile([0, 1, 0], 5)
+    heads = [
+        {"name": "colour", "classes": ["red", "green"]},
+        {"name": "shape", "classes": ["thick", "thin"]},
+    ]
+    two = Taxonomy.model_validate({"heads": heads})
+    n = np.array([12, 3])
+    by_class = {"weighted": 15 / (2 * n), "effective_number": 1 / (1 - 0.9**n)}[strategy]
+    rows = by_class[colour]
+    photos = SimpleNamespace(known=SimpleNamespace(targets={"colour": colour, "shape": shape}))
+    training = TRAINING.model_copy(update={"class_weights": "inverse_frequency"})
+    weights = train._class_weights(photos, two, training, rows)
+    for name, truth in (("colour", colour), ("shape", shape)):
+        weighed = np.bincount(truth, weights=rows * weights[name].numpy()[truth])
+        assert weighed == pytest.approx([rows.sum() / 2] * 2)  # alike, and no more than before
+    if strategy == "weighted":  # colours weigh alike already
+        assert weights["colour"].tolist() == pytest.approx([1, 1])
+
+
 def test_batch_that_processes_cannot_share_is_refused(photo_set, taxonomy):
     training = TRAINING.model_copy(update={"devices": 3})
     with pytest.raises(TrainingError, match="8 photos cannot be shared evenly by 3"):

@@ -158,8 +158,9 @@ class TrainingParams(BaseModel):
     loss: LossParams = Field(default_factory=LossParams, description="What wrong answers cost")
     class_weights: Literal["none", "inverse_frequency"] = Field(
         default="none",
-        description="inverse_frequency: photos / (classes × photos of the class), of the training"
-        " split; for multiclass heads",
+        description="inverse_frequency: photos / (classes × photos of the class), of what an epoch"
+        " shows; for multiclass heads. Photos count as balancing weighs them, so that what it has"
+        " made up for is not made up for again",
     )
     augment: bool = Field(
         default=True,

@@ -161,7 +161,7 @@ def fit(  # noqa: PLR0913
             )
             for name in rows
         }
-        weights = _class_weights(photos["train"], taxonomy, training)
+        weights = _class_weights(photos["train"], taxonomy, training, row_weights)
         explained = _explained(model, batch_size)
         with explained:
             loaders = {
@@ -525,8 +525,16 @@ def _usable(
 
 
 def _class_weights(
-    photos: Photos, taxonomy: Taxonomy, training: TrainingParams
+    photos: Photos,
+    taxonomy: Taxonomy,
+    training: TrainingParams,
+    row_weights: np.ndarray | None = None,
 ) -> dict[str, torch.Tensor] | None:
+    """Per multiclass head float32 (K,), which make up for what balancing leaves unequal.
+
+    A row counts as its weight says. So classes that balancing weighs alike already get 1 here:
+    they would be made up for twice otherwise.
+    """
     if training.class_weights == "none":
         return None
     found = {}
@@ -534,10 +542,12 @@ def _class_weights(
         if head.kind != "multiclass":
             continue
         truth = photos.known.targets[head.name]
-        counts = np.bincount(truth[truth != MISSING], minlength=len(head.classes))
-        occurring = max(1, int((counts > 0).sum()))
-        weights = counts.sum() / (occurring * np.maximum(counts, 1))
-        found[head.name] = torch.from_numpy(np.where(counts > 0, weights, 0).astype(np.float32))
+        known = truth != MISSING
+        each = None if row_weights is None else row_weights[known]
+        counts = np.bincount(truth[known], weights=each, minlength=len(head.classes))
+        there = counts > 0
+        weights = counts.sum() / (max(1, there.sum()) * np.where(there, counts, 1))
+        found[head.name] = torch.from_numpy(np.where(there, weights, 0).astype(np.float32))
     return found
 
 
