@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset
 
+from cannabis_ml.sizes import sizes_of_run
 from cannabis_ml.tracking import metric_prefix, mlflow_key
 from cannabis_ml.tracking_store import follow_move, local_folder
 
@@ -143,6 +144,16 @@ class UnfinishedHook:
         if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None:
             folder = Path(str(dataset._filepath)) / str(dataset.resolve_save_version())
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class SizesHook:
+    """Refuses a run that would enlarge photos: sizes stand in four files."""
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        sizes = sizes_of_run(pipeline, catalog)
+        if sizes is not None:
+            sizes.check()
 
 
 class ResultHook:

@@ -7,7 +7,7 @@ from pathlib import Path
 from kedro.utils import find_kedro_project
 
 from cannabis_ml.config import ProjectConfigLoader
-from cannabis_ml.hooks import ResultHook, TrackingHook, UnfinishedHook, WritersHook
+from cannabis_ml.hooks import ResultHook, SizesHook, TrackingHook, UnfinishedHook, WritersHook
 from cannabis_ml.openmp import let_idle_threads_sleep
 
 let_idle_threads_sleep()
@@ -29,7 +29,7 @@ def _project_uri() -> str:
 
 
 # Kedro calls the hooks registered last first: results are shown after everything was tracked.
-HOOKS = (ResultHook(), TrackingHook(), UnfinishedHook(), WritersHook())
+HOOKS = (ResultHook(), TrackingHook(), UnfinishedHook(), WritersHook(), SizesHook())
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from cannabis_ml.datasets.sources import ONE_SOURCE, SOURCE_COLUMNS, Source
 from cannabis_ml.datasets.sources.base import merge_rows
+from cannabis_ml.datasets.sources.sample import SampleSource
 from cannabis_ml.datasets.table import table_preview
 from cannabis_ml.errors import SourceError
 
@@ -84,6 +85,15 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
         photos = pd.concat(tables, ignore_index=True)
         labels = [column for column in photos.columns if column not in SOURCE_COLUMNS]
         return merge_rows(photos[[*SOURCE_COLUMNS, *labels]], labels)
+
+    @property
+    def drawn_sizes(self) -> dict[str, int]:
+        """Side in pixels of the photos that are drawn, by `source` or `sources.NAME`."""
+        return {
+            "source" if self._is_one else f"sources.{name}": source.size
+            for name, source in self._sources.items()
+            if isinstance(source, SampleSource)
+        }
 
     def save(self, data: None) -> None:
         raise DatasetError("Photos are read from their source, never written back to it.")

@@ -1,0 +1,117 @@
+"""Sizes of photos that are set in four places and must fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cannabis_ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+
+SHORT_SIDE = "ingestion.store.short_side"
+COPIES = "augmentation.recipe.size"
+
+
+@dataclass(frozen=True)
+class PhotoSizes:
+    """Short sides of photos in pixels, each under the name of what sets it.
+
+    Attributes:
+        drawn: Of sample photos, where a source draws them.
+        stored: To which ingestion brings photos down.
+        copies: Of augmented copies; empty where there are none.
+        models: That networks see.
+    """
+
+    drawn: Mapping[str, int]
+    stored: Mapping[str, int]
+    copies: Mapping[str, int]
+    models: Mapping[str, int]
+
+    def check(self) -> None:
+        """See that no photo has to be enlarged on its way into a network.
+
+        Enlarging adds no detail: the network costs what its size costs and sees what the smaller
+        photo shows.
+
+        Raises:
+            ConfigError: Names every size that is too small for another, and what to set.
+        """
+        chain = (
+            (self.drawn, {**self.copies, **self.models}),
+            (self.stored, {**self.copies, **self.models}),
+            (self.copies, self.models),
+        )
+        faults = [fault for givers, takers in chain for fault in _faults(givers, takers)]
+        if faults:
+            raise ConfigError(
+                "\n  ".join(["Photos would be enlarged, which adds no detail to them:", *faults])
+            )
+
+
+def sizes_of_run(pipeline: Pipeline, catalog: CatalogProtocol) -> PhotoSizes | None:
+    """The sizes that a run goes by, known before any node runs.
+
+    Args:
+        pipeline: What is to run.
+        catalog: Holds every parameter, whether the pipeline takes it or not: a run of ingestion
+            alone stores photos for the networks that come after it.
+
+    Returns:
+        None where the pipeline neither makes photos nor trains on them.
+    """
+    from cannabis_ml.pipelines.augmentation.params import AugmentationParams
+    from cannabis_ml.pipelines.ingestion.params import StoreParams
+
+    names = {name.removeprefix("params:") for name in catalog if name.startswith("params:")}
+    models = sorted(name for name in names if _is_model(name))
+    taken = {name.removeprefix("params:") for name in pipeline.inputs()}
+    if not taken & {"ingestion.store", "augmentation", *models}:
+        return None
+    stored, copies = {}, {}
+    if "ingestion.store" in names:
+        store = StoreParams.model_validate(catalog.load("params:ingestion.store"))
+        stored = {SHORT_SIDE: store.short_side}
+    if "augmentation" in names:
+        augmentation = AugmentationParams.model_validate(catalog.load("params:augmentation"))
+        copies = {COPIES: augmentation.recipe.size} if augmentation.copies else {}
+    return PhotoSizes(
+        drawn=_drawn(catalog) if "source_photos" in taken else {},
+        stored=stored,
+        copies=copies,
+        models={f"{name}.image_size": _image_size(catalog, name) for name in models},
+    )
+
+
+def _is_model(name: str) -> bool:
+    return name.count(".") == 1 and name.startswith("tier") and name.endswith(".model")
+
+
+def _image_size(catalog: CatalogProtocol, name: str) -> int:
+    from cannabis_ml.models.params import ModelParams
+
+    return ModelParams.model_validate(catalog.load(f"params:{name}")).image_size
+
+
+def _drawn(catalog: CatalogProtocol) -> dict[str, int]:
+    from cannabis_ml.datasets.source_photos import SourcePhotosDataset
+
+    photos: Any = catalog.get("source_photos")
+    if not isinstance(photos, SourcePhotosDataset):
+        return {}
+    return {f"source_photos.{place}.size": size for place, size in photos.drawn_sizes.items()}
+
+
+def _faults(givers: Mapping[str, int], takers: Mapping[str, int]) -> Iterator[str]:
+    for giver, given in givers.items():
+        larger = {name: size for name, size in takers.items() if size > given}
+        if larger:
+            named = ", ".join(f"{name} ({size})" for name, size in larger.items())
+            yield (
+                f"{giver} is {given}, too small for {named}: set it to {max(larger.values())} or"
+                f" more, or {'those' if len(larger) > 1 else 'that'} to {given} or less"
+            )
