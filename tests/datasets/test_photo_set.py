@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
+from cannabis_ml.datasets import photo_set
 from cannabis_ml.datasets.photo_set import PhotoSetDataset, PhotoStream, photo_set_fingerprint
 
 
@@ -231,6 +232,24 @@ class TestFingerprint:
             dataset.save(PhotoStream(rows(3), lambda row, q=quality: encode(quality=q), 1))
             prints.add(photo_set_fingerprint(dataset.load()))
         assert len(prints) == 2
+
+    def test_is_computed_once_for_a_set_however_often_it_is_loaded(
+        self, stream, tmp_path, monkeypatch
+    ):
+        dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
+        dataset.save(stream(kind="counted"))
+        computed = []
+        real = photo_set._fingerprint
+        monkeypatch.setattr(
+            photo_set, "_fingerprint", lambda found: computed.append(found) or real(found)
+        )
+        first = photo_set_fingerprint(dataset.load())
+        assert photo_set_fingerprint(dataset.load()) == first
+        assert len(computed) == 1
+        # Fewer photos or columns of the same set are another set.
+        assert photo_set_fingerprint(dataset.load().select([0])) != first
+        assert photo_set_fingerprint(dataset.load().remove_columns("kind")) != first
+        assert len(computed) == 3
 
 
 SAVE_WITH_LITTLE_ROOM = """
