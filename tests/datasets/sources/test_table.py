@@ -136,7 +136,7 @@ def test_folders_of_splits_in_a_table_without_splits_are_warned_of(table, load, 
     rows = [{"path": f"{s}/{i}.jpg", "kind": "x"} for i, s in enumerate(["Train", "Test", "Test"])]
     path = table(rows)
     assert load(kind="table", path=str(path))["given_split"].isna().all()
-    assert "'Test' (2 photos), 'Train' (1 photos)" in caplog.text
+    assert "'Test' (2 photos), 'Train' (1 photo)" in caplog.text
     caplog.clear()
     load(kind="table", path=str(path), split_column=None)
     load(kind="table", path=str(table([{"path": "train/1.jpg", "kind": "x"}], "only_train.csv")))

@@ -21,15 +21,15 @@ def given(rows, taxonomy=ONE):
 def test_photos_without_labels_are_no_split(split, caplog):
     rows = [("train", "oak"), ("train", "elm"), (split, None), (split, None)]
     assert given(rows) == ["train", "train", "-", "-"]
-    assert f"2 photos given as {split} have no label" in caplog.text
+    assert f"2 photos without a label given as {split}" in caplog.text
     assert "divided anew" in caplog.text
 
 
 def test_those_with_labels_stay_a_split(caplog):
     rows = [("train", "oak"), ("test", "elm"), ("test", None)]
     assert given(rows) == ["train", "test", "-"]
-    assert "1 photos given as test have no label" in caplog.text
-    assert "1 with labels are" in caplog.text
+    assert "1 photo without a label given as test" in caplog.text
+    assert "1 photo with labels stay in it" in caplog.text
 
 
 def test_photos_given_as_train_need_no_label():
@@ -49,7 +49,8 @@ def test_head_that_a_given_test_does_not_label_is_divided_anew(caplog):
         ("train", "oak", "wilt"),
     ]
     assert given(rows, TWO) == ["train", "test", "-", "-"]
-    assert "No photo given as test has a label for 'ill': the 2 photos" in caplog.text
+    told = "No photo given as test has a label for 'ill': of those given as train, 2 photos"
+    assert told in caplog.text
 
 
 def test_photos_of_no_given_split_serve_a_head_as_well(caplog):

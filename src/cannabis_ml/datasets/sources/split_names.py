@@ -185,7 +185,9 @@ def warn_of_untold(paths: Iterable[Sequence[str]], where: object, remedy: str) -
         if any(name in taken for name in folders)
     )
     if any(split != "train" for split in taken.values()):
-        told = ", ".join(f"'{name}' ({n:,} photos)" for name, n in sorted(counts.items()))
+        told = ", ".join(
+            f"'{name}' ({n:,} photo{'' if n == 1 else 's'})" for name, n in sorted(counts.items())
+        )
         log.warning(
             "Photos in %s lie in folders that look like splits, and are divided as if they did"
             " not: %s. %s",

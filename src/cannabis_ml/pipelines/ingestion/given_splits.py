@@ -10,6 +10,7 @@ import logging
 
 import pandas as pd
 
+from cannabis_ml.photos.defects.finding import photos_of
 from cannabis_ml.pipelines.ingestion.params import HELD_OUT
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -40,11 +41,12 @@ def splits_that_count(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
     for split, n in given[unjudged].value_counts().items():
         rest = int((given == split).sum()) - n
         log.warning(
-            "%s photos given as %s have no label, so nothing can be judged by them: they are not"
-            " taken for it%s",
-            f"{n:,}",
+            "%s without a label given as %s, by which nothing can be judged: not taken for it%s",
+            photos_of(n),
             split,
-            f"; {rest:,} with labels are" if rest else ", and photos with labels are divided anew",
+            f"; {photos_of(rest)} with labels stay in it"
+            if rest
+            else ", and photos with labels are divided anew",
         )
     counted = given.mask(unjudged)
     anew = pd.Series(False, index=photos.index)
@@ -57,11 +59,11 @@ def splits_that_count(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
                 continue
             of_head = has & counted.eq("train").fillna(False)
             log.warning(
-                "No photo given as %s has a label for '%s': the %s photos given as train that have"
-                " one are divided anew",
+                "No photo given as %s has a label for '%s': of those given as train, %s with one"
+                " are divided anew",
                 split,
                 head,
-                f"{int(of_head.sum()):,}",
+                photos_of(int(of_head.sum())),
             )
             anew |= of_head
     return counted.mask(anew).astype("str")
