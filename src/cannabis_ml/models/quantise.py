@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator
 from itertools import groupby
 
@@ -21,8 +22,9 @@ RECIPES = {
 }
 """What every recipe does; each exists for both formats."""
 
-KEPT_SHARE = 0.02
-"""Share of the weights that `mixed` keeps in float32: with it a file stays below 30%."""
+KEPT_SHARES = (0.02, 0.05, 0.1, 0.2)
+"""Shares of the weights that `mixed` may keep in float32, to be tried in this order: files of about
+28, 30, 34 and 42% of the float file's size."""
 
 NEED_PHOTOS = ("static_int8", "mixed")
 """Recipes that look at photos."""
@@ -34,13 +36,16 @@ MOST_GROUPS = 64
 """Layers are taken together, by module, until no more groups than this have to be compared."""
 
 
-def quantise(model: ModelFile, recipe: str, photos: np.ndarray) -> ModelFile:
+def quantise(
+    model: ModelFile, recipe: str, photos: np.ndarray, kept_share: float = KEPT_SHARES[0]
+) -> ModelFile:
     """Apply a recipe to a float file.
 
     Args:
         model: A float file.
         recipe: One of `RECIPES`.
         photos: uint8 (N, S, S, 3) of the calibration split; `NEED_PHOTOS` names those who look.
+        kept_share: Of the bytes of all weights, what `mixed` keeps in float32 at most.
 
     Returns:
         The smaller file with the same input, outputs and card, but for `recipe`.
@@ -51,7 +56,7 @@ def quantise(model: ModelFile, recipe: str, photos: np.ndarray) -> ModelFile:
     if recipe in NEED_PHOTOS and not len(photos):
         raise ExportError(f"{recipe} needs photos in the calibration split; there are none")
     if recipe == "mixed":
-        kept = fragile_layers(model, photos)
+        kept = fragile_layers(model, photos, kept_share)
         data = _apply(model, "weight_only_int8", photos, kept)
     else:
         data = _apply(model, recipe, photos)
@@ -62,7 +67,9 @@ def quantise(model: ModelFile, recipe: str, photos: np.ndarray) -> ModelFile:
     return ModelFile(data, model.format, recipe).with_card({**model.card, "recipe": recipe})
 
 
-def fragile_layers(model: ModelFile, photos: np.ndarray, share: float = KEPT_SHARE) -> list[str]:
+def fragile_layers(
+    model: ModelFile, photos: np.ndarray, share: float = KEPT_SHARES[0]
+) -> list[str]:
     """Layers that 8-bit weights harm most for their size, of at most a share of all weights.
 
     Args:
@@ -90,6 +97,8 @@ def layer_errors(
 ) -> list[tuple[tuple[str, ...], float]]:
     """How far answers move when one layer, or a few of one module, are quantised and no other.
 
+    Those of the last model are kept, as several shares of it may be tried.
+
     Args:
         model: A float file.
         recipe: One of `RECIPES`; for `mixed`, what it does to the layers that it changes.
@@ -100,6 +109,19 @@ def layer_errors(
         the worst first.
     """
     recipe = "weight_only_int8" if recipe == "mixed" else recipe
+    key = (hashlib.sha256(model.data + photos[:PROBES].tobytes()).digest(), recipe)
+    if key not in _LAYER_ERRORS:
+        _LAYER_ERRORS.clear()
+        _LAYER_ERRORS[key] = _layer_errors(model, recipe, photos)
+    return _LAYER_ERRORS[key]
+
+
+_LAYER_ERRORS: dict[tuple[bytes, str], list[tuple[tuple[str, ...], float]]] = {}
+
+
+def _layer_errors(
+    model: ModelFile, recipe: str, photos: np.ndarray
+) -> list[tuple[tuple[str, ...], float]]:
     names = [layer.name for layer in layers_of(model)]
     probes = photos[:PROBES]
     tier = open_tier(model, threads=1)

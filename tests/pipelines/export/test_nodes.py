@@ -59,17 +59,21 @@ def choose(monkeypatch, photo_set, copies):
     """Run `choose_quantised` where recipes give files of a size and so many wrong answers."""
 
     def run(made, recipes=None, photo_set=photo_set, calibration=10, **export):
-        def quantise(model, recipe, photos):
+        def quantise(model, recipe, photos, share):
             assert photos.shape == (calibration, 8, 8, 3)
             if isinstance(made[recipe], str):
                 raise ExportError(made[recipe])
+            if isinstance(made[recipe], dict):  # by share
+                made[recipe, "tried"] = made[recipe][share]
+                return fake(recipe, made[recipe][share][0])
             return fake(recipe, made[recipe][0])
 
         monkeypatch.setattr(nodes, "_quantise", quantise)
 
         def answers(model, pixels):
             count = len(list(pixels))
-            wrong = 0 if model.recipe == "float" else made[model.recipe][1]
+            tried = made.get((model.recipe, "tried")) or made.get(model.recipe)
+            wrong = 0 if model.recipe == "float" else tried[1]
             return answer(min(wrong, count), count)
 
         monkeypatch.setattr(nodes.gate, "answers_one_by_one", answers)
@@ -144,6 +148,14 @@ def test_float_ships_where_none_passes_and_fragile_layers_are_named(choose):
     ]
     assert "no quantisation passed. weight_only_int8 ('kind' decides as" in parity["in_words"]
     assert "What hurts most: stem, next, top." in parity["in_words"]
+
+
+def test_mixed_keeps_more_weights_until_the_file_passes(choose):
+    made = {"mixed": {0.02: (280, 9), 0.05: (300, 5), 0.1: (340, 0), 0.2: (420, 0)}}
+    models, parity, _ = choose(made, recipes=["mixed"])
+    assert (parity["ships"], len(models["quantised"].data)) == ("mixed", 340)
+    made = {"mixed": dict.fromkeys((0.02, 0.05, 0.1, 0.2), (300, 9))}
+    assert choose(made, recipes=["mixed"])[1]["ships"] == "float"
 
 
 def test_test_photos_choose_nothing(choose, monkeypatch):

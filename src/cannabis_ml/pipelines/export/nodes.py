@@ -160,9 +160,8 @@ def choose_quantised(
             skipped[recipe] = f"larger than {better[0]}, which passes"
             continue
         try:
-            smaller = _quantise(float_model, recipe, seen)
+            smaller, agreement, faults = _smaller(float_model, recipe, seen, judge)
             answers = gate.answers_one_by_one(smaller, pixels)
-            agreement, faults = judge(smaller)
         except ExportError as error:  # of one recipe; another may work
             failed[recipe] = str(error)
             log.warning("%s: %s", recipe, error)
@@ -260,11 +259,26 @@ class _Judge:
         return [f"neither smaller by half nor faster ({ratio:.2f} times the float file's time)"]
 
 
-def _quantise(model: ModelFile, recipe: str, photos: np.ndarray) -> ModelFile:
+def _smaller(
+    model: ModelFile, recipe: str, photos: np.ndarray, judge: _Judge
+) -> tuple[ModelFile, dict[str, Any], list[str]]:
+    """The file of a recipe, and what the judge says; of `mixed` the smallest that passes."""
+    from cannabis_ml.models.quantise import KEPT_SHARES
+
+    for share in KEPT_SHARES if recipe == "mixed" else KEPT_SHARES[:1]:
+        smaller = _quantise(model, recipe, photos, share)
+        agreement, faults = judge(smaller)
+        if not faults:
+            break
+    return smaller, agreement, faults
+
+
+def _quantise(model: ModelFile, recipe: str, photos: np.ndarray, kept_share: float) -> ModelFile:
     from cannabis_ml.models.quantise import quantise
 
-    log.info("Trying %s …", recipe)
-    return quantise(model, recipe, photos)
+    kept = f", {kept_share:.0%} of the weights in float32" if recipe == "mixed" else ""
+    log.info("Trying %s%s …", recipe, kept)
+    return quantise(model, recipe, photos, kept_share)
 
 
 def _worst_layers(
