@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 
 import pytest
@@ -29,14 +30,15 @@ def test_grades_that_differ_in_a_sign_stay_apart():
 
 def test_table_names_every_head_and_shows_what_is_missing():
     heads = {
-        "type": {"kind": "multiclass", "n": 10, "accuracy": 0.5, "macro_f1": 0.25},
-        "look": {"kind": "multilabel", "n": 0, "accuracy": None, "macro_f1": None},
+        "type": {"kind": "multiclass", "n": 10, "groups": 7, "accuracy": 0.5, "macro_f1": 0.25},
+        "look": {"kind": "multilabel", "n": 0, "groups": 0, "accuracy": None, "macro_f1": None},
     }
     console = Console(width=120, file=io.StringIO())
     console.print(metrics_table("tier3", {"heads": heads}))
     text = console.file.getvalue()
     assert "type" in text
     assert "0.500" in text
+    assert re.search(r"10 .* 7 ", text)
     assert "look" in text
     assert "–" in text
 

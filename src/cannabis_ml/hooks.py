@@ -194,6 +194,7 @@ def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:
     table.add_column("head")
     table.add_column("kind")
     table.add_column("photos", justify="right")
+    table.add_column("groups", justify="right")
     for title in columns.values():
         table.add_column(title, justify="right")
     for head, values in metrics["heads"].items():
@@ -202,6 +203,7 @@ def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:
             head,
             values["kind"],
             f"{values['n']:,}",
+            f"{values['groups']:,}",
             *("–" if v is None else f"{v:.3f}" for v in cells),
         )
     return table

@@ -88,9 +88,11 @@ def test_multiclass_by_hand(predictions, photos, taxonomy):
         "precision_interval": None,
         "recall": None,
         "recall_interval": None,
+        "recall_per_group": None,
         "f1": None,
         "f1_interval": None,
         "support": 0,
+        "groups": 0,
         "said": 0,
         "error": None,
     }
@@ -498,3 +500,76 @@ def test_mistakes_come_surest_first(predictions, photos, taxonomy):
     ]
     assert found["probability"].tolist() == pytest.approx([0.7, 0.6])
     assert found["probability_of_true"].tolist() == pytest.approx([0.3, 0.4])
+
+
+@pytest.fixture
+def bursts():
+    """84 photos in 8 groups, the class the model's answer but for two groups; each with a mark."""
+    sizes = [11, 11, 11, 11, 10, 10, 10, 10]
+    group = np.repeat([f"burst {i}" for i in range(8)], sizes)
+    ids = [f"{i}" for i in range(84)]
+    truth = np.where(np.isin(group, ["burst 0", "burst 7"]), "green", "red")
+    photos = pd.DataFrame({"photo_id": ids, "group": group, "colour": truth})
+    photos["marks.line"] = pd.array(np.ones(84), dtype="Int8")
+    photos["marks.dot"] = pd.array((truth == "red").astype(int), dtype="Int8")
+    said = pd.DataFrame({"photo_id": ids})
+    said["colour"] = [[0.8, 0.1, 0.1]] * 84
+    said["marks"] = [[0.9, 0.9]] * 84
+    return said, photos
+
+
+def test_scores_tell_groups_and_take_their_intervals(bursts, taxonomy):
+    heads = Taxonomy(heads=[taxonomy["colour"], taxonomy["marks"]])
+    found = score(*bursts, heads)
+    colour = found["colour"]
+    assert (colour["n"], colour["groups"]) == (84, 8)
+    # All of a group is right, or nothing: 63 of the photos, 6 of 8 groups.
+    assert colour["accuracy"] == 63 / 84
+    assert colour["accuracy_per_group"] == 6 / 8
+    assert colour["accuracy_per_group_interval"] == pytest.approx(wilson_of(6, 8))
+    # Worth no more than Kish's 84² / Σ n² = 7.98 photos.
+    low, high = colour["accuracy_interval"]
+    assert low < 0.42
+    assert high > 0.92
+    red = colour["per_class"]["red"]
+    assert (red["support"], red["groups"], red["recall_per_group"]) == (63, 6, 1)
+    assert red["recall_interval"][0] < wilson_of(6, 6)[0] + 0.02
+    # F1 = 2 F* / (1 + F*), of a share F* of 63 in 84 photos that are worth 8.
+    ends = [2 * end / (1 + end) for end in wilson_of(6, 8)]
+    assert red["f1_interval"] == pytest.approx(ends, abs=0.01)
+
+
+def test_labels_of_a_photo_hang_together(bursts, taxonomy):
+    """Of attributes a group's labels are taken together, not one by one."""
+    found = score(*bursts, Taxonomy(heads=[taxonomy["marks"]]))["marks"]
+    assert (found["n"], found["groups"]) == (84, 8)
+    assert found["accuracy"] == (84 + 63) / 168
+    low, high = found["accuracy_interval"]
+    naive = wilson_of(147, 168)
+    assert low < naive[0] - 0.1
+    assert high > naive[1]
+    # Both labels of each photo are tied even where photos are not: as 63 of 84, not 126 of 168.
+    tied = bursts[1].drop(columns="group").assign(**{"marks.line": bursts[1]["marks.dot"]})
+    alone = score(bursts[0], tied, Taxonomy(heads=[taxonomy["marks"]]))["marks"]
+    assert alone["accuracy"] == 126 / 168
+    assert alone["accuracy_interval"] == pytest.approx(wilson_of(63, 84), abs=0.01)
+
+
+def test_photos_without_a_group_are_one_each(bursts, taxonomy):
+    said, photos = bursts
+    heads = Taxonomy(heads=[taxonomy["colour"]])
+    for none in (photos.drop(columns="group"), photos.assign(group=None)):
+        found = score(said, none, heads)["colour"]
+        assert found["groups"] == 84
+        assert found["accuracy_interval"] == pytest.approx(wilson_of(63, 84))
+        assert found["accuracy_per_group"] == found["accuracy"]
+
+
+def test_small_groups_count_as_much_as_large_ones_per_group(taxonomy):
+    """One burst of 6 that is wrong beside 2 single photos that are right."""
+    photos = pd.DataFrame({"photo_id": list("abcdefgh"), "group": list("xxxxxxyz")})
+    photos["colour"] = ["green"] * 6 + ["red"] * 2
+    said = photos[["photo_id"]].assign(colour=[[0.9, 0.1, 0.0]] * 8)
+    found = score(said, photos, Taxonomy(heads=[taxonomy["colour"]]))["colour"]
+    assert found["accuracy"] == 2 / 8
+    assert found["accuracy_per_group"] == pytest.approx(2 / 3)

@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn import metrics
 
 from cannabis_ml.inference.joint import SMALLEST, allowed_pairs, joint_answer, limits
-from cannabis_ml.models.intervals import f1_interval, wilson
+from cannabis_ml.models.intervals import by_groups, f1_by_groups, wilson
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 THRESHOLD = 0.5
@@ -41,18 +41,22 @@ def score(
 
     Args:
         predictions: `photo_id` and per head a column of probabilities, each a list of length K.
-        photos: `photo_id` and the label columns; may hold more photos than `predictions`.
+        photos: `photo_id` and the label columns; may hold more photos than `predictions`. Photos
+            of one `group` are taken to be right or wrong together; without such a column, or
+            where it is empty, each photo is a group of its own.
         taxonomy: Gives the heads.
         thresholds: As `choose_thresholds` gives them, from other photos than these; `THRESHOLD`
             where none is given.
         confidence: Of the intervals.
 
     Returns:
-        Per head, JSON-able: `n` (photos with a label), `accuracy` with `accuracy_interval`,
-        `balanced_accuracy` (mean recall of the classes that occur), `macro_f1`, `confusion` as
-        from `confusion`, and `per_class` of precision, recall and f1, each with `…_interval`
-        (lower and upper end, see `intervals`), support, said (how often it was the answer) and
-        error. Besides
+        Per head, JSON-able: `n` (photos with a label) in `groups`, `accuracy`,
+        `accuracy_per_group` (mean over groups of the share right in each, so that a burst counts
+        once), both with `…_interval` (lower and upper end, see `intervals`), `balanced_accuracy`
+        (mean recall of the classes that occur), `macro_f1`, `confusion` as from `confusion`, and
+        `per_class` of precision, recall and f1, each with `…_interval`, recall_per_group, support
+        in groups (those with a photo that has it), said (how often it was the answer) and error.
+        Besides
 
         - ordinal: `quadratic_weighted_kappa` and `mean_absolute_error` in classes
         - with a parent: `unanswered`, labelled photos whose answer of the parent allows none here;
@@ -70,6 +74,7 @@ def score(
         KeyError: If a predicted photo is not among `photos`.
     """
     said = answers(predictions, taxonomy)
+    groups = _groups(predictions, photos)
     found = {}
     for head in taxonomy.heads:
         probs, truth = _paired(predictions, photos, head)
@@ -80,12 +85,23 @@ def score(
                 probs,
                 claimed,
                 truth,
+                groups,
                 thresholds=thresholds_of(head, thresholds),
                 confidence=confidence,
             )
         else:
-            found[head.name] = _score_classes(head, said[head.name], truth, confidence)
+            found[head.name] = _score_classes(head, said[head.name], truth, groups, confidence)
     return found
+
+
+def count_groups(predictions: pd.DataFrame, photos: pd.DataFrame) -> int:
+    """How many groups the predicted photos fall into; without any, each photo is one.
+
+    Args:
+        predictions: As for `score`.
+        photos: As for `score`.
+    """
+    return len(np.unique(_groups(predictions, photos)))
 
 
 def score_hierarchy(
@@ -103,13 +119,14 @@ def score_hierarchy(
         confidence: Of the intervals.
 
     Returns:
-        Per head with a parent, JSON-able: `parent`; `n` (photos with both labels) and on these
-        `joint_accuracy` (both right) with `joint_accuracy_interval`, `parent_accuracy` with
-        `parent_accuracy_interval`, and `accuracy_where_parent_right`; `impossible_pairs`, the
-        share of all answers, labelled or not, that the taxonomy forbids; and
+        Per head with a parent, JSON-able: `parent`; `n` (photos with both labels) in `groups` and
+        on these `joint_accuracy` (both right) and `parent_accuracy`, each also `…_per_group` and
+        with `…_interval` as in `score`, and `accuracy_where_parent_right`; `impossible_pairs`,
+        the share of all answers, labelled or not, that the taxonomy forbids; and
         `impossible_pairs_read_apart`, what that share would be if each head were asked alone.
     """
     said = answers(predictions, taxonomy)
+    groups = _groups(predictions, photos)
     found = {}
     for head in taxonomy.heads:
         if head.parent is None or head.kind == "multilabel":
@@ -121,19 +138,18 @@ def score_hierarchy(
         known = (truth != MISSING) & (parent_truth != MISSING)
         right = (said[head.name] == truth)[known]
         parent_right = (said[parent.name] == parent_truth)[known]
-        n, both, above = len(right), int((right & parent_right).sum()), int(parent_right.sum())
+        both = right & parent_right
         claims = said[head.name] != MISSING
         possible = _allowed_by(said[parent.name], head, taxonomy)
         possible = possible[np.arange(len(claims)), said[head.name]]
         allowed_apart = allowed[parent.answer(parent_apart), head.answer(apart)]
         found[head.name] = {
             "parent": parent.name,
-            "n": n,
-            "joint_accuracy": _ratio(both, n),
-            "joint_accuracy_interval": wilson(both, n, confidence),
-            "parent_accuracy": _ratio(above, n),
-            "parent_accuracy_interval": wilson(above, n, confidence),
-            "accuracy_where_parent_right": _ratio(both, above),
+            "n": len(right),
+            "groups": len(np.unique(groups[known])),
+            **_shared_right("joint_accuracy", both, groups[known], confidence),
+            **_shared_right("parent_accuracy", parent_right, groups[known], confidence),
+            "accuracy_where_parent_right": _mean(both[parent_right]),
             "impossible_pairs": _mean(claims & ~possible),
             "impossible_pairs_read_apart": _mean(~allowed_apart),
         }
@@ -396,6 +412,39 @@ def _paired(
     return _probs(predictions, head), _alone(head).encode(labels)[head.name]
 
 
+def _groups(predictions: pd.DataFrame, photos: pd.DataFrame) -> np.ndarray:
+    """A number of the group of each predicted photo, int64 (N,)."""
+    ids = predictions["photo_id"]
+    if "group" not in photos:
+        return np.arange(len(ids))
+    named = photos.drop_duplicates("photo_id").set_index("photo_id")["group"].loc[ids]
+    codes = pd.factorize(named)[0].astype(np.int64)
+    return np.where(codes < 0, len(ids) + np.arange(len(ids)), codes)
+
+
+def _shared_right(
+    name: str, right: np.ndarray, groups: np.ndarray, confidence: float
+) -> dict[str, Any]:
+    """A share of photos, and the mean of its values in each group, with their intervals."""
+    per_group = _per_group(right, groups)
+    found = len(np.unique(groups))
+    return {
+        name: _mean(right),
+        f"{name}_interval": by_groups(right, groups, confidence),
+        f"{name}_per_group": per_group,
+        # Nothing between 0 and 1 varies more than what is either: never too narrow for a mean.
+        f"{name}_per_group_interval": wilson((per_group or 0.0) * found, found, confidence),
+    }
+
+
+def _per_group(right: np.ndarray, groups: np.ndarray) -> float | None:
+    """The mean over groups of the share that is right in each."""
+    if not len(groups):
+        return None
+    which = np.unique(groups, return_inverse=True)[1]
+    return float((np.bincount(which, weights=right) / np.bincount(which)).mean())
+
+
 def _count_classes(head: Head, said: np.ndarray, truth: np.ndarray) -> np.ndarray:
     known = (truth != MISSING) & (said != MISSING)
     counts = np.zeros((len(head.classes), len(head.classes)), dtype=np.int64)
@@ -410,20 +459,20 @@ def _count_attributes(claimed: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _score_classes(
-    head: Head, answer: np.ndarray, truth: np.ndarray, confidence: float
+    head: Head, answer: np.ndarray, truth: np.ndarray, groups: np.ndarray, confidence: float
 ) -> dict[str, Any]:
     counts = _count_classes(head, answer, truth)
-    labels = np.bincount(truth[truth != MISSING], minlength=len(counts))
-    n, right = int(labels.sum()), int(np.trace(counts))
+    known = truth != MISSING
+    answer, truth, groups = answer[known], truth[known], groups[known]
+    n = len(truth)
     per_class = {}
     for k, name in enumerate(head.class_names):
-        hits, support, said = int(counts[k, k]), int(labels[k]), int(counts[:, k].sum())
-        per_class[name] = _shares(hits, said - hits, support - hits, confidence)
-        per_class[name]["error"] = _ratio(support - hits, support)
+        per_class[name] = _shares(answer == k, truth == k, groups, confidence)
+        per_class[name]["error"] = _mean(answer[truth == k] != k)
     result: dict[str, Any] = {
         "n": n,
-        "accuracy": _ratio(right, n),
-        "accuracy_interval": wilson(right, n, confidence),
+        "groups": len(np.unique(groups)),
+        **_shared_right("accuracy", answer == truth, groups, confidence),
         "balanced_accuracy": _mean_of(per_class, "recall"),
         "macro_f1": _mean_of(per_class, "f1"),
     }
@@ -455,6 +504,7 @@ def _score_attributes(
     probs: np.ndarray,
     claimed: np.ndarray,
     truth: np.ndarray,
+    groups: np.ndarray,
     *,
     thresholds: np.ndarray,
     confidence: float,
@@ -464,7 +514,9 @@ def _score_attributes(
     per_class = {}
     for k, name in enumerate(head.class_names):
         hits, in_vain, missed, spared = counts[k].tolist()
-        values = _shares(hits, in_vain, missed, confidence)
+        labelled = known[:, k]
+        there = truth[labelled, k] == 1
+        values = _shares(claimed[labelled, k], there, groups[labelled], confidence)
         values["n"] = int(counts[k].sum())
         values["threshold"] = float(thresholds[k])
         values["specificity"] = _ratio(spared, in_vain + spared)
@@ -477,12 +529,14 @@ def _score_attributes(
             else None
         )
         per_class[name] = values
-    right, labels = int(counts[:, [0, 3]].sum()), int(counts.sum())
+    # Labels of one photo hang together as photos of one group do.
+    of_label = np.broadcast_to(groups[:, None], known.shape)[known]
+    right = (claimed == (truth == 1))[known]
     ranked = {k: v for k, v in per_class.items() if v["average_precision"] is not None}
     return {
         "n": int(known.any(axis=1).sum()),
-        "accuracy": _ratio(right, labels),
-        # Labels of one photo are not independent: no interval for the head as a whole.
+        "groups": len(np.unique(of_label)),
+        **_shared_right("accuracy", right, of_label, confidence),
         "balanced_accuracy": _less(_mean_of(ranked, "error")),
         "macro_f1": _mean_of(per_class, "f1"),
         "mean_average_precision": _mean_of(ranked, "average_precision"),
@@ -491,17 +545,22 @@ def _score_attributes(
     }
 
 
-def _shares(hits: int, in_vain: int, missed: int, confidence: float) -> dict[str, Any]:
-    said, support = hits + in_vain, hits + missed
+def _shares(
+    said: np.ndarray, there: np.ndarray, groups: np.ndarray, confidence: float
+) -> dict[str, Any]:
+    """How well one class is found, from what was said and what is there, both bool (N,)."""
+    hits, involved = said & there, said | there
     return {
-        "precision": _ratio(hits, said),
-        "precision_interval": wilson(hits, said, confidence),
-        "recall": _ratio(hits, support),
-        "recall_interval": wilson(hits, support, confidence),
-        "f1": _ratio(2 * hits, said + support),
-        "f1_interval": f1_interval(hits, in_vain, missed, confidence),
-        "support": support,
-        "said": said,
+        "precision": _mean(there[said]),
+        "precision_interval": by_groups(there[said], groups[said], confidence),
+        "recall": _mean(said[there]),
+        "recall_interval": by_groups(said[there], groups[there], confidence),
+        "recall_per_group": _per_group(said[there], groups[there]),
+        "f1": _ratio(2 * hits.sum(), said.sum() + there.sum()),
+        "f1_interval": f1_by_groups(hits, involved, groups, confidence),
+        "support": int(there.sum()),
+        "groups": len(np.unique(groups[there])),
+        "said": int(said.sum()),
     }
 
 

@@ -71,22 +71,29 @@ class File(ModelFile):
 
 
 def reports(quantised: bool):
+    shares = ("precision", "recall", "f1")
+    measures = [*shares, *(f"{name}_interval" for name in shares), "recall_per_group", "groups"]
     heads = {
-        "look": {"n": 0, "per_class": {"spots": dict.fromkeys(("precision", "recall", "f1"))}},
+        "look": {"n": 0, "groups": 0, "per_class": {"spots": dict.fromkeys(measures)}},
         "kind": {
             "n": 9,
+            "groups": 4,
+            "accuracy_per_group": 0.625,
+            "accuracy_per_group_interval": [0.125, 0.875],
             "accuracy": 0.5,
             "accuracy_interval": [0.25, 0.75],
             "macro_f1": 0.4,
             "in_words": "error above 20% on: oak",
             "per_class": {
-                name: {"precision": 0.125, "recall": None, "f1": 1.0, "support": 3}
+                name: dict.fromkeys(measures)
+                | {"precision": 0.125, "precision_interval": [0.0, 0.5], "f1": 1.0}
+                | {"support": 3, "groups": 2, "recall_per_group": 0.5}
                 for name in ("oak", "a|b")
             },
         },
     }
     heads["look"] |= {"mean_average_precision": None, "macro_f1": None}
-    heads["look"]["per_class"]["spots"]["support"] = 0
+    heads["look"]["per_class"]["spots"] |= {"support": 0, "groups": 0}
     files = {"float": File(b"12345678", "onnx")}
     if quantised:
         files["quantised"] = File(b"1234", "onnx", "dynamic_int8")
@@ -123,8 +130,10 @@ def test_card_has_the_head_that_the_hub_reads(photo_set):
     (result,) = index["results"]  # nothing is known of the other head
     assert {m["name"]: m["value"] for m in result["metrics"]} == {
         "tier1: accuracy": 0.5,
+        "tier1: accuracy per group": 0.625,
         "tier1: macro F1": 0.4,
         "tier3: accuracy": 0.5,
+        "tier3: accuracy per group": 0.625,
         "tier3: macro F1": 0.4,
     }
     assert page.startswith("\n# leaves\n")
@@ -137,11 +146,13 @@ def test_card_tells_files_scores_and_counts(photo_set):
     assert "| tier3 | b, 8 px | onnx | float | 0.0 | 12.3 | yes |" in page
     assert "A chip, 2 cores, python 3" in page
     assert (
-        "| kind (9 photos) | accuracy | 0.500 (0.250 to 0.750) | 0.500 (0.250 to 0.750) |" in page
+        "| kind (9 photos in 4 groups) | accuracy |"
+        " 0.500 (0.250 to 0.750) | 0.500 (0.250 to 0.750) |" in page
     )
+    assert "| accuracy per group | 0.625 (0.125 to 0.875) |" in page
     # One oak was trained on; a bar in a class name does not end the cell.
-    assert "| oak | 1 | 3 | 0.125 | – | 1.000 |" in page
-    assert "| a\\|b | 0 | 3 |" in page
+    assert "| oak | 1 | 3 | 2 | 0.125 (0.000 to 0.500) | – | 0.500 | 1.000 |" in page
+    assert "| a\\|b | 0 | 3 | 2 |" in page
     assert "10 test" in page
     assert "2031-05-06" in page
 

@@ -120,8 +120,10 @@ def test_type_by_hand(scored):
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["macro_f1"] == pytest.approx((0.8 + 0) / 2)
     plant = {"precision": 2 / 3, "recall": 1, "f1": 0.8, "support": 2, "said": 3, "error": 0}
+    plant |= {"groups": 2, "recall_per_group": 1}  # each photo is a group
     assert without_intervals(found["per_class"]["plant"]) == pytest.approx(plant)
     hash_ = {"precision": None, "recall": 0, "f1": 0, "support": 1, "said": 0, "error": 1}
+    hash_ |= {"groups": 1, "recall_per_group": 0}
     assert without_intervals(found["per_class"]["hash"]) == hash_
 
 
@@ -143,8 +145,10 @@ def test_look_by_hand(scored):
     mould = {
         "precision": 1 / 2,
         "recall": 1,
+        "recall_per_group": 1,
         "f1": 2 / 3,
         "support": 1,
+        "groups": 1,
         "said": 2,
         "error": (0 + 1 / 2) / 2,
         "n": 3,

@@ -17,14 +17,15 @@ from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 HEADLINES = {
-    "multiclass": ("accuracy", "macro_f1"),
-    "ordinal": ("accuracy", "quadratic_weighted_kappa"),
+    "multiclass": ("accuracy", "accuracy_per_group", "macro_f1"),
+    "ordinal": ("accuracy", "accuracy_per_group", "quadratic_weighted_kappa"),
     "multilabel": ("mean_average_precision", "macro_f1"),
 }
 """Metrics that stand for a head, by its kind."""
 
 TITLES = {
     "accuracy": "accuracy",
+    "accuracy_per_group": "accuracy per group",
     "macro_f1": "macro F1",
     "quadratic_weighted_kappa": "quadratic weighted kappa",
     "mean_average_precision": "mean average precision",
@@ -55,7 +56,13 @@ def render(
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    environment.filters |= {"cell": _cell, "share": _share, "number": _number}
+    environment.filters |= {
+        "cell": _cell,
+        "share": _share,
+        "number": _number,
+        "banded": _banded,
+        "in_groups": _in_groups,
+    }
     source = resources.files("cannabis_ml.pipelines.bundle").joinpath("model_card.md.j2")
     page = environment.from_string(source.read_text(encoding="utf-8")).render(
         bundle=bundle,
@@ -65,7 +72,7 @@ def render(
         photos=len(photos),
         day=started[:10],
         tiers={name: _facts(reports) for name, reports in tiers.items()},
-        headlines=HEADLINES,
+        headlines=_headlines,
         titles=TITLES,
         best=max(tiers),
     )
@@ -85,8 +92,9 @@ def _front_matter(
             "metrics": [
                 {"type": metric, "name": f"{tier}: {TITLES[metric]}", "value": round(value, 4)}
                 for tier, reports in tiers.items()
-                for metric in HEADLINES[head.kind]
-                if (value := reports["test_metrics"]["heads"][head.name].get(metric)) is not None
+                for found in [reports["test_metrics"]["heads"][head.name]]
+                for metric in _headlines(head, found)
+                if (value := found.get(metric)) is not None
             ],
         }
         for head in taxonomy.heads
@@ -100,6 +108,12 @@ def _front_matter(
         "tags": ["image-classification", "plants", "tflite", "onnx", "on-device"],
         **index,
     }
+
+
+def _headlines(head: Head, found: dict[str, Any]) -> list[str]:
+    """What stands for a head; where each photo is a group, a metric per group is the same again."""
+    grouped = found["groups"] < found["n"]
+    return [m for m in HEADLINES[head.kind] if grouped or not m.endswith("_per_group")]
 
 
 def _facts(reports: dict[str, Any]) -> dict[str, Any]:
@@ -171,9 +185,20 @@ def _cell(text: Any) -> str:
     return str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
 
 
+def _in_groups(photos: int, groups: int) -> str:
+    """`84 photos in 8 groups`."""
+    counted = f"{photos:,} photo{'' if photos == 1 else 's'}"
+    return f"{counted} in {groups:,} group{'' if groups == 1 else 's'}"
+
+
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _banded(value: float | None, ends: list[float] | None) -> str:
+    """`0.900 (0.800 to 0.950)`."""
+    return _number(value) + (f" ({_number(ends[0])} to {_number(ends[1])})" if ends else "")

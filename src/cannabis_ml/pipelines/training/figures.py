@@ -27,12 +27,14 @@ SHEET_ROWS, SHEET_COLUMNS, SHEET_PIXELS = 4, 6, 224
 
 HEADLINES = {
     "accuracy": "accuracy",
+    "accuracy_per_group": "accuracy per group",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "quadratic_weighted_kappa": "quadratic weighted kappa",
     "mean_absolute_error": "mean error in classes",
     "mean_average_precision": "mean average precision",
     "joint_accuracy": "joint accuracy",
+    "joint_accuracy_per_group": "joint accuracy per group",
     "parent_accuracy": "accuracy of the parent",
     "impossible_pairs": "impossible pairs",
 }
@@ -156,14 +158,19 @@ def head_report(name: str, test_metrics: dict[str, Any]) -> Figure:
     # What precision, recall and F1 rest on, at the right edge.
     for row, (_, values) in zip(rows, classes, strict=True):
         text = f"{values['support']:,}"
+        if values["groups"] < values["support"] and not attributes:
+            text += f" in {values['groups']:,}"
         if attributes:
             text += f" of {values['n']:,}, from {values['threshold']:.2f}"
         panels[2].text(1.05, row, text, va="center", color=FAINT, fontsize=9)
     has = "have it, threshold" if attributes else "photos"
+    if not attributes and scores["groups"] < scores["n"]:
+        has += " in groups"
     panels[2].text(1.05, -0.62, has, va="bottom", color=FAINT, fontsize=9)
-    bars = f"bars: {test_metrics['confidence']:.0%} intervals; red: error above {limit:.0%}"
+    bars = f"bars: {test_metrics['confidence']:.0%} intervals by groups"
+    bars += f"; red: error above {limit:.0%}"
     figure.supxlabel(bars, fontsize=9, color=FAINT)
-    title = "\n".join([f"{name}: {scores['n']:,} test photos", *lines, *said])
+    title = "\n".join([f"{name}: {_in_groups(scores['n'], scores['groups'])}", *lines, *said])
     figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
     return figure
 
@@ -245,7 +252,8 @@ def tier_comparison(table: pd.DataFrame, tiers: list[str]) -> Figure:
         axes.set_yticks(range(len(group)), labels)
         axes.set_ylim(len(group) - 0.5, -0.5)
         axes.set_xlim(0, largest * 1.12)
-        axes.set_title(f"{head}, {group['photos'].max():,} test photos", loc="left", fontsize=10.5)
+        counted = _in_groups(group["photos"].max(), group["groups"].max())
+        axes.set_title(f"{head}, {counted}", loc="left", fontsize=10.5)
         axes.grid(axis="x", alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     handles = [
@@ -343,13 +351,17 @@ def _headline(scores: dict[str, Any]) -> str:
     told = []
     for metric, title in HEADLINES.items():
         value = scores.get(metric)
-        if value is None:
+        if value is None or (metric.endswith("_per_group") and scores["groups"] == scores["n"]):
             continue
         ends = scores.get(f"{metric}_interval")
         between = f" ({ends[0]:.0%} to {ends[1]:.0%})" if ends else ""
-        share = metric in ("accuracy", "balanced_accuracy")
+        share = metric in ("accuracy", "accuracy_per_group", "balanced_accuracy")
         told.append(f"{title} {value:.0%}{between}" if share else f"{title} {value:.2f}")
     return ", ".join(told) or "no test photo has a label of this head"
+
+
+def _in_groups(photos: int, groups: int) -> str:
+    return f"{photos:,} test photos in {groups:,} group{'' if groups == 1 else 's'}"
 
 
 def _chain_lines(name: str, hierarchy: dict[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ _REPORTS = ReportParams()
 _COMPARED = {
     "heads": {
         "accuracy": "higher",
+        "accuracy_per_group": "higher",
         "balanced_accuracy": "higher",
         "macro_f1": "higher",
         "quadratic_weighted_kappa": "higher",
@@ -32,6 +33,7 @@ _COMPARED = {
     },
     "hierarchy": {
         "joint_accuracy": "higher",
+        "joint_accuracy_per_group": "higher",
         "parent_accuracy": "higher",
         "impossible_pairs": "lower",
     },
@@ -204,6 +206,7 @@ def score_predictions(
     found = {
         "split": "test",
         "photos": len(test),
+        "groups": metrics.count_groups(test, labels),
         "confidence": reports.confidence,
         "error_limit": reports.error_limit,
         "heads": heads,
@@ -313,8 +316,8 @@ def compare_tiers(**test_metrics: dict[str, Any]) -> tuple[pd.DataFrame, Figure]
 
     Returns:
         A table with a row per head and metric: head, metric, better (`higher` or `lower`), photos,
-        and per tier its value and, where there is one, the ends of its interval (`<tier>_low`,
-        `<tier>_high`); and the table as a figure.
+        groups that these fall into, and per tier its value and, where there is one, the ends of
+        its interval (`<tier>_low`, `<tier>_high`); and the table as a figure.
     """
     from cannabis_ml.pipelines.training.figures import tier_comparison
 
@@ -352,6 +355,9 @@ def _comparison_rows(tiers: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any
                     continue
                 row: dict[str, Any] = {"head": section, "metric": metric, "better": better}
                 row["photos"] = max(found.get("n", 0) for found in per_tier.values())
+                row["groups"] = max(found.get("groups", 0) for found in per_tier.values())
+                if metric.endswith("_per_group") and row["groups"] == row["photos"]:
+                    continue  # the same as per photo
                 for tier, value in values.items():
                     ends = per_tier[tier].get(f"{metric}_interval") or (None, None)
                     row |= {tier: value, f"{tier}_low": ends[0], f"{tier}_high": ends[1]}
