@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from cannabis_ml.photos import near_duplicates
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.near_duplicates import (
+    MAX_DIFFERENCE,
     MAX_DISTANCE,
-    SPREAD,
+    chains,
     cluster,
     find_pairs,
+    links_across,
     thumbnail_difference,
 )
 from cannabis_ml.photos.phash import fingerprint
@@ -163,30 +165,130 @@ def test_photos_without_a_hash_are_alone() -> None:
     assert labels.tolist() == [0, 1, 2, 0, 3]
 
 
-def test_a_chain_does_not_swallow_the_set() -> None:
+def links_of(
+    hashes: np.ndarray, seen: np.ndarray, max_distance: int, max_difference: float = MAX_DIFFERENCE
+) -> list[tuple[int, int]]:
+    """All pairs of photos within both limits, by comparing all with all."""
+    return [
+        (i, j)
+        for i, j in combinations(range(len(hashes)), 2)
+        if (int(hashes[i]) ^ int(hashes[j])).bit_count() <= max_distance
+        and thumbnail_difference(seen[[i]], seen[[j]])[0] <= max_difference
+    ]
+
+
+def walked(n: int, step: int, seed: int = 0) -> np.ndarray:
+    """Thumbnails that each differ a little from the one before."""
+    steps = np.random.default_rng(seed).integers(-step, step + 1, (n, THUMBNAIL))
+    return np.clip(128 + np.cumsum(steps, axis=0), 0, 255).astype(np.uint8)
+
+
+def chain(n: int, bits: int) -> np.ndarray:
+    """Hashes that each differ from the one before in `bits` other bits."""
+    values = [0]
+    for step in range(n - 1):
+        values.append(flipped(values[-1], list(range(bits * step, bits * step + bits))))
+    return np.array(values, np.uint64)
+
+
+SEEN = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3)), min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize(("few", "side"), [(1 << 8, 1 << 10), (1, 3)])
+@given(SEEN, st.integers(0, 12), st.sampled_from([0.0, 0.02, 0.045, 0.3]))
+@settings(max_examples=60, deadline=None)
+def test_no_link_leaves_a_cluster_and_none_is_missed(
+    few: int, side: int, rows: list[tuple[int, int]], max_distance: int, max_difference: float
+) -> None:
+    """Clusters are the components of what comparing all with all links."""
+    frames, hash_steps = walked(41, 12), chain(4, 4)
+    hashes = hash_steps[[step for _, step in rows]]
+    seen = frames[[frame for frame, _ in rows]]
+    with pytest.MonkeyPatch.context() as patch:  # so that runs of one hash cross the blocks
+        patch.setattr(near_duplicates, "_FEW", few)
+        patch.setattr(near_duplicates, "_SIDE", side)
+        labels = cluster(hashes, seen, max_distance, max_difference)
+    leader = list(range(len(rows)))
+    for i, j in links_of(hashes, seen, max_distance, max_difference):
+        assert labels[i] == labels[j]
+        old, new = leader[j], leader[i]
+        leader = [new if one == old else one for one in leader]
+    assert same_groups(labels, np.array(leader))
+
+
+def test_links_beyond_what_is_kept_at_once_are_joined_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "_LINKS_KEPT", 3)
+    monkeypatch.setattr(near_duplicates, "_CHUNK", 1)
+    assert cluster(chain(16, 4), np.repeat(thumbnails(1), 16, axis=0), 4).max() == 0
+
+
+def test_many_frames_of_a_still_scene_stay_linear_in_memory() -> None:
+    n = 4_000
+    draw = np.random.default_rng(0)
+    seen = np.clip(thumbnails(1) + draw.integers(-2, 3, (n, THUMBNAIL)), 0, 255).astype(np.uint8)
+    tracemalloc.start()
+    labels = cluster(np.full(n, 5, np.uint64), seen)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert labels.max() == 0
+    assert peak < 200e6  # all links would take 128 MB per copy of them
+
+
+@given(SEEN, st.integers(0, 12), st.lists(st.integers(-1, 3), min_size=30, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_links_across_are_those_of_brute_force(
+    rows: list[tuple[int, int]], max_distance: int, parts: list[int]
+) -> None:
+    hashes = chain(4, 4)[[step for _, step in rows]]
+    seen = walked(41, 12)[[frame for frame, _ in rows]]
+    own = np.array(parts[: len(rows)])
+    links = [
+        (i, j)
+        for i, j in links_of(hashes, seen, max_distance)
+        if own[i] != own[j] and own[i] >= 0 and own[j] >= 0
+    ]
+    found = links_across(hashes, seen, own, max_distance)
+    assert found.links == len(links)
+    assert set(np.flatnonzero(found.crosses)) == {end for link in links for end in link}
+
+
+def test_links_across_do_not_count_photos_without_a_hash() -> None:
+    seen, valid = np.zeros((3, THUMBNAIL), np.uint8), np.array([True, False, True])
+    found = links_across(np.zeros(3, np.uint64), seen, np.array([0, 1, 1]), valid=valid)
+    assert found.links == 1
+    assert found.crosses.tolist() == [True, False, True]
+
+
+def test_a_chain_is_one_cluster() -> None:
     # Each photo is 4 bits from the next, so all are linked, and the ends are unrelated.
-    hashes = [0]
-    for step in range(15):
-        hashes.append(flipped(hashes[-1], list(range(4 * step, 4 * step + 4))))
-    values = np.array(hashes, np.uint64)
-    labels = cluster(values, np.repeat(thumbnails(1), 16, axis=0), max_distance=4)
-    assert len(set(labels.tolist())) > 1
-    for label in set(labels.tolist()):
-        members = values[labels == label].tolist()
-        widest = max((a ^ b).bit_count() for a in members for b in members)
-        assert widest <= 2 * SPREAD * 4
+    assert cluster(chain(16, 4), np.repeat(thumbnails(1), 16, axis=0), max_distance=4).max() == 0
 
 
-def test_a_bridge_does_not_join_two_crowds() -> None:
+def test_a_chain_is_found_with_the_limit_that_breaks_it() -> None:
+    # Two crowds around middles that 3 photos, 4 bits apart, tie together.
     left = [flipped(0, [bit]) for bit in range(8)]
-    bridge = [flipped(0, list(range(20, 20 + n))) for n in (4, 8, 12, 16, 20)]
+    bridge = [flipped(0, list(range(20, 20 + n))) for n in (4, 8, 12, 16)]
     right = [flipped(bridge[-1], [bit]) for bit in range(8)]
     values = np.array([0, *left, *bridge, *right], np.uint64)
     seen = np.repeat(thumbnails(1), len(values), axis=0)
-    labels = cluster(values, seen, max_distance=4)
-    crowd, other = set(labels[:9].tolist()), set(labels[-8:].tolist())
-    assert len(crowd) == len(other) == 1
-    assert crowd != other
+    labels = cluster(values, seen, max_distance=5)
+    (found,) = chains(values, seen, labels, most=10, max_distance=5)
+    assert found.photos.tolist() == list(range(21))
+    assert found.max_distance == 3
+    assert found.max_difference is None  # all thumbnails are the same
+    assert found.difference == 0
+    assert chains(values, seen, labels, most=21, max_distance=5) == []
+
+
+def test_a_chain_of_thumbnails_is_found_with_the_limit_that_breaks_it() -> None:
+    seen, same = walked(60, 12), np.zeros(60, np.uint64)
+    (found,) = chains(same, seen, cluster(same, seen), most=30)
+    assert found.max_distance is None  # one hash for all
+    assert found.max_difference is not None
+    for limit, is_small in ((0, True), (0.001, False)):
+        sizes = Counter(cluster(same, seen, MAX_DISTANCE, found.max_difference + limit).tolist())
+        assert (max(sizes.values()) <= 30) == is_small
+    assert found.difference > MAX_DIFFERENCE
 
 
 @given(hash_lists(), st.integers(0, 12), st.randoms(use_true_random=False))
@@ -204,19 +306,9 @@ def test_clusters_do_not_depend_on_the_order_of_photos(
 
 @given(hash_lists(), st.integers(0, 12))
 @settings(max_examples=100, deadline=None)
-def test_clusters_are_numbered_by_appearance_and_join_only_what_is_linked(
-    hashes: np.ndarray, max_distance: int
-) -> None:
-    seen = thumbnails(2)[hashes % np.uint64(2)]
-    labels = cluster(hashes, seen, max_distance)
+def test_clusters_are_numbered_by_appearance(hashes: np.ndarray, max_distance: int) -> None:
+    labels = cluster(hashes, thumbnails(2)[hashes % np.uint64(2)], max_distance)
     assert list(dict.fromkeys(labels.tolist())) == list(range(labels.max() + 1))
-    for label, size in Counter(labels.tolist()).items():
-        members = np.flatnonzero(labels == label)
-        assert len({seen[m].tobytes() for m in members}) == 1
-        if size > 1:  # each has another member within reach
-            apart = np.bitwise_count(hashes[members][:, None] ^ hashes[members])
-            np.fill_diagonal(apart, 64)
-            assert (apart.min(axis=1) <= SPREAD * max_distance).all()
 
 
 def test_thumbnail_difference_ignores_brightness_and_contrast() -> None:
@@ -225,6 +317,23 @@ def test_thumbnail_difference_ignores_brightness_and_contrast() -> None:
     assert thumbnail_difference(seen, seen)[0] == pytest.approx(0, abs=1e-6)
     assert thumbnail_difference(seen, other)[0] < 1e-3
     assert thumbnail_difference(seen, 255 - seen)[0] == pytest.approx(2, abs=0.01)
+
+
+def test_thumbnail_difference_is_the_same_by_every_route() -> None:
+    """A pair on the limit is linked or not, whatever it is compared along with."""
+    seen = walked(200, 12)
+    left, right = (ends.ravel() for ends in np.indices((200, 200)))
+    one = thumbnail_difference(seen[left], seen[right])
+    nodes = near_duplicates._Nodes(np.zeros(200, np.uint64), seen)
+    at = slice(0, 200)
+    for limit in one[::997]:
+        expected = {
+            (i, j)
+            for i, j, near in zip(left, right, one <= float(limit), strict=True)
+            if near and i < j
+        }
+        links = np.concatenate(list(nodes._links_between(at, at, float(limit))))
+        assert {tuple(link) for link in links.tolist()} == expected
 
 
 def test_thumbnail_difference_is_one_minus_correlation() -> None:
@@ -245,6 +354,12 @@ def test_thumbnail_difference_is_one_minus_correlation() -> None:
 def test_wrong_arguments_are_refused(hashes: np.ndarray, max_distance: int) -> None:
     with pytest.raises(ValueError, match=r"Hashes|max_distance"):
         find_pairs(hashes, max_distance)
+
+
+def test_parts_must_match_the_hashes() -> None:
+    for parts in (np.zeros(2, int), np.zeros(3)):
+        with pytest.raises(ValueError, match="parts"):
+            links_across(np.zeros(3, np.uint64), thumbnails(3), parts)
 
 
 def test_signatures_must_match_the_hashes() -> None:

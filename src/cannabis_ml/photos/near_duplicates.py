@@ -1,4 +1,4 @@
-"""Which photos show the same: all pairs of alike hashes, checked by thumbnail, as clusters.
+"""Which photos show the same: all pairs of alike hashes, checked by thumbnail, and what they link.
 
 Finding the pairs is exact and does not compare every photo with every other. Two hashes that
 differ in at most d bits, cut into d + k blocks, agree in at least k whole blocks. So for every
@@ -10,9 +10,12 @@ to stay selective; k is taken from what a sample of the hashes would cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,13 +26,6 @@ MAX_DIFFERENCE = 0.045
 """Of `thumbnail_difference`. Chosen by eye among all pairs within 12 bits in 5,584 photos of three
 sets of leaves: within 8 bits, copies and captures of one leaf in one pose lie below; the first two
 leaves that only resemble each other, on the same plain background, lie at 0.053."""
-
-SPREAD = 2
-"""How many times both limits a member of a cluster may be away from the cluster's centre."""
-
-WINDOW = 64
-"""Photos of one and the same hash that each photo is compared with, nearest thumbnails first in
-sorting order: all of them, unless more than this many different photos share a hash."""
 
 _BITS = 64
 _MOST_CHOICES = 5000
@@ -42,6 +38,9 @@ _DENSE_SHARE = 6  # comparing what one has to look up takes about so many times 
 _CACHED = 1 << 15  # hashes whose intermediate results stay in the processor's cache
 _ALL_OCTETS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.uint64)
 _CHUNK = 1 << 13  # pairs whose thumbnails are compared at once
+_SIDE = 1 << 10  # photos on each side whose thumbnails are compared with one another at once
+_FEW = 1 << 8  # pairs of photos up to which two hashes are not worth a matrix product
+_LINKS_KEPT = 1 << 20  # until the components that they make are worked out
 _STABLE = 1.0  # grey levels squared: the constant of SSIM's structure term
 
 
@@ -80,10 +79,10 @@ def cluster(
 ) -> np.ndarray:
     """Group photos that show the same.
 
-    Photos are linked when both hash and thumbnail are within their limits, and links join them to
-    clusters. A chain of small steps does not make one cluster of a whole set: each cluster has a
-    centre, its photo with most links, and who is further from it than `SPREAD` times either limit
-    forms clusters of its own. The grouping does not depend on the order of the photos.
+    Photos are linked when both hash and thumbnail are within their limits; a cluster is a connected
+    component of the links. So no link ever leaves a cluster, and a chain of small steps is one
+    cluster however far apart its ends are: `chains` finds those. The grouping does not depend on
+    the order of the photos.
 
     From a table with the fields of `phash.Fingerprint` as columns:
 
@@ -105,22 +104,135 @@ def cluster(
     Raises:
         ValueError: If an argument is of another type, shape or range.
     """
-    _check_hashes(hashes, max_distance)
-    if signatures.dtype != np.uint8 or signatures.ndim != 2 or len(signatures) != len(hashes):
-        raise ValueError(
-            f"Signatures are uint8 ({len(hashes)}, B), not {signatures.dtype} {signatures.shape}."
-        )
-    if valid is None:
-        valid = np.ones(len(hashes), bool)
-    if valid.dtype != bool or valid.shape != hashes.shape:
-        raise ValueError(f"`valid` is bool ({len(hashes)},), not {valid.dtype} {valid.shape}.")
-    rows = np.flatnonzero(valid)
-    kept, which = _distinct_photos(hashes[rows], signatures[rows])
-    nodes = _Nodes(hashes[rows[kept]], signatures[rows[kept]])
-    links = nodes.links(max_distance, max_difference)
+    rows, nodes, which = _nodes_of(hashes, signatures, max_distance, valid)
     labels = np.arange(len(hashes)) + len(nodes.hashes)  # beyond those of any cluster
-    labels[rows] = nodes.clusters(links, SPREAD * max_distance, SPREAD * max_difference)[which]
+    found = nodes.links(max_distance, max_difference)
+    labels[rows] = _components(found, len(nodes.hashes))[which]
     return _numbered_by_appearance(labels)
+
+
+class Crossing(NamedTuple):
+    """Links between parts of a set.
+
+    Attributes:
+        links: How many pairs of photos are linked and in different parts.
+        crosses: bool (N,), which photos have such a link.
+    """
+
+    links: int
+    crosses: np.ndarray
+
+
+def links_across(
+    hashes: np.ndarray,
+    signatures: np.ndarray,
+    parts: np.ndarray,
+    max_distance: int = MAX_DISTANCE,
+    max_difference: float = MAX_DIFFERENCE,
+    *,
+    valid: np.ndarray | None = None,
+) -> Crossing:
+    """Count the links between photos of different parts, as the splits of a set.
+
+    Memory is linear in photos: links are counted, not kept.
+
+    Args:
+        hashes: As for `cluster`.
+        signatures: As for `cluster`.
+        parts: int (N,), the part that each photo is in; negative for photos that are in none.
+        max_distance: As for `cluster`.
+        max_difference: As for `cluster`.
+        valid: As for `cluster`.
+
+    Raises:
+        ValueError: If an argument is of another type, shape or range.
+    """
+    if parts.shape != hashes.shape or not np.issubdtype(parts.dtype, np.integer):
+        raise ValueError(f"`parts` is int ({len(hashes)},), not {parts.dtype} {parts.shape}.")
+    rows, nodes, which = _nodes_of(hashes, signatures, max_distance, valid)
+    n, width = len(nodes.hashes), max(int(parts.max(initial=-1)) + 1, 1)
+    of_row = parts[rows]
+    inside = of_row >= 0
+    flat = np.bincount(which[inside] * width + of_row[inside], minlength=n * width)
+    count = flat.reshape(n, width)  # photos of each node in each part
+    # Photos of one node have equal hashes and thumbnails: every two of them are linked.
+    links = (count.sum(axis=1) ** 2 - (count**2).sum(axis=1)).sum() // 2
+    is_near = count > 0  # whether a node, or one that it is linked to, is in the part
+    for pairs in nodes.links(max_distance, max_difference):
+        left, right = pairs.T
+        together = (count[left] * count[right]).sum()
+        links += (count[left].sum(axis=1) * count[right].sum(axis=1)).sum() - together
+        for part in range(width):
+            is_near[left[count[right, part] > 0], part] = True
+            is_near[right[count[left, part] > 0], part] = True
+    crosses = np.zeros(len(hashes), bool)
+    elsewhere = is_near[which].sum(axis=1) > is_near[which, np.maximum(of_row, 0)]
+    crosses[rows] = inside & elsewhere
+    return Crossing(int(links), crosses)
+
+
+class Chain(NamedTuple):
+    """A cluster of more photos than a set can bear.
+
+    Attributes:
+        photos: int64 (M,), indices of its photos.
+        difference: How far the farthest thumbnail is from that of the first photo.
+        max_distance: The largest lower limit at which no part of the chain is too large any more,
+            `max_difference` unchanged; None where there is none.
+        max_difference: The same for the other limit, in thousandths.
+    """
+
+    photos: np.ndarray
+    difference: float
+    max_distance: int | None
+    max_difference: float | None
+
+
+def chains(
+    hashes: np.ndarray,
+    signatures: np.ndarray,
+    clusters: np.ndarray,
+    most: int,
+    max_distance: int = MAX_DISTANCE,
+    max_difference: float = MAX_DIFFERENCE,
+) -> list[Chain]:
+    """Find clusters of more than `most` photos, and limits at which they fall apart.
+
+    Args:
+        hashes: As for `cluster`.
+        signatures: As for `cluster`.
+        clusters: int (N,), as `cluster` returns them, for the same limits.
+        most: Photos that a cluster may have.
+        max_distance: As for `cluster`.
+        max_difference: As for `cluster`.
+
+    Returns:
+        The largest first, those of one size in the order of their first photos.
+    """
+    found = []
+    sizes = np.bincount(clusters, minlength=1)
+    for number in sorted(np.flatnonzero(sizes > most), key=lambda c: -sizes[c]):
+        photos = np.flatnonzero(clusters == number)
+        ours, seen = hashes[photos], signatures[photos]
+
+        def is_small(
+            distance: int, thousandths: float, ours: np.ndarray = ours, seen: np.ndarray = seen
+        ) -> bool:
+            parts = cluster(ours, seen, distance, thousandths / 1000)
+            return bool(np.bincount(parts).max() <= most)
+
+        first = np.repeat(seen[:1], len(seen), axis=0)
+        found.append(
+            Chain(
+                photos,
+                float(thumbnail_difference(first, seen).max()),
+                _largest(max_distance, lambda d: is_small(d, 1000 * max_difference)),
+                _in_thousandths(
+                    _largest(math.ceil(1000 * max_difference), lambda t: is_small(max_distance, t))
+                ),
+            )
+        )
+    return found
 
 
 def thumbnail_difference(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -136,13 +248,33 @@ def thumbnail_difference(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     Returns:
         float32 (M,): 0 the same, about 1 unrelated, up to 2 for a negative.
     """
-    left, right = left.astype(np.float32), right.astype(np.float32)
-    left -= left.mean(axis=1, keepdims=True)
-    right -= right.mean(axis=1, keepdims=True)
-    together = np.einsum("ij,ij->i", left, right)
-    apart = np.sqrt(np.einsum("ij,ij->i", left, left) * np.einsum("ij,ij->i", right, right))
-    stable = np.float32(_STABLE * left.shape[1])
-    return np.maximum(1 - (together + stable) / (apart + stable), 0)
+    products = np.einsum("ij,ij->i", left.astype(np.float32), right.astype(np.float32))
+    return _difference(products, *_moments(left), *_moments(right), left.shape[1])
+
+
+def _moments(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums and sums of squares of each thumbnail, exact."""
+    sums = seen.sum(axis=1, dtype=np.int64)
+    return sums, np.einsum("ij,ij->i", seen, seen, dtype=np.int64, casting="safe")
+
+
+def _difference(
+    products: np.ndarray,
+    left: np.ndarray,
+    left_squares: np.ndarray,
+    right: np.ndarray,
+    right_squares: np.ndarray,
+    size: int,
+) -> np.ndarray:
+    """From sums of products, as `thumbnail_difference`.
+
+    Sums of products of 192 bytes stay below 2**24, so they are exact in float32, by whatever route
+    they were summed up: a pair is linked or not, whatever it is compared along with.
+    """
+    together = products.astype(np.float64) - left * right / size
+    apart = np.sqrt((left_squares - left * left / size) * (right_squares - right * right / size))
+    stable = _STABLE * size
+    return np.maximum(1 - (together + stable) / (apart + stable), 0).astype(np.float32)
 
 
 class _Nodes:
@@ -152,57 +284,40 @@ class _Nodes:
         self.hashes = hashes
         self.signatures = signatures
 
-    def links(self, max_distance: int, max_difference: float) -> np.ndarray:
-        """int64 (M, 2): pairs of nodes within both limits."""
-        found = [np.empty((0, 2), np.int64)]
-        for pairs in self._candidates(max_distance):
-            for start in range(0, len(pairs), _CHUNK):
-                some = pairs[start : start + _CHUNK]
-                near = self._differences(some[:, 0], some[:, 1]) <= max_difference
-                found.append(some[near])
-        return np.concatenate(found)
-
-    def _candidates(self, max_distance: int) -> Iterator[np.ndarray]:
+    def links(self, max_distance: int, max_difference: float) -> Iterator[np.ndarray]:
+        """int64 (M, 2), many times: all pairs of different nodes within both limits, each once."""
         distinct, start, count = np.unique(self.hashes, return_index=True, return_counts=True)
-        here = np.arange(len(self.hashes))
-        end_of_run = np.repeat(start + count, count)
-        for step in range(1, WINDOW + 1):
-            here = here[here + step < end_of_run[here]]
-            if not len(here):
-                break
-            yield np.stack([here, here + step], axis=1)
-        pairs = _pairs_of_distinct(distinct, max_distance)
-        width = np.minimum(count, WINDOW)
-        for begin in range(0, len(pairs), _CHUNK):
-            left, right = pairs[begin : begin + _CHUNK].T
-            yield from _every_with_every(start[left], width[left], start[right], width[right])
+        same = np.flatnonzero(count > 1)
+        alike = _pairs_of_distinct(distinct, max_distance)
+        pairs = np.concatenate([np.stack([same, same], axis=1), alike])
+        is_few = count[pairs].prod(axis=1) <= _FEW
+        few = pairs[is_few]
+        for begin in range(0, len(few), _CHUNK):
+            left, right = few[begin : begin + _CHUNK].T
+            for every in _every_with_every(start[left], count[left], start[right], count[right]):
+                some = every[every[:, 0] < every[:, 1]]  # a hash with itself: each pair once
+                yield some[self._differences(some[:, 0], some[:, 1]) <= max_difference]
+        for left, right in pairs[~is_few]:
+            ours, theirs = (slice(start[i], start[i] + count[i]) for i in (left, right))
+            yield from self._links_between(ours, theirs, max_difference)
 
-    def clusters(self, links: np.ndarray, widest: int, farthest: float) -> np.ndarray:
-        """int64 (N,): cluster of each node, numbered by its centre.
-
-        Args:
-            links: As from `links`.
-            widest: Bits that a member's hash may differ from its centre's.
-            farthest: Difference that a member's thumbnail may have from its centre's.
-        """
-        n = len(self.hashes)
-        centres = np.arange(n)
-        rest = np.unique(links)  # nodes not in a cluster yet; who has no link is its own
-        while len(links):
-            parts = _components(links, n)[rest]
-            degree = np.bincount(links.ravel(), minlength=n)[rest]
-            order = np.lexsort((rest, -degree, parts))
-            heads = order[np.r_[True, np.diff(parts[order]) > 0]]
-            # `parts` counts only what has links as 0, 1, …, so it indexes the sorted heads.
-            centre = rest[heads][np.unique(parts, return_inverse=True)[1]]
-            distance = np.bitwise_count(self.hashes[rest] ^ self.hashes[centre])
-            stays = (distance <= widest) & (self._differences(rest, centre) <= farthest)
-            centres[rest[stays]] = centre[stays]
-            rest = rest[~stays]
-            left_over = np.zeros(n, bool)
-            left_over[rest] = True
-            links = links[left_over[links].all(axis=1)]
-        return centres
+    def _links_between(
+        self, ours: slice, theirs: slice, max_difference: float
+    ) -> Iterator[np.ndarray]:
+        """Pairs of nodes whose thumbnails are near, of two runs of nodes."""
+        for low in range(ours.start, ours.stop, _SIDE):
+            left = self.signatures[low : min(low + _SIDE, ours.stop)]
+            first = low if ours == theirs else theirs.start
+            for high in range(first, theirs.stop, _SIDE):
+                right = self.signatures[high : min(high + _SIDE, theirs.stop)]
+                products = left.astype(np.float32) @ right.astype(np.float32).T
+                sums, squares = _moments(left)
+                difference = _difference(
+                    products, sums[:, None], squares[:, None], *_moments(right), left.shape[1]
+                )
+                at = np.flatnonzero(difference <= max_difference)
+                pairs = np.stack([low + at // len(right), high + at % len(right)], axis=1)
+                yield pairs[pairs[:, 0] < pairs[:, 1]]
 
     def _differences(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         differences = np.empty(len(left), np.float32)
@@ -212,6 +327,34 @@ class _Nodes:
                 self.signatures[left[part]], self.signatures[right[part]]
             )
         return differences
+
+
+def _nodes_of(
+    hashes: np.ndarray, signatures: np.ndarray, max_distance: int, valid: np.ndarray | None
+) -> tuple[np.ndarray, _Nodes, np.ndarray]:
+    """Rows of the photos with a hash, the distinct ones among them, and which of these each is."""
+    _check_hashes(hashes, max_distance)
+    if signatures.dtype != np.uint8 or signatures.ndim != 2 or len(signatures) != len(hashes):
+        raise ValueError(
+            f"Signatures are uint8 ({len(hashes)}, B), not {signatures.dtype} {signatures.shape}."
+        )
+    if valid is None:
+        valid = np.ones(len(hashes), bool)
+    if valid.dtype != bool or valid.shape != hashes.shape:
+        raise ValueError(f"`valid` is bool ({len(hashes)},), not {valid.dtype} {valid.shape}.")
+    rows = np.flatnonzero(valid)
+    kept, which = _distinct_photos(hashes[rows], signatures[rows])
+    return rows, _Nodes(hashes[rows[kept]], signatures[rows[kept]]), which
+
+
+def _largest(limit: int, is_right: Callable[[int], bool]) -> int | None:
+    """The largest number from 0 to below `limit` that is right, where lower ones are too."""
+    right = bisect_left(range(limit), True, key=lambda n: not is_right(n))
+    return right - 1 if right else None
+
+
+def _in_thousandths(number: int | None) -> float | None:
+    return None if number is None else number / 1000
 
 
 def _check_hashes(hashes: np.ndarray, max_distance: int) -> None:
@@ -237,12 +380,29 @@ def _distinct_photos(hashes: np.ndarray, signatures: np.ndarray) -> tuple[np.nda
     return kept, which
 
 
-def _components(links: np.ndarray, n: int) -> np.ndarray:
+def _components(links: Iterable[np.ndarray], n: int) -> np.ndarray:
+    """Number the connected components: int (n,), by node. Memory is linear in nodes."""
+    parts = np.arange(n)
+    waiting: list[np.ndarray] = []
+    count = 0
+    for pairs in links:
+        new = parts[pairs]
+        new = new[new[:, 0] != new[:, 1]]
+        waiting.append(new)
+        count += len(new)
+        if count > _LINKS_KEPT:
+            parts = _connected(waiting, n)[parts]
+            waiting, count = [], 0
+    return _connected(waiting, n)[parts]
+
+
+def _connected(links: list[np.ndarray], n: int) -> np.ndarray:
     from scipy.sparse import coo_array  # comes with scikit-learn
     from scipy.sparse.csgraph import connected_components
 
-    ones = np.ones(len(links), np.int8)
-    graph = coo_array((ones, (links[:, 0], links[:, 1])), shape=(n, n))
+    left, right = np.concatenate([np.empty((0, 2), np.int64), *links]).T
+    # Not int8: a link that is there 256 times would add up to none.
+    graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(n, n))
     return connected_components(graph, directed=False)[1]
 
 
