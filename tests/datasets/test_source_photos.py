@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
 from cannabis_ml.datasets.source_photos import SourcePhotosDataset
+from cannabis_ml.datasets.sources import AnySource
 from cannabis_ml.errors import SourceError
 
 
@@ -158,3 +160,27 @@ def test_real_plantvillage_and_plantdoc_share_one_taxonomy(real_photos):
     assert len(conditions["plantvillage"]) == 39
     assert len(conditions["plantdoc"]) == 27
     assert conditions["plantdoc"] <= conditions["plantvillage"]
+
+
+def test_splits_can_be_left_out_in_every_kind_of_source():
+    kinds = get_args(get_args(AnySource)[0])
+    assert len(kinds) >= 7
+    assert all(kind.model_fields["keep_splits"].default is True for kind in kinds)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_splits_that_are_not_kept_are_not_given(tree, tmp_path, keep):
+    root = tree("train/a/1.jpg", "valid/b/2.jpg")
+    table = tmp_path / "t.csv"
+    table.write_text(f"path,kind,split\n{root}/train/a/1.jpg,a,test\n")
+    photos = SourcePhotosDataset(
+        sources={
+            "folders": {"kind": "folder", "path": str(root), "keep_splits": keep},
+            "rows": {"kind": "table", "path": str(table), "keep_splits": keep},
+            "others": {"kind": "folder", "path": str(root)},
+        }
+    ).load()
+    given = photos.groupby("source")["given_split"].agg(lambda column: set(column.dropna()))
+    assert given["folders"] == ({"train", "validation"} if keep else set())
+    assert given["rows"] == ({"test"} if keep else set())
+    assert given["others"] == {"train", "validation"}  # each source for itself

@@ -24,7 +24,8 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
 
     Loads a table with a row per photo: `path` as it can be opened, `source` (the name it has under
     `sources`, or its kind), `group` (prefixed with the source's name: groups of different sources
-    are different groups) and `given_split` where the source has them, and the labels as the
+    are different groups) and `given_split` where the source has them (and `keep_splits` does not
+    leave them out), and the labels as the
     source's label map leaves them. Labels that only some sources have are missing for the others.
     A photo that several rows list says in each of them what it is said to be in any.
 
@@ -80,6 +81,8 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
                     raise
                 raise SourceError(f"Source '{name}': {error}") from error
             photos["group"] = f"{name}/" + photos["group"]
+            if not source.keep_splits:
+                photos["given_split"] = pd.Series(None, index=photos.index, dtype="str")
             photos["source"] = pd.Series(name, index=photos.index, dtype="str")
             tables.append(photos)
         photos = pd.concat(tables, ignore_index=True)

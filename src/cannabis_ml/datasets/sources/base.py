@@ -65,6 +65,11 @@ class Source(BaseModel):
         description="Head -> class of the photos that the source gives no label for; a label that"
         " label_map makes null stays unknown",
     )
+    keep_splits: bool = Field(
+        default=True,
+        description="Whether the splits that the source names stay as they are; false: all its"
+        " photos are divided anew, by group",
+    )
 
     def read(self) -> pd.DataFrame:
         """List the photos: `path`, `group`, `given_split` and a text column per head or attribute.
