@@ -1,9 +1,10 @@
 """Splits that cannot leak and do not move.
 
 Three rules, in this order. A photo stays where it was put: its source's own validation,
-calibration or test, else what the ledger of earlier runs says. A new photo joins its group. A new
-group goes where the hash of its name and the seed says, unless a class would then be missing from
-a split that it has enough groups for; then some of the *new* groups change places.
+calibration or test, else what the ledger of earlier runs says. A new photo joins its group. New
+groups are divided so that every split comes as close to its share of every class as groups allow
+(see `stratify`), and so that no class is missing from a split that it has enough groups for; where
+that leaves a choice, the hash of the group's name and the seed decides.
 
 So no photo ever changes its split because others were added. What new photos can do is to show that
 two earlier ones, in different splits, belong together: then the one in the split that is learnt
@@ -15,16 +16,20 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from cannabis_ml.datasets.split_ledger import COLUMNS
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photos.defects import twin_of_test
+from cannabis_ml.photos.defects.finding import questions
 from cannabis_ml.photos.defects.split_rank import split_rank
 from cannabis_ml.pipelines.ingestion.params import HELD_OUT, SPLITS, TWIN, SplitParams
+from cannabis_ml.pipelines.ingestion.stratify import stratify
 from cannabis_ml.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
@@ -55,7 +60,7 @@ def split_photos(
 
     Returns:
         The photos with `split`, and `defect` and `detail` for twins; and the ledger with the new
-        photos added. Both depend on the photos, not on their order.
+        photos added. Both depend on the photos and the ledger, not on their order.
 
     Raises:
         SourceError: If train, validation or test would be empty, or train would show fewer than
@@ -76,7 +81,10 @@ def split_photos(
     log.info("Split: %s", ", ".join(f"{name} {counts.get(name, 0):,}" for name in SPLITS))
     if len(twins):
         log.warning("%s photos show what a photo held out shows: set aside", f"{len(twins):,}")
-    _check_splits(kept, taxonomy)
+    shared = twin_of_test.shared(photos[photos["defect"].isna() | photos["defect"].eq(TWIN)])
+    if shared:
+        log.warning("%s\n%s", twin_of_test.shared_sentence(shared), twin_of_test.REMEDY)
+    _check_splits(kept, taxonomy, shared)
     return photos, _extended(split_ledger_before, kept, split)
 
 
@@ -141,38 +149,75 @@ class _Group:
         name: As in the photos.
         may: The splits that it may be put in.
         split: The one it is in now.
-        classes: What its photos show, as head.class.
+        classes: What its photos show, by number.
     """
 
     name: str
     may: dict[str, float]
     split: str
-    classes: set[str] = field(default_factory=set)
+    classes: set[int] = field(default_factory=set)
 
 
 def _new_splits(
     sound: pd.DataFrame, wanted: pd.Series, taxonomy: Taxonomy, split: SplitParams
 ) -> pd.Series:
     """`wanted`, with a split for each group that has none."""
-    shares = _shares(split, sound["given_split"])
     is_new = wanted.isna()
+    if not is_new.any():
+        return wanted
+    shares = _shares(split, sound["given_split"])
     given_as_train = set(sound.loc[sound["given_split"] == "train", "group"])
-    groups = {}
-    for name in sorted(sound.loc[is_new, "group"].unique()):
-        may = shares["train" if name in given_as_train else None]
-        groups[name] = _Group(name, may, _by_hash(name, split.seed, may))
-    _fill_gaps(sound, wanted, groups, taxonomy, split)
+    names = sorted(sound.loc[is_new, "group"].unique())
+    may = [shares["train" if name in given_as_train else None] for name in names]
+    shown = _shown(sound, taxonomy)
+    stays = _least_learnt(wanted, sound["group"]) == wanted  # others will be set aside as twins
+    parts = _stratified(sound, wanted.where(stays), names, may, shown, split, shares)
+    groups = {
+        name: _Group(name, choice, NEEDED_FIRST[part])
+        for name, choice, part in zip(names, may, parts, strict=True)
+    }
+    _fill_gaps(sound, wanted.where(stays), groups, shown, split)
     found = sound["group"].map({name: group.split for name, group in groups.items()})
     return wanted.where(~is_new, found).astype("str")
 
 
-def _by_hash(group: str, seed: int, shares: dict[str, float]) -> str:
-    position, bound = _position(group, seed), 0.0
-    for name, share in shares.items():
-        bound += share
-        if position < bound:
-            return name
-    return name  # rounding may leave the last bound below 1
+def _stratified(
+    sound: pd.DataFrame,
+    settled: pd.Series,
+    names: list[str],
+    may: list[dict[str, float]],
+    shown: _Shown,
+    split: SplitParams,
+    shares: dict[str | None, dict[str, float]],
+) -> list[int]:
+    """The split of each new group, as its place in `NEEDED_FIRST`."""
+    from scipy.sparse import coo_array  # comes with scikit-learn
+
+    group = pd.Categorical(sound["group"], categories=names).codes.astype(int)
+    rows, classes = shown.rows, shown.classes
+    is_new = group[rows] >= 0
+    ends = group[rows[is_new]], classes[is_new]
+    counts = coo_array(
+        (np.ones(is_new.sum(), int), ends), shape=(len(names), shown.numbers)
+    ).tocsr()
+    # What the source holds out is beside the fractions: the rest is divided by them.
+    place = pd.Categorical(settled, categories=NEEDED_FIRST).codes.astype(int)
+    is_counted = (~sound["given_split"].isin(HELD_OUT)).to_numpy() & ((place >= 0) | (group >= 0))
+    is_train = (sound["given_split"] == "train").fillna(False).to_numpy(bool)
+    new_as_train = np.array([choice is shares["train"] for choice in may])
+    is_train = np.where(group >= 0, new_as_train[group], is_train)
+    there = np.zeros((shown.numbers, len(NEEDED_FIRST)), int)
+    is_there = (is_counted & (place >= 0))[rows]
+    np.add.at(there, (classes[is_there], place[rows[is_there]]), 1)
+    asked = np.zeros(there.shape)
+    for pool, members in (("train", is_train), (None, ~is_train)):
+        of_pool = (is_counted & members)[rows]
+        fractions = [shares[pool].get(name, 0.0) for name in NEEDED_FIRST]
+        asked += np.bincount(classes[of_pool], minlength=shown.numbers)[:, None] * fractions
+    allowed = np.array([[name in choice for name in NEEDED_FIRST] for choice in may])
+    position = [_position(name, split.seed) for name in names]
+    rank = np.argsort(np.argsort(position, kind="stable"))
+    return stratify(counts, allowed, there, asked, rank).tolist()
 
 
 def _position(group: str, seed: int) -> float:
@@ -182,9 +227,9 @@ def _position(group: str, seed: int) -> float:
 
 def _fill_gaps(
     sound: pd.DataFrame,
-    wanted: pd.Series,
+    settled_in: pd.Series,
     groups: dict[str, _Group],
-    taxonomy: Taxonomy,
+    shown: _Shown,
     split: SplitParams,
 ) -> None:
     """Move new groups so that classes with enough groups are in every split.
@@ -192,20 +237,20 @@ def _fill_gaps(
     A class with n groups is due in the first n of `NEEDED_FIRST`. A group leaves only a split where
     each of its classes has another one or is not due, so no move opens a gap elsewhere.
     """
-    if not groups:
-        return
-    settled_in = _least_learnt(wanted, sound["group"])  # where twins will be left
-    members: dict[str, list[_Group]] = {}
-    present: dict[str, Counter[str]] = {}
-    for head, name, shows in _classes(sound, taxonomy):
-        key = f"{head}.{name}"
-        of_class = sound.loc[shows, "group"]
-        settled = pd.DataFrame({"group": of_class, "split": settled_in[of_class.index]}).dropna()
-        present[key] = Counter(settled.drop_duplicates()["split"])
-        members[key] = [groups[g] for g in sorted(of_class.unique()) if g in groups]
-        for group in members[key]:
-            group.classes.add(key)
-            present[key][group.split] += 1
+    told = pd.DataFrame({"class": shown.classes, "row": shown.rows})
+    told = told[told["class"] < shown.numbers - 1]  # the last is not a class
+    told["group"] = sound["group"].to_numpy()[told["row"]]
+    told["split"] = settled_in.to_numpy(object)[told["row"]]
+    members: dict[int, list[_Group]] = {}
+    present: dict[int, Counter[str]] = {}
+    for key, rows in told.groupby("class"):
+        number = int(str(key))
+        settled = rows.dropna(subset="split").drop_duplicates(["group", "split"])
+        present[number] = Counter(settled["split"])
+        members[number] = [groups[g] for g in sorted(rows["group"].unique()) if g in groups]
+        for group in members[number]:
+            group.classes.add(number)
+            present[number][group.split] += 1
     used = [s for s in NEEDED_FIRST if split.fractions[s] > 0 or s in set(sound["given_split"])]
     due = {key: used[: counts.total()] for key, counts in present.items()}
     for key in sorted(members, key=lambda key: (present[key].total(), key)):
@@ -217,8 +262,8 @@ def _fill_gaps(
 def _move_one(
     members: list[_Group],
     needy: str,
-    present: dict[str, Counter[str]],
-    due: dict[str, list[str]],
+    present: dict[int, Counter[str]],
+    due: dict[int, list[str]],
     split: SplitParams,
 ) -> None:
     """Move the group that can best be spared, if any can."""
@@ -242,15 +287,32 @@ def _move_one(
         group.split = needy
 
 
-def _classes(photos: pd.DataFrame, taxonomy: Taxonomy) -> Iterator[tuple[str, str, pd.Series]]:
-    """Head, class, and which photos show it, for all that some photo shows."""
-    for head in taxonomy.heads:
-        is_attributes = head.kind == "multilabel"
-        for i, name in enumerate(head.class_names):
-            found = photos[head.columns[i]] == 1 if is_attributes else photos[head.name] == name
-            shows = found.fillna(False).astype(bool)
-            if shows.any():
-                yield head.name, name, shows
+class _Shown(NamedTuple):
+    """What photos show: one entry per photo and class.
+
+    Attributes:
+        rows: int (M,), places of photos.
+        classes: int (M,), numbers of classes, in taxonomy order; an attribute is two, shown and
+            lacking. The last number is not of a class: every photo has it.
+        numbers: How many there are.
+    """
+
+    rows: np.ndarray
+    classes: np.ndarray
+    numbers: int
+
+
+def _shown(photos: pd.DataFrame, taxonomy: Taxonomy) -> _Shown:
+    rows, classes, count = [], [], 0
+    for question in questions(photos, taxonomy):
+        codes = pd.Categorical(question.answers, categories=question.classes).codes.astype(int)
+        known = np.flatnonzero(codes >= 0)
+        rows.append(known)
+        classes.append(count + codes[known])
+        count += len(question.classes)
+    rows.append(np.arange(len(photos)))
+    classes.append(np.full(len(photos), count))
+    return _Shown(np.concatenate(rows), np.concatenate(classes), count + 1)
 
 
 # ------------------------------------------------------------------ afterwards
@@ -266,7 +328,9 @@ def _extended(ledger: pd.DataFrame, kept: pd.DataFrame, split: SplitParams) -> p
     return pd.concat([ledger, added], ignore_index=True).astype("str")
 
 
-def _check_splits(photos: pd.DataFrame, taxonomy: Taxonomy) -> None:
+def _check_splits(
+    photos: pd.DataFrame, taxonomy: Taxonomy, shared: dict[str, tuple[int, int]]
+) -> None:
     counts = photos["split"].value_counts()
     faults = [
         f"no photo falls into {name}"
@@ -288,10 +352,17 @@ def _check_splits(photos: pd.DataFrame, taxonomy: Taxonomy) -> None:
                 only = f"only '{seen[0]}'" if seen else "no class"
                 faults.append(f"train shows {only} of the head '{head.name}'")
     if faults:
-        groups = photos["group"].nunique()
-        raise SourceError(
-            f"The {len(photos):,} photos ({groups:,} groups) cannot be divided for training: "
-            f"{'; '.join(faults)}.\n"
-            "Bring more photos, or change the fractions or the seed under ingestion.split in"
+        sizes = photos["group"].value_counts()
+        largest = (
+            f"; the largest holds {sizes.iloc[0]:,}" if len(sizes) and sizes.iloc[0] > 1 else ""
+        )
+        remedy = (
+            f"{twin_of_test.shared_sentence(shared)}\n{twin_of_test.REMEDY}"
+            if shared
+            else "Bring more photos, or change the fractions or the seed under ingestion.split in"
             " parameters_ingestion.yml."
+        )
+        raise SourceError(
+            f"The {len(photos):,} photos ({len(sizes):,} groups{largest}) cannot be divided for"
+            f" training: {'; '.join(faults)}.\n{remedy}"
         )
