@@ -15,6 +15,7 @@ OF_THE_SET = {
     "lookalike_classes",
     "rare_classes",
     "shortcuts",
+    "uneven_splits",
     "unlabelled_splits",
 }
 

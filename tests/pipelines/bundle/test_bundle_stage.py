@@ -112,13 +112,48 @@ def reports(quantised: bool):
     }
 
 
-def card(photo_set):
+def card(photo_set, **links):
     told = {
         f"{tier}_{name}": report
         for tier, quantised in (("tier3", False), ("tier1", True))
         for name, report in reports(quantised).items()
     }
-    return write_model_card(photo_set, TAXONOMY, BUNDLE, "2031-05-06T07:08:09+00:00", **told)
+    checked = {"links": LINKS | links}
+    started = "2031-05-06T07:08:09+00:00"
+    return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **told)
+
+
+LINKS = {
+    "looked_for": True,
+    "max_distance": 8,
+    "max_difference": 0.045,
+    "across_splits": 0,
+    "kept": 30,
+    "in_named_groups": 0,
+    "named_groups_across": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("links", "claims", "does_not"),
+    [
+        ({}, ["No near-duplicates (within 8 bits", "was not checked"], ["none of these groups"]),
+        ({"across_splits": 61}, ["61 pairs of near-duplicates", "too high"], ["No near"]),
+        ({"across_splits": None, "looked_for": False}, ["were not looked for"], ["No near"]),
+        ({"in_named_groups": 30}, ["every photo", "none of these groups"], ["not checked"]),
+        ({"in_named_groups": 7}, ["7 of 30 photos", "of the others that was not checked"], []),
+        (
+            {"in_named_groups": 30, "named_groups_across": 2},
+            ["2 of these groups lie in several splits"],
+            ["none of these groups"],
+        ),
+    ],
+)
+def test_card_claims_of_the_splits_what_was_checked(photo_set, links, claims, does_not):
+    page = card(photo_set, **links)
+    assert all(claim in page for claim in claims)
+    assert not any(claim in page for claim in does_not)
+    assert "share no plant" not in page
 
 
 def test_card_has_the_head_that_the_hub_reads(photo_set):

@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cannabis_ml.datasets.split_ledger import empty_ledger
+from cannabis_ml.photos.near_duplicates import (
+    MAX_DIFFERENCE,
+    MAX_DISTANCE,
+    thumbnail_difference,
+)
 from cannabis_ml.photos.phash import fingerprint
-from cannabis_ml.pipelines.ingestion.groups import group_photos
-from cannabis_ml.pipelines.ingestion.params import GroupParams
+from cannabis_ml.pipelines.ingestion.groups import check_links, group_photos
+from cannabis_ml.pipelines.ingestion.params import SPLITS, GroupParams, SplitParams
+from cannabis_ml.pipelines.ingestion.splits import split_photos
+from cannabis_ml.taxonomy import Taxonomy
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +133,120 @@ def test_near_and_named_photos_always_share(table, names):
     grouped = group_photos(rows, GroupParams())
     for tie in (rows["group"], grouped["cluster"]):
         assert (grouped["group"].groupby(tie).nunique() == 1).all()
+
+
+KINDS = Taxonomy(heads=[{"name": "kind", "classes": ["a", "b"]}])
+
+
+def walk(n, step=1, seed=0):
+    """Fingerprints of frames of a slow pan: each is nearly the one before, the ends are not."""
+    draw = np.random.default_rng(seed)
+    scene = np.repeat(np.repeat(draw.integers(0, 256, (12, 12 + n, 3)), 8, 0), 8, 1)
+    frames = (scene[:, step * i : step * i + 96] for i in range(n))
+    return [fingerprint(frame.astype(np.uint8)) for frame in frames]
+
+
+def frames(prints, **columns):
+    n = len(prints)
+    table = pd.DataFrame({"path": [f"{i:03}.jpg" for i in range(n)]})
+    for name in ("group", "source", "given_split", "defect", "detail", "flags", "duplicate_of"):
+        table[name] = pd.Series(columns.pop(name, [None] * n), dtype="str")
+    table["photo_id"] = [f"{i:03}" for i in range(n)]
+    table["kind"] = pd.Series([("a", "b")[i % 2] for i in range(n)], dtype="str")
+    table["phash"] = pd.array([one.phash for one in prints], dtype="UInt64")
+    table["thumbnail"] = [one.thumbnail for one in prints]
+    return table
+
+
+def others(n):
+    """Photos that are unlike each other."""
+    return [walk(1, seed=100 + i)[0] for i in range(n)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 25)), min_size=1, max_size=40),
+    st.lists(st.sampled_from([None, *SPLITS]), min_size=100, max_size=100),
+    st.integers(0, 3),
+)
+@settings(max_examples=25, deadline=None)
+def test_no_link_crosses_a_split_whatever_the_photos(shown, given_splits, seed):
+    """Any frames of any pans, under any given splits."""
+    pans = [walk(26, seed=pan) for pan in range(4)]
+    prints = [*others(60), *(pans[pan][frame] for pan, frame in shown)]
+    # The others are enough for every split, so that the photos can be divided at all.
+    photos = frames(prints, given_split=[None] * 60 + given_splits[: len(shown)])
+    grouped = group_photos(photos, GroupParams())
+    divided, _ = split_photos(grouped, empty_ledger(), KINDS, SplitParams(seed=seed))
+    links = check_links(photos, divided, GroupParams())
+    assert links["across_splits"] == 0
+    assert links["photos_across"] == {}
+    kept = divided[divided["defect"].isna()]
+    fingers = [prints[i] for i in kept.index]
+    splits = kept["split"].tolist()
+    for i in range(len(fingers)):  # the same again, by comparing all with all
+        for j in range(i):
+            assert splits[i] == splits[j] or not is_link(fingers[i], fingers[j])
+
+
+def is_link(one, other):
+    if one.phash is None or other.phash is None:
+        return False
+    left, right = (np.frombuffer(p.thumbnail, np.uint8)[None] for p in (one, other))
+    near = thumbnail_difference(left, right)[0] <= MAX_DIFFERENCE
+    return bool(near and (one.phash ^ other.phash).bit_count() <= MAX_DISTANCE)
+
+
+def test_a_chain_is_told_with_limits_that_break_it(caplog):
+    prints = [*walk(40), *others(20)]
+    photos = frames(prints)
+    grouped = group_photos(photos, GroupParams())
+    sizes = grouped["group"].value_counts()
+    assert sizes.iloc[0] == 40
+    assert "A chain of near-duplicates holds 40 of 60 photos (67%)" in caplog.text
+    assert "lower ingestion.groups.max_difference to" in caplog.text
+
+    divided = grouped.assign(split="train")
+    (chain,) = check_links(photos, divided, GroupParams())["chains"]
+    lower = chain["lower"]["max_difference"]
+    again = group_photos(photos, GroupParams(max_difference=lower))
+    assert again["group"].value_counts().iloc[0] <= 10
+    assert (chain["first"], chain["last"]) == ("000.jpg", "039.jpg")
+
+
+def test_few_photos_are_no_chain(caplog):
+    group_photos(frames([*walk(5), *others(5)]), GroupParams())
+    assert "chain" not in caplog.text
+
+
+def test_a_chain_that_no_limits_break_says_so(caplog):
+    one = walk(1)[0]
+    group_photos(frames([one] * 12), GroupParams())
+    assert "No lower limits break it: bring photos of other plants." in caplog.text
+
+
+def test_what_lower_limits_cut_is_counted():
+    photos = frames([*walk(40), *others(20)])
+    tight = GroupParams(max_difference=0.0)
+    grouped = group_photos(photos, tight)
+    divided, _ = split_photos(grouped, empty_ledger(), KINDS, SplitParams())
+    links = check_links(photos, divided, tight)
+    assert links["across_splits"] > 0
+    assert set(links["photos_across"]) <= set(SPLITS)
+    assert (links["max_distance"], links["max_difference"]) == (MAX_DISTANCE, MAX_DIFFERENCE)
+
+
+def test_links_that_nobody_looked_for_are_not_counted():
+    photos = frames(others(4))
+    without = GroupParams(near_duplicates=False)
+    divided = group_photos(photos, without).assign(split="train")
+    links = check_links(photos, divided, without)
+    assert links["looked_for"] is False
+    assert links["across_splits"] is None
+
+
+def test_groups_that_the_source_names_are_counted():
+    photos = frames(others(5), group=["x", "x", "y", None, None])
+    grouped = group_photos(photos, GroupParams())
+    divided = grouped.assign(split=["train", "test", "test", "train", "train"])
+    links = check_links(photos, divided, GroupParams())
+    assert (links["kept"], links["in_named_groups"], links["named_groups_across"]) == (5, 3, 1)

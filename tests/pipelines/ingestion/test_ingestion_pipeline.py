@@ -13,11 +13,13 @@ from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.datasets.split_ledger import SplitLedgerDataset
 from cannabis_ml.datasets.taxonomy import TaxonomyDataset
+from cannabis_ml.errors import SourceError
 from cannabis_ml.photos.defects.absent_classes import AbsentClassesParams
 from cannabis_ml.photos.defects.imbalance import ImbalanceParams
 from cannabis_ml.photos.defects.params import DefectParams
 from cannabis_ml.photos.defects.rare_classes import RareClassesParams
 from cannabis_ml.photos.defects.shortcuts import ShortcutsParams
+from cannabis_ml.photos.defects.uneven_splits import UnevenSplitsParams
 from cannabis_ml.pipelines.ingestion import create_pipeline
 from cannabis_ml.pipelines.ingestion.params import (
     GroupParams,
@@ -46,6 +48,7 @@ def run(tmp_path):
             "rare_classes": RareClassesParams(),
             "imbalance": ImbalanceParams(),
             "shortcuts": ShortcutsParams(),
+            "uneven_splits": UnevenSplitsParams(),
         }
         catalog = DataCatalog(
             {
@@ -302,3 +305,24 @@ def test_notes_among_photos_are_listed_and_alarm_nobody(run, tmp_path, write_pho
     assert set_aside(catalog)["not_an_image"] == 40
     told = [step["what"] for step in catalog.load("ingestion_report")["to_do"]]
     assert "cannot be used" not in " ".join(told)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_photos_augmented_before_they_were_divided(run, tmp_path, write_photo, keep):
+    """Copies of each photo lie in train/ and valid/; divided anew by group, all of them serve."""
+    for i in range(80):
+        for copy, split in enumerate(("train", "train", "valid")):
+            photo = write_photo(
+                tmp_path / "in" / split / ("oak", "elm")[i % 2] / f"{i}_{copy}.jpg", i
+            )
+            photo.write_bytes(photo.read_bytes() + bytes(copy))  # other bytes, the same pixels
+    source = {"kind": "folder", "path": str(tmp_path / "in"), "keep_splits": keep}
+    if keep:
+        with pytest.raises(SourceError, match=r"160 of 160 photos given as train \(100%\)"):
+            run(source)
+        return
+    catalog = run(source)
+    assert set_aside(catalog) == {}
+    report = catalog.load("ingestion_report")
+    assert report["splits"] == {"train": 168, "validation": 24, "calibration": 24, "test": 24}
+    assert report["links"]["across_splits"] == 0

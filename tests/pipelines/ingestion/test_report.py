@@ -387,3 +387,78 @@ def test_fifty_thousand_photos_take_seconds():
     start = time.process_time()
     render_page(build_report(index, TAXONOMY))
     assert time.process_time() - start < 10
+
+
+def links(**changed):
+    """As `check_links` gives them."""
+    return {
+        "looked_for": True,
+        "max_distance": 8,
+        "max_difference": 0.045,
+        "across_splits": 0,
+        "photos_across": {},
+        "kept": 9,
+        "in_named_groups": 0,
+        "named_groups_across": 0,
+        "chains": [],
+    } | changed
+
+
+def test_links_across_splits_are_counted_and_an_alarm_where_there_are_any(index):
+    index = index.assign(cluster=pd.array([1] * len(index), dtype="Int64"))
+    sound = build_report(index, TAXONOMY, links=links())
+    assert sound["links"]["across_splits"] == 0
+    assert "Links across splits: 0" in render_page(sound)
+    assert not [s for s in sound["to_do"] if "across splits" in s["what"]]
+    cut = links(across_splits=61, photos_across={"test": 15, "train": 11})
+    (step,) = [
+        s
+        for s in build_report(index, TAXONOMY, links=cut)["to_do"]
+        if "61 links across splits" in s["what"]
+    ]
+    assert step["severity"] == "alarm"
+    assert "15 in test, 11 in train" in step["what"]
+
+
+def test_chains_are_a_step_with_the_limits_to_lower(index):
+    chain = {
+        "photos": 44,
+        "of": 80,
+        "share": 0.55,
+        "first": "a.jpg",
+        "last": "z.jpg",
+        "difference": 0.4,
+        "max_difference": 0.045,
+        "lower": {"max_distance": None, "max_difference": 0.031},
+    }
+    report = build_report(index, TAXONOMY, links=links(chains=[chain]))
+    (step,) = [s for s in report["to_do"] if "chain" in s["what"]]
+    assert "44 of 80 photos (55%), from a.jpg to z.jpg" in step["what"]
+    assert "lower ingestion.groups.max_difference to 0.031:" in step["how"]
+
+
+def test_given_training_photos_that_share_groups_are_an_alarm_with_the_remedy():
+    train = rows(8, split=None, given_split="train", defect="twin_of_test", group="a")
+    test = rows(2, split="test", given_split="test", group="a")
+    other = rows(4, split="train", given_split="train", group="b")
+    report = build_report(table(train, test, other), TAXONOMY)
+    assert report["shared_groups"] == {"train": {"shared": 8, "given": 12}}
+    (step,) = [s for s in report["to_do"] if "share a group" in s["what"]]
+    assert step["severity"] == "alarm"
+    assert "8 of 12 photos given as train (67%)" in step["what"]
+    assert "keep_splits: false" in step["how"]
+    # Twins are not damage: nothing was copied badly.
+    assert not [s for s in report["to_do"] if "copied whole" in s["how"]]
+
+
+def test_a_head_that_is_divided_unevenly_is_told_once(index):
+    def missing(*findings):
+        steps = build_report(index, TAXONOMY, findings)["to_do"]
+        return [s for s in steps if "missing from a split" in s["what"]]
+
+    uneven = [
+        Finding("uneven_splits", "warning", head.name, f"uneven {head.name}", "Bring.")
+        for head in TAXONOMY.heads
+    ]
+    assert missing()
+    assert not missing(*uneven)

@@ -6,6 +6,7 @@ In the format of the Hugging Face hub: Markdown below a YAML head with `license`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -38,6 +39,7 @@ def render(
     photos: pd.DataFrame,
     started: str,
     tiers: dict[str, dict[str, Any]],
+    apart: str,
 ) -> str:
     """Write the card.
 
@@ -47,6 +49,7 @@ def render(
         photos: The photo set without pixels.
         started: When the run began, ISO 8601.
         tiers: Per tier `models`, `test_metrics`, `parity` and `latency`.
+        apart: What is known of photos that belong together and lie in different splits.
 
     Returns:
         Markdown.
@@ -70,6 +73,7 @@ def render(
         counts=_counts(taxonomy, photos),
         splits=photos["split"].value_counts().to_dict(),
         photos=len(photos),
+        apart=apart,
         day=started[:10],
         tiers={name: _facts(reports) for name, reports in tiers.items()},
         headlines=_headlines,
@@ -80,6 +84,38 @@ def render(
         _front_matter(bundle, taxonomy, tiers), sort_keys=False, allow_unicode=True
     )
     return f"---\n{head}---\n\n{page}"
+
+
+def apart_in_words(links: Mapping[str, Any]) -> str:
+    """Claim of the splits what was looked at, and no more.
+
+    Args:
+        links: As `pipelines.ingestion.groups.check_links` returns it.
+    """
+    bits, difference = links["max_distance"], links["max_difference"]
+    limits = f"within {bits} bits of 64 and a difference of {difference:g}"
+    if not links["looked_for"]:
+        near = "Near-duplicates were not looked for: some may lie in several splits."
+    elif links["across_splits"]:
+        n = links["across_splits"]
+        pairs = f"{n:,} pair{'' if n == 1 else 's'} of near-duplicates ({limits})"
+        near = f"{pairs} {'lies' if n == 1 else 'lie'} in different splits: scores may be too high."
+    else:
+        near = f"No near-duplicates ({limits}) lie in different splits: all pairs were looked at."
+    named, kept, torn = links["in_named_groups"], links["kept"], links["named_groups_across"]
+    if not named:
+        told = (
+            "The source does not say which photos show one plant or are of one burst, so whether"
+            " any of these lie in several splits was not checked."
+        )
+        return f"{near} {told}"
+    which = "every photo" if named == kept else f"{named:,} of {kept:,} photos"
+    rest = "" if named == kept else "; of the others that was not checked"
+    found = f"{torn:,} of these groups lie" if torn else "none of these groups lies"
+    return (
+        f"{near} The source says of {which} what belongs with it, as photos of one plant or burst,"
+        f" and {found} in several splits{rest}."
+    )
 
 
 def _front_matter(

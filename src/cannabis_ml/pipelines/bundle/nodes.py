@@ -42,6 +42,7 @@ def write_model_card(
     taxonomy: Taxonomy,
     bundle: BundleParams,
     started: str,
+    division_check: dict[str, Any],
     **reports: Any,
 ) -> str:
     """Write what people should know before they use the models.
@@ -51,19 +52,22 @@ def write_model_card(
         taxonomy: What the models say.
         bundle: What no run can know.
         started: When, ISO 8601.
+        division_check: What was looked at of how the photos were divided.
         **reports: Per tier its `<tier>_models`, `<tier>_test_metrics`, `<tier>_parity` and
             `<tier>_latency`, as the stages before give them.
 
     Returns:
         Markdown with a YAML head, in the format of the Hugging Face hub.
     """
-    from cannabis_ml.pipelines.bundle.model_card import render
+    from cannabis_ml.pipelines.bundle.model_card import apart_in_words, render
 
     tiers: dict[str, dict[str, Any]] = {}
     for name, report in reports.items():
         tier, _, what = name.partition("_")
         tiers.setdefault(tier, {})[what] = report
-    return render(bundle, taxonomy, labels_of(photo_set), started, dict(sorted(tiers.items())))
+    apart = apart_in_words(division_check["links"])
+    photos = labels_of(photo_set)
+    return render(bundle, taxonomy, photos, started, dict(sorted(tiers.items())), apart)
 
 
 def assemble(

@@ -31,6 +31,7 @@ def create_pipeline(**_: Any) -> Pipeline:
                     "taxonomy": "taxonomy",
                     "bundle": "params:bundle",
                     "started": "started",
+                    "division_check": "division_check",
                     **reports,
                 },
                 "model_card",

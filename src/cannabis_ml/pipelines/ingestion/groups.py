@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cannabis_ml.photos.near_duplicates import cluster
+from cannabis_ml.photos.near_duplicates import (
+    MAX_DIFFERENCE,
+    MAX_DISTANCE,
+    Chain,
+    chains,
+    cluster,
+    links_across,
+)
 from cannabis_ml.photos.phash import THUMBNAIL_BYTES
-from cannabis_ml.pipelines.ingestion.params import GroupParams
+from cannabis_ml.pipelines.ingestion.params import SPLITS, GroupParams
 
 log = logging.getLogger(__name__)
 
 
 NEAR_DUPLICATE = "near_duplicate"
 
+FEW = 10
+"""Photos that a chain may have in any set."""
+
 
 def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFrame:
     """Find the near-duplicates and join all that must share a split.
 
     A group is what hangs together by near-duplicates, by exact copies and by the source's groups,
-    over any number of steps. The order of the photos does not matter.
+    over any number of steps. The order of the photos does not matter. Chains of near-duplicates
+    that hold a large part of the photos are told of, with the limits that break them.
 
     Args:
         checked_photos: One row per photo found, sound ones with `phash` and `thumbnail`.
@@ -48,22 +60,135 @@ def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFr
         *(f"{n:,}" for n in (is_sound.sum(), photos.loc[is_sound, "group"].nunique())),
         *(f"{n:,}" for n in (len(near), near.nunique())),
     )
+    for chain in _chains(checked_photos[is_sound], photos.loc[is_sound, "cluster"], groups):
+        log.warning("%s\n%s", chain_sentence(chain), chain_advice(chain))
     return photos
+
+
+def check_links(
+    checked_photos: pd.DataFrame, divided_photos: pd.DataFrame, groups: GroupParams
+) -> dict[str, Any]:
+    """Search the divided photos anew for near-duplicates in different splits.
+
+    A pair counts if it is within the limits set or within the standard ones, whichever are wider:
+    what lower limits cut is counted too. With the standard limits no link can cross.
+
+    Args:
+        checked_photos: One row per photo found, sound ones with `phash` and `thumbnail`.
+        divided_photos: The same rows with `cluster` and, for photos kept, `split`.
+        groups: What counts as near.
+
+    Returns:
+        Plain JSON values: `looked_for` (whether near-duplicates were), `max_distance` and
+        `max_difference` (the limits that pairs were counted within), `across_splits` (pairs in
+        different splits; null if none were looked for), `photos_across` (split -> its photos in
+        such pairs), `kept` (photos), `in_named_groups` (those whose source names their plant,
+        burst or what else must stay together), `named_groups_across` (such groups in several
+        splits) and `chains`.
+    """
+    is_kept = divided_photos["defect"].isna()
+    kept, splits = checked_photos[is_kept], divided_photos.loc[is_kept, "split"]
+    distance = max(MAX_DISTANCE, groups.max_distance)
+    difference = max(MAX_DIFFERENCE, groups.max_difference)
+    told: dict[str, Any] = {
+        "looked_for": groups.near_duplicates,
+        "max_distance": distance,
+        "max_difference": difference,
+        "across_splits": None,
+        "photos_across": {},
+        "kept": len(kept),
+        "in_named_groups": int(kept["group"].notna().sum()),
+        "named_groups_across": int((splits.groupby(kept["group"]).nunique() > 1).sum()),
+        "chains": [],
+    }
+    if not groups.near_duplicates:
+        return told
+    parts = pd.Categorical(splits, categories=SPLITS).codes.astype(int)
+    hashes, thumbnails, valid = _fingerprints(kept)
+    found = links_across(hashes, thumbnails, parts, distance, difference, valid=valid)
+    told["across_splits"] = found.links
+    told["photos_across"] = {
+        name: int(n) for name, n in splits[found.crosses].value_counts().sort_index().items()
+    }
+    told["chains"] = _chains(kept, divided_photos.loc[is_kept, "cluster"], groups)
+    if found.links:
+        log.warning(
+            "%s links across splits: pairs of near-duplicates, within the standard limits, that"
+            " ingestion.groups lets apart",
+            f"{found.links:,}",
+        )
+    return told
+
+
+def chain_sentence(chain: dict[str, Any]) -> str:
+    """Say what a chain of `check_links` is."""
+    return (
+        f"A chain of near-duplicates holds {chain['photos']:,} of {chain['of']:,} photos "
+        f"({chain['share']:.0%}), from {chain['first']} to {chain['last']}: each is nearly the same"
+        f" as another, and the farthest differs from the first by {chain['difference']:.3f}, where"
+        f" {chain['max_difference']:g} makes near-duplicates. They all share one split."
+    )
+
+
+def chain_advice(chain: dict[str, Any]) -> str:
+    """Say what to do about a chain of `check_links`."""
+    lower = [
+        f"{name} to {chain['lower'][name]:g}"
+        for name in ("max_difference", "max_distance")
+        if chain["lower"][name] is not None
+    ]
+    if not lower:
+        return "No lower limits break it: bring photos of other plants."
+    return (
+        "If they show one plant, bring photos of others. If not, lower"
+        f" ingestion.groups.{' or '.join(lower)}: then no part of it is as large. The pairs that"
+        " this cuts are counted as links across splits."
+    )
+
+
+def _chains(sound: pd.DataFrame, clusters: pd.Series, groups: GroupParams) -> list[dict[str, Any]]:
+    """Clusters that hold more than their share of the photos, as plain JSON values."""
+    most = max(FEW, int(groups.max_share * len(sound)))
+    is_near = clusters.notna().to_numpy()
+    near, numbers = sound[is_near], clusters[is_near].to_numpy(np.int64)
+    if not len(near) or np.bincount(numbers).max() <= most:
+        return []
+    hashes, thumbnails, _ = _fingerprints(near)
+    found = chains(hashes, thumbnails, numbers, most, groups.max_distance, groups.max_difference)
+    return [_as_numbers(chain, near, len(sound), groups) for chain in found]
+
+
+def _as_numbers(chain: Chain, near: pd.DataFrame, of: int, groups: GroupParams) -> dict[str, Any]:
+    paths = sorted(near["path"].iloc[chain.photos])
+    return {
+        "photos": len(paths),
+        "of": of,
+        "share": round(len(paths) / of, 4),
+        "first": paths[0],
+        "last": paths[-1],
+        "difference": round(chain.difference, 4),
+        "max_difference": groups.max_difference,
+        "lower": {"max_distance": chain.max_distance, "max_difference": chain.max_difference},
+    }
+
+
+def _fingerprints(photos: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hashes, thumbnails, and whether there is a hash, of sound photos."""
+    pixels = np.frombuffer(b"".join(photos["thumbnail"]), np.uint8)
+    return (
+        photos["phash"].to_numpy(np.uint64, na_value=0),
+        pixels.reshape(len(photos), THUMBNAIL_BYTES),
+        photos["phash"].notna().to_numpy(),
+    )
 
 
 def _clusters(sound: pd.DataFrame, groups: GroupParams) -> pd.Series:
     numbers = pd.Series(pd.NA, index=sound.index, dtype="Int64")
     if not groups.near_duplicates or sound.empty:
         return numbers
-    pixels = b"".join(sound["thumbnail"])
+    hashes, thumbnails, valid = _fingerprints(sound)
     found = pd.Series(
-        cluster(
-            sound["phash"].to_numpy(np.uint64, na_value=0),
-            np.frombuffer(pixels, np.uint8).reshape(len(sound), THUMBNAIL_BYTES),
-            groups.max_distance,
-            groups.max_difference,
-            valid=sound["phash"].notna().to_numpy(),
-        ),
+        cluster(hashes, thumbnails, groups.max_distance, groups.max_difference, valid=valid),
         index=sound.index,
     )
     in_company = found[found.duplicated(keep=False)]
@@ -94,7 +219,7 @@ def _groups(photos: pd.DataFrame) -> pd.Series:
         things.append(first + numbers[is_tied])
         first += numbers.max(initial=-1) + 1
     ends = np.concatenate(rows), np.concatenate(things)
-    graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(first, first))
+    graph = coo_array((np.ones(len(ends[0]), bool), ends), shape=(first, first))
     component = connected_components(graph, directed=False)[1][: len(photos)]
     names = told.where(told.notna(), photos["photo_id"])
     return names.groupby(component).transform("min").astype("str")

@@ -26,24 +26,29 @@ from cannabis_ml.photos.defects import imbalance as imbalance_check
 from cannabis_ml.photos.defects import lookalike_classes as lookalike_class_check
 from cannabis_ml.photos.defects import rare_classes as rare_class_check
 from cannabis_ml.photos.defects import shortcuts as shortcut_check
+from cannabis_ml.photos.defects import uneven_splits as uneven_split_check
 from cannabis_ml.photos.defects import unlabelled_splits as unlabelled_split_check
 from cannabis_ml.photos.defects.absent_classes import AbsentClassesParams
+from cannabis_ml.photos.defects.finding import Finding
 from cannabis_ml.photos.defects.imbalance import ImbalanceParams
 from cannabis_ml.photos.defects.params import DefectParams
 from cannabis_ml.photos.defects.rare_classes import RareClassesParams
 from cannabis_ml.photos.defects.registry import FLAGGED, REPAIRED, SET_ASIDE
 from cannabis_ml.photos.defects.seen import Seen, look
 from cannabis_ml.photos.defects.shortcuts import ShortcutsParams
+from cannabis_ml.photos.defects.uneven_splits import UnevenSplitsParams
 from cannabis_ml.photos.fingerprint import photo_id
 from cannabis_ml.photos.phash import fingerprint
 from cannabis_ml.photos.resize import shrink
 from cannabis_ml.pipelines.ingestion.given_splits import splits_that_count
+from cannabis_ml.pipelines.ingestion.groups import check_links
 from cannabis_ml.pipelines.ingestion.labels import unify_labels
 from cannabis_ml.pipelines.ingestion.params import (
     CONFLICT,
     DUPLICATE,
     HELD_OUT,
     TWIN,
+    GroupParams,
     IndexParams,
     SplitParams,
     StoreParams,
@@ -216,6 +221,34 @@ def keep_sound_photos(divided_photos: pd.DataFrame) -> pd.DataFrame:
     return divided_photos[is_sound].drop(columns=unwanted).reset_index(drop=True)
 
 
+def check_division(
+    checked_photos: pd.DataFrame,
+    divided_photos: pd.DataFrame,
+    taxonomy: Taxonomy,
+    groups: GroupParams,
+    split: SplitParams,
+    uneven_splits: UnevenSplitsParams,
+) -> dict[str, Any]:
+    """Look whether the splits are apart, and as large as asked.
+
+    Args:
+        checked_photos: One row per photo found, sound ones with their fingerprints.
+        divided_photos: The same rows with `split`.
+        taxonomy: The heads.
+        groups: What counts as near.
+        split: The fractions wanted.
+        uneven_splits: Of the check of that name.
+
+    Returns:
+        Plain JSON values: `links` as `check_links` returns it, and the findings `uneven_splits`.
+    """
+    uneven = uneven_split_check.find(divided_photos, taxonomy, split.fractions, uneven_splits)
+    return {
+        "links": check_links(checked_photos, divided_photos, groups),
+        "uneven_splits": [finding.as_dict() for finding in uneven],
+    }
+
+
 def build_ingestion_report(
     divided_photos: pd.DataFrame,
     taxonomy: Taxonomy,
@@ -224,6 +257,7 @@ def build_ingestion_report(
     rare_classes: RareClassesParams,
     imbalance: ImbalanceParams,
     shortcuts: ShortcutsParams,
+    division_check: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Account for every photo found, and ask the checks of the set as a whole.
 
@@ -235,10 +269,12 @@ def build_ingestion_report(
         rare_classes: Of the check of that name.
         imbalance: Of the check of that name.
         shortcuts: Of the check of that name.
+        division_check: As `check_division` returns it.
 
     Returns:
         Plain JSON values.
     """
+    checked = division_check or {"links": None, "uneven_splits": []}
     measured = shortcut_check.measure(divided_photos, taxonomy, shortcuts)
     findings = [
         *absent_class_check.find(divided_photos, taxonomy, absent_classes),
@@ -246,6 +282,7 @@ def build_ingestion_report(
         *unlabelled_split_check.find(divided_photos, taxonomy),
         *rare_class_check.find(divided_photos, taxonomy, rare_classes),
         *imbalance_check.find(divided_photos, taxonomy, imbalance),
+        *(Finding(**found) for found in checked["uneven_splits"]),
         *shortcut_check.judge(measured, shortcuts),
     ]
     return build_report(
@@ -254,6 +291,7 @@ def build_ingestion_report(
         findings,
         [shortcut_check.as_numbers(one) for one in measured],
         split.fractions,
+        checked["links"],
     )
 
 

@@ -43,6 +43,13 @@ class GroupParams(BaseModel):
     max_difference: float = Field(
         default=MAX_DIFFERENCE, ge=0, le=2, description="Up to which thumbnails may differ"
     )
+    max_share: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="Share of the photos in one chain of near-duplicates above which it is told"
+        " of, with the limits that break it",
+    )
 
 
 class SplitParams(BaseModel):

@@ -9,6 +9,7 @@ from kedro.pipeline import Node, Pipeline
 from cannabis_ml.pipelines.ingestion.groups import group_photos
 from cannabis_ml.pipelines.ingestion.nodes import (
     build_ingestion_report,
+    check_division,
     draw_ingestion_page,
     index_photos,
     keep_sound_photos,
@@ -70,6 +71,19 @@ def create_pipeline(**_: Any) -> Pipeline:
                 name="store_photos",
             ),
             Node(
+                check_division,
+                [
+                    "checked_photos",
+                    "divided_photos",
+                    "taxonomy",
+                    "params:ingestion.groups",
+                    "params:ingestion.split",
+                    "params:ingestion.uneven_splits",
+                ],
+                "division_check",
+                name="check_division",
+            ),
+            Node(
                 build_ingestion_report,
                 [
                     "divided_photos",
@@ -79,6 +93,7 @@ def create_pipeline(**_: Any) -> Pipeline:
                     "params:ingestion.rare_classes",
                     "params:ingestion.imbalance",
                     "params:ingestion.shortcuts",
+                    "division_check",
                 ],
                 "ingestion_report",
                 name="build_ingestion_report",

@@ -22,8 +22,10 @@ import pandas as pd
 
 from cannabis_ml.parallel import map_in_order
 from cannabis_ml.photos.decode import SUFFIXES, UnreadableError, decode
+from cannabis_ml.photos.defects import twin_of_test
 from cannabis_ml.photos.defects.finding import Finding, class_counts, listed, photos_of
-from cannabis_ml.pipelines.ingestion.params import CONFLICT, DUPLICATE, SPLITS
+from cannabis_ml.pipelines.ingestion.groups import chain_advice, chain_sentence
+from cannabis_ml.pipelines.ingestion.params import CONFLICT, DUPLICATE, SPLITS, TWIN
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 SCHEMA = "cannabis_ml/ingestion-report"
@@ -129,6 +131,7 @@ def build_report(
     findings: Sequence[Finding] = (),
     measured: Sequence[Mapping[str, Any]] = (),
     wanted: Mapping[str, float] | None = None,
+    links: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Account for every photo.
 
@@ -142,10 +145,12 @@ def build_report(
         findings: What the checks of the set as a whole say.
         measured: What was measured for shortcuts, remarkable or not (`shortcuts.as_numbers`).
         wanted: Fractions of the splits as configured, to stand beside those reached.
+        links: What the search for near-duplicates across splits says (`groups.check_links`).
 
     Returns:
         Plain JSON values: `schema`, `version`, `totals`, `sources`, `splits`, `heads`, `defects`,
-        `near_duplicates`, `conflicts`, `findings`, `shortcuts`, `verdict` and `to_do`.
+        `near_duplicates`, `links`, `shared_groups`, `conflicts`, `findings`, `shortcuts`, `verdict`
+        and `to_do`.
     """
     index = _completed(photo_index, taxonomy)
     sound = index[index["defect"].isna()]
@@ -162,6 +167,10 @@ def build_report(
         "heads": [_head(head, index, sound, taxonomy) for head in taxonomy.heads],
         "defects": _defects(index),
         "near_duplicates": _near_duplicates(index, taxonomy),
+        "links": dict(links) if links else None,
+        "shared_groups": {
+            name: {"shared": n, "given": of} for name, (n, of) in _shared(index).items()
+        },
         "conflicts": _conflicts(index),
         "findings": [finding.as_dict() for finding in findings],
         "shortcuts": [dict(one) for one in measured],
@@ -175,7 +184,7 @@ def _completed(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
     """The index with every column that is read below, its labels also as one text per photo."""
     index = photo_index.reset_index(drop=True).copy()
     texts = ("defect", "detail", "repairs", "flags", "split", "given_split", "duplicate_of")
-    for name in (*texts, "cluster", "bytes", "photo_id", *taxonomy.columns):
+    for name in (*texts, "group", "cluster", "bytes", "photo_id", *taxonomy.columns):
         if name not in index:
             index[name] = None
     if "source" not in index:
@@ -332,6 +341,12 @@ def _near_duplicates(index: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Any]:
     }
 
 
+def _shared(index: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Per given split, photos that share a group with held-out ones, and all."""
+    members = index[index["defect"].isna() | index["defect"].eq(TWIN)]
+    return twin_of_test.shared(members.dropna(subset="group"))
+
+
 def _conflicts(index: pd.DataFrame) -> list[dict[str, Any]]:
     """Files that are there under different labels, the most frequent first."""
     rows = index[index["defect"] == CONFLICT]
@@ -391,7 +406,7 @@ def _steps_of_photos(report: dict[str, Any]) -> Iterator[dict[str, str]]:
     aside = [d | {"count": _photos_lost(d)} for d in report["defects"] if d["kind"] == "set_aside"]
     aside = [d for d in aside if d["count"]]
     found = totals["kept"] + sum(d["count"] for d in aside)
-    lost = sum(d["count"] for d in aside if d["name"] not in _COPIES)
+    lost = sum(d["count"] for d in aside if d["name"] not in {*_COPIES, TWIN})
     if lost > MANY_ASIDE * found:
         yield {
             "severity": "alarm",
@@ -425,6 +440,7 @@ def _steps_of_photos(report: dict[str, Any]) -> Iterator[dict[str, str]]:
             "how": "Look at them side by side and correct the label that is wrong.",
             "see": "near-duplicates",
         }
+    yield from _steps_of_links(report)
     yield from _steps_of_splits(report)
     flagged = [d for d in report["defects"] if d["kind"] == "flagged"]
     if flagged:
@@ -444,10 +460,46 @@ def _photos_lost(defect: dict[str, Any]) -> int:
     return sum(PurePath(photo["path"]).suffix.lower() in SUFFIXES for photo in defect["photos"])
 
 
+def _steps_of_links(report: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """What of one group the source gave to several splits, and what near-duplicates were cut."""
+    shared = {name: (n["shared"], n["given"]) for name, n in report["shared_groups"].items()}
+    if shared:
+        most = max(n / of for n, of in shared.values())
+        severity = "warning" if most > FEW_ASIDE else "hint"
+        yield {
+            "severity": "alarm" if most > MANY_ASIDE else severity,
+            "what": twin_of_test.shared_sentence(shared),
+            "how": twin_of_test.REMEDY,
+            "see": "near-duplicates" if report["near_duplicates"]["clusters"] else "set-aside",
+        }
+    links = report["links"] or {}
+    for chain in links.get("chains", []):
+        yield {
+            "severity": "warning",
+            "what": chain_sentence(chain),
+            "how": chain_advice(chain),
+            "see": "near-duplicates",
+        }
+    if links.get("across_splits"):
+        told = ", ".join(f"{n:,} in {name}" for name, n in links["photos_across"].items())
+        yield {
+            "severity": "alarm",
+            "what": f"{_count(links['across_splits'], 'link')} across splits: pairs of"
+            f" near-duplicates that are learnt from and judged by (photos: {told}).",
+            "how": "Raise ingestion.groups.max_distance and max_difference to"
+            f" {links['max_distance']} and {links['max_difference']:g} again, or look at the pairs"
+            " and be sure that they show different plants.",
+            "see": "near-duplicates" if report["near_duplicates"]["clusters"] else "classes",
+        }
+
+
 def _steps_of_splits(report: dict[str, Any]) -> Iterator[dict[str, str]]:
     """Classes that a split lacks, where anything was divided at all."""
     in_use = [split for split, n in report["splits"].items() if n]
+    told_of = {f["head"] for f in report["findings"] if f["check"] == "uneven_splits"}
     for head in report["heads"]:
+        if head["name"] in told_of:  # with photos, groups, and how many to bring
+            continue
         lacking = {
             c["name"]: [split for split in in_use if not c["splits"][split]]
             for c in head["classes"]
