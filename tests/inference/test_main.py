@@ -64,7 +64,7 @@ def test_a_table_for_people(run, folder, small, photos):
     status, out, err = run(folder / "1.png")
     assert (status, err) == (0, "")
     heading, *lines = out.splitlines()
-    assert heading.split() == ["photo", "head", "answer", "most", "likely"]
+    assert heading.split() == ["photo", "head", "answer", "how", "likely"]
     assert len(lines) == 3
     expected = small.reference(fit(photos(1)[0], small.size)[None])["kind.of thing"][0]
     best = small.taxonomy["kind.of thing"].class_names[expected.argmax()]
@@ -72,6 +72,21 @@ def test_a_table_for_people(run, folder, small, photos):
     assert cells[:4] == ["kind.of", "thing", best, best]
     assert float(cells[4]) == pytest.approx(expected.max(), abs=0.006)
     assert lines[1].split()[0] == "grade"
+
+
+def test_an_ordinal_answer_and_how_likely_it_is_are_one_reading(run, folder, small, photos):
+    """Both in the table and in JSON: never the median beside another class that is likelier."""
+    probs = small.reference(fit(photos(1)[0], small.size)[None])["grade"][0]
+    _, out, _ = run(folder / "1.png", "--json")
+    told = json.loads(out)["heads"]["grade"]
+    names = small.taxonomy["grade"].class_names
+    k = names.index(told["answer"])
+    assert k == int((probs.cumsum() < 0.5).sum())
+    assert told["or_better"] == pytest.approx(probs[: k + 1].sum(), abs=1e-3)
+    assert told["within_one"] == pytest.approx(probs[max(0, k - 1) : k + 2].sum(), abs=1e-3)
+    _, out, _ = run(folder / "1.png")
+    cells = next(line for line in out.splitlines() if line.split()[0] == "grade").split()
+    assert cells[1:3] == [told["answer"]] * 2
 
 
 def test_json_for_machines(run, folder, small, photos):

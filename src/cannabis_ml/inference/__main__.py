@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cannabis_ml.errors import CannabisMLError
 
@@ -62,7 +62,12 @@ def _parser() -> argparse.ArgumentParser:
         "--float", action="store_true", help="the float file, not the one that ships"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per line and photo")
-    parser.add_argument("--top", type=_positive, default=3, help="classes to show; default: 3")
+    parser.add_argument(
+        "--top",
+        type=_positive,
+        default=3,
+        help="classes to show, of heads without order; default: 3",
+    )
     parser.add_argument("--threads", type=int, default=0, help="default: all")
     parser.add_argument(
         "--check", action="store_true", help="does this machine give the golden photos' answers?"
@@ -150,10 +155,19 @@ def _answers(tier: Tier, data: bytes) -> dict[str, np.ndarray]:
 
 
 def _as_json(name: str, tier: Tier, answers: dict[str, np.ndarray]) -> None:
-    said = tier.decide(answers)
+    from cannabis_ml.inference.reading import sureness
+
+    said = {head: found[0] for head, found in tier.decide(answers).items()}
     heads = {
         head.name: {
-            "answer": said[head.name][0],
+            "answer": said[head.name],
+            **(
+                sureness(
+                    head, answers[head.name][0], said[head.name], _of_parent(said, head.parent)
+                )
+                if head.kind == "ordinal" and said[head.name] is not None
+                else {}
+            ),
             "probs": {
                 # The shortest decimals that are the same float32.
                 c: float(str(p))
@@ -165,8 +179,17 @@ def _as_json(name: str, tier: Tier, answers: dict[str, np.ndarray]) -> None:
     print(json.dumps({"photo": name, "heads": heads}, ensure_ascii=False))
 
 
+def _of_parent(said: dict[str, Any], parent: str | None) -> str | None:
+    """The class that is said of a parent; None of one that may have several."""
+    answer = said.get(parent or "")
+    return answer if isinstance(answer, str) else None
+
+
 class _Table:
-    """Lines for people: photo, head, answer, and the most likely classes."""
+    """Lines for people: photo, head, answer, and the most likely classes.
+
+    Of an ordinal head how likely its answer "or better" is, which the median stands on.
+    """
 
     def __init__(self, tier: Tier, photos: Sequence[str], top: int) -> None:
         heads = tier.taxonomy.heads
@@ -177,20 +200,25 @@ class _Table:
             max(len(cell) for cell in ("head", *(head.name for head in heads))),
             min(32, max(len(cell) for cell in ("answer", *classes))),
         )
-        self.line("photo", "head", "answer", "most likely")
+        self.line("photo", "head", "answer", "how likely")
 
     def line(self, *cells: str) -> None:
         padded = [cell.ljust(w) for cell, w in zip(cells, (*self.widths, 0), strict=True)]
         print("  ".join(padded).rstrip())
 
     def show(self, name: str, tier: Tier, answers: dict[str, np.ndarray]) -> None:
-        said = tier.decide(answers)
+        from cannabis_ml.inference.reading import in_words
+
+        said = {head: found[0] for head, found in tier.decide(answers).items()}
         for head in tier.taxonomy.heads:
-            found, answer = answers[head.name][0], said[head.name][0]
+            found, answer = answers[head.name][0], said[head.name]
             told = ", ".join(answer) or "none" if isinstance(answer, list) else answer or "none"
-            best = found.argsort(kind="stable")[::-1][: self.top]
-            likely = "  ".join(f"{head.class_names[i]} {found[i]:.2f}" for i in best)
-            self.line(name, head.name, told, likely)
+            if head.kind == "ordinal" and answer is not None:
+                likely = in_words(head, found, answer, _of_parent(said, head.parent))
+            else:
+                best = found.argsort(kind="stable")[::-1][: self.top]
+                likely = [f"{head.class_names[i]} {found[i]:.2f}" for i in best]
+            self.line(name, head.name, told, "  ".join(likely))
             name = ""
 
 
