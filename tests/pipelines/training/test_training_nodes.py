@@ -239,10 +239,17 @@ def test_sheet_shows_every_test_photo_once(sheet):
 @pytest.mark.parametrize(
     ("photo", "expected"),
     [
-        ("a", [("plant 70%", RIGHT), ("fair 20% (good)", WRONG), ("2 of 2 attributes", RIGHT)]),
+        (
+            "a",
+            [
+                ("plant 70%", RIGHT),
+                ("fair or better 60% (good)", WRONG),
+                ("2 of 2 attributes", RIGHT),
+            ],
+        ),
         ("b", [("plant 60% (hash)", WRONG), ("poor 70%", RIGHT)]),
         ("c", [("plant 50%", RIGHT), ("good 80%", FAINT), ("1 attributes", FAINT)]),
-        ("d", [("oil 90%", FAINT), ("fair 60%", RIGHT), ("1 of 1 attributes", RIGHT)]),
+        ("d", [("oil 90%", FAINT), ("fair or better 80%", RIGHT), ("1 of 1 attributes", RIGHT)]),
     ],
 )
 def test_sheet_tells_answers_from_labels(sheet, photo, expected):

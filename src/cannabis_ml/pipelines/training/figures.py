@@ -199,7 +199,7 @@ def mistakes_sheet(
         axes.imshow(fit(np.asarray(photo["image"].convert("RGB")), SHEET_PIXELS))
         source = str(photo.get("path") or mistake["photo_id"]).replace("\\", "/")
         lines = [
-            (f"said {mistake['said']} {mistake['probability']:.0%}", WRONG, 8.5),
+            (_said(mistake, head), WRONG, 8.5),
             (f"true {mistake['true']} {mistake['probability_of_true']:.0%}", INK, 8.5),
             (_shortened(source.rsplit("/", 1)[-1], 34), FAINT, 6.5),
         ]
@@ -325,10 +325,23 @@ def prediction_sheet(
     return figure
 
 
+def _said(mistake: Mapping[Any, Any], head: Head) -> str:
+    """A median is told without its own probability, which may be below that of the true class."""
+    if head.kind == "ordinal":
+        return f"said {mistake['said']} as the median"
+    return f"said {mistake['said']} {mistake['probability']:.0%}"
+
+
 def _answer_told(said: int, probs: np.ndarray, photo: dict, head: Head) -> tuple[str, str]:
     name = None if said == MISSING else head.class_names[said]
     true = photo[head.name]
-    text = f"{name} {probs[said]:.0%}" if name else "no answer"
+    if name is None:
+        text = "no answer"
+    elif head.kind == "ordinal" and 0 < said < len(probs) - 1:
+        # The median may be less probable by itself than another class: see `inference.reading`.
+        text = f"{name} or better {min(1.0, probs[: said + 1].sum()):.0%}"
+    else:
+        text = f"{name} {probs[said]:.0%}"
     if true is None:
         return text, FAINT
     return (text, RIGHT) if name == true else (f"{text} ({true})", WRONG)
