@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from cannabis_ml.photos.defects.shortcuts import (
+    Measured,
     ShortcutsParams,
     as_numbers,
     find,
@@ -244,3 +247,31 @@ def test_a_real_set_with_a_shortcut(real_photos):
     assert finding.sentence.startswith(
         "Longer side alone tells 'dehydrated' from the rest of 'leaf': 100%"
     )
+
+
+@pytest.mark.parametrize(
+    ("gain", "severity"),
+    [(0.1, None), (0.174, None), (0.176, "hint"), (0.241, "hint"), (0.25, "warning")],
+)
+def test_what_comes_close_to_the_limit_is_a_hint(gain, severity):
+    """The limit of the border is 0.25; a hint begins at 70% of it."""
+    one = Measured(
+        head="leaf",
+        question="leaf",
+        attribute=None,
+        kind="border",
+        photos=240,
+        groups=240,
+        classes=4,
+        accuracy=0.25 + 0.75 * gain,
+        chance=0.25,
+        gain=gain,
+        is_sure=True,
+    )
+    found = judge([one], PARAMS)
+    assert [finding.severity for finding in found] == ([severity] if severity else [])
+    if severity == "hint":
+        assert f"closes {gain:.0%} of the gap" in found[0].sentence
+        assert "a warning begins at 25%" in found[0].sentence
+    # What luck explains is no hint either.
+    assert judge([replace(one, is_sure=False)], PARAMS) == []

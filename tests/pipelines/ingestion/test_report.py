@@ -462,3 +462,18 @@ def test_a_head_that_is_divided_unevenly_is_told_once(index):
     ]
     assert missing()
     assert not missing(*uneven)
+
+
+def test_hints_fit_what_was_flagged():
+    table = pd.DataFrame(
+        {
+            "path": ["a.jpg", "b.jpg", "c.jpg"],
+            "defect": None,
+            "flags": ["near_duplicate", "blurred", "almost_uniform"],
+        }
+    )
+    steps = build_report(table, Taxonomy(heads=[{"name": "kind", "classes": ["a", "b"]}]))["to_do"]
+    told = {step["what"]: step["how"] for step in steps if step["see"] == "flagged"}
+    assert "Nothing need be done" in told["Kept with a flag: near-duplicates 1."]
+    assert "take again" in told["Kept with a flag: blurred 1."]
+    assert "delete what shows no plant" in told["Kept with a flag: almost uniform 1."]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cannabis_ml.taxonomy import Taxonomy
 
-Severity = Literal["alarm", "warning"]
+Severity = Literal["alarm", "warning", "hint"]
 
 WITH, WITHOUT = "with", "without"
 """The two answers to an attribute."""
@@ -26,6 +26,7 @@ class Finding:
     Attributes:
         check: Short name of the check, as `rare_classes`.
         severity: `alarm`: results cannot be trusted until it is settled. `warning`: look at it.
+            `hint`: good to know.
         head: The head concerned.
         sentence: What was found, for a person.
         advice: What to do about it, for a person.

@@ -155,7 +155,7 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -> l
     """Say which labels the file or the background gives away.
 
     Silent where the model is not far above chance: by `min_gain_*` or `min_told`, and by more
-    than luck explains.
+    than luck explains. A gain of 70% of `min_gain_*` is a hint.
 
     Args:
         photos: The photo index; those with a `defect` are left out. Properties without a column
@@ -183,7 +183,7 @@ def measure(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -
         `min_groups` groups of photos each. In the order of the taxonomy.
     """
     sound = kept(photos).reset_index(drop=True)
-    table, groups = _properties(sound), _groups(sound)
+    table, groups = properties_of(sound), groups_of(sound)
     asked = list(questions(sound, taxonomy))
     comparisons = sum(len(q.classes) for q in asked) * len(PROPERTIES)
     deviations = NormalDist().inv_cdf(1 - params.error_rate / max(1, comparisons))
@@ -198,10 +198,14 @@ def measure(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -
 
 
 def judge(measured: list[Measured], params: ShortcutsParams) -> list[Finding]:
-    """Put into words what is far above chance."""
-    return [
-        _finding(one, params) for one in measured if one.told or _is_far_above_chance(one, params)
-    ]
+    """Put into words what is far above chance, and as a hint what comes close to that."""
+    findings = []
+    for one in measured:
+        if one.told or _is_far_above_chance(one, params):
+            findings.append(_finding(one, params))
+        elif one.is_sure and one.gain >= _NEAR * _least_gain(one.kind, params):
+            findings.append(_near_limit(one, params))
+    return findings
 
 
 # ------------------------------------------------------------------ what is put to the model
@@ -216,7 +220,7 @@ class _Problem:
     folds: np.ndarray  # (n,)
 
 
-def _properties(photos: pd.DataFrame) -> pd.DataFrame:
+def properties_of(photos: pd.DataFrame) -> pd.DataFrame:
     """Numbers of every property there is; names become numbers by how frequent they are."""
     known = {}
     for name in ("format", "mode", "exif_make", "source"):
@@ -240,7 +244,7 @@ def _properties(photos: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(known, index=photos.index).astype("Float64").astype("float64")
 
 
-def _groups(photos: pd.DataFrame) -> np.ndarray:
+def groups_of(photos: pd.DataFrame) -> np.ndarray:
     """Photos that belong together: by group, else by near-duplicate cluster, else each its own."""
     names = pd.Series([f"row {i}" for i in range(len(photos))], index=photos.index)
     if "cluster" in photos:
@@ -303,6 +307,8 @@ def _folds(
 
 
 _TREES = 16
+_NEAR = 0.7
+"""Share of `min_gain_*` from which a gain is pointed out as close to what is warned of."""
 _SCREEN = 0.7
 """Share of `min_told`'s way above chance below which no property is tried alone for a class."""
 
@@ -484,6 +490,24 @@ def _finding(measured: Measured, params: ShortcutsParams) -> Finding:
             " photos from elsewhere: a test split of these has the same backgrounds."
         ),
         classes=[told.answer for told in measured.told] if not measured.attribute else [],
+        numbers=as_numbers(measured),
+    )
+
+
+def _near_limit(measured: Measured, params: ShortcutsParams) -> Finding:
+    limit = _least_gain(measured.kind, params)
+    return Finding(
+        check="shortcuts",
+        severity="hint",
+        head=measured.head,
+        sentence=(
+            f"{_accuracy_in_words(measured)} That closes {measured.gain:.0%} of the gap between"
+            f" chance and naming every photo right; a warning begins at {limit:.0%}."
+        ),
+        advice=(
+            "Judge on some photos from elsewhere too: part of what a network scores here may come"
+            " from this."
+        ),
         numbers=as_numbers(measured),
     )
 

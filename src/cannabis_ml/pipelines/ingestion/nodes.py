@@ -22,6 +22,7 @@ from cannabis_ml.parallel import map_in_order
 from cannabis_ml.photos.decode import Photo, decode, read_header
 from cannabis_ml.photos.defects import absent_classes as absent_class_check
 from cannabis_ml.photos.defects import conflicting_duplicate, exact_duplicate
+from cannabis_ml.photos.defects import few_groups as few_groups_check
 from cannabis_ml.photos.defects import imbalance as imbalance_check
 from cannabis_ml.photos.defects import lookalike_classes as lookalike_class_check
 from cannabis_ml.photos.defects import rare_classes as rare_class_check
@@ -284,6 +285,7 @@ def build_ingestion_report(
         *imbalance_check.find(divided_photos, taxonomy, imbalance),
         *(Finding(**found) for found in checked["uneven_splits"]),
         *shortcut_check.judge(measured, shortcuts),
+        *few_groups_check.find(divided_photos, taxonomy, shortcuts),
     ]
     return build_report(
         divided_photos,
@@ -292,6 +294,7 @@ def build_ingestion_report(
         [shortcut_check.as_numbers(one) for one in measured],
         split.fractions,
         checked["links"],
+        few_groups_check.unchecked(divided_photos, taxonomy, shortcuts),
     )
 
 

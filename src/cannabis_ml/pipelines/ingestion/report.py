@@ -108,12 +108,23 @@ _REPAIRED: dict[str, tuple[str, str]] = {
     "wrong_suffix": ("Wrong suffix", "The name says another format than the bytes."),
     "broken_icc": ("Broken colour profile", "The profile was ignored."),
 }
-_FLAGGED: dict[str, tuple[str, str]] = {
-    "blurred": ("Blurred", "Hardly any sharp edge."),
-    "dark": ("Dark", "Hardly any light."),
-    "burnt_out": ("Burnt out", "Large parts are plain white."),
-    "almost_uniform": ("Almost uniform", "One colour nearly everywhere."),
-    "near_duplicate": ("Near-duplicates", "Nearly the same as another photo."),
+_LOOK = "Glance at the examples."
+_RETAKE = "Glance at the examples, and take again what you could not judge by eye yourself."
+_FLAGGED: dict[str, tuple[str, str, str]] = {
+    "blurred": ("Blurred", "Hardly any sharp edge.", _RETAKE),
+    "dark": ("Dark", "Hardly any light.", _RETAKE),
+    "burnt_out": ("Burnt out", "Large parts are plain white.", _RETAKE),
+    "almost_uniform": (
+        "Almost uniform",
+        "One colour nearly everywhere.",
+        "Glance at the examples, and delete what shows no plant.",
+    ),
+    "near_duplicate": (
+        "Near-duplicates",
+        "Nearly the same as another photo.",
+        "Nothing need be done: they share a split. They teach and prove less than as many photos of"
+        " different plants, so bring some of those where a class has few groups.",
+    ),
 }
 _KNOWN: dict[str, Mapping[str, tuple[str, ...]]] = {
     "set_aside": _SET_ASIDE,
@@ -132,6 +143,7 @@ def build_report(
     measured: Sequence[Mapping[str, Any]] = (),
     wanted: Mapping[str, float] | None = None,
     links: Mapping[str, Any] | None = None,
+    unchecked: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Account for every photo.
 
@@ -146,11 +158,12 @@ def build_report(
         measured: What was measured for shortcuts, remarkable or not (`shortcuts.as_numbers`).
         wanted: Fractions of the splits as configured, to stand beside those reached.
         links: What the search for near-duplicates across splits says (`groups.check_links`).
+        unchecked: Classes of too few groups to look for shortcuts (`few_groups.unchecked`).
 
     Returns:
         Plain JSON values: `schema`, `version`, `totals`, `sources`, `splits`, `heads`, `defects`,
-        `near_duplicates`, `links`, `shared_groups`, `conflicts`, `findings`, `shortcuts`, `verdict`
-        and `to_do`.
+        `near_duplicates`, `links`, `shared_groups`, `conflicts`, `findings`, `shortcuts`,
+        `shortcuts_unchecked`, `verdict` and `to_do`.
     """
     index = _completed(photo_index, taxonomy)
     sound = index[index["defect"].isna()]
@@ -174,6 +187,7 @@ def build_report(
         "conflicts": _conflicts(index),
         "findings": [finding.as_dict() for finding in findings],
         "shortcuts": [dict(one) for one in measured],
+        "shortcuts_unchecked": [dict(one) for one in unchecked],
     }
     report["to_do"] = list(_to_do(report))
     report["verdict"] = _verdict(report)
@@ -442,13 +456,17 @@ def _steps_of_photos(report: dict[str, Any]) -> Iterator[dict[str, str]]:
         }
     yield from _steps_of_links(report)
     yield from _steps_of_splits(report)
-    flagged = [d for d in report["defects"] if d["kind"] == "flagged"]
-    if flagged:
-        told = listed(f"{d['title'].lower()} {d['count']:,}" for d in flagged)
+    flags: dict[str, list[dict[str, Any]]] = {}
+    for defect in report["defects"]:
+        if defect["kind"] == "flagged":
+            advice = _FLAGGED.get(defect["name"], ("", "", _LOOK))[2]
+            flags.setdefault(advice, []).append(defect)
+    for advice, defects in flags.items():
+        told = listed(f"{d['title'].lower()} {d['count']:,}" for d in defects)
         yield {
             "severity": "hint",
-            "what": f"{photos_of(totals['flagged'])} kept with a flag: {told}.",
-            "how": "Glance at the examples, and delete what shows no plant.",
+            "what": f"Kept with a flag: {told}.",
+            "how": advice,
             "see": "flagged",
         }
 
