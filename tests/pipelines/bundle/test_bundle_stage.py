@@ -214,6 +214,7 @@ def test_card_says_how_an_ordinal_answer_is_read(photo_set):
     told = {f"tier1_{name}": report for name, report in reports(quantised=False).items()}
     told["tier1_test_metrics"]["heads"]["kind"]["quadratic_weighted_kappa"] = None
     graded = Taxonomy.model_validate({"heads": [grade]})
-    page = write_model_card(photo_set, graded, BUNDLE, "2031-05-06T07:08:09+00:00", **told)
+    started = "2031-05-06T07:08:09+00:00"
+    page = write_model_card(photo_set, graded, BUNDLE, started, {"links": LINKS}, **told)
     assert "is the median" in page
     assert "is the median" not in card(photo_set)
