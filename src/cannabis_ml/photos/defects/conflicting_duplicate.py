@@ -6,6 +6,8 @@ lists what each of them says. A copy without a label contradicts nobody.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from cannabis_ml.taxonomy import Taxonomy, is_excluded
@@ -37,23 +39,35 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
         excluded = is_excluded(head, agreed)
         wrong.loc[excluded, [name for name in (head.parent, head.name) if name in wrong]] = True
     wrong = wrong[wrong.any(axis=1)]
-    for _, rows in copies[copies["photo_id"].isin(wrong.index)].groupby("photo_id"):
-        columns = [c for c in labels if wrong.loc[rows["photo_id"].iloc[0], c]]
-        told[rows.index] = _sentence(rows.sort_values("path", kind="stable"), columns)
+    # Plain values: steps in pandas for each photo would take minutes where thousands contradict.
+    disputed = {
+        photo_id: [column for column, is_wrong in zip(wrong.columns, row, strict=True) if is_wrong]
+        for photo_id, row in zip(wrong.index, wrong.to_numpy(bool), strict=True)
+    }
+    rows = copies[copies["photo_id"].isin(wrong.index)].sort_values("path", kind="stable")
+    plain = rows[[c for c in ("photo_id", "path", "source", *labels) if c in rows]]
+    said: dict[str, list[dict[Any, Any]]] = {}
+    for row in plain.astype(object).where(plain.notna(), None).to_dict("records"):
+        said.setdefault(row["photo_id"], []).append(row)
+    sentences = {name: _sentence(of, disputed[name]) for name, of in said.items()}
+    told[rows.index] = rows["photo_id"].map(sentences)
     return told
 
 
-def _sentence(copies: pd.DataFrame, columns: list[str]) -> str:
-    is_one_file = copies["path"].nunique() == 1
-    several_sources = "source" in copies and copies["source"].nunique() > 1
+def _sentence(copies: list[dict[Any, Any]], columns: list[str]) -> str:
+    is_one_file = len({row["path"] for row in copies}) == 1
+    several_sources = len({row.get("source") for row in copies} - {None}) > 1
     said = []
     for column in columns[:NAMED]:
-        first = copies[copies[column].notna()].drop_duplicates(column)
+        first: dict[Any, dict[Any, Any]] = {}
+        for row in copies:
+            if row[column] is not None:
+                first.setdefault(row[column], row)
         answers = []
-        for _, row in first.iterrows():
+        for answer, row in first.items():
             places = [] if is_one_file else [row["path"]]
             places += [f"source {row['source']}"] if is_one_file and several_sources else []
-            answers.append(f"'{row[column]}'" + "".join(f" ({place})" for place in places))
+            answers.append(f"'{answer}'" + "".join(f" ({place})" for place in places))
         said.append(f"{column} is {' or '.join(answers)}")
-    what = f"{copies['path'].iloc[0]} is listed" if is_one_file else "The same file"
+    what = f"{copies[0]['path']} is listed" if is_one_file else "The same file"
     return f"{what} under different labels: {'; '.join(said)}."
