@@ -55,16 +55,38 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: RareClassesParams) ->
         shown = len(labelled) - lacking
         if question.attribute and shown and lacking < params.min_photos:
             rare[question.head][f"without {question.attribute}"] = lacking
+    groups = _groups(sound, taxonomy)
     return [
-        _finding(head, dict(sorted(few.items(), key=lambda item: item[1])), params)
+        _finding(head, dict(sorted(few.items(), key=lambda item: item[1])), groups[head], params)
         for head, few in rare.items()
         if few
     ]
 
 
-def _finding(head: str, few: dict[str, int], params: RareClassesParams) -> Finding:
+def _groups(sound: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, dict[str, int]]:
+    """Head -> class -> groups that its photos fall into; nothing where none are known."""
+    found: dict[str, dict[str, int]] = {head.name: {} for head in taxonomy.heads}
+    if "group" not in sound or sound["group"].isna().any():
+        return found
+    for question in questions(sound, taxonomy):
+        counts = sound["group"].groupby(question.answers).nunique()
+        for answer, n in zip(counts.index, counts.tolist(), strict=True):
+            name = str(answer)
+            if question.attribute is not None:
+                name = question.attribute if answer == WITH else f"without {question.attribute}"
+            found[question.head][name] = n
+    return found
+
+
+def _finding(
+    head: str, few: dict[str, int], groups: dict[str, int], params: RareClassesParams
+) -> Finding:
     one = len(few) == 1
-    told = [f"'{name}' ({n:,})" for name, n in few.items()]
+    told = []
+    for name, n in few.items():
+        of = groups.get(name, n)
+        in_groups = f" in {of:,} group{'' if of == 1 else 's'}" if of < n else ""
+        told.append(f"'{name}' ({n:,}{in_groups})")
     return Finding(
         check="rare_classes",
         severity="warning",
@@ -75,9 +97,13 @@ def _finding(head: str, few: dict[str, int], params: RareClassesParams) -> Findi
             f"{listed(told)}."
         ),
         advice=(
-            "Bring more photos of these, merge them with a class that looks like them, or leave"
-            " them out. Do not read much into their scores."
+            "Bring more photos of these, of other plants or bursts, merge them with a class that"
+            " looks like them, or leave them out. Do not read much into their scores."
         ),
         classes=list(few),
-        numbers={"min_photos": params.min_photos, "photos": few},
+        numbers={
+            "min_photos": params.min_photos,
+            "photos": few,
+            "groups": {name: groups[name] for name in few if name in groups},
+        },
     )
