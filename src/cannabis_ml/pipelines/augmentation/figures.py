@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from cannabis_ml.drawing import Figure
 from cannabis_ml.taxonomy import Taxonomy
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from cannabis_ml.drawing import Figure
 from cannabis_ml.taxonomy import Head
 
 BEFORE, AFTER, INK = "#b9c4bd", "#1b7f5c", "#222222"

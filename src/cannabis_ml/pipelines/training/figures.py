@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from cannabis_ml.drawing import Figure
 from cannabis_ml.models.metrics import Thresholds, answers, thresholds_of
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 if TYPE_CHECKING:
     import datasets
-    from matplotlib.axes import Axes
+
+    from cannabis_ml.drawing import Axes
 
 RIGHT, WRONG, INK, FAINT = "#1b7f5c", "#c2452d", "#222222", "#8a8a8a"
 
