@@ -92,12 +92,13 @@ def fit_student(  # noqa: PLR0913
     for name, metrics in heads.items():
         gain = metrics["accuracy"]["gain"]
         if gain is not None:
-            count = scores["teacher"][name]["n"]
+            judged = scores["teacher"][name]
             logger.info(
-                "The teacher adds %+.1f points to the accuracy of %s (%d test photos).",
+                "The teacher adds %+.1f points to the accuracy of %s (%d photos in %d groups).",
                 100 * gain,
                 name,
-                count,
+                judged["n"],
+                judged["groups"],
             )
     return checkpoint, history, report
 
