@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from cannabis_ml.openmp import let_idle_threads_sleep
 
 PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[2] / "shared" / "data")
+
+# What a test finds must not hang on what else the machine does.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 let_idle_threads_sleep()
 os.environ.setdefault("TQDM_DISABLE", "1")
