@@ -1,13 +1,29 @@
-"""An environment that has only what `pip install cannabis_ml[inference]` brings."""
+"""Environments that have only what `pip install cannabis_ml[inference]` brings.
+
+One takes the newest versions, one the lowest that pyproject.toml allows.
+"""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from cannabis_ml.datasets.checkpoint import Checkpoint
+from cannabis_ml.inference.golden import ROUNDED
+from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.models.litert_export import to_litert
+from cannabis_ml.models.network import HierarchicalNet
+from cannabis_ml.models.onnx_export import to_onnx
+from cannabis_ml.models.quantise import RECIPES, quantise
+from cannabis_ml.models.weights import create_backbone
 
 pytestmark = pytest.mark.slow
 
@@ -23,14 +39,27 @@ def run(*command, **options):
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def python(copy_project, tmp_path_factory):
-    """The Python of that environment."""
+def lowest_versions(pyproject):
+    """`name>=1.2` -> `name==1.2` for everything that answering needs."""
+    project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["inference"]]
+    assert all(">=" in each and "," not in each for each in needed), needed
+    return [each.replace(">=", "==") for each in needed]
+
+
+@pytest.fixture(scope="module", params=["newest", "lowest"])
+def python(request, copy_project, tmp_path_factory):
+    """The Python of such an environment."""
+    if request.param == "lowest" and sys.version_info >= (3, 12):
+        pytest.skip("the lowest versions have no wheels for Python 3.12 and newer")
     home = tmp_path_factory.mktemp("venv")
     tree = copy_project(home / "tree")
     run(sys.executable, "-m", "venv", str(home / "venv"))
     python = home / "venv" / "bin" / "python"
-    run(str(python), "-m", "pip", "install", "--quiet", f"{tree}[inference]")
+    pins = lowest_versions(tree / "pyproject.toml") if request.param == "lowest" else []
+    names = ",".join(pin.partition("==")[0] for pin in pins)
+    wheels = ["--only-binary", names] if pins else []
+    run(str(python), "-m", "pip", "install", "--quiet", *wheels, *pins, f"{tree}[inference]")
     shutil.rmtree(tree)
     return str(python)
 
@@ -47,11 +76,56 @@ def test_it_answers_from_a_bundle(python, written, photos, tmp_path):
     assert report["passed"]
 
 
+COMPARE = """
+import sys, numpy as np
+from cannabis_ml.inference.tier import open_tier
+for path in sys.argv[1:]:
+    given = np.load(path + ".npz")
+    tier = open_tier(path)
+    answers = tier.answers(list(given["photos"]), batch_size=1)
+    for head in tier.taxonomy.heads:
+        print('apart', path, head.name, float(np.abs(answers[head.name] - given[head.name]).max()))
+"""
+
+
+@pytest.fixture(scope="module")
+def quantized(small, tmp_path_factory):
+    """Files of every quantization of one small network, with the answers that are given here."""
+    torch.manual_seed(0)
+    backbone = create_backbone("test_efficientnet", 64)
+    network = HierarchicalNet(backbone, small.taxonomy, image_size=64)
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    made = Checkpoint(state=state, card={"backbone": "test_efficientnet", **network.card()})
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    folder = tmp_path_factory.mktemp("quantized")
+    for write in (to_onnx, to_litert):
+        original = write(made, tier="tier1")
+        for recipe in RECIPES:
+            path = folder / f"{recipe}.{original.format}"
+            path.write_bytes(quantise(original, recipe, pixels).data)
+            answers = open_tier(path).answers(list(pixels), batch_size=1)
+            np.savez(Path(f"{path}.npz"), photos=pixels, **answers)
+    return sorted(str(path) for path in folder.iterdir() if path.suffix != ".npz")
+
+
+def test_it_answers_alike_from_files_of_every_quantization(python, quantized, small):
+    told = run(python, "-c", COMPARE, *quantized).splitlines()
+    told = [line for line in told if line.startswith("apart ")]
+    assert len(told) == len(quantized) * len(small.taxonomy.heads)
+    assert [line for line in told if float(line.rpartition(" ")[2]) > ROUNDED] == []
+
+
 def test_nothing_heavy_came_along(python):
     asked = "import importlib.util as u, json, sys; "
     asked += "print(json.dumps([n for n in sys.argv[1:] if u.find_spec(n)]))"
     assert json.loads(run(python, "-c", asked, *ABSENT)) == []
     run(python, "-m", "pip", "check")
+
+
+def test_its_types_are_for_everybody(python):
+    asked = "from importlib.resources import files; "
+    asked += "print((files('cannabis_ml') / 'py.typed').is_file())"
+    assert run(python, "-c", asked).strip() == "True"
 
 
 def test_every_module_of_inference_can_be_imported(python):
