@@ -39,6 +39,7 @@ from cannabis_ml.inference.manifest import (
 )
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
 from cannabis_ml.inference.tier import Tier, open_tier, prepared
+from cannabis_ml.photos.decode import decode
 from cannabis_ml.taxonomy import Taxonomy, did_you_mean
 
 MODEL_CARD = "README.md"
@@ -175,7 +176,7 @@ class Bundle:
 
     def golden_photos(self) -> list[np.ndarray]:
         """Each uint8 RGB (height, width, 3), in the order of the answers."""
-        return [golden.decode(self.read(name)) for name in self.golden().photos]
+        return [decode(self.read(name)) for name in self.golden().photos]
 
     def check_golden(self, threads: int = 1) -> dict[str, Any]:
         """Let every model file answer for the golden photos on this machine.

@@ -242,7 +242,9 @@ def _replace_weights(model: onnx.ModelProto, chosen: Collection[str], store: Any
     return changed
 
 
-def _as_int8(name: str, restored: str, weights: np.ndarray, axis: int) -> tuple[list, list]:
+def _as_int8(
+    name: str, restored: str, weights: np.ndarray, axis: int
+) -> tuple[list[Any], list[Any]]:
     from onnx import TensorProto, helper, numpy_helper
 
     others = tuple(i for i in range(weights.ndim) if i != axis)
@@ -257,7 +259,9 @@ def _as_int8(name: str, restored: str, weights: np.ndarray, axis: int) -> tuple[
     return nodes, [numpy_helper.from_array(steps, whole), numpy_helper.from_array(scale, factor)]
 
 
-def _as_float16(name: str, restored: str, weights: np.ndarray, axis: int) -> tuple[list, list]:
+def _as_float16(
+    name: str, restored: str, weights: np.ndarray, axis: int
+) -> tuple[list[Any], list[Any]]:
     from onnx import TensorProto, helper, numpy_helper
 
     half = f"{name} float16"
