@@ -1,0 +1,85 @@
+"""The documentation names only what is there, and builds."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[1]
+PAGES = [
+    *sorted((PROJECT / "docs").rglob("*.md")),
+    *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+]
+OUR_PATHS = re.compile(r"(?:src|conf|tests|docs|notebooks|pipelines|photos|datasets)/[\w./-]*\w/?")
+MADE_BY_RUNS = ("conf/local",)
+ROOTS = (PROJECT, PROJECT / "src/cannabis_ml")
+
+
+def name_of(page):
+    return str(page.relative_to(PROJECT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_path_that_is_named_exists(page):
+    quoted = re.findall(r"`([^`\n]+)`", page.read_text("utf-8"))
+    paths = [path for path in quoted if OUR_PATHS.fullmatch(path)]
+    missing = [
+        path
+        for path in paths
+        if not path.startswith(MADE_BY_RUNS) and not any((r / path).exists() for r in ROOTS)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_to_a_file_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
+    files = [link.partition("#")[0] for link in links if "://" not in link]
+    assert [name for name in files if name and not (page.parent / name).exists()] == []
+
+
+def test_every_identifier_that_a_how_to_names_exists():
+    """Names in capitals or CamelCase, alone between backticks."""
+    sources = [path.read_text("utf-8") for path in (PROJECT / "src").rglob("*.py")]
+    sources += [path.read_text("utf-8") for path in (PROJECT / "tests").rglob("*.py")]
+    words = set(re.findall(r"\w+", "\n".join(sources)))
+    for page in sorted((PROJECT / "docs/how-to").glob("*.md")):
+        named = re.findall(r"`(_?[A-Z]\w+|\w+_\w+)`", page.read_text("utf-8"))
+        unknown = [n for n in named if n not in words and n not in MADE_UP]
+        assert unknown == [], page.name
+
+
+def where_do_i_change():
+    readme = (PROJECT / "README.md").read_text("utf-8")
+    table = readme.partition("## Where do I change")[2].partition("\n## ")[0]
+    for row in re.findall(r"^\|(.*)\|$", table, re.MULTILINE):
+        _, names, file = row.split("|")
+        for name in re.findall(r"`([^`]+)`", names):
+            yield name.replace("tierN", "tier1"), file.strip(" `")
+
+
+def test_every_parameter_that_the_readme_says_to_change_is_in_its_file():
+    asked = list(where_do_i_change())
+    assert len(asked) > 15
+    for name, file in asked:
+        found = yaml.safe_load((PROJECT / "conf/base" / file).read_text("utf-8"))
+        for key in name.split("."):
+            assert key in found, f"{name} is not in {file}"
+            found = found[key]
+
+
+MADE_UP = {"tinted_above"}
+"""What the examples invent."""
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    """Strict: a page that is not in the menu, a dead link or a dead anchor fails."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert done.returncode == 0, done.stderr
+    api = (tmp_path / "api.html").read_text("utf-8")
+    assert all(name in api for name in ("check_golden", "BundleManifest", "open_tier"))
