@@ -1,5 +1,6 @@
 """What every registered pipeline keeps to, whoever adds one."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from kedro.io import CatalogConfigResolver
 from kedro.validation.type_extractor import TypeExtractor
 
 from cannabis_ml.hooks import TrackingHook
+from cannabis_ml.inference import bundle, model_file
 from cannabis_ml.pipeline_registry import STAGES
 from cannabis_ml.tracking import metric_prefix
 
@@ -101,6 +103,18 @@ def test_what_crosses_stages_is_in_the_catalog(registered, catalog):
 def test_every_end_result_is_kept(registered, catalog):
     for name in registered["__default__"].outputs():
         assert catalog.match_dataset_pattern(name) or name in catalog.config, f"'{name}' is lost"
+
+
+def test_advice_names_pipelines_that_are_there_and_make_what_is_missing(registered):
+    files = [*(PROJECT / "src").rglob("*.py"), *(PROJECT / "conf").rglob("*.yml")]
+    texts = "\n".join(file.read_text(encoding="utf-8") for file in [*files, PROJECT / "README.md"])
+    named = set(re.findall(r"--pipelines?=([\w,]+)", texts)) - {"NAME"}
+    assert {"training", "bundle"} <= named <= set(registered)
+    made = {name: registered[name].all_outputs() for name in named}
+    for module, output in ((bundle, "bundle"), (model_file, "tier1.models")):
+        advice = Path(module.__file__).read_text(encoding="utf-8")
+        for name in re.findall(r"kedro run --pipeline=(\w+)", advice):
+            assert output in made[name], f"{module.__name__} sends to {name} for a {output}"
 
 
 def test_what_people_open_is_versioned(catalog):

@@ -45,7 +45,7 @@ from cannabis_ml.taxonomy import Taxonomy, did_you_mean
 MODEL_CARD = "README.md"
 QUANTISED = "quantised"
 
-_AGAIN = "Get the bundle again from where it came, or make it anew: `kedro run --pipeline=export`."
+_AGAIN = "Get the bundle again from where it came, or make it anew: `kedro run --pipeline=bundle`."
 _MOST_MANIFEST = 16 << 20
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -377,7 +377,7 @@ def _write_zip(path: Path, files: Mapping[str, bytes]) -> None:
 def _read_manifest(archive: Archive) -> BundleManifest:
     path = archive.path
     if MANIFEST not in archive.sizes:
-        raise BundleError(f"{path} is no bundle: it has no {MANIFEST}. {_AGAIN}")
+        raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}. {_AGAIN}")
     if archive.sizes[MANIFEST] > _MOST_MANIFEST:
         raise BundleError(f"{path / MANIFEST} has {archive.sizes[MANIFEST]:,} bytes. {_AGAIN}")
     text = archive.read(MANIFEST)

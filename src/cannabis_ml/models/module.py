@@ -39,7 +39,7 @@ Known = tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
 """Targets, teacher's probabilities and weights for each member of some photos."""
 
 AVERAGE_WARMUP = 10
-"""The average forgets (1 + t) / (10 + t) of itself at step t, until that exceeds its decay."""
+"""The average keeps (1 + t) / (10 + t) of itself at step t, until that exceeds its decay."""
 
 
 class PhotoModule(lightning.LightningModule):

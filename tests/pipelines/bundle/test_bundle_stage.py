@@ -70,6 +70,12 @@ class File(ModelFile):
         return {"backbone": "b", "image_size": 8, "weights": weights}
 
 
+class Calibrated(File):
+    @property
+    def card(self):
+        return {**super().card, "calibration": {"method": "of some kind"}}
+
+
 def reports(quantised: bool):
     shares = ("precision", "recall", "f1")
     measures = [*shares, *(f"{name}_interval" for name in shares), "recall_per_group", "groups"]
@@ -190,6 +196,20 @@ def test_card_tells_files_scores_and_counts(photo_set):
     assert "| a\\|b | 0 | 3 | 2 |" in page
     assert "10 test" in page
     assert "2031-05-06" in page
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.99])
+@pytest.mark.parametrize("calibrated", [(), ("float",), ("float", "quantised")])
+def test_card_tells_whether_probabilities_are_calibrated(photo_set, calibrated, confidence):
+    """Every file of every tier must be; what intervals hold has nothing to do with it."""
+    found = reports(True)
+    for kind in calibrated:
+        given = found["models"][kind]
+        found["models"][kind] = Calibrated(given.data, given.format, given.recipe)
+    found["test_metrics"]["confidence"] = confidence
+    told = {f"tier1_{name}": report for name, report in found.items()}
+    page = write_model_card(photo_set, TAXONOMY, BUNDLE, "2031-05-06T07:08:09+00:00", **told)
+    assert ("not calibrated" in page) == (len(calibrated) < 2)
 
 
 def test_tables_of_the_card_are_whole(photo_set):

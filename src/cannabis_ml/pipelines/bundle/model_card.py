@@ -79,6 +79,7 @@ def render(
         headlines=_headlines,
         titles=TITLES,
         best=max(tiers),
+        calibrated=all(_is_calibrated(reports["models"]) for reports in tiers.values()),
     )
     head = yaml.safe_dump(
         _front_matter(bundle, taxonomy, tiers), sort_keys=False, allow_unicode=True
@@ -183,6 +184,10 @@ def _facts(reports: dict[str, Any]) -> dict[str, Any]:
         "metrics": reports["test_metrics"],
         "verdict": reports["parity"]["in_words"],
     }
+
+
+def _is_calibrated(models: dict[str, ModelFile]) -> bool:
+    return all(model.card.get("calibration") is not None for model in models.values())
 
 
 def _told(name: str, value: Any) -> str:

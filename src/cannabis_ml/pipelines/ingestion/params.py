@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cannabis_ml.photos.near_duplicates import MAX_DIFFERENCE, MAX_DISTANCE
 
 SPLITS = ("train", "validation", "calibration", "test")
+"""The splits, in the order in which the hash divides photos."""
+
 HELD_OUT = SPLITS[1:]
+"""Those that no model learns from."""
 
 # Defects that only other photos show; the names of those that a photo shows by itself stand in
 # photos/defects/registry.py.
 DUPLICATE, CONFLICT, TWIN = "exact_duplicate", "conflicting_duplicate", "twin_of_test"
-"""The splits, in the order in which the hash divides photos."""
 
 
 class IndexParams(BaseModel):
