@@ -9,7 +9,9 @@ import zlib
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from filelock import FileLock
 from nbclient import NotebookClient
 from PIL import Image
@@ -124,6 +126,120 @@ def test_bundle_answers_and_agrees_with_itself(finished):
         }
         np.testing.assert_allclose(answers["product_type"].sum(1), 1, atol=1e-5)
     assert bundle.check_golden()["passed"]
+
+
+def _scores(kind, classes, probs, said, truth, groups):
+    """Scores of one head by scikit-learn, lowest and highest, from what a client got.
+
+    Args:
+        kind: Of the head.
+        classes: Names, in class order.
+        probs: (N, K).
+        said: Per photo the class, or the list of attributes.
+        truth: Per photo the class, or a dict of attributes; None where it is not known.
+        groups: Per photo.
+    """
+    from sklearn import metrics
+
+    if kind != "multilabel":
+        known = [i for i, label in enumerate(truth) if label is not None]
+        ours, theirs = [said[i] for i in known], [truth[i] for i in known]
+        every = metrics.precision_recall_fscore_support(
+            theirs, ours, labels=classes, zero_division=np.nan
+        )
+        per_class = {
+            name: values[:3] for name, values in zip(classes, np.transpose(every), strict=True)
+        }
+        places = [[classes.index(name) for name in names] for names in (theirs, ours)]
+        right = pd.Series([a == b for a, b in zip(ours, theirs, strict=True)], dtype=float)
+        in_groups = right.groupby([groups[i] for i in known]).mean().mean()
+        scores = {"accuracy": [metrics.accuracy_score(theirs, ours)] * 2}
+        scores["accuracy per group"] = [in_groups] * 2
+        kappa = metrics.cohen_kappa_score(*places, labels=range(len(classes)), weights="quadratic")
+        scores["quadratic weighted kappa"] = [kappa] * 2
+    else:
+        per_class, ranked = {}, []
+        for k, name in enumerate(classes):
+            known = [i for i, labels in enumerate(truth) if labels[name] is not None]
+            there = np.array([labels[name] for labels in truth if labels[name] is not None], bool)
+            ours = np.array([name in said[i] for i in known], bool)
+            hits = (ours & there).sum()
+            with np.errstate(invalid="ignore"):
+                of = np.array([ours.sum(), there.sum(), (ours.sum() + there.sum()) / 2])
+                per_class[name] = hits / of
+            if 0 < there.sum() < len(there):
+                # Runtimes differ by about 1e-6: what is nearer than that ranks in either order.
+                ends = [probs[known, k] + np.where(there, e, 0) for e in (-1e-5, 1e-5)]
+                ranked.append([metrics.average_precision_score(there, end) for end in ends])
+        scores = {"mean average precision": np.mean(ranked, axis=0)}
+    f1 = [values[2] for values in per_class.values() if not np.isnan(values[2])]
+    return {**scores, "macro F1": [np.mean(f1)] * 2}, per_class
+
+
+def _tables(page):
+    """Rows of every table of a page, as lists of cells."""
+    rows = [line.strip().strip("|").split("|") for line in page.splitlines() if line[:1] == "|"]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def test_every_number_of_the_model_card_is_what_the_bundle_answers(finished):
+    """Of the same test photos, decided by the bundle alone and scored by scikit-learn."""
+    from datasets import load_from_disk
+
+    from cannabis_ml.inference.bundle import Bundle
+
+    project, _ = finished
+    data = project / "data/envs/test"
+    (path,) = (data / "06_models/bundle").glob("*/bundle.zip")
+    bundle = Bundle.open(path)
+    (stored,) = [d for d in data.glob("*/photo_set") if d.is_dir()]
+    photos = load_from_disk(str(stored)).filter(
+        lambda split: split == "test", input_columns="split"
+    )
+    pixels = [np.asarray(row["image"].convert("RGB")) for row in photos]
+    head, _, page = bundle.model_card.removeprefix("---\n").partition("\n---\n")
+    told = {
+        (result["task"]["name"], *metric["name"].split(": ")): metric["value"]
+        for result in yaml.safe_load(head)["model-index"][0]["results"]
+        for metric in result["metrics"]
+    }
+    rows = _tables(page)
+    in_table = {(row[0].split(" (")[0], row[1]): row[2:] for row in rows if len(row) == 5}
+    checked = 0
+    for place, name in enumerate(bundle.tiers):
+        tier = bundle.tier(name, quantised=False)
+        assert set(tier.decision.thresholds(bundle.taxonomy["appearance"])) - {0.5}  # chosen ones
+        answers = tier.answers(pixels, batch_size=1)
+        said = tier.decide(answers)
+        for asked in bundle.taxonomy.heads:
+            kind, classes = asked.kind, asked.class_names
+            truth = (
+                photos[asked.name]
+                if kind != "multilabel"
+                else [{c: row[f"{asked.name}.{c}"] for c in classes} for row in photos]
+            )
+            scores, per_class = _scores(
+                kind, classes, answers[asked.name], said[asked.name], truth, photos["group"]
+            )
+            for title, (low, high) in scores.items():
+                if (asked.name, name, title) not in told:
+                    continue
+                assert low - 1e-4 <= told[asked.name, name, title] <= high + 1e-4
+                cell = in_table[asked.name, title][place].split(" ")[0]
+                assert low - 6e-4 <= float(cell) <= high + 6e-4
+                checked += 1
+            if name == max(bundle.tiers):
+                start = page.index(f"\n**{asked.name}**")
+                listed = {
+                    r[0]: [*r[4:6], r[7]]
+                    for r in _tables(page[start:].split("\n**")[1])
+                    if len(r) == 8
+                }
+                for label, values in per_class.items():
+                    for cell, value in zip(listed[label], values, strict=True):
+                        shown = np.nan if cell == "–" else float(cell.split(" ")[0])
+                        assert shown == pytest.approx(value, abs=6e-4, nan_ok=True), label
+    assert checked == len(told)
 
 
 def test_every_tier_is_exported_float_and_quantised_and_timed(finished):

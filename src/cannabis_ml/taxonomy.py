@@ -131,6 +131,27 @@ class Taxonomy(BaseModel):
                 return head
         raise KeyError(name)
 
+    def limits(self, head: Head) -> bool:
+        """Whether the parent of a head is among these and forbids any of its classes, ever."""
+        parents = [parent for parent in self.heads if parent.name == head.parent]
+        if not parents or parents[0].kind == "multilabel":
+            return False
+        return any((head.allowed or {}).values())
+
+    def allowed_pairs(self, head: Head) -> np.ndarray:
+        """Which classes of a head go with which of its parent.
+
+        Returns:
+            bool (P, K); all where nothing is forbidden. A parent class that `allowed` does not name
+            allows none.
+        """
+        assert head.parent is not None
+        parents = self[head.parent].class_names
+        if not self.limits(head):
+            return np.ones((len(parents), len(head.classes)), bool)
+        rules = head.allowed or {}
+        return np.array([[c in rules.get(p, ()) for c in head.class_names] for p in parents])
+
     @property
     def columns(self) -> list[str]:
         """The label columns of all heads in a table of photos, in head order."""

@@ -135,10 +135,12 @@ def _tell(bundle: Bundle, tier: str, kind: str, runtime: str, answers: Any) -> N
         print(f"{tier} {kind:10} {runtime:12} FAILED: {answers}")
         return
     from cannabis_ml.inference import golden
+    from cannabis_ml.inference.decision import Decision
 
     expected = bundle.golden().tiers[tier][kind]
     got = {name: np.asarray(values, np.float32) for name, values in answers.items()}
-    _line(tier, kind, runtime, golden.compare(expected, got, bundle.taxonomy))
+    decision = Decision(bundle.taxonomy, bundle.manifest.tiers[tier].decision)
+    _line(tier, kind, runtime, golden.compare(expected, got, decision))
 
 
 def _line(tier: str, kind: str, runtime: str, found: dict[str, Any]) -> None:

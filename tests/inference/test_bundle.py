@@ -142,7 +142,7 @@ def test_model_files_of_a_bundle_are_sealed(contents, bare, small, tmp_path):
 def test_the_manifest_is_what_its_schema_says(written):
     said = json.loads((written / "bundle.json").read_text(encoding="utf-8"))
     assert set(said) == set(BundleManifest.model_json_schema()["properties"])
-    assert said["schema_version"] == 1
+    assert said["schema_version"] == 2
     entry = said["tiers"]["tier1"]["float"]
     assert (written / entry["file"]).stat().st_size == entry["bytes"]
     assert (entry["format"], entry["recipe"], entry["image_size"]) == ("tflite", "float", 16)
@@ -305,11 +305,11 @@ def test_backslashes_hide_nothing(bundle, tmp_path):
     assert f"holds {name} twice" in refused(twice)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, [1]])
+@pytest.mark.parametrize("version", [0, 3, "1", True, 2.0, None, [1]])
 def test_an_unknown_schema_is_told(bundle, version):
     edited(bundle, schema_version=version)
     told = refused(bundle)
-    assert f"schema_version {version!r}; known here is 1" in told
+    assert f"schema_version {version!r}; known here is 1 and 2" in told
     assert "Update cannabis_ml" in told
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from cannabis_ml.errors import BundleError
 from cannabis_ml.inference import golden
+from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.golden import ExpectedAnswers
 from cannabis_ml.inference.tier import open_tier
 
@@ -27,7 +28,7 @@ def same():
 
 
 def test_the_same_answers_pass(small, expected, same):
-    report = golden.compare(expected, same, small.taxonomy)
+    report = golden.compare(expected, same, Decision(small.taxonomy))
     assert report["passed"]
     assert set(report["same_answer"].values()) == {1.0}
     assert set(report["largest_difference"].values()) == {0.0}
@@ -36,7 +37,7 @@ def test_the_same_answers_pass(small, expected, same):
 @pytest.mark.parametrize(("change", "passes"), [(0.009, True), (0.011, False), (np.nan, False)])
 def test_tolerance_limits_probabilities(small, expected, same, change, passes):
     same["marks"][1, 0] += change
-    report = golden.compare(expected, same, small.taxonomy)
+    report = golden.compare(expected, same, Decision(small.taxonomy))
     assert report["passed"] is passes
     assert report["largest_difference"]["marks"] == pytest.approx(change, abs=1e-6, nan_ok=True)
 
@@ -46,20 +47,20 @@ def test_large_outputs_differ_relative_to_their_largest_value(
     small, expected, same, change, passes
 ):
     same["embedding"][1, 1] += change  # of 200: 0.01 is 2
-    assert golden.compare(expected, same, small.taxonomy)["passed"] is passes
+    assert golden.compare(expected, same, Decision(small.taxonomy))["passed"] is passes
 
 
 def test_another_answer_is_counted(small, expected, same):
     same["kind.of thing"][0] = [0.2, 0.7, 0.1]
     same["marks"][0, 1] = 0.51
-    report = golden.compare(expected, same, small.taxonomy)
+    report = golden.compare(expected, same, Decision(small.taxonomy))
     assert not report["passed"]
     assert report["same_answer"] == {"kind.of thing": 0.5, "grade": 1.0, "marks": 0.75}
 
 
 def test_a_missing_output_fails(small, expected, same):
     del same["grade"]
-    report = golden.compare(expected, same, small.taxonomy)
+    report = golden.compare(expected, same, Decision(small.taxonomy))
     assert not report["passed"]
     assert report["largest_difference"]["grade"] == np.inf
     assert "grade" not in report["same_answer"]

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cannabis_ml.inference.joint import joint_answer
+from cannabis_ml.inference.decision import joint_answer
 from cannabis_ml.models.decoding import (
     allowed_classes,
     answer,

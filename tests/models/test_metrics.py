@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as reference
 
-from cannabis_ml.inference.joint import allowed_pairs
 from cannabis_ml.models.metrics import (
     THRESHOLD,
     answers,
@@ -403,7 +402,7 @@ def test_no_answer_contradicts_another(seed, restrict_all):
     photos = pd.DataFrame({"photo_id": range(20), "top": "a", "middle": "c", "low": None})
     said = answers(predictions, three)
     for head in three.heads[1:]:
-        pairs = allowed_pairs(head, three)
+        pairs = three.allowed_pairs(head)
         for parent, child in zip(said[head.parent], said[head.name], strict=True):
             if child == MISSING:
                 assert parent == MISSING or not pairs[parent].any()
@@ -419,7 +418,7 @@ def test_no_answer_contradicts_another(seed, restrict_all):
 def test_answers_are_the_networks_own(kind, shared):
     """Against `joint_answer`, three members; from probabilities alone where no child is shared."""
     torch = pytest.importorskip("torch")
-    from cannabis_ml.inference.joint import joint_answer
+    from cannabis_ml.inference.decision import joint_answer
     from cannabis_ml.models.network import answer, given_parents
 
     classes = ["healthy", "scab", "rust", "rot"]

@@ -27,10 +27,11 @@ from cannabis_ml.errors import BundleError, TaxonomyError
 from cannabis_ml.files import written_aside
 from cannabis_ml.inference import golden
 from cannabis_ml.inference.archive import Archive, open_archive
+from cannabis_ml.inference.decision import DecisionRule
 from cannabis_ml.inference.golden import ExpectedAnswers, GoldenAnswers
 from cannabis_ml.inference.manifest import (
+    KNOWN_VERSIONS,
     MANIFEST,
-    SCHEMA_VERSION,
     BundleManifest,
     FileRef,
     TierFile,
@@ -163,6 +164,8 @@ class Bundle:
             raise BundleError(f"{entry.file} has another taxonomy than its bundle. {_AGAIN}")
         if opened.image_size != entry.image_size:
             raise BundleError(f"{entry.file} has another image size than {MANIFEST} says. {_AGAIN}")
+        if opened.decision.rule != self.manifest.tiers[tier].decision:
+            raise BundleError(f"{entry.file} decides otherwise than {MANIFEST} says. {_AGAIN}")
         return opened
 
     def golden(self) -> GoldenAnswers:
@@ -208,7 +211,7 @@ class Bundle:
         threads: int,
     ) -> dict[str, Any]:
         opened = self.tier(tier, quantised=kind == QUANTISED, threads=threads)
-        return golden.compare(expected, opened.answers(photos, batch_size=1), self.taxonomy)
+        return golden.compare(expected, opened.answers(photos, batch_size=1), opened.decision)
 
     def _grey_levels(self, answers: GoldenAnswers, size: str) -> int:
         pairs = zip(answers.photos, answers.inputs[size], strict=True)
@@ -273,6 +276,7 @@ class _Part:
     model: ModelFile
     entry: TierFile
     answers: ExpectedAnswers
+    decision: DecisionRule
 
 
 def _assembled(contents: BundleContents) -> tuple[BundleManifest, dict[str, bytes]]:
@@ -309,7 +313,10 @@ def _parts(tier: str, kinds: Mapping[str, ModelFile], contents: BundleContents) 
         )
     if len({model.recipe for model in kinds.values()}) < len(kinds):
         raise BundleError(f"The files of {tier} have the same recipe: one is not quantised.")
-    return {kind: _part(tier, given, contents) for kind, given in kinds.items()}
+    parts = {kind: _part(tier, given, contents) for kind, given in kinds.items()}
+    if any(part.decision != parts[FLOAT].decision for part in parts.values()):
+        raise BundleError(f"The files of {tier} have different decisions: they were scored apart.")
+    return parts
 
 
 def _part(tier: str, given: ModelFile, contents: BundleContents) -> _Part:
@@ -327,7 +334,7 @@ def _part(tier: str, given: ModelFile, contents: BundleContents) -> _Part:
         image_size=opened.image_size,
     )
     answers = golden.expected_answers(opened, contents.photos, name, model.recipe)
-    return _Part(model, entry, answers)
+    return _Part(model, entry, answers, opened.decision.rule)
 
 
 def _manifest(
@@ -355,7 +362,7 @@ def _manifest(
 def _tier_files(kinds: Mapping[str, _Part]) -> TierFiles:
     ships = QUANTISED if QUANTISED in kinds else FLOAT
     entries = {kind: part.entry for kind, part in kinds.items()}
-    return TierFiles.model_validate({**entries, "ships": ships})
+    return TierFiles.model_validate({**entries, "ships": ships, "decision": kinds[FLOAT].decision})
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -387,9 +394,10 @@ def _read_manifest(archive: Archive) -> BundleManifest:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path / MANIFEST} is no JSON ({error}). {_AGAIN}") from error
     version = said.get("schema_version") if isinstance(said, dict) else None
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version not in KNOWN_VERSIONS:
         raise BundleError(
-            f"{path / MANIFEST} has schema_version {version!r:.40}; known here is {SCHEMA_VERSION}."
+            f"{path / MANIFEST} has schema_version {version!r:.40}; known here is"
+            f" {' and '.join(map(str, KNOWN_VERSIONS))}."
             " Update cannabis_ml, or get a bundle that was made for it."
         )
     if said.get("content_sha256") != checksum:

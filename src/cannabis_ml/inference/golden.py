@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.errors import BundleError
+from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.tier import Tier
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.resize import fit
-from cannabis_ml.taxonomy import Taxonomy
 
 FOLDER = "golden"
 ANSWERS = f"{FOLDER}/answers.json"
@@ -86,35 +86,31 @@ def expected_answers(
 
 
 def compare(
-    expected: ExpectedAnswers, answers: Mapping[str, np.ndarray], taxonomy: Taxonomy
+    expected: ExpectedAnswers, answers: Mapping[str, np.ndarray], decision: Decision
 ) -> dict[str, Any]:
     """Hold answers against what they must be.
 
     Args:
         expected: The answers of the bundle.
         answers: Those of the client, by output, (N, …).
-        taxonomy: Gives the heads.
+        decision: What is said of the answers, such as `Tier.decision`.
 
     Returns:
         file, tolerance, largest_difference per output (relative to its largest value where that is
         above 1; infinite where it is missing or has another shape), same_answer per head (share of
-        photos with the same class, or of attributes on the same side of 0.5), and passed.
+        photos with the same class, or of attributes that are said alike), and passed.
     """
     differences = {
         name: _difference(np.asarray(values, np.float32), answers.get(name))
         for name, values in expected.outputs.items()
     }
-    same = {}
-    for head in taxonomy.heads:
-        if np.isfinite(differences.get(head.name, np.inf)):
-            theirs = np.asarray(expected.outputs[head.name], np.float32)
-            ours = np.asarray(answers[head.name])
-            decided = (
-                (theirs >= 0.5) == (ours >= 0.5)
-                if head.kind == "multilabel"
-                else head.answer(theirs) == head.answer(ours)
-            )
-            same[head.name] = float(decided.mean())
+    heads = [head.name for head in decision.taxonomy.heads]
+    decision = decision.of([n for n in heads if np.isfinite(differences.get(n, np.inf))])
+    usable = {name for name, apart in differences.items() if np.isfinite(apart)}
+    theirs = {n: np.asarray(v, np.float32) for n, v in expected.outputs.items() if n in usable}
+    ours = {name: np.asarray(answers[name]) for name in usable}
+    decided = decision.decide(theirs), decision.decide(ours)
+    same = {name: float((decided[0][name] == decided[1][name]).mean()) for name in decided[0]}
     return {
         "file": expected.file,
         "tolerance": expected.tolerance,

@@ -10,10 +10,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cannabis_ml.inference.decision import DecisionRule
 from cannabis_ml.inference.model_file import Format
 from cannabis_ml.taxonomy import Taxonomy
 
-SCHEMA_VERSION = 1
+KNOWN_VERSIONS = (1, 2)
+"""Schemas that are read, of which the last is written. 1 says nothing of decisions: attributes are
+there from 0.5 on."""
 MANIFEST = "bundle.json"
 
 SHA256 = r"^[0-9a-f]{64}$"
@@ -56,6 +59,9 @@ class TierFiles(_Strict):
     float: TierFile
     quantised: TierFile | None = None
     ships: Literal["float", "quantised"] = Field(description="Which one clients take")
+    decision: DecisionRule = Field(
+        default=DecisionRule(), description="What is said of the outputs of either"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> TierFiles:
@@ -77,7 +83,7 @@ class BundleManifest(_Strict):
     no spaces.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     name: str
     created: str = Field(description="When, ISO 8601")
     taxonomy: Taxonomy
@@ -110,6 +116,11 @@ class BundleManifest(_Strict):
                 faults.append(f"{ref.file} is not among `files` with the same SHA-256")
         if MANIFEST in self.files:
             faults.append(f"{MANIFEST} lists itself")
+        faults += [
+            f"{name}: {fault}"
+            for name, tier in self.tiers.items()
+            for fault in tier.decision.faults(self.taxonomy)
+        ]
         if self.taxonomy.sha256 != self.taxonomy_hash:
             faults.append("the taxonomy has another hash than `taxonomy_hash`")
         if faults:

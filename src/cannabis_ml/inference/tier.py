@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import ValidationError
 
 from cannabis_ml.errors import CannabisMLError, ExportError, PhotoError
-from cannabis_ml.inference.joint import GIVEN, joint_answer
+from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.photos.resize import fit
-from cannabis_ml.taxonomy import MISSING, Taxonomy
+from cannabis_ml.taxonomy import Taxonomy
 
 EMBEDDING = "embedding"
 """Name of the output that holds features, (N, F)."""
@@ -27,7 +27,9 @@ class Tier(ABC):
         taxonomy: What can be said of a photo.
         image_size: Side S of the square that the model sees, in pixels.
         card: What the file says of itself: the checkpoint's card, and input, outputs, tier,
-            format, recipe, run, data_fingerprint and calibration.
+            format, recipe, run, data_fingerprint, decision and calibration.
+        decision: What is said of a photo; its rule stands in the card. Files without one claim
+            attributes from 0.5 on.
         format: `onnx` or `tflite`.
         largest_batch: Photos the model is given at once, at most.
     """
@@ -45,6 +47,7 @@ class Tier(ABC):
                 f"The {self.format} model's card has no taxonomy and image_size that make sense:"
                 f" {error}. Export it again."
             ) from error
+        self.decision = Decision(self.taxonomy, _rule_of(card, self.taxonomy, self.format))
         if not 1 <= self.image_size <= 8192:
             raise ExportError(f"The model's card says image_size {self.image_size:,}.")
 
@@ -102,30 +105,16 @@ class Tier(ABC):
         return {head.name: answers[head.name] for head in self.taxonomy.heads}
 
     def decide(self, answers: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
-        """What to say of photos: answers that are possible together, see `inference.joint`.
+        """What to say of photos, by the decision that the model was scored with.
 
         Args:
             answers: As from `answers`.
 
         Returns:
             Per head one entry per photo: the class, or None where the answer of its parent
-            allows none; of a multilabel head the list of classes with a probability of 0.5 or
-            more.
+            allows none; of a multilabel head the list of classes that are there.
         """
-        given = {n.removesuffix(GIVEN): v for n, v in answers.items() if n.endswith(GIVEN)}
-        said = joint_answer(answers, self.taxonomy, given)
-        found: dict[str, list[Any]] = {}
-        for head in self.taxonomy.heads:
-            names = head.class_names
-            if head.kind == "multilabel":
-                claimed = answers[head.name] >= 0.5
-                found[head.name] = [
-                    [name for name, there in zip(names, row, strict=True) if there]
-                    for row in claimed
-                ]
-            else:
-                found[head.name] = [None if k == MISSING else names[k] for k in said[head.name]]
-        return found
+        return self.decision.named(answers)
 
     def _check_input(self, inputs: int, shape: Sequence[Any], is_uint8: bool) -> None:
         """See that the graph takes what the card says.
@@ -155,6 +144,23 @@ class Tier(ABC):
                 f"The {self.format} model gives no probabilities of the right shape for"
                 f" {', '.join(wrong)}; it has {', '.join(map(repr, outputs))}. Export it again."
             )
+
+
+def _rule_of(card: Mapping[str, Any], taxonomy: Taxonomy, format: str) -> DecisionRule:
+    try:
+        rule = DecisionRule.model_validate(card.get("decision") or {})
+    except ValidationError as error:
+        raise ExportError(
+            f"The {format} model's card has a decision that makes no sense: {error}."
+            " Export it again."
+        ) from error
+    faults = list(rule.faults(taxonomy))
+    if faults:
+        raise ExportError(
+            f"The {format} model's decision is of another taxonomy: {'; '.join(faults)}."
+            " Export it again."
+        )
+    return rule
 
 
 def _check_photos(photos: Sequence[np.ndarray]) -> None:

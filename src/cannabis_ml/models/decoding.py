@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cannabis_ml.inference.joint import SMALLEST, allowed_pairs, limits
+from cannabis_ml.inference.decision import SMALLEST
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 IMPOSSIBLE = -1e9
@@ -103,7 +103,7 @@ def given_parents(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Te
     """What heads say for each class of the parent that limits them.
 
     Marginals alone cannot give answers that are possible together; with these
-    `cannabis_ml.inference.joint` can.
+    `cannabis_ml.inference.decision` can.
 
     Args:
         logits: Per head (N, M, C).
@@ -178,9 +178,9 @@ def allowed_classes(
         bool (P, K), or None where nothing is forbidden. A parent class that `allowed` does not
         name allows none.
     """
-    if not limits(head, taxonomy):
+    if not taxonomy.limits(head):
         return None
-    return torch.from_numpy(allowed_pairs(head, taxonomy)).to(device)
+    return torch.from_numpy(taxonomy.allowed_pairs(head)).to(device)
 
 
 def parents_first(taxonomy: Taxonomy) -> Iterator[Head]:

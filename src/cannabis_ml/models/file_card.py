@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cannabis_ml.inference.decision import DecisionRule
 from cannabis_ml.inference.model_file import FLOAT
 
 OUTPUTS = (
@@ -24,6 +25,7 @@ def file_card(
     format: str,
     tier: str | None = None,
     run: str | None = None,
+    decision: DecisionRule | None = None,
 ) -> dict[str, Any]:
     """Write the card of a float file, which travels in its metadata.
 
@@ -33,6 +35,7 @@ def file_card(
         format: `onnx` or `tflite`.
         tier: Name of the tier.
         run: MLflow's id of the run, where the checkpoint does not name its own.
+        decision: By which the model was scored; attributes are claimed from 0.5 on without it.
 
     Returns:
         JSON-able.
@@ -49,5 +52,6 @@ def file_card(
         "recipe": FLOAT,
         "run": checkpoint.card.get("run") or run,
         "data_fingerprint": checkpoint.card.get("photo_set"),
+        "decision": (decision or DecisionRule()).model_dump(),
         "calibration": None,
     }

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from cannabis_ml.datasets.checkpoint import Checkpoint
+    from cannabis_ml.inference.decision import DecisionRule
 
 _LOUD = ("absl", "jax", "litert_torch", "root", "torch.export", "torchao")
 
@@ -30,7 +31,11 @@ _OUTSIDE = "outside of modules"
 
 
 def to_litert(
-    checkpoint: Checkpoint, *, tier: str | None = None, run: str | None = None
+    checkpoint: Checkpoint,
+    *,
+    tier: str | None = None,
+    run: str | None = None,
+    decision: DecisionRule | None = None,
 ) -> ModelFile:
     """Convert a checkpoint through torch.export, preprocessing and probabilities included.
 
@@ -38,6 +43,7 @@ def to_litert(
         checkpoint: A trained network with its card.
         tier: Name of the tier, for the file's card.
         run: MLflow's id of the run, for the file's card.
+        decision: By which the model was scored, for the file's card.
 
     Returns:
         A float file with one signature: input `photos`, uint8 (1, S, S, 3) RGB, one photo at a
@@ -59,7 +65,9 @@ def to_litert(
             _Named(ExportNet(network)).eval(), sample_kwargs={INPUT_NAME: example}
         )
         data = _with_short_names(bytes(converted.model_content()))
-    card = file_card(checkpoint, network.taxonomy, format="tflite", tier=tier, run=run)
+    card = file_card(
+        checkpoint, network.taxonomy, format="tflite", tier=tier, run=run, decision=decision
+    )
     return ModelFile(tflite_metadata.write(data, card), "tflite", FLOAT)
 
 

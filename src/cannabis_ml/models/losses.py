@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cannabis_ml.inference.joint import SMALLEST, limits
+from cannabis_ml.inference.decision import SMALLEST
 from cannabis_ml.models.decoding import (
     IMPOSSIBLE,
     allowed_classes,
@@ -118,7 +118,7 @@ def distillation_loss(
     per_head = {}
     for head in taxonomy.heads:
         teacher = teacher_probs[head.name].detach()[:, None]
-        free = not limits(head, taxonomy)
+        free = not taxonomy.limits(head)
         student = decoded[head.name].clamp(min=SMALLEST)
         if head.kind == "multilabel":
             logit = student_logits[head.name] if free else _logit(student)

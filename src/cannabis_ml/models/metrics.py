@@ -13,12 +13,9 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics
 
-from cannabis_ml.inference.joint import SMALLEST, allowed_pairs, joint_answer, limits
+from cannabis_ml.inference.decision import GIVEN, SMALLEST, THRESHOLD, Decision, DecisionRule
 from cannabis_ml.models.intervals import by_groups, f1_by_groups, wilson
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
-
-THRESHOLD = 0.5
-"""A multilabel class is said to be there from this probability on, unless another was chosen."""
 
 CONFIDENCE = 0.95
 """Of intervals, unless another is asked for."""
@@ -73,20 +70,19 @@ def score(
     Raises:
         KeyError: If a predicted photo is not among `photos`.
     """
-    said = answers(predictions, taxonomy)
+    said = answers(predictions, taxonomy, thresholds)
     groups = _groups(predictions, photos)
     found = {}
     for head in taxonomy.heads:
         probs, truth = _paired(predictions, photos, head)
         if head.kind == "multilabel":
-            claimed = _claimed(probs, head, taxonomy, thresholds, said)
             found[head.name] = _score_attributes(
                 head,
                 probs,
-                claimed,
+                said[head.name],
                 truth,
                 groups,
-                thresholds=thresholds_of(head, thresholds),
+                thresholds=_decision(taxonomy, thresholds).thresholds(head),
                 confidence=confidence,
             )
         else:
@@ -132,7 +128,7 @@ def score_hierarchy(
         if head.parent is None or head.kind == "multilabel":
             continue
         parent = taxonomy[head.parent]
-        allowed = allowed_pairs(head, taxonomy)
+        allowed = taxonomy.allowed_pairs(head)
         apart, truth = _paired(predictions, photos, head)
         parent_apart, parent_truth = _paired(predictions, photos, parent)
         known = (truth != MISSING) & (parent_truth != MISSING)
@@ -140,7 +136,7 @@ def score_hierarchy(
         parent_right = (said[parent.name] == parent_truth)[known]
         both = right & parent_right
         claims = said[head.name] != MISSING
-        possible = _allowed_by(said[parent.name], head, taxonomy)
+        possible = _decision(taxonomy).possible(head, said, len(claims))
         possible = possible[np.arange(len(claims)), said[head.name]]
         allowed_apart = allowed[parent.answer(parent_apart), head.answer(apart)]
         found[head.name] = {
@@ -177,12 +173,11 @@ def confusion(
         got no answer stand nowhere. Multilabel: int64 (K, 4), true positives, false positives,
         false negatives, true negatives.
     """
-    probs, truth = _paired(predictions, photos, head)
-    taxonomy = taxonomy or _alone(head)
-    said = answers(predictions, taxonomy)
+    _, truth = _paired(predictions, photos, head)
+    said = answers(predictions, taxonomy or _alone(head), thresholds)[head.name]
     if head.kind == "multilabel":
-        return _count_attributes(_claimed(probs, head, taxonomy, thresholds, said), truth)
-    return _count_classes(head, said[head.name], truth)
+        return _count_attributes(said, truth)
+    return _count_classes(head, said, truth)
 
 
 def choose_thresholds(
@@ -215,35 +210,33 @@ def choose_thresholds(
     return chosen
 
 
-def thresholds_of(head: Head, thresholds: Thresholds | None) -> np.ndarray:
-    """The thresholds of one head, float64 (K,) in class order."""
-    chosen = (thresholds or {}).get(head.name, {})
-    return np.array([chosen.get(name, THRESHOLD) for name in head.class_names])
+def answers(
+    predictions: pd.DataFrame, taxonomy: Taxonomy, thresholds: Thresholds | None = None
+) -> dict[str, np.ndarray]:
+    """What the model says of each photo, as `Decision.decide`.
 
-
-def answers(predictions: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
-    """What the model says of each photo.
-
-    Heads that imply each other are answered together, see `joint_answer`. P(child | parent) comes
-    from the columns `{head}.logits` where `predictions` has them.
+    P(child | parent) comes from the columns `{head}.logits` where `predictions` has them.
 
     Args:
         predictions: As for `score`; `{head}.logits` is a list of length members times K, or
             members times K - 1 of an ordinal head.
         taxonomy: Gives the heads.
+        thresholds: As for `score`.
 
     Returns:
         Per multiclass and ordinal head class indices, int64 (N,), `MISSING` where the answer of
-        its parent allows none.
+        its parent allows none; per multilabel head bool (N, K).
     """
-    heads = [head for head in taxonomy.heads if head.kind != "multilabel"]
-    probs = {head.name: _probs(predictions, head) for head in heads}
+    probs = {head.name: _probs(predictions, head) for head in taxonomy.heads}
     given = {
-        head.name: _given(predictions, head, allowed_pairs(head, taxonomy))
-        for head in heads
-        if limits(head, taxonomy) and f"{head.name}.logits" in predictions and len(predictions)
+        head.name + GIVEN: _given(predictions, head, taxonomy.allowed_pairs(head))
+        for head in taxonomy.heads
+        if head.kind != "multilabel"
+        and taxonomy.limits(head)
+        and f"{head.name}.logits" in predictions
+        and len(predictions)
     }
-    return joint_answer(probs, taxonomy, given)
+    return _decision(taxonomy, thresholds).decide(probs | given)
 
 
 def worst_classes(scores: dict[str, Any], limit: float) -> list[dict[str, Any]]:
@@ -296,10 +289,10 @@ def confident_mistakes(
         attribute.
     """
     probs, truth = _paired(predictions, photos, head)
-    said_of = answers(predictions, taxonomy)
+    said_of = answers(predictions, taxonomy, thresholds)
     names = np.array(head.class_names, dtype=object)
     if head.kind == "multilabel":
-        claimed = _claimed(probs, head, taxonomy, thresholds, said_of)
+        claimed = said_of[head.name]
         rows, which = np.nonzero((claimed != (truth == 1)) & ~np.isnan(truth))
         there = claimed[rows, which]
         absent = "no " + names[which]
@@ -372,25 +365,9 @@ def _members(predictions: pd.DataFrame, head: Head) -> np.ndarray:
     return np.maximum(probs, SMALLEST)
 
 
-def _allowed_by(said: np.ndarray, head: Head, taxonomy: Taxonomy) -> np.ndarray:
-    """Classes of `head` that an answer of its parent allows, bool (N, K)."""
-    if not limits(head, taxonomy):
-        return np.ones((len(said), len(head.classes)), bool)
-    return allowed_pairs(head, taxonomy)[said] & (said != MISSING)[:, None]
-
-
-def _claimed(
-    probs: np.ndarray,
-    head: Head,
-    taxonomy: Taxonomy,
-    thresholds: Thresholds | None,
-    said: dict[str, np.ndarray],
-) -> np.ndarray:
-    """Attributes that are said to be there, bool (N, K)."""
-    claimed = probs >= thresholds_of(head, thresholds)
-    if head.parent in said:
-        claimed &= _allowed_by(said[head.parent], head, taxonomy)
-    return claimed
+def _decision(taxonomy: Taxonomy, thresholds: Thresholds | None = None) -> Decision:
+    chosen = {head: dict(classes) for head, classes in (thresholds or {}).items()}
+    return Decision(taxonomy, DecisionRule(thresholds=chosen))
 
 
 def _alone(head: Head) -> Taxonomy:

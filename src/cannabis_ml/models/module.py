@@ -16,6 +16,7 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from cannabis_ml.errors import TrainingError  # noqa: E402
+from cannabis_ml.inference.decision import GIVEN, Decision  # noqa: E402
 from cannabis_ml.models.data import Batch, process_of  # noqa: E402
 from cannabis_ml.models.lean import make_lean  # noqa: E402
 from cannabis_ml.models.losses import (  # noqa: E402
@@ -26,14 +27,14 @@ from cannabis_ml.models.losses import (  # noqa: E402
     summed_loss,
 )
 from cannabis_ml.models.mixing import mix  # noqa: E402
-from cannabis_ml.models.network import HierarchicalNet, answer  # noqa: E402
+from cannabis_ml.models.network import HierarchicalNet, answer, given_parents  # noqa: E402
 from cannabis_ml.models.phases import (  # noqa: E402
     parameter_groups,
     set_trainable,
     warmup_cosine,
 )
 from cannabis_ml.models.recipe import Phase, Recipe, TrainingParams  # noqa: E402
-from cannabis_ml.taxonomy import MISSING, Head  # noqa: E402
+from cannabis_ml.taxonomy import MISSING, Taxonomy  # noqa: E402
 
 Known = tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
 """Targets, teacher's probabilities and weights for each member of some photos."""
@@ -178,11 +179,11 @@ class PhotoModule(lightning.LightningModule):
         logits = network.classify(photos) if photos.ndim == 2 else network(_laid_out(photos))
         plain = params.model_copy(update={"label_smoothing": 0.0})
         taxonomy, targets = network.taxonomy, batch.targets
-        probs = answer(logits, taxonomy)
+        said = decided(logits, taxonomy)
         for head in taxonomy.heads:
             total = summed_loss(head, logits[head.name], targets, taxonomy, plain)
             self._add(f"{head.name}_loss", *total)
-            right = count_right(head, probs[head.name], targets[head.name])
+            right = count_right(said[head.name], targets[head.name])
             self._add(f"{head.name}_accuracy", *right)
 
     def on_validation_epoch_start(self) -> None:
@@ -304,23 +305,24 @@ def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(ours, targets, 1 - decay)
 
 
-def count_right(head: Head, probs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """How many labels the best guess hits, and how many are known.
+def decided(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """What logits (N, M, C) say of photos, as `Decision.decide`, thresholds not chosen yet."""
+    given = {name + GIVEN: probs for name, probs in given_parents(logits, taxonomy).items()}
+    outputs = {**answer(logits, taxonomy), **given}
+    arrays = {name: probs.detach().float().cpu().numpy() for name, probs in outputs.items()}
+    return Decision(taxonomy).decide(arrays)
+
+
+def count_right(said: np.ndarray, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """How many labels a decision meets, and how many are known.
 
     Args:
-        head: Tells the kind.
-        probs: (N, K).
+        said: Of one head, as from `Decision.decide`.
         targets: As from `Taxonomy.encode`.
     """
-    if head.kind == "multilabel":
-        known = ~targets.isnan()
-        return (((probs > 0.5) == (targets > 0)) & known).sum(), known.sum()
-    known = targets != MISSING
-    if head.kind == "ordinal":  # the median, as `Head.answer` decides
-        guess = (probs.cumsum(dim=1) < 0.5).sum(dim=1).clamp(max=probs.shape[1] - 1)
-    else:
-        guess = probs.argmax(dim=1)
-    return ((guess == targets) & known).sum(), known.sum()
+    known = ~targets.isnan() if targets.ndim == 2 else targets != MISSING
+    right = torch.from_numpy(said).to(targets.device) == targets
+    return (right & known).sum(), known.sum()
 
 
 def _laid_out(photos: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cannabis_ml.inference.joint import GIVEN, limits
+from cannabis_ml.inference.decision import GIVEN
 from cannabis_ml.models.attention import SpatialAttention
 from cannabis_ml.models.decoding import (
     answer,
@@ -219,7 +219,7 @@ class ExportNet(nn.Module):
     def _limited(self) -> list[str]:
         taxonomy = self.network.taxonomy
         free = (h.name for h in taxonomy.heads if h.kind != "multilabel")
-        return [name for name in free if limits(taxonomy[name], taxonomy)]
+        return [name for name in free if taxonomy.limits(taxonomy[name])]
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         network = self.network

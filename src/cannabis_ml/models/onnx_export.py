@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import onnx
 
     from cannabis_ml.datasets.checkpoint import Checkpoint
+    from cannabis_ml.inference.decision import DecisionRule
 
 _LOUD = ("torch.onnx", "onnxscript", "torch.export")
 
@@ -31,7 +32,11 @@ _NETWORK, _WEIGHT = "network.", ".weight"
 
 
 def to_onnx(
-    checkpoint: Checkpoint, *, tier: str | None = None, run: str | None = None
+    checkpoint: Checkpoint,
+    *,
+    tier: str | None = None,
+    run: str | None = None,
+    decision: DecisionRule | None = None,
 ) -> ModelFile:
     """Export a checkpoint through torch.export, preprocessing and probabilities included.
 
@@ -39,6 +44,7 @@ def to_onnx(
         checkpoint: A trained network with its card.
         tier: Name of the tier, for the file's card.
         run: MLflow's id of the run, for the file's card.
+        decision: By which the model was scored, for the file's card.
 
     Returns:
         A checked float file: input `photos`, uint8 (N, S, S, 3) RGB with any N; the outputs of
@@ -70,7 +76,9 @@ def to_onnx(
     _name_outputs(model, exported.outputs)
     _name_nodes(model)
     onnx.checker.check_model(model)
-    card = file_card(checkpoint, network.taxonomy, format="onnx", tier=tier, run=run)
+    card = file_card(
+        checkpoint, network.taxonomy, format="onnx", tier=tier, run=run, decision=decision
+    )
     return ModelFile(onnx_metadata.write(model.SerializeToString(), card), "onnx", FLOAT)
 
 

@@ -208,7 +208,8 @@ def test_card_tells_whether_probabilities_are_calibrated(photo_set, calibrated, 
         found["models"][kind] = Calibrated(given.data, given.format, given.recipe)
     found["test_metrics"]["confidence"] = confidence
     told = {f"tier1_{name}": report for name, report in found.items()}
-    page = write_model_card(photo_set, TAXONOMY, BUNDLE, "2031-05-06T07:08:09+00:00", **told)
+    started, checked = "2031-05-06T07:08:09+00:00", {"links": LINKS}
+    page = write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **told)
     assert ("not calibrated" in page) == (len(calibrated) < 2)
 
 

@@ -89,7 +89,7 @@ def choose(monkeypatch, photo_set, copies):
         )
         float_model = fake("float", 1000)
         found = nodes.gate.compare(
-            nodes.Taxonomy.model_validate(CARD["taxonomy"]),
+            nodes.Decision(nodes.Taxonomy.model_validate(CARD["taxonomy"])),
             answer(0),
             answer(0),
             {"kind": np.zeros(10, int)},
@@ -163,9 +163,9 @@ def test_test_photos_choose_nothing(choose, monkeypatch):
     made = {"weight_only_int8": (300, 0)}
     agreed = nodes.gate.compare
 
-    def compare(taxonomy, answers, expected, truth):
+    def compare(decision, answers, expected, truth):
         wrong = {"kind": answers["kind"][:, ::-1], "embedding": answers["embedding"]}
-        return agreed(taxonomy, wrong, expected, truth)
+        return agreed(decision, wrong, expected, truth)
 
     monkeypatch.setattr(nodes.gate, "compare", compare)
     _, parity, _ = choose(made)

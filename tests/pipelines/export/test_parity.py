@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from cannabis_ml.errors import ExportError
+from cannabis_ml.inference.decision import Decision
 from cannabis_ml.pipelines.export import parity as gate
 from cannabis_ml.pipelines.export.params import AgreementParams, ExportParams
 from cannabis_ml.taxonomy import Taxonomy
@@ -31,7 +32,7 @@ TRUTH = {
 
 
 def compared(**changed):
-    return gate.compare(TAXONOMY, {**EXPECTED, **changed}, EXPECTED, TRUTH)["heads"]
+    return gate.compare(Decision(TAXONOMY), {**EXPECTED, **changed}, EXPECTED, TRUTH)["heads"]
 
 
 def photo_set(splits):
@@ -72,10 +73,10 @@ def test_what_changed_is_counted():
 
 def test_head_without_labels_has_no_accuracy():
     unknown = {**TRUTH, "kind": np.full(3, -1)}
-    head = gate.compare(TAXONOMY, EXPECTED, EXPECTED, unknown)["heads"]["kind"]
+    head = gate.compare(Decision(TAXONOMY), EXPECTED, EXPECTED, unknown)["heads"]["kind"]
     assert head["accuracy"] is None
     assert head["accuracy_lost"] is None
-    agreed = gate.agreement(TAXONOMY, EXPECTED, EXPECTED, unknown)
+    agreed = gate.agreement(Decision(TAXONOMY), EXPECTED, EXPECTED, unknown)
     assert (agreed["kind"]["labelled"], agreed["kind"]["accuracy_lost"]) == (0, None)
     assert gate.quantised_faults(agreed, ExportParams()) == []
 
@@ -106,7 +107,7 @@ def judged(flipped, photos=1000, wrong_before=0, moved=0.0):
     given = expected + np.array([-moved, moved])
     given[:flipped] = [0.48, 0.52]
     truth = {"kind": np.zeros(photos, int)}
-    return gate.agreement(KIND, {"kind": given}, {"kind": expected}, truth)
+    return gate.agreement(Decision(KIND), {"kind": given}, {"kind": expected}, truth)
 
 
 def faults(*arguments, **keywords):
@@ -144,7 +145,7 @@ def test_few_photos_that_move_far_are_seen():
     given = expected.copy()
     given[:11] = [0.6, 0.4]
     truth = {"kind": np.full(1000, -1)}
-    found = gate.agreement(KIND, {"kind": given}, {"kind": expected}, truth)
+    found = gate.agreement(Decision(KIND), {"kind": given}, {"kind": expected}, truth)
     (fault,) = gate.quantised_faults(found, ExportParams())
     assert fault == "'kind' 99th percentile of difference is 0.300, allowed 0.25"
 
@@ -169,7 +170,7 @@ def test_loss_beyond_chance_is_refused():
 def test_quantised_file_must_give_numbers():
     kind = {"kind": np.full((3, 2), np.nan)}
     truth = {"kind": np.zeros(3, int)}
-    found = gate.agreement(KIND, kind, {"kind": EXPECTED["kind"]}, truth)
+    found = gate.agreement(Decision(KIND), kind, {"kind": EXPECTED["kind"]}, truth)
     assert gate.quantised_faults(found, ExportParams()) == ["'kind' gives no numbers"]
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from cannabis_ml.datasets.checkpoint import Checkpoint
 from cannabis_ml.errors import ExportError
 from cannabis_ml.heavy_types import Dataset, Figure
+from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
 from cannabis_ml.pipelines.export import parity as gate
 from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
@@ -24,7 +25,10 @@ MOST_LAYERS = 20
 
 
 def export_float(
-    checkpoint: Checkpoint, file: TierExportParams, tracking_run: str | None
+    checkpoint: Checkpoint,
+    file: TierExportParams,
+    tracking_run: str | None,
+    decision: DecisionRule | None = None,
 ) -> ModelFile:
     """Turn the trained network into a file with the preprocessing inside.
 
@@ -32,6 +36,7 @@ def export_float(
         checkpoint: The trained network with its card.
         file: The format, and the tier's name.
         tracking_run: MLflow's id of this run.
+        decision: By which the network was scored; it travels in the file's card.
 
     Returns:
         A model that takes `photos`, uint8 RGB (N, S, S, 3), N = 1 in TFLite, and gives per head
@@ -44,10 +49,10 @@ def export_float(
     if file.format == "tflite":
         from cannabis_ml.models.litert_export import to_litert
 
-        return to_litert(checkpoint, tier=file.tier, run=tracking_run)
+        return to_litert(checkpoint, tier=file.tier, run=tracking_run, decision=decision)
     from cannabis_ml.models.onnx_export import to_onnx
 
-    return to_onnx(checkpoint, tier=file.tier, run=tracking_run)
+    return to_onnx(checkpoint, tier=file.tier, run=tracking_run, decision=decision)
 
 
 def ask_pytorch(
@@ -92,9 +97,9 @@ def check_float(
     Raises:
         ExportError: If any head differs by more than allowed, or in any top answer; names them.
     """
-    pixels, taxonomy, truth = _test_photos(float_candidate, photo_set, export)
+    pixels, decision, truth = _test_photos(float_candidate, photo_set, export)
     answers = gate.answers_one_by_one(float_candidate, pixels)
-    found = gate.compare(taxonomy, answers, expected, truth)
+    found = gate.compare(decision, answers, expected, truth)
     faults = gate.float_faults(found, export)
     if faults:
         raise ExportError(
@@ -146,10 +151,10 @@ def choose_quantised(
     Raises:
         ExportError: If no photo is left to judge by.
     """
-    pixels, taxonomy, truth = _test_photos(float_model, photo_set, export)
+    pixels, decision, truth = _test_photos(float_model, photo_set, export)
     seen_rows, seen = _calibration_photos(float_model, photo_set, export)
     judged = gate.photos_to_judge(photo_set, augmented_photos, seen_rows, export.agreement)
-    judge = _Judge(float_model, taxonomy, judged, export)
+    judge = _Judge(float_model, decision, judged, export)
     files = {FLOAT: _entry(float_model, float_model, float_parity, {}, [])}
     made: dict[str, ModelFile] = {}
     skipped: dict[str, str] = {}
@@ -167,7 +172,7 @@ def choose_quantised(
             log.warning("%s: %s", recipe, error)
             continue
         made[recipe] = smaller
-        found = gate.compare(taxonomy, answers, expected, truth)
+        found = gate.compare(decision, answers, expected, truth)
         files[recipe] = _entry(smaller, float_model, found, agreement, faults)
     sizes = {name: len(model.data) for name, model in made.items() if files[name]["passes"]}
     chosen = gate.smallest(sizes, export.same_size)
@@ -225,11 +230,11 @@ class _Judge:
     def __init__(
         self,
         float_model: ModelFile,
-        taxonomy: Taxonomy,
+        decision: Decision,
         photos: gate.JudgedPhotos,
         export: ExportParams,
     ) -> None:
-        self._float_model, self._taxonomy = float_model, taxonomy
+        self._float_model, self._decision = float_model, decision
         self._photos, self._export = photos, export
         self._size = float_model.card["image_size"]
 
@@ -240,8 +245,8 @@ class _Judge:
     def __call__(self, model: ModelFile) -> tuple[dict[str, Any], list[str]]:
         """What `parity.agreement` gives, and why the file may not ship."""
         answers = gate.answers_one_by_one(model, self._photos.pixels(self._size))
-        truth = self._photos.truth(self._taxonomy)
-        found = gate.agreement(self._taxonomy, answers, self._expected, truth)
+        truth = self._photos.truth(self._decision.taxonomy)
+        found = gate.agreement(self._decision, answers, self._expected, truth)
         faults = gate.quantised_faults(found, self._export)
         if not faults and len(model.data) > 0.5 * len(self._float_model.data):
             faults = self._too_slow(model)
@@ -323,12 +328,13 @@ def _entry(
 
 def _test_photos(
     model: ModelFile, photo_set: Dataset, export: ExportParams
-) -> tuple[np.ndarray, Taxonomy, dict[str, np.ndarray]]:
-    """Pixels as the model sees them, its taxonomy, and the labels."""
+) -> tuple[np.ndarray, Decision, dict[str, np.ndarray]]:
+    """Pixels as the model sees them, its decision, and the labels."""
     taxonomy = Taxonomy.model_validate(model.card["taxonomy"])
+    decision = Decision(taxonomy, DecisionRule.model_validate(model.card.get("decision") or {}))
     rows = gate.rows_of(photo_set, "test", export.photos)
     pixels = gate.pixels_at(photo_set, rows, model.card["image_size"])
-    return pixels, taxonomy, gate.truth_at(photo_set, rows, taxonomy)
+    return pixels, decision, gate.truth_at(photo_set, rows, taxonomy)
 
 
 def _calibration_photos(

@@ -10,18 +10,16 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml.errors import ExportError
+from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
 from cannabis_ml.inference.tier import EMBEDDING, open_tier
 from cannabis_ml.models.intervals import wilson
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.pipelines.export.params import AgreementParams, ExportParams
-from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
+from cannabis_ml.taxonomy import MISSING, Taxonomy
 
 if TYPE_CHECKING:
     import datasets
-
-THRESHOLD = 0.5
-"""Probability from which an attribute is said to be there."""
 
 LARGER_THAN: Mapping[str, tuple[str, ...]] = {
     "mixed": ("weight_only_int8",),
@@ -155,7 +153,7 @@ def answers_one_by_one(model: ModelFile, pixels: Iterable[np.ndarray]) -> dict[s
 
 
 def compare(
-    taxonomy: Taxonomy,
+    decision: Decision,
     answers: Mapping[str, np.ndarray],
     expected: Mapping[str, np.ndarray],
     truth: Mapping[str, np.ndarray],
@@ -163,7 +161,7 @@ def compare(
     """Hold a file's answers against PyTorch's, and both against the labels.
 
     Args:
-        taxonomy: The heads.
+        decision: What is said of answers, whoever gives them.
         answers: The file's, by output (N, …).
         expected: PyTorch's.
         truth: As from `truth_at`.
@@ -175,14 +173,15 @@ def compare(
         without labels, and `accuracy_lost`.
     """
     heads = {}
-    for head in taxonomy.heads:
+    said, told = decision.decide(answers), decision.decide(expected)
+    for head in decision.taxonomy.heads:
         ours, theirs = answers[head.name], expected[head.name]
-        accuracy, labelled = _accuracy(head, ours, truth[head.name])
-        before, _ = _accuracy(head, theirs, truth[head.name])
+        accuracy, labelled = _accuracy(said[head.name], truth[head.name])
+        before, _ = _accuracy(told[head.name], truth[head.name])
         heads[head.name] = {
             "kind": head.kind,
             "largest_difference": float(np.abs(ours - theirs).max()),
-            "same_answer": float((_decided(head, ours) == _decided(head, theirs)).mean()),
+            "same_answer": float((said[head.name] == told[head.name]).mean()),
             "labelled": labelled,
             "accuracy": accuracy,
             "accuracy_pytorch": before,
@@ -205,7 +204,7 @@ def float_faults(found: Mapping[str, Any], export: ExportParams) -> list[str]:
 
 
 def agreement(
-    taxonomy: Taxonomy,
+    decision: Decision,
     answers: Mapping[str, np.ndarray],
     expected: Mapping[str, np.ndarray],
     truth: Mapping[str, np.ndarray],
@@ -215,7 +214,7 @@ def agreement(
     Labels are needed for the loss of accuracy alone.
 
     Args:
-        taxonomy: The heads.
+        decision: What is said of answers, whoever gives them.
         answers: The quantised file's, by output (N, …).
         expected: The float file's.
         truth: As from `truth_at`.
@@ -227,18 +226,27 @@ def agreement(
         `_interval`; `labelled`, decisions with a label, `accuracy_lost`, None without labels, and
         `p_value` of McNemar's exact test, one-sided, that the loss is chance.
     """
+    said, told = decision.decide(answers), decision.decide(expected)
     return {
         head.name: {"kind": head.kind}
-        | _differences(head, answers[head.name], expected[head.name])
-        | _paired_loss(head, answers[head.name], expected[head.name], truth[head.name])
-        for head in taxonomy.heads
+        | _differences(answers[head.name], expected[head.name])
+        | _same_decisions(said[head.name] == told[head.name])
+        | _paired_loss(said[head.name], told[head.name], truth[head.name])
+        for head in decision.taxonomy.heads
     }
 
 
-def _differences(head: Head, ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+def _same_decisions(same: np.ndarray) -> dict[str, Any]:
+    return {
+        "decisions": int(same.size),
+        "same_decisions": float(same.mean()),
+        "same_decisions_interval": wilson(int(same.sum()), same.size),
+    }
+
+
+def _differences(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     from scipy.stats import binom
 
-    same = _decided(head, ours) == _decided(head, theirs)
     apart = np.abs(ours.astype(float) - theirs)
     means = apart.mean(axis=1)
     half = 1.96 * float(means.std(ddof=1)) / len(means) ** 0.5 if len(means) > 1 else float("inf")
@@ -247,9 +255,6 @@ def _differences(head: Head, ours: np.ndarray, theirs: np.ndarray) -> dict[str, 
     n = len(largest)
     ends = binom.ppf([0.025, 0.975], n, 0.99).astype(int).clip(0, n - 1)
     return {
-        "decisions": int(same.size),
-        "same_decisions": float(same.mean()),
-        "same_decisions_interval": wilson(int(same.sum()), same.size),
         "mean_difference": float(means.mean()),
         "mean_difference_interval": [
             max(0.0, float(means.mean()) - half),
@@ -260,16 +265,14 @@ def _differences(head: Head, ours: np.ndarray, theirs: np.ndarray) -> dict[str, 
     }
 
 
-def _paired_loss(
-    head: Head, ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray
-) -> dict[str, Any]:
+def _paired_loss(said: np.ndarray, told: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """What is lost on the same photos, and how likely chance alone would lose as much."""
     from scipy.stats import binomtest
 
-    known = ~np.isnan(truth) if head.kind == "multilabel" else truth != MISSING
+    known = _known(truth)
     if not known.any():
         return {"labelled": 0, "accuracy_lost": None, "p_value": None}
-    right, before = ((_decided(head, probs) == truth)[known] for probs in (ours, theirs))
+    right, before = ((answer == truth)[known] for answer in (said, told))
     lost, won = int((before & ~right).sum()), int((right & ~before).sum())
     p_value = binomtest(lost, lost + won, 0.5, "greater").pvalue if lost + won else 1.0
     return {
@@ -370,13 +373,13 @@ def in_words(parity: Mapping[str, Any]) -> str:
     return f"{said} What hurts most: {', '.join(worst)}." if worst else said
 
 
-def _accuracy(head: Head, probs: np.ndarray, truth: np.ndarray) -> tuple[float | None, int]:
+def _accuracy(said: np.ndarray, truth: np.ndarray) -> tuple[float | None, int]:
     """Share of known labels that are met, and how many there are."""
-    known = ~np.isnan(truth) if head.kind == "multilabel" else truth != MISSING
+    known = _known(truth)
     if not known.any():
         return None, 0
-    return float((_decided(head, probs) == truth)[known].mean()), int(known.sum())
+    return float((said == truth)[known].mean()), int(known.sum())
 
 
-def _decided(head: Head, probs: np.ndarray) -> np.ndarray:
-    return probs >= THRESHOLD if head.kind == "multilabel" else head.answer(probs)
+def _known(truth: np.ndarray) -> np.ndarray:
+    return ~np.isnan(truth) if truth.ndim == 2 else truth != MISSING

@@ -47,7 +47,7 @@ def _tier(namespace: str) -> Pipeline:
         [
             Node(
                 export_float,
-                ["checkpoint", "params:export", "tracking_run"],
+                ["checkpoint", "params:export", "tracking_run", "decision"],
                 "float_candidate",
                 name="export_float",
             ),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml.drawing import Figure
-from cannabis_ml.models.metrics import Thresholds, answers, thresholds_of
+from cannabis_ml.models.metrics import Thresholds, answers
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
@@ -284,7 +284,7 @@ def prediction_sheet(
     test = predictions[predictions["split"] == "test"].reset_index(drop=True)
     count = min(SHEET_ROWS * SHEET_COLUMNS, len(test))
     picked = test.iloc[np.linspace(0, len(test) - 1, count).astype(int)].reset_index(drop=True)
-    said = answers(picked, taxonomy)
+    said = answers(picked, taxonomy, thresholds)
     row_of = {photo_id: row for row, photo_id in enumerate(photo_set["photo_id"])}
     rows = -(-count // SHEET_COLUMNS)
     # Inches: a square photo, then a line per head.
@@ -310,9 +310,7 @@ def prediction_sheet(
         for head in taxonomy.heads:
             probs = np.asarray(prediction[head.name])
             if head.kind == "multilabel":
-                text, colour = _attributes_told(
-                    probs >= thresholds_of(head, thresholds), photo, head
-                )
+                text, colour = _attributes_told(said[head.name][i], photo, head)
             else:
                 text, colour = _answer_told(int(said[head.name][i]), probs, photo, head)
             axes.text(0, y, text, color=colour, fontsize=7.5, va="top", transform=axes.transAxes)

@@ -12,6 +12,7 @@ import pandas as pd
 from cannabis_ml.datasets.checkpoint import Checkpoint
 from cannabis_ml.datasets.photo_set import labels_of
 from cannabis_ml.heavy_types import Dataset, Figure
+from cannabis_ml.inference.decision import DecisionRule
 from cannabis_ml.models.params import ModelParams
 from cannabis_ml.models.recipe import Recipe, TrainingParams
 from cannabis_ml.pipelines.training.params import ReportParams
@@ -214,6 +215,15 @@ def score_predictions(
         "thresholds": thresholds,
     }
     return found, _class_table(heads)
+
+
+def keep_decision(test_metrics: dict[str, Any]) -> DecisionRule:
+    """Keep the decision that was scored: files of the network carry it, and clients decide by it.
+
+    Args:
+        test_metrics: As `score_predictions` gives them.
+    """
+    return DecisionRule(thresholds=test_metrics["thresholds"])
 
 
 def draw_training_curves(history: pd.DataFrame) -> Figure:

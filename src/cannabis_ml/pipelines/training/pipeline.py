@@ -13,6 +13,7 @@ from cannabis_ml.pipelines.training.nodes import (
     draw_mistakes,
     draw_prediction_sheet,
     draw_training_curves,
+    keep_decision,
     predict_photos,
     score_predictions,
     train_model,
@@ -77,6 +78,7 @@ def _tier(training: Node, namespace: str, taught_by: dict[str, str]) -> Pipeline
                 ["test_metrics", "class_report"],
                 name="score_predictions",
             ),
+            Node(keep_decision, "test_metrics", "decision", name="keep_decision"),
             Node(
                 draw_training_curves,
                 "training_history",

@@ -1,0 +1,231 @@
+"""What is said of photos is one decision, whoever asks for it."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from cannabis_ml.errors import BundleError, ExportError
+from cannabis_ml.inference import golden
+from cannabis_ml.inference.bundle import Bundle, write_bundle
+from cannabis_ml.inference.decision import GIVEN, Decision, DecisionRule
+from cannabis_ml.inference.golden import ExpectedAnswers
+from cannabis_ml.inference.manifest import content_hash
+from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.taxonomy import MISSING, Taxonomy
+
+RULE = {"thresholds": {"marks": {"line": 0.3, "dot": 0.7}}}
+
+FAMILY = Taxonomy.model_validate(
+    {
+        "heads": [
+            {
+                "name": "mark",
+                "kind": "multilabel",
+                "classes": ["scab", "rust", "mould"],
+                "parent": "state",
+                "allowed": {"sick": ["scab", "rust"], "stored": ["mould"]},
+            },
+            {"name": "crop", "classes": ["apple", "maize", "fern"]},
+            {
+                "name": "state",
+                "classes": ["sound", "sick", "stored"],
+                "parent": "crop",
+                "allowed": {"apple": ["sound", "sick"], "maize": ["sick", "stored"]},
+            },
+        ]
+    }
+)
+"""A head that stands before its parent, and a class of that parent, fern, that allows no state."""
+
+
+def _drawn(photos=500, seed=0):
+    random = np.random.default_rng(seed)
+    outputs = {h.name: random.dirichlet([0.4] * len(h.classes), photos) for h in FAMILY.heads}
+    outputs["mark"] = random.random((photos, 3))
+    return outputs
+
+
+def test_no_attribute_contradicts_what_is_said_of_its_parent():
+    said = Decision(FAMILY).decide(_drawn())
+    assert list(said) == ["mark", "crop", "state"]
+    allowed = {MISSING: [], 0: [], 1: [0, 1], 2: [2]}
+    seen = set()
+    for state, claimed in zip(said["state"], said["mark"], strict=True):
+        assert set(np.flatnonzero(claimed)) <= set(allowed[int(state)])
+        seen.add(int(state))
+    assert seen == {MISSING, 0, 1, 2}  # every case was there
+    assert (said["state"] == MISSING).sum() == (said["crop"] == 2).sum() > 0
+
+
+def test_attributes_of_a_possible_parent_are_claimed_from_their_threshold_on():
+    """By hand: maize, sick; scab at just its threshold, rust below 0.5, mould not of the sick."""
+    outputs = {
+        "mark": np.array([[0.2, 0.49, 0.99]], np.float32),
+        "crop": np.array([[0.1, 0.8, 0.1]]),
+        "state": np.array([[0.1, 0.8, 0.1]]),
+    }
+    rule = DecisionRule(thresholds={"mark": {"scab": float(np.float32(0.2))}})
+    assert Decision(FAMILY, rule).named(outputs) == {
+        "mark": [["scab"]],
+        "crop": ["maize"],
+        "state": ["sick"],
+    }
+
+
+def test_scores_decide_as_clients_do():
+    """A column of probabilities per head, as training has them, and a client's outputs."""
+    pytest.importorskip("sklearn")
+    from cannabis_ml.models.metrics import answers
+
+    outputs, thresholds = _drawn(seed=1), {"mark": {"scab": 0.8, "mould": 0.1}}
+    predictions = pd.DataFrame({name: list(values) for name, values in outputs.items()})
+    ours = Decision(FAMILY, DecisionRule(thresholds=thresholds)).decide(outputs)
+    for name, said in answers(predictions, FAMILY, thresholds).items():
+        np.testing.assert_array_equal(said, ours[name])
+
+
+def test_training_counts_by_the_same_decision():
+    torch = pytest.importorskip("torch")
+    from cannabis_ml.models.decoding import answer, given_parents
+    from cannabis_ml.models.module import count_right, decided
+
+    torch.manual_seed(0)
+    logits = {head.name: 2 * torch.randn(200, 3, 3) for head in FAMILY.heads}
+    outputs = {name: probs.numpy() for name, probs in answer(logits, FAMILY).items()}
+    given = given_parents(logits, FAMILY)
+    outputs |= {f"{name}{GIVEN}": probs.numpy() for name, probs in given.items()}
+    expected, found = Decision(FAMILY).decide(outputs), decided(logits, FAMILY)
+    for name, said in expected.items():
+        np.testing.assert_array_equal(found[name], said)
+        targets = torch.from_numpy(said.astype(np.float32 if said.ndim == 2 else np.int64))
+        right, known = count_right(found[name], targets)
+        assert right == known == (targets != MISSING).sum()
+
+
+def test_the_checks_of_files_decide_by_the_thresholds_and_the_parent():
+    pytest.importorskip("sklearn")
+    from cannabis_ml.pipelines.export import parity
+
+    two = {"crop": np.array([[0.9, 0.05, 0.05]] * 2), "state": np.array([[0.1, 0.8, 0.1]] * 2)}
+    ours = {**two, "mark": np.array([[0.4, 0.9, 0.9]] * 2), "embedding": np.zeros((2, 1))}
+    theirs = {**ours, "mark": np.array([[0.4, 0.9, 0.1]] * 2)}
+    truth = {
+        "crop": np.array([0, 0]),
+        "state": np.array([1, 1]),
+        "mark": np.array([[1.0, 1.0, 0.0]] * 2),
+    }
+    decision = Decision(FAMILY, DecisionRule(thresholds={"mark": {"scab": 0.3}}))
+    found = parity.compare(decision, ours, theirs, truth)["heads"]["mark"]
+    assert (found["accuracy"], found["same_answer"]) == (1.0, 1.0)  # mould is not of the sick
+    agreed = parity.agreement(decision, ours, theirs, truth)["mark"]
+    assert (agreed["decisions"], agreed["same_decisions"]) == (6, 1.0)
+    by_half = parity.compare(Decision(FAMILY), ours, theirs, truth)["heads"]["mark"]
+    assert by_half["accuracy"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_clients_decide_by_the_thresholds_that_were_scored(model_file, photos, kind):
+    """Constructed: F1 was 1 with these thresholds, and would be 0 from 0.5 on."""
+    given = photos(6)
+    probs = open_tier(model_file(kind), threads=1).predict(given)["marks"]
+    apart = {"line": probs[:, 0] >= 0.5, "dot": probs[:, 1] >= 0.5}
+    chosen = {name: 0.0 if there.mean() < 0.5 else 1.0 for name, there in apart.items()}
+    tier = open_tier(model_file(kind, decision={"thresholds": {"marks": chosen}}), threads=1)
+    wanted = [name for name, threshold in chosen.items() if threshold == 0]
+    assert tier.decide(tier.answers(given))["marks"] == [wanted] * 6
+    assert tier.decision.rule.thresholds == {"marks": chosen}
+
+
+def test_a_file_without_a_decision_claims_from_one_half_on(model_file):
+    tier = open_tier(model_file("onnx"), threads=1)
+    outputs = {"kind.of thing": [[1, 0, 0]], "grade": [[1, 0, 0, 0]], "marks": [[0.5, 0.499]]}
+    said = tier.decide({name: np.array(values) for name, values in outputs.items()})
+    assert said == {"kind.of thing": ["red"], "grade": ["A"], "marks": [["line"]]}
+
+
+@pytest.mark.parametrize(
+    ("decision", "told"),
+    [
+        ({"thresholds": {"mark": {"line": 0.3}}}, "'mark', which is not a multilabel head"),
+        ({"thresholds": {"grade": {"A": 0.3}}}, "'grade', which is not a multilabel head"),
+        ({"thresholds": {"marks": {"lines": 0.3}}}, "'lines', which is not a class of 'marks'"),
+        ({"thresholds": {"marks": {"line": 1.5}}}, "less than or equal to 1"),
+        ({"threshold": {}}, "Extra inputs are not permitted"),
+        ([1], "makes no sense"),
+    ],
+)
+def test_a_decision_that_cannot_be_is_refused(model_file, decision, told):
+    with pytest.raises(ExportError, match=told):
+        open_tier(model_file("onnx", decision=decision), threads=1)
+
+
+def test_thresholds_are_numbers():
+    for wrong in (float("nan"), float("inf"), -0.1):
+        with pytest.raises(ValidationError):
+            DecisionRule(thresholds={"marks": {"line": wrong}})
+
+
+def _tiers(model_file, float_rule=RULE, quantised_rule=RULE):
+    kinds = {
+        "float": model_file("tflite", decision=float_rule),
+        "quantised": model_file("tflite", "weight_only_int8", decision=quantised_rule),
+    }
+    return {"tier1": kinds, "tier2": {"float": model_file("onnx")}}
+
+
+def test_the_decision_of_each_tier_stands_in_the_manifest(contents, model_file, tmp_path):
+    write_bundle(tmp_path / "b", contents(tiers=_tiers(model_file)))
+    said = json.loads((tmp_path / "b" / "bundle.json").read_text(encoding="utf-8"))
+    assert said["tiers"]["tier1"]["decision"] == RULE
+    assert said["tiers"]["tier2"]["decision"] == {"thresholds": {}}
+    for packed in ("b", "b.zip"):
+        bundle = Bundle.open(tmp_path / packed)
+        for quantised in (False, True):
+            assert bundle.tier("tier1", quantised).decision.rule.model_dump() == RULE
+    assert bundle.check_golden()["passed"]
+
+
+def test_files_of_a_tier_that_decide_apart_make_no_bundle(contents, model_file, tmp_path):
+    apart = _tiers(model_file, quantised_rule={"thresholds": {"marks": {"line": 0.31}}})
+    with pytest.raises(BundleError, match="files of tier1 have different decisions"):
+        write_bundle(tmp_path / "b", contents(tiers=apart))
+
+
+def _edited(folder, change):
+    said = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    change(said)
+    said["content_sha256"] = content_hash(said)
+    (folder / "bundle.json").write_text(json.dumps(said), encoding="utf-8")
+
+
+def test_a_manifest_that_decides_otherwise_than_its_file_is_told(bundle):
+    _edited(bundle, lambda said: said["tiers"]["tier1"].update(decision=RULE))
+    with pytest.raises(BundleError, match=r"tier1.* decides otherwise than bundle\.json says"):
+        Bundle.open(bundle).tier("tier1")
+    of_another = {"thresholds": {"spots": {"line": 0.3}}}
+    _edited(bundle, lambda said: said["tiers"]["tier1"].update(decision=of_another))
+    with pytest.raises(BundleError, match="tier1: thresholds are for 'spots', which is not"):
+        Bundle.open(bundle)
+
+
+def test_a_bundle_from_before_decisions_is_read(bundle):
+    def without(said):
+        said["schema_version"] = 1
+        for tier in said["tiers"].values():
+            del tier["decision"]
+
+    _edited(bundle, without)
+    assert Bundle.open(bundle).tier("tier1").decision.rule == DecisionRule()
+
+
+def test_golden_answers_are_compared_as_they_are_decided(small):
+    outputs = {"kind.of thing": [[0.7, 0.2, 0.1]], "grade": [[1, 0, 0, 0]], "marks": [[0.31, 0.6]]}
+    expected = ExpectedAnswers(file="f", image_size=16, tolerance=0.1, outputs=outputs)
+    ours = {name: np.array(values, np.float32) for name, values in outputs.items()}
+    ours["marks"][0, 0] = 0.29
+    decision = Decision(small.taxonomy, DecisionRule.model_validate(RULE))
+    assert golden.compare(expected, ours, decision)["same_answer"]["marks"] == 0.5
+    assert golden.compare(expected, ours, Decision(small.taxonomy))["same_answer"]["marks"] == 1
