@@ -3,13 +3,15 @@ import re
 import subprocess
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from kedro.io import DataCatalog, DatasetError, MemoryDataset, Version
 from kedro_datasets.json import JSONDataset
 from rich.console import Console
 
 from cannabis_ml.errors import ExportError
 from cannabis_ml.hooks import UnfinishedHook, WritersHook, flatten, git_state, metrics_table
-from cannabis_ml.tracking import mlflow_key
+from cannabis_ml.tracking import mlflow_key, mlflow_keys
 
 
 def test_nested_values_get_dotted_names():
@@ -26,6 +28,55 @@ def test_metric_names_are_spelled_as_mlflow_allows(name, spelled):
 
 def test_grades_that_differ_in_a_sign_stay_apart():
     assert mlflow_key("A+") != mlflow_key("A")
+
+
+ODD_NAMES = [
+    "..",
+    ".",
+    "/",
+    "//",
+    "a//b",
+    "a/",
+    "/a",
+    "../a",
+    "a/../b",
+    "..a",
+    "पत्ता",
+    "?",
+    "x" * 400,
+    "",
+    "\udce9",
+]
+
+
+def is_taken_by_mlflow(name):
+    from mlflow.utils.validation import _validate_metric_name
+
+    _validate_metric_name(name)
+    return len(name) <= 250
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_every_name_can_be_logged(name):
+    assert is_taken_by_mlflow(mlflow_key(name) or "_")
+    assert is_taken_by_mlflow(mlflow_key(f"tier1.test.{name}.f1"))
+
+
+@given(st.lists(st.text(max_size=300).map(lambda name: f"test.{name}"), max_size=20, unique=True))
+def test_no_two_names_are_logged_as_one(names):
+    keys = mlflow_keys(names)
+    assert list(keys) == names
+    assert len({key.casefold() for key in keys.values()}) == len(names)
+    assert all(map(is_taken_by_mlflow, keys.values()))
+
+
+def test_a_name_that_needs_no_change_keeps_it():
+    keys = mlflow_keys(["A?", "A_", "A plus", "A+", "b"])
+    assert (keys["A_"], keys["A plus"], keys["b"]) == ("A_", "A plus", "b")
+    assert keys["A?"].startswith("A_ ")
+    assert keys["A+"].startswith("A plus ")
+    assert keys == mlflow_keys(["A?", "A_", "A plus", "A+", "b"])
+    assert mlflow_keys(["A+"]) == {"A+": "A plus"}
 
 
 def test_table_names_every_head_and_shows_what_is_missing():

@@ -13,7 +13,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset
 
 from cannabis_ml.sizes import sizes_of_run
-from cannabis_ml.tracking import metric_prefix, mlflow_key
+from cannabis_ml.tracking import metric_prefix, mlflow_keys
 from cannabis_ml.tracking_store import follow_move, local_folder
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ class TrackingHook:
         mlflow.set_tags({"kedro_env": env, "mlflow.runName": f"{pipelines} on {env}"})
         # Nodes get typed parameters, which MLflow would show as one long string.
         parameters = self._context.config_loader["parameters"]
-        mlflow.log_params(
-            {mlflow_key(k): str(v)[:MAX_PARAM_LENGTH] for k, v in flatten(parameters)}
-        )
+        values = {name: str(value)[:MAX_PARAM_LENGTH] for name, value in flatten(parameters)}
+        keys = mlflow_keys(values)
+        mlflow.log_params({keys[name]: value for name, value in values.items()})
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -83,11 +83,12 @@ class TrackingHook:
         if "metrics" in wanted:
             prefix = wanted["metrics"]
             numbers = {
-                mlflow_key(f"{prefix}.{k}"): float(v)
+                f"{prefix}.{k}": float(v)
                 for k, v in flatten(data)
                 if isinstance(v, int | float) and not isinstance(v, bool)
             }
-            mlflow.log_metrics(numbers)
+            keys = mlflow_keys(numbers)
+            mlflow.log_metrics({keys[name]: value for name, value in numbers.items()})
         if "fingerprint" in wanted:
             self._tag_fingerprint(dataset_name, dataset.load())
 
@@ -171,18 +172,20 @@ class ResultHook:
         ]
         console = Console()
         for table in tables:
-            console.print("\n", table)
+            console.print("\n", table, markup=False)
         next_steps = list(_where_to_look(made, catalog))
         if next_steps:
             console.print("\n[bold]Where to look next[/bold]")
             for what, where in next_steps:
                 # Paths must stay whole, to be clicked or copied.
-                console.print(f"  {what:<26}{where}", soft_wrap=True, highlight=False)
+                line = f"  {what:<26}{where}"
+                console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:
     """Show the test metrics of one tier, a row per head, as a Rich table."""
     from rich.table import Table
+    from rich.text import Text
 
     columns = {
         "accuracy": "accuracy",
@@ -200,7 +203,7 @@ def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:
     for head, values in metrics["heads"].items():
         cells = (values.get(key) for key in columns)
         table.add_row(
-            head,
+            Text(head),  # a name as it stands; `[old]` would be taken for markup
             values["kind"],
             f"{values['n']:,}",
             f"{values['groups']:,}",

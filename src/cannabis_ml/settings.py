@@ -9,8 +9,11 @@ from kedro.utils import find_kedro_project
 from cannabis_ml.config import ProjectConfigLoader
 from cannabis_ml.hooks import ResultHook, SizesHook, TrackingHook, UnfinishedHook, WritersHook
 from cannabis_ml.openmp import let_idle_threads_sleep
+from cannabis_ml.terminal import let_terminal_say_all_names, show_messages_literally
 
 let_idle_threads_sleep()
+show_messages_literally()
+let_terminal_say_all_names()
 
 
 def _project_path() -> str:

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,3 +267,31 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(written, folder):
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
     process.wait(timeout=60)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_names_that_the_output_cannot_say_cost_no_answer(encoding, as_json, written, folder):
+    photo = (folder / "1.png").read_bytes()
+    names = [b"caf\xe9.png", "花.png".encode(), b"last.png"]
+    odd = os.fsencode(folder) + b"/odd"
+    Path(os.fsdecode(odd)).mkdir()
+    for name in names:
+        Path(os.fsdecode(odd + b"/" + name)).write_bytes(photo)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "cannabis_ml.inference", str(written), os.fsdecode(odd)),
+            *(["--json"] if as_json else []),
+        ],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    text = done.stdout.decode(encoding)
+    if as_json:
+        said = [json.loads(line)["photo"].rpartition("/")[2] for line in text.splitlines()]
+        assert sorted(said) == sorted(["caf\udce9.png", "花.png", "last.png"])
+    else:
+        assert "last.png" in text
+        assert "caf\\" in text

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.terminal import let_terminal_say_all_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +41,7 @@ exit status: 0 every photo was answered; 1 some were not, or the golden photos g
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    let_terminal_say_all_names()
     options = _parser().parse_intermixed_args(arguments)  # options may stand between photos
     try:
         return _check(options) if options.check else _answer(options)
@@ -105,7 +107,7 @@ def _answer(options: argparse.Namespace) -> int:
             said = getattr(error, "strerror", None) or str(error)
             print(f"{name}: {said}", file=sys.stderr)
             if options.json:
-                print(json.dumps({"photo": name, "error": said}, ensure_ascii=False))
+                _print_json({"photo": name, "error": said})
             continue
         show(name, tier, answers)
     sys.stdout.flush()
@@ -176,7 +178,13 @@ def _as_json(name: str, tier: Tier, answers: dict[str, np.ndarray]) -> None:
         }
         for head in tier.taxonomy.heads
     }
-    print(json.dumps({"photo": name, "heads": heads}, ensure_ascii=False))
+    _print_json({"photo": name, "heads": heads})
+
+
+def _print_json(value: Any) -> None:
+    """Print one line that is JSON whatever the encoding of the output."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    print(json.dumps(value, ensure_ascii=encoding != "utf8"))
 
 
 def _of_parent(said: dict[str, Any], parent: str | None) -> str | None:
@@ -230,7 +238,7 @@ def _check(options: argparse.Namespace) -> int:
     with _quietly():
         report = bundle.check_golden(max(1, options.threads))
     if options.json:
-        print(json.dumps(report, ensure_ascii=False))
+        _print_json(report)
         return 0 if report["passed"] else SOME_FAILED
     for tier, kinds in report["tiers"].items():
         for kind, found in kinds.items():

@@ -20,7 +20,7 @@ from lightning.pytorch import callbacks  # noqa: E402
 
 from cannabis_ml.errors import TrainingError  # noqa: E402
 from cannabis_ml.models.recipe import Recipe  # noqa: E402
-from cannabis_ml.tracking import metric_prefix, mlflow_key  # noqa: E402
+from cannabis_ml.tracking import metric_prefix, mlflow_keys  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -173,10 +173,12 @@ def log_live(row: dict[str, Any]) -> None:
         if mlflow is not None and mlflow.active_run() is not None:
             prefix = metric_prefix.get()
             numbers = {
-                mlflow_key(prefix + name): value
+                prefix + name: value
                 for name, value in row.items()
                 if name not in ("epoch", "phase")
             }
+            keys = mlflow_keys(numbers)
+            numbers = {keys[name]: value for name, value in numbers.items()}
             mlflow.log_metrics(numbers, step=row["epoch"])
     except Exception:
         # A full disk, a locked store, a server that is away: all lose a curve, not a training.

@@ -1,0 +1,36 @@
+"""Messages on the terminal as they are, whatever names they hold and whatever it can show."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+
+
+def show_messages_literally() -> None:
+    """Keep Rich from reading `[old]` in a message as markup, which hides it or raises an error.
+
+    `conf/logging.yml` switches markup off. Kedro colors names of data sets by marking them up
+    itself, which would then be shown as it stands: that is taken out of its records. Handlers that
+    a person's own logging configuration made are treated alike.
+    """
+    for handler in logging.getLogger().handlers:
+        if hasattr(handler, "markup"):
+            handler.markup = False
+            if not any(isinstance(one, _Uncolored) for one in handler.filters):
+                handler.addFilter(_Uncolored())
+
+
+def let_terminal_say_all_names() -> None:
+    """Write what the encoding of the terminal does not have with backslashes, not as an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class _Uncolored(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if hasattr(record, "rich_format"):
+            del record.rich_format
+        record.markup = False
+        return True
