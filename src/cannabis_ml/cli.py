@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cannabis_ml.config import params_as_typed
 from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.file_names import printable
 from cannabis_ml.files import disk_full, no_room
 
 READABLE = (CannabisMLError, ParameterValidationError)
@@ -64,7 +65,7 @@ def read_params(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
         return value
     read: Any = OmegaConf.create()
     typed: dict[str, str] = {}
-    for item in filter(None, (item.strip() for item in value.split(","))):
+    for item in filter(None, (item.strip() for item in printable(value).split(","))):
         name, _, text = item.partition("=")
         try:
             params = OmegaConf.create(_kedros("params").callback(ctx, option, item))

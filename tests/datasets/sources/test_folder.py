@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from cannabis_ml.file_names import on_disk
+
 
 def test_class_is_the_folder_that_the_photo_lies_in(tree, load, below):
     root = tree("apple/1.jpg", "plum/2.jpg", "field/2024/pear/3.jpg")
@@ -93,6 +95,15 @@ def test_name_that_is_not_utf8_is_listed_not_fatal(tree, load, below):
     photos = load(kind="folder", path=str(root))
     assert "\\xff\\xfe.jpg" in "".join(below(photos, root))
     assert len(photos) == 2
+
+
+def test_root_that_is_not_utf8_is_found_by_its_escaped_form(tree, load):
+    root = tree("a/1.jpg")
+    odd = Path(os.fsdecode(os.fsencode(root) + b"\xff"))
+    root.rename(odd)
+    (photo,) = load(kind="folder", path=f"{root}\\xff")["path"]
+    assert photo == f"{root}\\xff/a/1.jpg"
+    assert on_disk(photo).is_file()
 
 
 def test_class_folder_that_is_not_utf8_is_named_in_escaped_form(tree, load, below):

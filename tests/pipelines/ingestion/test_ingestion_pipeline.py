@@ -1,5 +1,6 @@
 """From a folder to a photo set, through the nodes as they are wired."""
 
+import os
 import unicodedata
 
 import pytest
@@ -219,6 +220,18 @@ def test_classes_that_differ_by_case_only_are_pointed_out(run, tmp_path, write_p
     told = "Classes of 'label' whose names look the same: 'Apple' (20 photos) and 'apple' (20"
     findings = catalog.load("ingestion_report")["findings"]
     assert any(finding["sentence"].startswith(told) for finding in findings)
+
+
+def test_photos_whose_names_are_not_utf8_are_used_like_others(run, tmp_path, write_photo):
+    for i in range(60):
+        name = os.fsdecode(b"%d\xff.jpg" % i if i % 2 else b"%d.jpg" % i)
+        write_photo(tmp_path / "in" / os.fsdecode((b"apple", b"pear", b"caf\xe9")[i % 3]) / name, i)
+    catalog = run({"kind": "folder", "path": str(tmp_path / "in")})
+    accounted(catalog, 60)
+    assert set_aside(catalog) == {}
+    assert catalog.load("taxonomy")["label"].class_names == ["apple", "caf\\xe9", "pear"]
+    assert list(catalog.load("photos")["label"].value_counts()) == [20, 20, 20]
+    assert "caf\\xe9" in catalog.load("ingestion_page")
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from cannabis_ml.datasets.sources.split_names import WORDS, Split, SplitMap, split_of_value
 from cannabis_ml.errors import SourceError
+from cannabis_ml.file_names import on_disk, printable
 from cannabis_ml.names import Name, NormalNames, normal
 
 SOURCE_COLUMNS = ("path", "source", "group", "given_split")
@@ -87,7 +88,7 @@ class Source(BaseModel):
         """
         if not self.path:
             raise SourceError("The source has no `path`.\nGive it one in catalog_ingestion.yml.")
-        path = Path(self.path).expanduser()
+        path = on_disk(Path(self.path).expanduser())
         if not path.exists():
             near = next((p for p in path.parents if p.exists()), None)
             raise SourceError(
@@ -98,7 +99,7 @@ class Source(BaseModel):
 
     def exists(self) -> bool:
         """Whether `read` needs nothing but the disk."""
-        return bool(self.path) and Path(str(self.path)).expanduser().exists()
+        return bool(self.path) and on_disk(Path(str(self.path)).expanduser()).exists()
 
 
 class GroupedSource(Source):
@@ -162,8 +163,13 @@ class SplitSource(GroupedSource):
 
 
 def source_frame(columns: Mapping[str, Sequence[str | None]]) -> pd.DataFrame:
-    """Make the table of a source: text columns, missing where unknown."""
-    return pd.DataFrame({name: pd.Series(list(v), dtype="str") for name, v in columns.items()})
+    """Make the table of a source: text columns that UTF-8 can hold, missing where unknown."""
+    return pd.DataFrame(
+        {
+            name: pd.Series([v and printable(v) for v in values], dtype="str")
+            for name, values in columns.items()
+        }
+    )
 
 
 def labels_of_name(
@@ -309,15 +315,6 @@ def as_text(value: Any) -> str | None:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)
-
-
-def printable(path: PurePath) -> str:
-    """Spell a path so that tables can hold it.
-
-    A name that is not UTF-8 gets backslashes: it cannot be opened then, and is reported as missing
-    under a name that a person can find, instead of ending the run.
-    """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def count(n: int, noun: str) -> str:

@@ -19,7 +19,6 @@ from cannabis_ml.datasets.sources.base import (
     columns_by_name,
     count,
     labels_of_name,
-    printable,
     some,
     source_frame,
 )
@@ -30,6 +29,7 @@ from cannabis_ml.datasets.sources.split_names import (
     warn_of_untaken,
 )
 from cannabis_ml.errors import SourceError
+from cannabis_ml.file_names import printable
 from cannabis_ml.names import Name, normal
 from cannabis_ml.photos.decode import SUFFIXES
 from cannabis_ml.photos.found_files import files_below, may_be_photo
@@ -320,7 +320,7 @@ def labels_by_pattern(pattern: str, folder: str) -> dict[str, str | None] | None
 
 def _spelt(folders: Sequence[str]) -> tuple[str, ...]:
     """Folders as tables and labels can hold them."""
-    return tuple(normal(printable(PurePosixPath(name))) for name in folders)
+    return tuple(normal(printable(name)) for name in folders)
 
 
 def _where_loose(found: Sequence[tuple[str, ...]]) -> str:

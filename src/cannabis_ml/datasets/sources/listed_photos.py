@@ -15,8 +15,9 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from cannabis_ml.datasets.sources.base import count, printable, some
+from cannabis_ml.datasets.sources.base import count, some
 from cannabis_ml.errors import SourceError
+from cannabis_ml.file_names import printable
 from cannabis_ml.names import normal
 from cannabis_ml.photos.decode import SUFFIXES
 
@@ -150,7 +151,7 @@ def _unambiguous(found: Mapping[str, _Found], where: Path) -> dict[str, _Found]:
 
 def _as_photo(name: str, hit: _Found | None, is_elsewhere: bool, root: Path) -> ListedPhoto:
     if hit is None and is_elsewhere:
-        return ListedPhoto(printable(PurePath(name)), normal(name))
+        return ListedPhoto(printable(name), normal(name))
     file = hit.file if hit else root / name
     try:
         inside = file.relative_to(root)

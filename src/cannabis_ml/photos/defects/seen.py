@@ -5,11 +5,11 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from cannabis_ml.file_names import on_disk
 from cannabis_ml.photos.decode import Photo, UnreadableError, examine
 from cannabis_ml.photos.defects.params import DefectParams
 from cannabis_ml.photos.fingerprint import photo_id
@@ -100,7 +100,8 @@ def look(path: str, params: DefectParams) -> Seen:
     """
     size = None
     try:
-        status = Path(path).stat()
+        file = on_disk(path)
+        status = file.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
             raise UnreadableError("unreadable", "This is no file but a device, pipe or folder.")
         size = status.st_size
@@ -109,7 +110,7 @@ def look(path: str, params: DefectParams) -> Seen:
                 "too_large",
                 f"{size // 1_000_000:,} MB, more than the {params.too_large_megabytes:,} allowed.",
             )
-        data = Path(path).read_bytes()
+        data = file.read_bytes()
     except UnreadableError as failure:
         return Seen(path, size, failure=failure)
     except FileNotFoundError:

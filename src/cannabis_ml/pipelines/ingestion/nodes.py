@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from cannabis_ml.datasets.photo_set import PhotoStream
 from cannabis_ml.errors import SourceError, TaxonomyError
+from cannabis_ml.file_names import on_disk
 from cannabis_ml.names import lookalikes
 from cannabis_ml.parallel import map_in_order
 from cannabis_ml.photos.decode import Photo, decode, read_header
@@ -401,7 +401,7 @@ def _check_some_are_left(photos: pd.DataFrame) -> None:
 
 def _stored_bytes(row: dict[str, Any], store: StoreParams) -> bytes:
     try:
-        data = Path(row["path"]).read_bytes()
+        data = on_disk(row["path"]).read_bytes()
     except OSError as error:
         raise SourceError(
             f"{row['path']} was there when the photos were indexed and cannot be read now"

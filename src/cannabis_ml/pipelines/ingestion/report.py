@@ -13,13 +13,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
+from cannabis_ml.file_names import on_disk, printable
 from cannabis_ml.parallel import map_in_order
 from cannabis_ml.photos.decode import SUFFIXES, UnreadableError, decode
 from cannabis_ml.photos.defects import twin_of_test
@@ -591,7 +592,7 @@ def thumbnails(
 
     def draw(path: str) -> str:
         try:
-            return _jpeg_uri(Path(path).read_bytes(), size)
+            return _jpeg_uri(on_disk(path).read_bytes(), size)
         except UnreadableError as error:
             return _placeholder_uri(error.defect, size)
         except (OSError, ValueError):
@@ -763,9 +764,9 @@ def _percent(share: float) -> str:
 
 
 def _visible(text: Any) -> str:
-    """Control characters as symbols, and nothing that UTF-8 cannot hold."""
+    """Control characters as symbols, and what UTF-8 cannot hold with backslashes."""
     shown = "".join(chr(0x2400 + ord(c)) if ord(c) < 0x20 else c for c in str(text))
-    return shown.encode("utf-8", "replace").decode("utf-8")
+    return printable(shown)
 
 
 def _breakable(text: Any) -> Any:
