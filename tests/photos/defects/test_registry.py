@@ -11,6 +11,7 @@ NO_CHECKS = {"__init__", "params", "registry", "seen", "split_rank", "finding"}
 OF_TABLES = {"exact_duplicate", "conflicting_duplicate", "twin_of_test"}
 OF_THE_SET = {
     "absent_classes",
+    "few_groups",
     "imbalance",
     "lookalike_classes",
     "rare_classes",
