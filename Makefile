@@ -9,7 +9,7 @@ export DO_NOT_TRACK = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fast format docs ui viz notebook benchmarks lock clean
+.PHONY: help run test fast coverage format docs ui viz notebook benchmarks lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: $(READY)  ## Run every check: lint, import contracts, types, tests
 
 fast: $(READY)  ## Run the tests without the slow ones
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+# Not part of `test`: on Python 3.11 measuring costs Python code half its time again.
+coverage: $(READY)  ## Run the tests without the slow ones, and print which lines they reach
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term
 
 format: $(READY)  ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
