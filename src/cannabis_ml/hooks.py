@@ -13,6 +13,11 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset
 
 from cannabis_ml.sizes import sizes_of_run
+from cannabis_ml.terminal import (
+    let_terminal_say_all_names,
+    literal_console,
+    show_messages_literally,
+)
 from cannabis_ml.tracking import metric_prefix, mlflow_keys
 from cannabis_ml.tracking_store import follow_move, local_folder
 
@@ -109,6 +114,15 @@ class TrackingHook:
         return metadata.get("mlflow", {})
 
 
+class TerminalHook:
+    """Has the terminal show names as they are: in log lines, and whatever its encoding."""
+
+    @hook_impl(tryfirst=True)  # Kedro has set its logging up by then, and nothing has been logged
+    def after_context_created(self) -> None:
+        let_terminal_say_all_names()
+        show_messages_literally()
+
+
 class WritersHook:
     """Refuses a run whose end it can see already: model files that nothing here can write."""
 
@@ -162,24 +176,21 @@ class ResultHook:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        from rich.console import Console
-
         made = pipeline.all_outputs()
         tables = [
             metrics_table(name.rpartition(".")[0], catalog.load(name))
             for name in sorted(made)
             if name.endswith("test_metrics")
         ]
-        console = Console()
+        console = literal_console()
         for table in tables:
-            console.print("\n", table, markup=False)
+            console.print("\n", table)
         next_steps = list(_where_to_look(made, catalog))
         if next_steps:
-            console.print("\n[bold]Where to look next[/bold]")
+            console.print("\nWhere to look next", style="bold")
             for what, where in next_steps:
                 # Paths must stay whole, to be clicked or copied.
-                line = f"  {what:<26}{where}"
-                console.print(line, soft_wrap=True, highlight=False, markup=False)
+                console.print(f"  {what:<26}{where}", soft_wrap=True)
 
 
 def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:

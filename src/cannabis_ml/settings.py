@@ -7,13 +7,17 @@ from pathlib import Path
 from kedro.utils import find_kedro_project
 
 from cannabis_ml.config import ProjectConfigLoader
-from cannabis_ml.hooks import ResultHook, SizesHook, TrackingHook, UnfinishedHook, WritersHook
+from cannabis_ml.hooks import (
+    ResultHook,
+    SizesHook,
+    TerminalHook,
+    TrackingHook,
+    UnfinishedHook,
+    WritersHook,
+)
 from cannabis_ml.openmp import let_idle_threads_sleep
-from cannabis_ml.terminal import let_terminal_say_all_names, show_messages_literally
 
 let_idle_threads_sleep()
-show_messages_literally()
-let_terminal_say_all_names()
 
 
 def _project_path() -> str:
@@ -32,7 +36,7 @@ def _project_uri() -> str:
 
 
 # Kedro calls the hooks registered last first: results are shown after everything was tracked.
-HOOKS = (ResultHook(), TrackingHook(), UnfinishedHook(), WritersHook(), SizesHook())
+HOOKS = (ResultHook(), TrackingHook(), UnfinishedHook(), WritersHook(), SizesHook(), TerminalHook())
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {

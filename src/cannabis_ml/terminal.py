@@ -5,12 +5,17 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def show_messages_literally() -> None:
     """Keep Rich from reading `[old]` in a message as markup, which hides it or raises an error.
 
-    `conf/logging.yml` switches markup off. Kedro colors names of data sets by marking them up
+    `conf/logging.yml` switches markup off, where it is read: not in folders below the project's.
+    Kedro colors names of data sets by marking them up
     itself, which would then be shown as it stands: that is taken out of its records. Handlers that
     a person's own logging configuration made are treated alike.
     """
@@ -19,6 +24,13 @@ def show_messages_literally() -> None:
             handler.markup = False
             if not any(isinstance(one, _Uncolored) for one in handler.filters):
                 handler.addFilter(_Uncolored())
+
+
+def literal_console() -> Console:
+    """A console that prints `[old]` and `:leaf:` as they stand; styles are given apart."""
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 def let_terminal_say_all_names() -> None:
