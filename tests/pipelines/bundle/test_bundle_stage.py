@@ -2,6 +2,9 @@ import datasets
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.pipelines.bundle import model_card
@@ -228,6 +231,66 @@ def test_every_headline_has_a_title():
     assert {m for metrics in model_card.HEADLINES.values() for m in metrics} <= set(
         model_card.TITLES
     )
+
+
+def as_read(markdown):
+    """What a reader sees of a line, and of the cells of a table."""
+    parsed = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown)
+    return [
+        "".join(child.content if child.type == "text" else f"<{child.type}>" for child in inner)
+        for token in parsed
+        if (inner := token.children)
+    ]
+
+
+ODD = ["|", "*x*", "`x`", "_x_", "a_b", "<b>", "&lt;", "[x](y)", "~~x~~", "$x$", "# x", "1. x"]
+ODD += [
+    "- x",
+    "+",
+    "=",
+    "---",
+    "\\",
+    "\\|",
+    "\\*",
+    "a\\",
+    "**",
+    "> x",
+    "![x](y)",
+    "1) x",
+    "__a__b_",
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_names_stand_in_the_card_as_they_are(name):
+    assert as_read(f"{model_card.as_text(name)}\n") == [name]
+    rows = f"| a | b |\n|---|---|\n| {model_card.as_text(name)} | x |\n"
+    assert as_read(rows) == ["a", "b", name, "x"]
+
+
+@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1))
+def test_whatever_a_name_is_the_card_has_it(name):
+    line = " ".join(name.split())
+    assert as_read(f"{model_card.as_text(name)}\n") == ([line] if line else [])
+
+
+def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_set):
+    names = ["*oak*", "[a|b](c)"]
+    (report,) = [reports(quantised=False)]
+    scores = report["test_metrics"]["heads"].pop("kind")
+    rows = scores["per_class"].values()
+    scores |= {"per_class": dict(zip(names, rows, strict=True)), "in_words": "error on: *oak*"}
+    report["test_metrics"]["heads"] = {"<kind>": scores}
+    odd = Taxonomy.model_validate({"heads": [{"name": "<kind>", "classes": names}]})
+    told = {f"tier1_{name}": found for name, found in report.items()}
+    started = "2031-05-06T07:08:09+00:00"
+    page = write_model_card(photo_set, odd, BUNDLE, started, {"links": LINKS}, **told)
+    read = as_read(page.split("---\n", 2)[2])
+    for name in names:
+        assert name in read  # its row
+    assert any(", ".join(names) in line for line in read)
+    assert any("error on: *oak*" in line for line in read)
+    assert any(line.startswith("<strong_open><kind><strong_close>") for line in read)
 
 
 def test_card_says_how_an_ordinal_answer_is_read(photo_set):

@@ -6,6 +6,7 @@ In the format of the Hugging Face hub: Markdown below a YAML head with `license`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -60,7 +61,7 @@ def render(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
     environment.filters |= {
-        "cell": _cell,
+        "text": as_text,
         "share": _share,
         "number": _number,
         "banded": _banded,
@@ -221,9 +222,15 @@ def _has(head: Head, name: str, photos: pd.DataFrame) -> pd.Series:
     return found.fillna(False).astype(bool)
 
 
-def _cell(text: Any) -> str:
-    """Text that cannot break a Markdown table."""
-    return str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+def as_text(text: Any) -> str:
+    """Text as it stands, in a line or a table's cell: names that Markdown would read as its own.
+
+    An underscore between letters is text already.
+    """
+    line = " ".join(str(text).split())
+    line = re.sub(r"[\\`*\[\]<>|~$&#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", line)
+    line = re.sub(r"^[-+=:]", r"\\\g<0>", line)  # a list, or a rule below a heading
+    return re.sub(r"^(\d+)([.)])", r"\1\\\2", line)  # a numbered list
 
 
 def _in_groups(photos: int, groups: int) -> str:
