@@ -149,3 +149,10 @@ def test_light_pipelines_name_nothing_heavy(registered):
             module = sys.modules[node.func.__module__]
             heavy = [m for m in HEAVY if m in vars(module)]
             assert heavy == [], f"{node.name} of {name} imports {heavy}"
+
+
+def test_text_is_written_as_utf8_whatever_the_locale(catalog):
+    texts = {n: c for n, c in catalog.config.items() if c["type"].endswith("TextDataset")}
+    assert texts
+    for name, config in texts.items():
+        assert config["fs_args"]["open_args_save"]["encoding"] == "utf-8", name

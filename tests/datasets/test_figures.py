@@ -21,6 +21,28 @@ def test_every_figure_becomes_a_file_of_its_name(tmp_path):
     assert [path.name for path in dataset.load()] == ["a_b_ c.png", "type.png"]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a/b", "a_b", "a:b"],
+        ["Type", "type"],
+        ["\u0915\u093e", "\u0915\u093f"],  # vowel signs are not letters
+        ["\u75c5" * 120, "\u75c5" * 121],
+        ["..", ".", "/"],
+        ["$5", "[5", "*5"],
+    ],
+)
+def test_no_figure_takes_the_file_of_another(names, tmp_path):
+    dataset = FiguresDataset(filepath=str(tmp_path / "figures"), dpi=20)
+    dataset.save({name: figure(1, 1) for name in names})
+    files = [path.name for path in dataset.load()]
+    assert len({name.casefold() for name in files}) == len(names)
+    assert all(len(name.encode()) <= 255 for name in files)
+    again = FiguresDataset(filepath=str(tmp_path / "again"), dpi=20)
+    again.save({name: figure(1, 1) for name in reversed(names)})
+    assert [path.name for path in again.load()] == files
+
+
 def test_preview_shows_all_figures(tmp_path):
     dataset = FiguresDataset(filepath=str(tmp_path / "figures"))
     dataset.save({"wide": figure(4, 2), "square": figure(3, 3)})

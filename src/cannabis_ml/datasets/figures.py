@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,9 @@ from cannabis_ml.files import written_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+LONGEST = 200
+"""Bytes of a file's name without its suffix, at most; file systems take 255 of a whole name."""
 
 PREVIEW_WIDTH = 900
 """Width of the preview in kedro-viz, in pixels."""
@@ -47,10 +53,8 @@ class FiguresDataset(LocalDataset[dict[str, "Figure"], list[Path]]):
     def save(self, data: dict[str, Figure]) -> None:
         with written_aside(Path(self._get_save_path())) as aside:
             aside.mkdir()
-            for name, figure in data.items():
-                # A head may be called anything; a file may not.
-                safe = "".join(c if c.isalnum() or c in "-_. " else "_" for c in name)
-                figure.savefig(aside / f"{safe}.png", dpi=self._dpi)
+            for stem, figure in zip(_stems(data), data.values(), strict=True):
+                figure.savefig(aside / f"{stem}.png", dpi=self._dpi)
 
     def preview(self) -> ImagePreview:
         """All figures, one below the other, for kedro-viz."""
@@ -73,3 +77,25 @@ class FiguresDataset(LocalDataset[dict[str, "Figure"], list[Path]]):
 
     def _is_there(self, path: Path) -> bool:
         return path.is_dir()
+
+
+def _stems(names: Iterable[str]) -> list[str]:
+    """File names for figures: a head may be called anything, a file may not, and none two alike.
+
+    Names that become equal, also where file systems ignore case, get a hash of the original.
+    """
+    safe = {name: _safe(name) for name in names}
+    taken = Counter(stem.casefold() for stem in safe.values())
+    return [
+        stem if taken[stem.casefold()] == 1 and len(stem.encode()) <= LONGEST else _told(stem, name)
+        for name, stem in safe.items()
+    ]
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in name)
+
+
+def _told(stem: str, name: str) -> str:
+    told = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{stem.encode()[:LONGEST].decode(errors='ignore')} {told}"
