@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.file_names import printable
 from cannabis_ml.terminal import let_terminal_say_all_names
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _answer(options: argparse.Namespace) -> int:
     if not photos:
         print("No photo is among what was given.", file=sys.stderr)
         return REFUSED
-    show = _as_json if options.json else _Table(tier, photos, options.top).show
+    show = _as_json if options.json else _Table(tier, [*map(printable, photos)], options.top).show
     failed = 0
     for name in photos:
         try:
@@ -105,11 +106,11 @@ def _answer(options: argparse.Namespace) -> int:
         except (ValueError, OSError, CannabisMLError) as error:
             failed += 1
             said = getattr(error, "strerror", None) or str(error)
-            print(f"{name}: {said}", file=sys.stderr)
+            print(f"{printable(name)}: {said}", file=sys.stderr)
             if options.json:
-                _print_json({"photo": name, "error": said})
+                _print_json({"photo": printable(name), "error": said})
             continue
-        show(name, tier, answers)
+        show(printable(name), tier, answers)
     sys.stdout.flush()
     return SOME_FAILED if failed else 0
 
@@ -129,9 +130,9 @@ def _found(given: Sequence[str]) -> list[str]:
             below = [file for file in found if file.is_dir() or may_be_photo(file)]
             photos += [str(file) for file in below] or [name]
             for file in sorted(set(found) - set(below)):
-                print(f"{file}: not a photo", file=sys.stderr)
+                print(f"{printable(file)}: not a photo", file=sys.stderr)
         elif name != STDIN and is_hidden_or_system(path.name):
-            print(f"{name}: a hidden file or a system's, passed over", file=sys.stderr)
+            print(f"{printable(name)}: a hidden file or a system's, passed over", file=sys.stderr)
         else:
             photos.append(name)
     return photos

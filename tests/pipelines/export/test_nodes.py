@@ -1,3 +1,5 @@
+import json
+
 import datasets
 import numpy as np
 import pytest
@@ -227,6 +229,15 @@ def test_formats_are_known_before_anything_runs():
     assert formats_written(pipeline.only_nodes_with_namespaces(["tier2"]), catalog) == {"onnx"}
     other = Pipeline([Node(nodes.draw_parity, "parity", "figure", name="draw")])
     assert formats_written(other, catalog) == set()
+
+
+def test_legend_has_every_head_whatever_it_is_called(choose):
+    _, parity, _ = choose({"weight_only_int8": (300, 0)})
+    odd = json.loads(json.dumps(parity).replace('"kind"', '"_kind"'))
+    (legend,) = nodes.draw_parity(odd).legends
+    heads = list(next(iter(odd["files"].values()))["heads"])
+    assert any(head.startswith("_") for head in heads)
+    assert [text.get_text() for text in legend.get_texts()] == [*heads, "allowed to the float file"]
 
 
 def test_figure_shows_every_file(choose):

@@ -36,7 +36,9 @@ def augmentation_preview(
         return _note("No copies: augmentation.copies is 0.")
     ids = [photo_set[row]["photo_id"] for row in picked]
     columns = 1 + max(min(len(copies_of[i]), COPIES) for i in ids)
-    figure = Figure(figsize=(columns * 1.9, len(picked) * 2.15 + 0.5), layout="constrained")
+    figure = Figure(
+        figsize=(max(columns * 1.9, 5.5), len(picked) * 2.15 + 0.5), layout="constrained"
+    )
     grid = figure.subplots(len(picked), columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")

@@ -44,9 +44,13 @@ def parity_figure(parity: Mapping[str, Any]) -> Figure:
     for label, (name, file) in zip(panels[0].get_yticklabels(), files.items(), strict=True):
         label.set_color(INK if file["passes"] else FAILS)
         label.set_fontweight("bold" if name == parity["ships"] else "normal")
-    handles, labels = panels[1].get_legend_handles_labels()
+    labels = [*heads, "allowed to the float file"]
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(6, len(labels)), frameon=False
+        panels[1].lines,
+        labels,
+        loc="outside lower center",
+        ncols=min(6, len(labels)),
+        frameon=False,
     )
     judged = parity["judged"]
     figure.suptitle(
@@ -70,7 +74,11 @@ def _draw_sizes(axes: Axes, parity: Mapping[str, Any]) -> None:
 
 
 def _draw_differences(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -> None:
-    """The 99th percentile on judged photos; of the float file, the largest to PyTorch on test."""
+    """The 99th percentile on judged photos; of the float file, the largest to PyTorch on test.
+
+    The lines are those of the legend, in the order of the heads; not by labels, of which
+    Matplotlib leaves out those with an underscore in front.
+    """
     files = parity["files"].values()
     for i, head in enumerate(heads):
         values = [
@@ -85,11 +93,8 @@ def _draw_differences(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -
             "o",
             ms=6,
             color=HEADS[i % len(HEADS)],
-            label=head,
         )
-    axes.axvline(
-        parity["allowed_difference"], color=FAINT, ls=":", label="allowed to the float file"
-    )
+    axes.axvline(parity["allowed_difference"], color=FAINT, ls=":")
     axes.set_xscale("log")
     axes.set_title(
         "99th percentile of probability\ndifferences (float: largest, to PyTorch)",
