@@ -151,8 +151,16 @@ def test_light_pipelines_name_nothing_heavy(registered):
             assert heavy == [], f"{node.name} of {name} imports {heavy}"
 
 
-def test_text_is_written_as_utf8_whatever_the_locale(catalog):
-    texts = {n: c for n, c in catalog.config.items() if c["type"].endswith("TextDataset")}
-    assert texts
+def test_text_is_written_and_read_as_utf8_whatever_the_locale(registered, catalog):
+    names = (n for n in registered["__default__"].datasets() if not n.startswith("params:"))
+    configs = {name: catalog.resolve_pattern(name) for name in names}
+    texts = {
+        name: config
+        for name, config in configs.items()
+        if config["type"].endswith("TextDataset")
+        or config.get("save_args", {}).get("ensure_ascii") is False
+    }
+    assert {"model_card", "tier1.parity"} <= set(texts)
     for name, config in texts.items():
-        assert config["fs_args"]["open_args_save"]["encoding"] == "utf-8", name
+        for way in ("open_args_load", "open_args_save"):
+            assert config["fs_args"][way]["encoding"] == "utf-8", name

@@ -197,10 +197,6 @@ def _warn_once(missing: frozenset[str]) -> None:
     )
 
 
-def _some(letters: list[str]) -> str:
-    return " ".join(letters[:EXAMPLES]) + (" …" if len(letters) > EXAMPLES else "")
-
-
 def _script(letter: str) -> str:
     """The writing system of a letter, which the names of letters begin with."""
     first = unicodedata.name(letter, "UNKNOWN").partition(" ")[0]
