@@ -27,7 +27,7 @@ test: $(READY)  ## Run every check: lint, import contracts, types, tests
 fast: $(READY)  ## Run the tests without the slow ones
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
-# Not part of `test`: on Python 3.11 measuring costs Python code half its time again.
+# Not part of `test`: on Python 3.11 measuring costs six tenths more CPU time.
 coverage: $(READY)  ## Run the tests without the slow ones, and print which lines they reach
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term
 
