@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from cannabis_ml.openmp import let_idle_threads_sleep
+from cannabis_ml.openmp import limit_spinning
 
 PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[2] / "shared" / "data")
 
@@ -18,7 +18,7 @@ PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[2] / "s
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
-let_idle_threads_sleep()
+limit_spinning()
 os.environ.setdefault("TQDM_DISABLE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread per test process: they have the cores between them.

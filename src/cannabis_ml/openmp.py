@@ -8,17 +8,21 @@ CHOSEN_BY_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Any of these in the environment says how to wait: by the standard, GNU's library or LLVM's."""
 
 
-def let_idle_threads_sleep() -> None:
-    """Make OpenMP threads without work sleep instead of spin, unless the user chose otherwise.
+SPIN_COUNT = "1000"
+"""Turns before a thread without work sleeps (GNU's library; its default is about 300,000)."""
+
+
+def limit_spinning() -> None:
+    """Let OpenMP threads without work spin a little before they sleep, unless the user chose.
 
     A training step is thousands of parallel regions. Beside other work a thread that spins at the
-    end of one takes the core that the last thread of the region needs, and a step takes several
-    times as long; on a quiet machine sleeping costs a few percent at most
-    (`tests/benchmarks/bench_waiting.py`).
+    end of one takes the core that the last thread of the region needs, and a step takes longer;
+    on a quiet machine a thread that sleeps at once takes longer to go on (a fifth of a step).
+    A few spins cost neither (`tests/benchmarks/bench_waiting.py`).
 
     OpenMP reads the environment once, when it is loaded, so this is called where every command
     passes before anything is trained: in `settings.py`. Processes started later inherit it.
     Importing `cannabis_ml` alone changes nothing.
     """
     if not any(name in os.environ for name in CHOSEN_BY_USER):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT

@@ -15,9 +15,9 @@ from cannabis_ml.hooks import (
     UnfinishedHook,
     WritersHook,
 )
-from cannabis_ml.openmp import let_idle_threads_sleep
+from cannabis_ml.openmp import limit_spinning
 
-let_idle_threads_sleep()
+limit_spinning()
 
 
 def _project_path() -> str:

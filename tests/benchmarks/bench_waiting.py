@@ -13,7 +13,7 @@ a few steps each, first alone, then beside processes that keep the cores busy. P
 of wall and CPU seconds of a step or photo, and the median of the ratios to the library's default
 within each round.
 
-Wanted of what we set in training (passive): at most 5% slower alone, at least 3 times faster beside
+Wanted of what we set in training (spin 1,000): at most 5% slower alone, at least 3 times faster beside
 two busy processes.
 """
 

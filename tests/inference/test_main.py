@@ -266,7 +266,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(written, folder):
     process.stdout.readline()
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
-    process.wait(timeout=60)
+    process.wait()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

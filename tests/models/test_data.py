@@ -44,6 +44,13 @@ def test_number_of_workers_changes_nothing(photo_set, taxonomy):
             torch.testing.assert_close(batch.targets[name], other.targets[name], equal_nan=True)
 
 
+def test_workers_do_not_inherit_the_threads_of_this_process(photo_set, taxonomy):
+    """A fork of a process in which OpenCV has worked hangs at its first call of OpenCV."""
+    photos = Photos(photo_set, range(10), taxonomy, 32, TRAINING)
+    loader = make_loader(photos, batch_size=4, workers=1, shuffle=True)
+    assert loader.multiprocessing_context.get_start_method() != "fork"
+
+
 def test_epochs_differ_and_repeat(photo_set, taxonomy):
     first, second = (batches(photo_set, taxonomy, 0, [epoch])[0].photos for epoch in (0, 1))
     again = batches(photo_set, taxonomy, 0, [0])[0].photos

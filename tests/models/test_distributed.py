@@ -101,7 +101,7 @@ def transformer_file(tmp_path_factory):
 
 def finished(*processes):
     for process in processes:
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate()
         assert process.returncode == 0, said[-4000:]
 
 

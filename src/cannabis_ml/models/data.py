@@ -10,7 +10,9 @@ the same batches as one alone.
 from __future__ import annotations
 
 import math
+import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
@@ -331,6 +333,7 @@ def make_loader(
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_one_thread_each,
+        multiprocessing_context=_worker_processes() if workers else None,
         # Else each start of workers draws from the generator that dropout draws from.
         generator=torch.Generator().manual_seed(seed),
     )
@@ -381,6 +384,16 @@ def _resize(crop: np.ndarray, size: int) -> np.ndarray:
     shrinks = max(crop.shape[:2]) > LITTLE * size
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(crop, (size, size), interpolation=how)
+
+
+def _worker_processes() -> BaseContext:
+    """How workers start: not as forks of this process, which hang in OpenCV once it has threads."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # Imported once, before any thread exists; each worker is a fork of that.
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _one_thread_each(_: int) -> None:

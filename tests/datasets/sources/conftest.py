@@ -204,8 +204,11 @@ class Reader:
         raise AssertionError(f"the reader ended with {self._process.wait()}")
 
     def close(self):
+        # Killed, not only told by the end of its input: a process forked off this one since then
+        # holds that open too.
+        self._process.kill()
+        self._process.wait()
         self._process.stdin.close()
-        self._process.wait(timeout=20)
         self._process.stdout.close()
 
 
