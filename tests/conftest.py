@@ -1,5 +1,7 @@
 """Photos to test with: drawn on the spot, and real ones where they are there."""
 
+import functools
+import importlib.util
 import io
 import os
 import shutil
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from cannabis_ml.openmp import limit_spinning
+from cannabis_ml._io.openmp import limit_spinning
 
 PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[2] / "shared" / "data")
 
@@ -87,3 +89,49 @@ def write_photo(encode):
         return path
 
     return write_photo
+
+
+BACKBONE = "test_efficientnet"
+
+
+@functools.cache
+def _loop():
+    path = Path(__file__).parent / "training" / "loop.py"
+    spec = importlib.util.spec_from_file_location("loop", path)
+    loop = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loop)
+    return loop
+
+
+@pytest.fixture(scope="session")
+def taxonomy():
+    """A small taxonomy of one head of each kind."""
+    return _loop().TAXONOMY
+
+
+@pytest.fixture(scope="session")
+def photo_set():
+    """24 training and 8 validation photos in which colour tells the class.
+
+    Every fifth lacks a label of some head.
+    """
+    return _loop().draw_photo_set()
+
+
+@pytest.fixture(scope="session")
+def complete_photo_set():
+    """The same photos with every label known."""
+    return _loop().draw_photo_set(complete=True)
+
+
+@pytest.fixture(scope="session")
+def backbone_file(tmp_path_factory):
+    """Weights of a small backbone that counts as pretrained."""
+    import torch
+
+    from cannabis_ml.networks.weights import create_backbone
+
+    path = tmp_path_factory.mktemp("weights") / "start.pth"
+    torch.manual_seed(5)
+    torch.save(create_backbone(BACKBONE, 32).state_dict(), path)
+    return path

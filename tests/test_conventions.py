@@ -11,10 +11,10 @@ from kedro.framework.project import configure_project, pipelines
 from kedro.io import CatalogConfigResolver
 from kedro.validation.type_extractor import TypeExtractor
 
+from cannabis_ml._io.metric_names import metric_prefix
 from cannabis_ml.hooks import TrackingHook
 from cannabis_ml.inference import bundle, model_file
 from cannabis_ml.pipeline_registry import STAGES
-from cannabis_ml.tracking import metric_prefix
 
 PROJECT = Path(__file__).parents[1]
 LIGHT = {"ingestion", "augmentation", "balancing", "data"}

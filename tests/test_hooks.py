@@ -9,9 +9,9 @@ from kedro.io import DataCatalog, DatasetError, MemoryDataset, Version
 from kedro_datasets.json import JSONDataset
 from rich.console import Console
 
+from cannabis_ml._io.metric_names import mlflow_key, mlflow_keys
 from cannabis_ml.errors import ExportError
 from cannabis_ml.hooks import UnfinishedHook, WritersHook, flatten, git_state, metrics_table
-from cannabis_ml.tracking import mlflow_key, mlflow_keys
 
 
 def test_nested_values_get_dotted_names():
@@ -109,7 +109,7 @@ def test_git_state_tells_commit_and_uncommitted_changes(tmp_path):
 
 
 def test_a_run_that_cannot_write_its_files_ends_before_it_begins(monkeypatch):
-    from cannabis_ml.models import writers
+    from cannabis_ml.exporting import writers
     from cannabis_ml.pipelines import export, training
 
     parameters = {

@@ -17,10 +17,10 @@ from kedro.validation import ParameterValidationError
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cannabis_ml._io.file_names import printable
+from cannabis_ml._io.files import disk_full, no_room
 from cannabis_ml.config import params_as_typed
 from cannabis_ml.errors import CannabisMLError
-from cannabis_ml.file_names import printable
-from cannabis_ml.files import disk_full, no_room
 
 READABLE = (CannabisMLError, ParameterValidationError)
 """Errors whose message says all that a person needs."""

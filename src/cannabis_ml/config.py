@@ -14,8 +14,8 @@ from kedro.config import OmegaConfigLoader
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 
+from cannabis_ml._io.files import at_home
 from cannabis_ml.errors import ConfigError
-from cannabis_ml.files import at_home
 
 PATH_KEYS = frozenset({"filename", "filepath", "leaf_map", "path", "photos_root", "repo"})
 """Keys of the catalog that hold a path."""

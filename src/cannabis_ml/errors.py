@@ -43,3 +43,11 @@ class ExportError(CannabisMLError):
 
 class BundleError(CannabisMLError):
     """A bundle is incomplete, altered, or made for another version."""
+
+
+class PhotoSetError(CannabisMLError):
+    """A set of photos cannot be written or read."""
+
+
+class CheckpointError(CannabisMLError):
+    """A file is not a sound checkpoint."""

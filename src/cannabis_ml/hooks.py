@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset
 
-from cannabis_ml.sizes import sizes_of_run
-from cannabis_ml.terminal import (
+from cannabis_ml._io.metric_names import metric_prefix, mlflow_keys
+from cannabis_ml._io.terminal import (
     let_terminal_say_all_names,
     literal_console,
     show_messages_literally,
 )
-from cannabis_ml.tracking import metric_prefix, mlflow_keys
-from cannabis_ml.tracking_store import follow_move, local_folder
+from cannabis_ml._io.tracking_store import follow_move, local_folder
+from cannabis_ml.sizes import sizes_of_run
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
@@ -102,7 +102,7 @@ class TrackingHook:
             return
         mlflow = _mlflow_in_run()
         if mlflow is not None:
-            from cannabis_ml.datasets.photo_set import photo_set_fingerprint
+            from cannabis_ml.photo_sets.photo_set import photo_set_fingerprint
 
             mlflow.set_tag(f"{dataset_name}_fingerprint", photo_set_fingerprint(data))
             mlflow.set_tag(f"{dataset_name}_photos", len(data))
@@ -128,7 +128,7 @@ class WritersHook:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        from cannabis_ml.models.writers import require_writers
+        from cannabis_ml.exporting.writers import require_writers
         from cannabis_ml.pipelines.export import formats_written
 
         require_writers(sorted(formats_written(pipeline, catalog)))

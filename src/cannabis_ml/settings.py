@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kedro.utils import find_kedro_project
 
+from cannabis_ml._io.openmp import limit_spinning
 from cannabis_ml.config import ProjectConfigLoader
 from cannabis_ml.hooks import (
     ResultHook,
@@ -15,7 +16,6 @@ from cannabis_ml.hooks import (
     UnfinishedHook,
     WritersHook,
 )
-from cannabis_ml.openmp import limit_spinning
 
 limit_spinning()
 

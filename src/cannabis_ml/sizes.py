@@ -92,7 +92,7 @@ def _is_model(name: str) -> bool:
 
 
 def _image_size(catalog: CatalogProtocol, name: str) -> int:
-    from cannabis_ml.models.params import ModelParams
+    from cannabis_ml.networks.params import ModelParams
 
     return ModelParams.model_validate(catalog.load(f"params:{name}")).image_size
 

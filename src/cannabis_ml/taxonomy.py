@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from cannabis_ml.errors import TaxonomyError
-from cannabis_ml.names import Name, NormalNames, at_a_glance, normal
+from cannabis_ml.text import Name, NormalNames, at_a_glance, normal
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -41,16 +41,17 @@ import pandas as pd
 from machine import machine
 from PIL import Image
 
+from cannabis_ml._io.parallel import available_workers, map_in_order
+from cannabis_ml._io.processes import Helpers
 from cannabis_ml.datasets import augmented
 from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
-from cannabis_ml.datasets.photo_set import PhotoSetDataset, PhotoStream
-from cannabis_ml.parallel import available_workers, map_in_order
+from cannabis_ml.datasets.photo_set import PhotoSetDataset
+from cannabis_ml.photo_sets.photo_set import PhotoStream
 from cannabis_ml.photos.augment import Recipe, make_copies, one_thread_per_call
 from cannabis_ml.pipelines.augmentation.nodes import augment_photos
 from cannabis_ml.pipelines.augmentation.params import AugmentationParams
 from cannabis_ml.pipelines.ingestion.nodes import store_photos
 from cannabis_ml.pipelines.ingestion.params import StoreParams
-from cannabis_ml.processes import Helpers
 from cannabis_ml.taxonomy import Taxonomy
 
 PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[3] / "shared" / "data")

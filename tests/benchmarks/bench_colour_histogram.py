@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
 
-from cannabis_ml.models.metrics import choose_thresholds, score
+from cannabis_ml.evaluation.metrics import choose_thresholds, score
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 PROJECT = Path(__file__).parents[2]

@@ -31,7 +31,7 @@ from scipy import fftpack
 
 os.environ["TQDM_DISABLE"] = "1"
 
-from cannabis_ml.photos.defects.params import DefectParams
+from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.pipelines.ingestion.nodes import index_photos
 from cannabis_ml.pipelines.ingestion.params import IndexParams
 from cannabis_ml.taxonomy import Taxonomy

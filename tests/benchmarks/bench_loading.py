@@ -36,7 +36,7 @@ import numpy as np
 import pandas as pd
 from machine import machine
 
-from cannabis_ml.models.compat import ready_torchvision
+from cannabis_ml.networks.compat import ready_torchvision
 
 ready_torchvision()
 
@@ -46,11 +46,12 @@ from torchvision import transforms  # noqa: E402
 from torchvision.datasets import ImageFolder  # noqa: E402
 from torchvision.transforms import v2  # noqa: E402
 
-from cannabis_ml.datasets.photo_set import PhotoSetDataset, PhotoStream  # noqa: E402
-from cannabis_ml.models.data import Photos, make_loader  # noqa: E402
-from cannabis_ml.models.recipe import TrainingParams  # noqa: E402
+from cannabis_ml.datasets.photo_set import PhotoSetDataset  # noqa: E402
+from cannabis_ml.photo_sets.photo_set import PhotoStream  # noqa: E402
 from cannabis_ml.pipelines.ingestion.params import StoreParams  # noqa: E402
 from cannabis_ml.taxonomy import Taxonomy  # noqa: E402
+from cannabis_ml.training.data import Photos, make_loader  # noqa: E402
+from cannabis_ml.training.recipe import TrainingParams  # noqa: E402
 
 PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[3] / "shared" / "data")
 LIBRARIES = ("torch", "torchvision", "opencv-python-headless", "pillow", "datasets", "pyarrow")

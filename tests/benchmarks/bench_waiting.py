@@ -13,8 +13,8 @@ a few steps each, first alone, then beside processes that keep the cores busy. P
 of wall and CPU seconds of a step or photo, and the median of the ratios to the library's default
 within each round.
 
-Wanted of what we set in training (spin 1,000): at most 5% slower alone, at least 3 times faster beside
-two busy processes.
+Wanted of what we set in training (spin 1,000): at most 5% slower alone, at least 3 times faster
+beside two busy processes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SIZE = 224
 
 def train(size, batch):
     """What one step of training does."""
-    from cannabis_ml.models.compat import ready_torchvision
+    from cannabis_ml.networks.compat import ready_torchvision
 
     ready_torchvision()
     import timm
@@ -175,11 +175,11 @@ def write_models(folder):
     import torch
     from bench_inference import TAXONOMY, jpeg
 
-    from cannabis_ml.datasets.checkpoint import Checkpoint
-    from cannabis_ml.models.litert_export import to_litert
-    from cannabis_ml.models.network import HierarchicalNet
-    from cannabis_ml.models.onnx_export import to_onnx
-    from cannabis_ml.models.weights import create_backbone
+    from cannabis_ml.exporting.litert_export import to_litert
+    from cannabis_ml.exporting.onnx_export import to_onnx
+    from cannabis_ml.networks.checkpoint import Checkpoint
+    from cannabis_ml.networks.network import HierarchicalNet
+    from cannabis_ml.networks.weights import create_backbone
 
     torch.manual_seed(0)
     backbone = "tf_efficientnet_lite0"

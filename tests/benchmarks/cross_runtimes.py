@@ -123,7 +123,7 @@ def _strangers(job: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 
 def _pytorch(folder: Path, bundle: Bundle) -> dict[str, Any] | str:
     from cannabis_ml.datasets.checkpoint import CheckpointDataset
-    from cannabis_ml.models.onnx_export import torch_answers
+    from cannabis_ml.exporting.onnx_export import torch_answers
 
     newest = max(folder.glob("checkpoint.safetensors/*/checkpoint.safetensors"))
     checkpoint = CheckpointDataset(filepath=str(newest)).load()

@@ -32,7 +32,7 @@ from pathlib import Path
 os.environ["TQDM_DISABLE"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cannabis_ml.models.compat import ready_torchvision
+from cannabis_ml.networks.compat import ready_torchvision
 
 ready_torchvision()
 
@@ -229,11 +229,12 @@ def our_side(options, clock):
     import datasets.arrow_writer  # noqa: F401
     import pandas as pd
 
-    from cannabis_ml.datasets.photo_set import PhotoSetDataset, PhotoStream
-    from cannabis_ml.models import train
-    from cannabis_ml.models.params import ModelParams
-    from cannabis_ml.models.recipe import Phase, Recipe, TrainingParams
+    from cannabis_ml.datasets.photo_set import PhotoSetDataset
+    from cannabis_ml.networks.params import ModelParams
+    from cannabis_ml.photo_sets.photo_set import PhotoStream
     from cannabis_ml.taxonomy import Taxonomy
+    from cannabis_ml.training import train
+    from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams
 
     class TimedModule(train.PhotoModule):
         def on_train_epoch_start(self):
@@ -311,8 +312,8 @@ def save_weights(path):
     """The pretrained backbone as a file, for timm's side."""
     import torch
 
-    from cannabis_ml.models.params import ModelParams
-    from cannabis_ml.models.weights import load_backbone
+    from cannabis_ml.networks.params import ModelParams
+    from cannabis_ml.networks.weights import load_backbone
 
     backbone, _ = load_backbone(ModelParams(backbone=BACKBONE, image_size=SIZE))
     torch.save(backbone.state_dict(), path)

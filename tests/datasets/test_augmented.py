@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from kedro.io import DatasetError
 
 from cannabis_ml.datasets import augmented
-from cannabis_ml.datasets.augmented import AugmentedPhotosDataset, Copies, CopyStream
+from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
+from cannabis_ml.photo_sets.copies import Copies, CopyStream
 
 FEATURES = Features(
     {

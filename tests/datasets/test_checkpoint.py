@@ -5,7 +5,8 @@ import pytest
 from kedro.io.core import DatasetError, Version
 from safetensors.numpy import save_file
 
-from cannabis_ml.datasets.checkpoint import Checkpoint, CheckpointDataset
+from cannabis_ml.datasets.checkpoint import CheckpointDataset
+from cannabis_ml.networks.checkpoint import Checkpoint
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import pytest
 from kedro.io import DatasetError
 
 from cannabis_ml.datasets import photo_set
-from cannabis_ml.datasets.photo_set import PhotoSetDataset, PhotoStream, photo_set_fingerprint
+from cannabis_ml.datasets.photo_set import PhotoSetDataset
+from cannabis_ml.photo_sets.photo_set import PhotoStream, photo_set_fingerprint
 
 
 def rows(n=7):
@@ -256,7 +257,8 @@ SAVE_WITH_LITTLE_ROOM = """
 import resource, sys
 import pandas as pd
 from cannabis_ml import cli
-from cannabis_ml.datasets.photo_set import PhotoSetDataset, PhotoStream
+from cannabis_ml.datasets.photo_set import PhotoSetDataset
+from cannabis_ml.photo_sets.photo_set import PhotoStream
 from cannabis_ml.datasets.table import TableDataset
 
 folder, kind = sys.argv[1:]

@@ -9,8 +9,8 @@ import pytest
 from kedro.io import DatasetError
 
 from cannabis_ml.datasets.source_photos import SourcePhotosDataset
-from cannabis_ml.datasets.sources import AnySource
 from cannabis_ml.errors import SourceError
+from cannabis_ml.photo_sets.sources import AnySource
 
 
 def refusal(**entry):

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from cannabis_ml.datasets.split_ledger import COLUMNS, SplitLedgerDataset, empty_ledger
+from cannabis_ml.datasets.split_ledger import SplitLedgerDataset
+from cannabis_ml.photo_sets.split_ledger import COLUMNS, empty_ledger
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_attributes_of_a_possible_parent_are_claimed_from_their_threshold_on():
 def test_scores_decide_as_clients_do():
     """A column of probabilities per head, as training has them, and a client's outputs."""
     pytest.importorskip("sklearn")
-    from cannabis_ml.models.metrics import answers
+    from cannabis_ml.evaluation.metrics import answers
 
     outputs, thresholds = _drawn(seed=1), {"mark": {"scab": 0.8, "mould": 0.1}}
     predictions = pd.DataFrame({name: list(values) for name, values in outputs.items()})
@@ -89,8 +89,8 @@ def test_scores_decide_as_clients_do():
 
 def test_training_counts_by_the_same_decision():
     torch = pytest.importorskip("torch")
-    from cannabis_ml.models.decoding import answer, given_parents
-    from cannabis_ml.models.module import count_right, decided
+    from cannabis_ml.networks.decoding import answer, given_parents
+    from cannabis_ml.training.module import count_right, decided
 
     torch.manual_seed(0)
     logits = {head.name: 2 * torch.randn(200, 3, 3) for head in FAMILY.heads}

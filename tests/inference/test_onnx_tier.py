@@ -3,9 +3,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from cannabis_ml._io.parallel import available_workers
 from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.onnx_tier import METADATA_KEY, OnnxTier
-from cannabis_ml.parallel import available_workers
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import Taxonomy
 

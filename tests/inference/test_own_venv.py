@@ -16,14 +16,14 @@ import pytest
 import torch
 from PIL import Image
 
-from cannabis_ml.datasets.checkpoint import Checkpoint
+from cannabis_ml.exporting.litert_export import to_litert
+from cannabis_ml.exporting.onnx_export import to_onnx
+from cannabis_ml.exporting.quantize import RECIPES, quantise
 from cannabis_ml.inference.golden import ROUNDED
 from cannabis_ml.inference.tier import open_tier
-from cannabis_ml.models.litert_export import to_litert
-from cannabis_ml.models.network import HierarchicalNet
-from cannabis_ml.models.onnx_export import to_onnx
-from cannabis_ml.models.quantise import RECIPES, quantise
-from cannabis_ml.models.weights import create_backbone
+from cannabis_ml.networks.checkpoint import Checkpoint
+from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.networks.weights import create_backbone
 
 pytestmark = pytest.mark.slow
 

@@ -33,7 +33,7 @@ def stored(draw):
 
 def seen_in_training(stored, taxonomy, size):
     """uint8 (N, S, S, 3) as the data module hands them to the network when it evaluates."""
-    from cannabis_ml.models.data import EVALUATION, Photos
+    from cannabis_ml.training.data import EVALUATION, Photos
 
     rows = [
         {

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cannabis_ml.photos.decode import decode
-from cannabis_ml.photos.near_duplicates import (
+from cannabis_ml.photo_sets.near_duplicates import (
     MAX_DIFFERENCE,
     MAX_DISTANCE,
     thumbnail_difference,
 )
+from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.phash import (
     MIN_STRUCTURE,
     THUMBNAIL_BYTES,

@@ -1,40 +1,15 @@
-"""A trained network as tensors and a card: nothing in the file can run code when it is read."""
+"""Checkpoints in the catalog."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from kedro.io.core import DatasetError
 
 from cannabis_ml.datasets.local import LocalDataset
-from cannabis_ml.files import written_aside
-
-CARD = "cannabis_ml"
-"""Key of the card in the header's metadata."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What training leaves behind.
-
-    Attributes:
-        state: Every tensor of the network, by name.
-        card: What else is needed to use it or to tell where it came from; JSON-able. Holds
-            cannabis_ml (version), backbone, image_size, mean, std, dropout, taxonomy,
-            taxonomy_sha256, weights (provenance), photo_set (fingerprint), best_epoch and
-            validation_loss.
-    """
-
-    state: dict[str, np.ndarray]
-    card: dict[str, Any]
+from cannabis_ml.networks.checkpoint import Checkpoint
 
 
 class CheckpointDataset(LocalDataset[Checkpoint, Checkpoint]):
-    """A `Checkpoint` in one safetensors file on a local disk; the card is in its header.
+    """A `Checkpoint` in one safetensors file on a local disk.
 
     Args:
         filepath: Where the file is.
@@ -43,39 +18,9 @@ class CheckpointDataset(LocalDataset[Checkpoint, Checkpoint]):
     """
 
     def load(self) -> Checkpoint:
-        """Read the checkpoint.
-
-        Raises:
-            DatasetError: If the file is damaged, or is not a checkpoint of ours.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        path = Path(self._get_load_path())
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
-            raise
-        except (SafetensorError, OSError) as error:
-            raise DatasetError(
-                f"{path} ({path.stat().st_size:,} bytes) is no sound safetensors file: {error}."
-                " Train again, or restore it from where it was copied."
-            ) from error
-        if CARD not in metadata:
-            raise DatasetError(
-                f"{path} is a safetensors file, but carries no '{CARD}' card: it was not written"
-                " by this project's training. Weights from elsewhere belong under model.weights."
-            )
-        return Checkpoint(state=state, card=json.loads(metadata[CARD]))
+        """Read the checkpoint."""
+        return Checkpoint.read(Path(self._get_load_path()))
 
     def save(self, data: Checkpoint) -> None:
         """Write the checkpoint: the whole of it, or nothing."""
-        from safetensors.numpy import save_file
-
-        path = Path(self._get_save_path())
-        card = json.dumps(data.card, ensure_ascii=False, allow_nan=False)
-        # safetensors writes the buffer as it lies in memory.
-        state = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in data.state.items()}
-        with written_aside(path) as aside:
-            save_file(state, aside, metadata={CARD: card})
+        data.write(Path(self._get_save_path()))

@@ -9,8 +9,8 @@ from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview
 from pydantic import ValidationError
 
+from cannabis_ml._io.files import written_aside
 from cannabis_ml.datasets.local import LocalDataset
-from cannabis_ml.files import written_aside
 from cannabis_ml.inference.decision import DecisionRule
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import Version
 from kedro_datasets._typing import ImagePreview
 
+from cannabis_ml._io.files import written_aside
 from cannabis_ml.datasets.local import LocalDataset
-from cannabis_ml.files import written_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,9 +9,9 @@ from typing import Any
 
 from kedro.io import DatasetError
 
+from cannabis_ml._io.files import written_aside
 from cannabis_ml.datasets.local import LocalDataset
 from cannabis_ml.errors import CannabisMLError
-from cannabis_ml.files import written_aside
 from cannabis_ml.inference.model_file import ModelFile
 
 __all__ = ["ModelFile", "ModelFilesDataset"]

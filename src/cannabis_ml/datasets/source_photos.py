@@ -10,11 +10,11 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 from pydantic import ValidationError
 
-from cannabis_ml.datasets.sources import ONE_SOURCE, SOURCE_COLUMNS, Source
-from cannabis_ml.datasets.sources.base import merge_rows
-from cannabis_ml.datasets.sources.sample import SampleSource
 from cannabis_ml.datasets.table import table_preview
 from cannabis_ml.errors import SourceError
+from cannabis_ml.photo_sets.sources import ONE_SOURCE, SOURCE_COLUMNS, Source
+from cannabis_ml.photo_sets.sources.base import merge_rows
+from cannabis_ml.photo_sets.sources.sample import SampleSource
 
 _NAME = re.compile(r"[\w.-]+")
 
@@ -31,7 +31,7 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
 
     Args:
         source: `kind` (`sample`, `folder`, `table`, `hub`, `plantvillage`, `plantdoc` or
-            `inaturalist`) and the fields of that kind; see cannabis_ml.datasets.sources.
+            `inaturalist`) and the fields of that kind; see cannabis_ml.photo_sets.sources.
         sources: Several, by name, instead of one.
         metadata: For plugins; Kedro ignores it.
 

@@ -1,4 +1,4 @@
-"""Which split every photo was ever put in, so that later runs put it there again."""
+"""The split ledger in the catalog."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import pandas as pd
 from kedro.io import AbstractDataset
 from kedro_datasets._typing import TablePreview
 
+from cannabis_ml._io.files import written_aside
 from cannabis_ml.datasets.table import table_preview
-from cannabis_ml.files import written_aside
-
-COLUMNS = ("photo_id", "split", "given_split", "division")
-"""Photo, the split it is in, the one that its source gave, and the settings it was divided by."""
+from cannabis_ml.photo_sets.split_ledger import empty_ledger
 
 
 class SplitLedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
@@ -49,8 +47,3 @@ class SplitLedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
-
-
-def empty_ledger() -> pd.DataFrame:
-    """A ledger of no photo."""
-    return pd.DataFrame({name: pd.Series(dtype="str") for name in COLUMNS})

@@ -11,7 +11,7 @@ import pandas as pd
 from kedro_datasets._typing import TablePreview
 from kedro_datasets.pandas import ParquetDataset
 
-from cannabis_ml.files import written_aside
+from cannabis_ml._io.files import written_aside
 
 
 class TableDataset(ParquetDataset):

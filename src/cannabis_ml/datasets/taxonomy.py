@@ -10,7 +10,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 from pydantic import ValidationError
 
-from cannabis_ml.files import written_aside
+from cannabis_ml._io.files import written_aside
 from cannabis_ml.taxonomy import Taxonomy
 
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cannabis_ml._io.file_names import printable
+from cannabis_ml._io.terminal import let_terminal_say_all_names
 from cannabis_ml.errors import CannabisMLError
-from cannabis_ml.file_names import printable
-from cannabis_ml.terminal import let_terminal_say_all_names
 
 if TYPE_CHECKING:
     import numpy as np

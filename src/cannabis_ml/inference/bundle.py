@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from cannabis_ml._io.files import written_aside
 from cannabis_ml.errors import BundleError, TaxonomyError
-from cannabis_ml.files import written_aside
 from cannabis_ml.inference import golden
 from cannabis_ml.inference.archive import Archive, open_archive
 from cannabis_ml.inference.decision import DecisionRule

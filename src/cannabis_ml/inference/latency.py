@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cannabis_ml._io.parallel import available_workers
 from cannabis_ml.inference.tier import open_tier
-from cannabis_ml.parallel import available_workers
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.resize import fit
 

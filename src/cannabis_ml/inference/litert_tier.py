@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from cannabis_ml._io.parallel import available_workers
 from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.tier import Tier, runtime_missing
-from cannabis_ml.parallel import available_workers
 
 SIGNATURE = "serving_default"
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cannabis_ml._io.parallel import available_workers
 from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.onnx_metadata import KEY as METADATA_KEY
 from cannabis_ml.inference.tier import Tier, runtime_missing
-from cannabis_ml.parallel import available_workers
 
 if TYPE_CHECKING:
     import onnx

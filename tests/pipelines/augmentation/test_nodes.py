@@ -12,7 +12,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from PIL import Image as Pillow
 
-from cannabis_ml import processes
+from cannabis_ml._io import processes
 from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.errors import TaxonomyError

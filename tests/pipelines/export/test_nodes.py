@@ -86,7 +86,7 @@ def choose(monkeypatch, photo_set, copies):
             },
         )
         monkeypatch.setattr(
-            "cannabis_ml.models.quantise.layer_errors",
+            "cannabis_ml.exporting.quantize.layer_errors",
             lambda model, recipe, photos: [(("stem", "next"), 0.5), (("top",), 0.1)],
         )
         float_model = fake("float", 1000)

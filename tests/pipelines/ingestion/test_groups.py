@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cannabis_ml.datasets.split_ledger import empty_ledger
-from cannabis_ml.photos.near_duplicates import (
+from cannabis_ml.photo_sets.near_duplicates import (
     MAX_DIFFERENCE,
     MAX_DISTANCE,
     thumbnail_difference,
 )
+from cannabis_ml.photo_sets.split_ledger import empty_ledger
 from cannabis_ml.photos.phash import fingerprint
 from cannabis_ml.pipelines.ingestion.groups import check_links, group_photos
 from cannabis_ml.pipelines.ingestion.params import SPLITS, GroupParams, SplitParams

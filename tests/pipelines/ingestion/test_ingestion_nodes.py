@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cannabis_ml.datasets.photo_set import PhotoStream
 from cannabis_ml.errors import SourceError, TaxonomyError
+from cannabis_ml.photo_sets.photo_set import PhotoStream
+from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.photos.decode import decode
-from cannabis_ml.photos.defects.params import DefectParams
 from cannabis_ml.photos.fingerprint import photo_id
 from cannabis_ml.photos.phash import perceptual_hash
 from cannabis_ml.pipelines.ingestion.nodes import (

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from cannabis_ml.photos.defects.params import DefectParams
+from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.pipelines.ingestion.params import (
     GroupParams,
     IndexParams,

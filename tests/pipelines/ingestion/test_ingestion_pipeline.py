@@ -15,12 +15,12 @@ from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.datasets.split_ledger import SplitLedgerDataset
 from cannabis_ml.datasets.taxonomy import TaxonomyDataset
 from cannabis_ml.errors import SourceError
-from cannabis_ml.photos.defects.absent_classes import AbsentClassesParams
-from cannabis_ml.photos.defects.imbalance import ImbalanceParams
-from cannabis_ml.photos.defects.params import DefectParams
-from cannabis_ml.photos.defects.rare_classes import RareClassesParams
-from cannabis_ml.photos.defects.shortcuts import ShortcutsParams
-from cannabis_ml.photos.defects.uneven_splits import UnevenSplitsParams
+from cannabis_ml.photo_sets.checks.absent_classes import AbsentClassesParams
+from cannabis_ml.photo_sets.checks.imbalance import ImbalanceParams
+from cannabis_ml.photo_sets.checks.rare_classes import RareClassesParams
+from cannabis_ml.photo_sets.checks.shortcuts import ShortcutsParams
+from cannabis_ml.photo_sets.checks.uneven_splits import UnevenSplitsParams
+from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.pipelines.ingestion import create_pipeline
 from cannabis_ml.pipelines.ingestion.params import (
     GroupParams,

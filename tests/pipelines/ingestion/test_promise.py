@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cannabis_ml.datasets.source_photos import SourcePhotosDataset
-from cannabis_ml.datasets.split_ledger import empty_ledger
 from cannabis_ml.errors import SourceError
-from cannabis_ml.photos.defects.absent_classes import AbsentClassesParams
-from cannabis_ml.photos.defects.imbalance import ImbalanceParams
-from cannabis_ml.photos.defects.params import DefectParams
-from cannabis_ml.photos.defects.rare_classes import RareClassesParams
-from cannabis_ml.photos.defects.registry import FLAGGED, REPAIRED, SET_ASIDE
-from cannabis_ml.photos.defects.shortcuts import ShortcutsParams
+from cannabis_ml.photo_sets.checks.absent_classes import AbsentClassesParams
+from cannabis_ml.photo_sets.checks.imbalance import ImbalanceParams
+from cannabis_ml.photo_sets.checks.rare_classes import RareClassesParams
+from cannabis_ml.photo_sets.checks.shortcuts import ShortcutsParams
+from cannabis_ml.photo_sets.split_ledger import empty_ledger
+from cannabis_ml.photos.checks.params import DefectParams
+from cannabis_ml.photos.checks.registry import FLAGGED, REPAIRED, SET_ASIDE
 from cannabis_ml.pipelines.ingestion.groups import group_photos
 from cannabis_ml.pipelines.ingestion.nodes import (
     build_ingestion_report,

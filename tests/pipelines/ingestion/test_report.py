@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cannabis_ml.photos.defects.finding import Finding
+from cannabis_ml.photo_sets.checks.finding import Finding
 from cannabis_ml.pipelines.ingestion.params import SPLITS
 from cannabis_ml.pipelines.ingestion.report import (
     EXAMPLES,

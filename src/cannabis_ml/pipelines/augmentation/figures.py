@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cannabis_ml.drawing import Figure
+from cannabis_ml._io.drawing import Figure
 from cannabis_ml.taxonomy import Taxonomy
 
 if TYPE_CHECKING:

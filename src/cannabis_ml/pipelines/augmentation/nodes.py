@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from cannabis_ml.datasets.augmented import Copies, CopyStream
-from cannabis_ml.datasets.photo_set import IMAGE
-from cannabis_ml.datasets.stream import stream_batches
+from cannabis_ml._io.heavy_types import Dataset, Figure
 from cannabis_ml.errors import TaxonomyError
-from cannabis_ml.heavy_types import Dataset, Figure
+from cannabis_ml.photo_sets.copies import Copies, CopyStream
+from cannabis_ml.photo_sets.photo_set import IMAGE
+from cannabis_ml.photo_sets.stream import stream_batches
 from cannabis_ml.photos.augment import Recipe, draw_of, implementation, make_copies
 from cannabis_ml.pipelines.augmentation.params import AugmentationParams, Guard
 from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cannabis_ml.names import Name, NormalNames
 from cannabis_ml.photos.augment import Bounds, Recipe
+from cannabis_ml.text import Name, NormalNames
 
 Factor = Annotated[float, Field(ge=0)]
 

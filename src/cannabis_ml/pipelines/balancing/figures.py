@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cannabis_ml.drawing import Figure
+from cannabis_ml._io.drawing import Figure
 from cannabis_ml.taxonomy import Head
 
 BEFORE, AFTER, INK = "#b9c4bd", "#1b7f5c", "#222222"

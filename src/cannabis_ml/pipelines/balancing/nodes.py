@@ -8,8 +8,8 @@ import logging
 import numpy as np
 import pandas as pd
 
+from cannabis_ml._io.heavy_types import Dataset, Figure
 from cannabis_ml.errors import TaxonomyError
-from cannabis_ml.heavy_types import Dataset, Figure
 from cannabis_ml.pipelines.balancing.params import BalancingParams
 from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean
 

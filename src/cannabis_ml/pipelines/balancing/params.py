@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from cannabis_ml.names import Name
+from cannabis_ml.text import Name
 
 Strategy = Literal["none", "oversample", "undersample", "weighted", "effective_number"]
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cannabis_ml.datasets.photo_set import labels_of, photo_set_fingerprint
-from cannabis_ml.heavy_types import Dataset
+from cannabis_ml._io.heavy_types import Dataset
 from cannabis_ml.inference.bundle import BundleContents
 from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.photo_sets.photo_set import labels_of, photo_set_fingerprint
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.taxonomy import Taxonomy
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cannabis_ml.drawing import Figure
+from cannabis_ml._io.drawing import Figure
 
 if TYPE_CHECKING:
-    from cannabis_ml.drawing import Axes
+    from cannabis_ml._io.drawing import Axes
 
 PASSES, FAILS, INK, FAINT = "#1b7f5c", "#c2452d", "#222222", "#8a8a8a"
 

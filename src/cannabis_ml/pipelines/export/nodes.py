@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cannabis_ml.datasets.checkpoint import Checkpoint
+from cannabis_ml._io.heavy_types import Dataset, Figure
 from cannabis_ml.errors import ExportError
-from cannabis_ml.heavy_types import Dataset, Figure
 from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
+from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.pipelines.export import parity as gate
 from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
 from cannabis_ml.taxonomy import Taxonomy
@@ -47,10 +47,10 @@ def export_float(
         ExportError: If what writes the format is not installed; says how to install it.
     """
     if file.format == "tflite":
-        from cannabis_ml.models.litert_export import to_litert
+        from cannabis_ml.exporting.litert_export import to_litert
 
         return to_litert(checkpoint, tier=file.tier, run=tracking_run, decision=decision)
-    from cannabis_ml.models.onnx_export import to_onnx
+    from cannabis_ml.exporting.onnx_export import to_onnx
 
     return to_onnx(checkpoint, tier=file.tier, run=tracking_run, decision=decision)
 
@@ -71,7 +71,7 @@ def ask_pytorch(
     Raises:
         ExportError: If there is no test photo.
     """
-    from cannabis_ml.models.onnx_export import torch_answers
+    from cannabis_ml.exporting.onnx_export import torch_answers
 
     rows = gate.rows_of(photo_set, "test", export.photos)
     return torch_answers(checkpoint, list(gate.photos_at(photo_set, rows)))
@@ -268,7 +268,7 @@ def _smaller(
     model: ModelFile, recipe: str, photos: np.ndarray, judge: _Judge
 ) -> tuple[ModelFile, dict[str, Any], list[str]]:
     """The file of a recipe, and what the judge says; of `mixed` the smallest that passes."""
-    from cannabis_ml.models.quantise import KEPT_SHARES
+    from cannabis_ml.exporting.quantize import KEPT_SHARES
 
     for share in KEPT_SHARES if recipe == "mixed" else KEPT_SHARES[:1]:
         smaller = _quantise(model, recipe, photos, share)
@@ -279,7 +279,7 @@ def _smaller(
 
 
 def _quantise(model: ModelFile, recipe: str, photos: np.ndarray, kept_share: float) -> ModelFile:
-    from cannabis_ml.models.quantise import quantise
+    from cannabis_ml.exporting.quantize import quantise
 
     kept = f", {kept_share:.0%} of the weights in float32" if recipe == "mixed" else ""
     log.info("Trying %s%s …", recipe, kept)
@@ -293,7 +293,7 @@ def _worst_layers(
     photos: np.ndarray,
 ) -> list[dict[str, Any]]:
     """Layers by the harm that the least harmful recipe does to each alone."""
-    from cannabis_ml.models.quantise import layer_errors
+    from cannabis_ml.exporting.quantize import layer_errors
 
     if not made or not len(photos):
         return []

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml.errors import ExportError
+from cannabis_ml.evaluation.intervals import wilson
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
 from cannabis_ml.inference.tier import EMBEDDING, open_tier
-from cannabis_ml.models.intervals import wilson
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.pipelines.export.params import AgreementParams, ExportParams
 from cannabis_ml.taxonomy import MISSING, Taxonomy

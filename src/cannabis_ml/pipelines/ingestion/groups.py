@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cannabis_ml.photos.near_duplicates import (
+from cannabis_ml.photo_sets.near_duplicates import (
     MAX_DIFFERENCE,
     MAX_DISTANCE,
     Chain,

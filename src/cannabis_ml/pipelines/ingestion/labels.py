@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pandas as pd
 
 from cannabis_ml.errors import TaxonomyError
-from cannabis_ml.names import normal
 from cannabis_ml.taxonomy import (
     Head,
     Taxonomy,
@@ -17,6 +16,7 @@ from cannabis_ml.taxonomy import (
     normal_labels,
     photo_count,
 )
+from cannabis_ml.text import normal
 
 NONE_OF_THEM = ("-", "none")
 """What a list of attributes may say when no attribute is there."""

@@ -14,30 +14,29 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from cannabis_ml.datasets.photo_set import PhotoStream
+from cannabis_ml._io.file_names import on_disk
+from cannabis_ml._io.parallel import map_in_order
 from cannabis_ml.errors import SourceError, TaxonomyError
-from cannabis_ml.file_names import on_disk
-from cannabis_ml.names import lookalikes
-from cannabis_ml.parallel import map_in_order
+from cannabis_ml.photo_sets.checks import absent_classes as absent_class_check
+from cannabis_ml.photo_sets.checks import conflicting_duplicate, exact_duplicate
+from cannabis_ml.photo_sets.checks import few_groups as few_groups_check
+from cannabis_ml.photo_sets.checks import imbalance as imbalance_check
+from cannabis_ml.photo_sets.checks import lookalike_classes as lookalike_class_check
+from cannabis_ml.photo_sets.checks import rare_classes as rare_class_check
+from cannabis_ml.photo_sets.checks import shortcuts as shortcut_check
+from cannabis_ml.photo_sets.checks import uneven_splits as uneven_split_check
+from cannabis_ml.photo_sets.checks import unlabelled_splits as unlabelled_split_check
+from cannabis_ml.photo_sets.checks.absent_classes import AbsentClassesParams
+from cannabis_ml.photo_sets.checks.finding import Finding
+from cannabis_ml.photo_sets.checks.imbalance import ImbalanceParams
+from cannabis_ml.photo_sets.checks.rare_classes import RareClassesParams
+from cannabis_ml.photo_sets.checks.shortcuts import ShortcutsParams
+from cannabis_ml.photo_sets.checks.uneven_splits import UnevenSplitsParams
+from cannabis_ml.photo_sets.photo_set import PhotoStream
+from cannabis_ml.photos.checks.params import DefectParams
+from cannabis_ml.photos.checks.registry import FLAGGED, REPAIRED, SET_ASIDE
+from cannabis_ml.photos.checks.seen import Seen, look
 from cannabis_ml.photos.decode import Photo, decode, read_header
-from cannabis_ml.photos.defects import absent_classes as absent_class_check
-from cannabis_ml.photos.defects import conflicting_duplicate, exact_duplicate
-from cannabis_ml.photos.defects import few_groups as few_groups_check
-from cannabis_ml.photos.defects import imbalance as imbalance_check
-from cannabis_ml.photos.defects import lookalike_classes as lookalike_class_check
-from cannabis_ml.photos.defects import rare_classes as rare_class_check
-from cannabis_ml.photos.defects import shortcuts as shortcut_check
-from cannabis_ml.photos.defects import uneven_splits as uneven_split_check
-from cannabis_ml.photos.defects import unlabelled_splits as unlabelled_split_check
-from cannabis_ml.photos.defects.absent_classes import AbsentClassesParams
-from cannabis_ml.photos.defects.finding import Finding
-from cannabis_ml.photos.defects.imbalance import ImbalanceParams
-from cannabis_ml.photos.defects.params import DefectParams
-from cannabis_ml.photos.defects.rare_classes import RareClassesParams
-from cannabis_ml.photos.defects.registry import FLAGGED, REPAIRED, SET_ASIDE
-from cannabis_ml.photos.defects.seen import Seen, look
-from cannabis_ml.photos.defects.shortcuts import ShortcutsParams
-from cannabis_ml.photos.defects.uneven_splits import UnevenSplitsParams
 from cannabis_ml.photos.fingerprint import photo_id
 from cannabis_ml.photos.phash import fingerprint
 from cannabis_ml.photos.resize import shrink
@@ -56,6 +55,7 @@ from cannabis_ml.pipelines.ingestion.params import (
 )
 from cannabis_ml.pipelines.ingestion.report import build_report, render_page, thumbnails
 from cannabis_ml.taxonomy import Taxonomy, TaxonomySpec
+from cannabis_ml.text import lookalikes
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import math
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cannabis_ml.photos.near_duplicates import MAX_DIFFERENCE, MAX_DISTANCE
+from cannabis_ml.photo_sets.near_duplicates import MAX_DIFFERENCE, MAX_DISTANCE
 
 SPLITS = ("train", "validation", "calibration", "test")
 """The splits, in the order in which the hash divides photos."""

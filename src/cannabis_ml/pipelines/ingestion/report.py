@@ -20,11 +20,11 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from cannabis_ml.file_names import on_disk, printable
-from cannabis_ml.parallel import map_in_order
+from cannabis_ml._io.file_names import on_disk, printable
+from cannabis_ml._io.parallel import map_in_order
+from cannabis_ml.photo_sets.checks import twin_of_test
+from cannabis_ml.photo_sets.checks.finding import Finding, class_counts, listed, photos_of
 from cannabis_ml.photos.decode import SUFFIXES, UnreadableError, decode
-from cannabis_ml.photos.defects import twin_of_test
-from cannabis_ml.photos.defects.finding import Finding, class_counts, listed, photos_of
 from cannabis_ml.pipelines.ingestion.groups import chain_advice, chain_sentence
 from cannabis_ml.pipelines.ingestion.params import CONFLICT, DUPLICATE, SPLITS, TWIN
 from cannabis_ml.taxonomy import Head, Taxonomy

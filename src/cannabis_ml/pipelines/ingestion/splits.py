@@ -23,13 +23,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cannabis_ml.datasets.split_ledger import COLUMNS
 from cannabis_ml.errors import SourceError
-from cannabis_ml.photos.defects import twin_of_test
-from cannabis_ml.photos.defects.finding import questions
-from cannabis_ml.photos.defects.split_rank import split_rank
+from cannabis_ml.photo_sets.checks import twin_of_test
+from cannabis_ml.photo_sets.checks.finding import questions
+from cannabis_ml.photo_sets.split_ledger import COLUMNS
+from cannabis_ml.photo_sets.stratify import stratify
 from cannabis_ml.pipelines.ingestion.params import HELD_OUT, SPLITS, TWIN, SplitParams
-from cannabis_ml.pipelines.ingestion.stratify import stratify
+from cannabis_ml.splits import split_rank
 from cannabis_ml.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)

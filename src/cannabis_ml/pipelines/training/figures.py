@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from cannabis_ml.drawing import Figure
-from cannabis_ml.models.metrics import Thresholds, answers
+from cannabis_ml._io.drawing import Figure
+from cannabis_ml.evaluation.metrics import Thresholds, answers
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 if TYPE_CHECKING:
     import datasets
 
-    from cannabis_ml.drawing import Axes
+    from cannabis_ml._io.drawing import Axes
 
 RIGHT, WRONG, INK, FAINT = "#1b7f5c", "#c2452d", "#222222", "#8a8a8a"
 

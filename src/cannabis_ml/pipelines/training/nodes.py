@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from cannabis_ml.datasets.checkpoint import Checkpoint
-from cannabis_ml.datasets.photo_set import labels_of
-from cannabis_ml.heavy_types import Dataset, Figure
+from cannabis_ml._io.heavy_types import Dataset, Figure
 from cannabis_ml.inference.decision import DecisionRule
-from cannabis_ml.models.params import ModelParams
-from cannabis_ml.models.recipe import Recipe, TrainingParams
+from cannabis_ml.networks.checkpoint import Checkpoint
+from cannabis_ml.networks.params import ModelParams
+from cannabis_ml.photo_sets.photo_set import labels_of
 from cannabis_ml.pipelines.training.params import ReportParams
 from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.training.recipe import Recipe, TrainingParams
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def train_model(
         TrainingError: If the loss stops being a number, or disk or memory is full; says when, and
             what to do.
     """
-    from cannabis_ml.models.train import fit
+    from cannabis_ml.training.train import fit
 
     return fit(
         photo_set,
@@ -120,7 +120,7 @@ def train_student(  # noqa: PLR0913, PLR0917
         WeightsError: As `train_model`.
         TrainingError: As `train_model`; and if the teacher did not see all training photos.
     """
-    from cannabis_ml.models.distillation import fit_student
+    from cannabis_ml.training.distillation import fit_student
 
     return fit_student(
         photo_set,
@@ -150,7 +150,7 @@ def predict_photos(
         of K float32 in class order, `{head}.logits` of all members and `{head}.uncertainty`; and
         `embedding`.
     """
-    from cannabis_ml.models.predict import predict
+    from cannabis_ml.training.predict import predict
 
     return predict(
         checkpoint,
@@ -183,7 +183,7 @@ def score_predictions(
         and, for the figures, `thresholds.<head>.<class>`; and a table with a row per head and
         class, intervals as two columns.
     """
-    from cannabis_ml.models import metrics
+    from cannabis_ml.evaluation import metrics
 
     labels = labels_of(photo_set)
     test = predictions[predictions["split"] == "test"]
@@ -247,7 +247,7 @@ def draw_confusion_matrices(
         taxonomy: The heads.
         test_metrics: Holds the thresholds that were chosen for attributes; 0.5 without it.
     """
-    from cannabis_ml.models.metrics import confusion
+    from cannabis_ml.evaluation.metrics import confusion
     from cannabis_ml.pipelines.training.figures import confusion_matrix
 
     test = predictions[predictions["split"] == "test"]
@@ -282,7 +282,7 @@ def draw_mistakes(
         test_metrics: Holds the thresholds that were chosen for attributes.
         reports: How many photos.
     """
-    from cannabis_ml.models.metrics import confident_mistakes
+    from cannabis_ml.evaluation.metrics import confident_mistakes
     from cannabis_ml.pipelines.training.figures import mistakes_sheet
 
     test = predictions[predictions["split"] == "test"]

@@ -1,0 +1,1 @@
+"""From a checkpoint to model files: ONNX and TFLite, float and quantized."""

@@ -1,0 +1,199 @@
+"""Smaller TFLite files, by ai-edge-quantizer.
+
+The quantiser's rules match an operator's scope: the names of what it gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from cannabis_ml.exporting.held_back import held_back
+from cannabis_ml.inference.litert_tier import SIGNATURE
+from cannabis_ml.inference.onnx_tier import INPUT_NAME
+from cannabis_ml.networks.layers import FEWEST, Layer
+
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+"""Kinds of operators whose second input is weights."""
+_LOUD = ("absl", "root")
+
+
+def quantise_tflite(
+    data: bytes,
+    recipe: str,
+    photos: np.ndarray,
+    keep_float: Collection[str] = (),
+) -> bytes:
+    """Apply one of `RECIPES` to a float file.
+
+    Args:
+        data: A float TFLite file with one signature, as `to_litert` writes it.
+        recipe: Name of the recipe.
+        photos: uint8 (N, S, S, 3), the size of the model; looked at by `static_int8` alone.
+        keep_float: Names of layers, as from `tflite_layers`, that stay as they are.
+
+    Returns:
+        The file, input and outputs as they were. Weights lie behind the flatbuffer, see
+        `inline_weights`.
+    """
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    with held_back(*_LOUD):
+        model = _read(data)
+        rules = RECIPES[recipe](model) + _leave([f"{name};" for name in keep_float])
+        quantizer = Quantizer(bytearray(data), rules)
+        statistics = _calibrate(data, rules, photos) if quantizer.need_calibration else None
+        result = quantizer.quantize(
+            statistics, enable_progress_bar=False, enable_progress_report=False
+        )
+        assert result.quantized_model is not None
+        return bytes(result.quantized_model)
+
+
+def inline_weights(data: bytes) -> bytes:
+    """Move weights that lie behind the flatbuffer into it, where every reader finds them."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(_read(data)))
+
+
+def tflite_layers(data: bytes) -> list[Layer]:
+    """Layers with enough float weights to be worth quantising, in the order of the file."""
+    found = _weighted(_read(data))
+    return [Layer(scope.removesuffix(";"), size) for scope, size in found if size >= 4 * FEWEST]
+
+
+def _read(data: bytes) -> Any:
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    return flatbuffer_utils.read_model_from_bytearray(data)
+
+
+def _operators(model: Any) -> Iterator[tuple[str, str, Any]]:
+    """Scope, kind and operator, in order of execution."""
+    from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
+    from ai_edge_quantizer.utils.tfl_flatbuffer_utils import get_op_scope
+
+    (graph,) = model.subgraphs
+    for operator in graph.operators:
+        kind = opcode_to_name(model, operator.opcodeIndex) or ""
+        yield get_op_scope(operator, graph.tensors), kind, operator
+
+
+def _weighted(model: Any) -> Iterator[tuple[str, int]]:
+    """Scope and bytes of float weights of every layer that has them."""
+    (graph,) = model.subgraphs
+    for scope, kind, operator in _operators(model):
+        if kind in WEIGHTED:
+            held = model.buffers[graph.tensors[operator.inputs[1]].buffer].data
+            if held is not None:
+                yield scope, len(held)
+
+
+def _leave(scopes: Collection[str]) -> list[dict[str, Any]]:
+    """Rules by which operators stay as they are."""
+    rule = {"regex": _any_of(scopes), "operation": "*", "algorithm_key": "no_quantize"}
+    return [rule] if scopes else []
+
+
+def _any_of(scopes: Collection[str]) -> str:
+    """One expression for all: Python compiles more than 512 again and again."""
+    return f"^(?:{'|'.join(map(re.escape, scopes))})$"
+
+
+def _weight_only_int8(model: Any) -> list[dict[str, Any]]:
+    from ai_edge_quantizer import recipe
+
+    return recipe.weight_only_wi8_afp32() + _small_layers(model)
+
+
+def _dynamic_int8(model: Any) -> list[dict[str, Any]]:
+    from ai_edge_quantizer import recipe
+
+    return recipe.dynamic_wi8_afp32() + _small_layers(model)
+
+
+def _float16(model: Any) -> list[dict[str, Any]]:
+    from ai_edge_quantizer.qtyping import TFLOperationName
+    from ai_edge_quantizer.recipe_manager import AlgorithmName, RecipeManager
+
+    manager = RecipeManager()
+    manager.add_weight_only_config(
+        ".*", TFLOperationName.ALL_SUPPORTED, 16, algorithm_key=AlgorithmName.FLOAT_CASTING
+    )
+    return manager.get_quantization_recipe() + _small_layers(model)
+
+
+def _static_int8(model: Any) -> list[dict[str, Any]]:
+    """Whole numbers from the first layer with weights to the features; heads keep float.
+
+    What comes before is the photo itself and its scaling; what comes after are probabilities and
+    their logarithms, which 256 steps cannot hold.
+    """
+    from ai_edge_quantizer.qtyping import TFLOperationName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    manager = RecipeManager()
+    manager.add_weight_only_config(".*", TFLOperationName.ALL_SUPPORTED, 8)
+    manager.add_static_config(_any_of(_feature_scopes(model)), TFLOperationName.ALL_SUPPORTED, 8, 8)
+    return manager.get_quantization_recipe() + _small_layers(model)
+
+
+def _small_layers(model: Any) -> list[dict[str, Any]]:
+    return _leave([scope for scope, size in _weighted(model) if size < 4 * FEWEST])
+
+
+def _feature_scopes(model: Any) -> list[str]:
+    """Operators from the first layer with weights to just before what gives the embedding.
+
+    That last one stays as it is: the quantiser would move the output behind a new operator and
+    leave the signature pointing at the tensor before it.
+    """
+    (signature,) = model.signatureDefs
+    ends = {o.tensorIndex for o in signature.outputs if o.name == b"embedding"}
+    operators = list(_operators(model))
+    before: set[int] = set(ends)
+    for _, _, operator in reversed(operators):
+        if before & set(operator.outputs):
+            before |= set(operator.inputs)
+    after: set[int] = set()
+    found = []
+    for scope, kind, operator in operators:
+        if not before & set(operator.outputs) or ends & set(operator.outputs):
+            continue
+        if kind in WEIGHTED or after & set(operator.inputs):
+            after |= set(operator.outputs)
+            found.append(scope)
+    return found
+
+
+def _calibrate(data: bytes, rules: list[dict[str, Any]], photos: np.ndarray) -> dict[str, Any]:
+    """The smallest and largest value of every tensor over all photos.
+
+    The quantiser's own default is a moving average, by which the first photo counts most and
+    none counts whole.
+    """
+    from ai_edge_quantizer.calibrator import Calibrator
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+    from ai_edge_quantizer.utils.qsv_utils import min_max_update
+
+    manager = RecipeManager()
+    manager.load_quantization_recipe(rules)
+    calibrator = Calibrator(data, num_threads=1, qsv_update_func=min_max_update)
+    calibrator.calibrate({SIGNATURE: _inputs(photos)}, manager)
+    return calibrator.get_model_qsvs()
+
+
+def _inputs(photos: np.ndarray) -> Sequence[dict[str, np.ndarray]]:
+    return [{INPUT_NAME: photo[None]} for photo in photos]
+
+
+RECIPES = {
+    "weight_only_int8": _weight_only_int8,
+    "dynamic_int8": _dynamic_int8,
+    "static_int8": _static_int8,
+    "float16": _float16,
+}

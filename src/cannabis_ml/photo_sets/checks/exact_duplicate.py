@@ -1,0 +1,66 @@
+"""A photo whose bytes are there already, as another file or as another row of the same file.
+
+Copies count a photo twice, and in two splits they leak. One is kept: one that the source gives as
+test before validation, calibration, train and none; among equals the first by path. What other
+copies say of it, head by head, the kept one says too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+
+from cannabis_ml.splits import split_rank
+
+
+def find(photos: pd.DataFrame) -> pd.Series:
+    """Find the row that is kept instead of each copy. A path may stand in several rows.
+
+    Args:
+        photos: Sound ones: `photo_id`, `path`, `given_split`; no label of the index twice.
+
+    Returns:
+        The index label of the kept row by row that is a copy of it, in the order of `photos`.
+    """
+    order = _kept_first(photos)
+    labels = order.index.to_series()
+    kept = labels.groupby(order["photo_id"]).transform("first")
+    is_copy = order.duplicated("photo_id")
+    return kept[is_copy].reindex(photos.index[is_copy.reindex(photos.index)])
+
+
+def sentences(photos: pd.DataFrame, kept: pd.Series) -> pd.Series:
+    """Say of each copy what it is a copy of.
+
+    Args:
+        photos: As for `find`.
+        kept: As `find` returns it.
+    """
+    mentions = Counter(zip(photos["photo_id"], photos["path"], strict=True))
+    names, paths = photos.loc[kept.index, "photo_id"], photos.loc[kept.index, "path"]
+    told = []
+    for photo_id, path, original in zip(names, paths, photos.loc[kept, "path"], strict=True):
+        if path != original:
+            told.append(f"The same file as {original}.")
+            continue
+        n = mentions[photo_id, path]
+        times = "twice" if n == 2 else f"{n:,} times"
+        told.append(f"Listed {times}: {path}; what its rows say was put together.")
+    return pd.Series(told, index=kept.index, dtype="str")
+
+
+def merged_labels(photos: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
+    """What each photo's copies say together, head by head: the kept copy speaks first.
+
+    Returns:
+        The columns `labels` with the index of `photos`.
+    """
+    order = _kept_first(photos)
+    told = order.groupby("photo_id")[labels].transform("first") if labels else order[labels]
+    return told.reindex(photos.index).astype(photos[labels].dtypes)
+
+
+def _kept_first(photos: pd.DataFrame) -> pd.DataFrame:
+    rank = photos["given_split"].map(split_rank)
+    return photos.assign(_rank=rank).sort_values(["_rank", "path"], kind="stable")

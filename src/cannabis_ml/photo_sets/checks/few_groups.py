@@ -1,0 +1,186 @@
+"""Classes of few groups that one property of the file tells without an exception.
+
+The small models of `shortcuts` need a dozen groups of photos to be judged on some that they did not
+see. Of fewer an exact test is left: where the groups of a class stand next to each other in the
+order of a property, with no other group among them, chance seldom did that. Of G groups with g of
+the class there are C(G, g) ways to place these g, and at most G - g + 1 of them are a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import comb
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cannabis_ml.photo_sets.checks.finding import Finding, Question, kept, listed, questions
+from cannabis_ml.photo_sets.checks.shortcuts import (
+    PROPERTIES,
+    ShortcutsParams,
+    groups_of,
+    properties_of,
+)
+from cannabis_ml.taxonomy import Taxonomy
+
+_Asked = tuple[Question, dict[str, int], np.ndarray]
+"""A question, its classes with few groups, and which photos have an answer."""
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """What could not be looked for in a question, as nobody could tell it from chance.
+
+    Attributes:
+        question: `head` or `head.attribute`.
+        classes: Classes that occur.
+        few: Groups of each class with too few for the models of `shortcuts`.
+        out_of_reach: Those of them with too few for the exact test too.
+    """
+
+    question: str
+    classes: int
+    few: dict[str, int]
+    out_of_reach: list[str]
+
+    def as_dict(self, least: int) -> dict[str, Any]:
+        """Plain values with a sentence, ready for JSON.
+
+        Args:
+            least: Groups that a class needs.
+        """
+        named = listed(f"'{name}' {n}" for name, n in self.few.items())
+        sentence = (
+            f"'{self.question}': {len(self.few)} of {self.classes} classes have fewer than {least}"
+            f" groups of photos ({named}). They were looked at for single properties that tell"
+            " them without an exception, and for nothing else."
+        )
+        if self.out_of_reach:
+            sentence += (
+                f" Not checked at all: {listed(map(repr, self.out_of_reach))}, as chance alone does"
+                " that with so few."
+            )
+        return {**vars(self), "sentence": sentence}
+
+
+def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -> list[Finding]:
+    """Say which classes of few groups a single property tells without an exception.
+
+    Args:
+        photos: As for `shortcuts.find`.
+        taxonomy: The heads.
+        params: `min_groups` says what few are, `error_rate` how often luck may be taken for a
+            shortcut, all comparisons together.
+
+    Returns:
+        At most one finding per class, by the property with the smallest chance; an alarm, or for
+        the border's colour a warning.
+    """
+    sound = kept(photos).reset_index(drop=True)
+    table, groups = properties_of(sound), groups_of(sound)
+    asked = [(question, *_few(question, groups, params)) for question in questions(sound, taxonomy)]
+    level = _level(asked, params)
+    return [
+        finding
+        for question, few, known in asked
+        for answer in few
+        if (finding := _finding(question, answer, known, table, groups, level)) is not None
+    ]
+
+
+def unchecked(
+    photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams
+) -> list[dict[str, Any]]:
+    """Name what `shortcuts` passed over, as `Unchecked.as_dict`.
+
+    Args:
+        photos: As for `find`.
+        taxonomy: As for `find`.
+        params: As for `find`.
+    """
+    sound = kept(photos).reset_index(drop=True)
+    groups = groups_of(sound)
+    asked = [(question, *_few(question, groups, params)) for question in questions(sound, taxonomy)]
+    level = _level(asked, params)
+    found = []
+    for question, few, known in asked:
+        if few:
+            total = len(np.unique(groups[known]))
+            beyond = [name for name, n in few.items() if _chance(n, total) > level]
+            classes = int(question.answers[known].nunique())
+            found.append(Unchecked(question.name, classes, few, beyond).as_dict(params.min_groups))
+    return found
+
+
+def _few(
+    question: Question, groups: np.ndarray, params: ShortcutsParams
+) -> tuple[dict[str, int], np.ndarray]:
+    """Groups of each class that has few, and which photos have an answer."""
+    known = question.answers.notna().to_numpy()
+    counts = {
+        answer: len(np.unique(groups[(question.answers == answer).to_numpy()]))
+        for answer in question.classes
+    }
+    return {name: n for name, n in counts.items() if 0 < n < params.min_groups}, known
+
+
+def _level(
+    asked: list[tuple[Question, dict[str, int], np.ndarray]], params: ShortcutsParams
+) -> float:
+    columns = sum(len(p.columns) for p in PROPERTIES)
+    return params.error_rate / max(1, columns * sum(len(few) for _, few, _ in asked))
+
+
+def _chance(groups: int, total: int) -> float:
+    """How often chance places so many of all groups in a run, at most."""
+    return (total - groups + 1) / comb(total, groups)
+
+
+def _finding(
+    question: Question,
+    answer: str,
+    known: np.ndarray,
+    table: pd.DataFrame,
+    groups: np.ndarray,
+    level: float,
+) -> Finding | None:
+    is_class = (question.answers == answer).to_numpy()
+    mine, others = np.unique(groups[is_class]), np.unique(groups[known & ~is_class])
+    # A group with photos of both is no help in telling them apart.
+    chance = _chance(len(mine), len(np.union1d(mine, others)))
+    if chance > level or len(np.intersect1d(mine, others)):
+        return None
+    for title, unit, is_file, values in _tried(table):
+        low, high = values[is_class].min(), values[is_class].max()
+        rest = values[known & ~is_class]
+        complete = values[known].notna().all()
+        if not complete or not rest.size or ((rest >= low) & (rest <= high)).any():
+            continue
+        span = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+        said = f" ({span} {unit} in all of them and in none of the rest)" if unit else ""
+        return Finding(
+            check="shortcuts",
+            severity="alarm" if is_file else "warning",
+            head=question.head,
+            sentence=(
+                f"{title[0].upper()}{title[1:]} alone tells all {int(is_class.sum()):,} photos of"
+                f" '{answer}' from the {len(rest):,} others of '{question.name}'{said}, in"
+                f" {len(mine)} groups of photos: chance does that once in {1 / chance:,.0f}."
+            ),
+            advice=(
+                "Cut and save all classes in one way, and bring photos of this class from more"
+                " plants, cameras and places: a test split of these has the same shortcut."
+            ),
+            classes=[answer] if question.attribute is None else [],
+            numbers={"groups": len(mine), "photos": int(is_class.sum()), "chance": chance},
+        )
+    return None
+
+
+def _tried(table: pd.DataFrame) -> Iterator[tuple[str, str, bool, pd.Series]]:
+    for one in PROPERTIES:
+        for column in one.columns:
+            if column in table:
+                yield one.title, one.unit, one.kind == "file", table[column]

@@ -1,0 +1,446 @@
+"""Source of kind `hub`: a data set of the Hugging Face hub, at one revision."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import Field, model_validator
+
+from cannabis_ml._io.files import written_aside
+from cannabis_ml.errors import SourceError
+from cannabis_ml.photo_sets.sources.base import (
+    HeadMap,
+    SplitSource,
+    Text,
+    as_text,
+    label_column,
+    some,
+    source_frame,
+    split_column,
+)
+from cannabis_ml.photo_sets.sources.split_names import (
+    given_split,
+    split_folders,
+    split_of_value,
+    warn_of_split_columns,
+    warn_of_untaken,
+)
+from cannabis_ml.photo_sets.sources.table import merged_groups
+from cannabis_ml.photos.decode import SUFFIXES
+from cannabis_ml.text import Name, NormalNames, normal
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 10
+"""How long the hub may take to say that a data set is there."""
+
+_SHA = re.compile(r"[0-9a-f]{40}")
+_TABLE = "labels.parquet"
+_LAYOUT = 2
+"""Counts what is kept beside the photos; data sets kept by an earlier version are read anew."""
+
+# Columns of ours in that table; a data set may call its own `path` or `split`.
+_PATH, _SPLIT, _NAME, _FOLDERS = "_path", "_split", "_name", "_folders"
+_SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"II*\0": ".tiff"}
+
+
+class HubSource(SplitSource):
+    """A data set of the Hugging Face hub, read through `datasets`.
+
+    The first run writes every photo, byte for byte as it is stored, into a folder below `path`
+    under the hash of its content, and beside them a table of all columns that are no pixels. From
+    then on the hub is not asked again, also after changes to labels, groups or maps. A folder is
+    complete or not there.
+
+    `repo` may also be a local folder (beginning with `/`, `./`, `../` or `~`) that `datasets`
+    can load; it needs no revision and is read anew when a file in it changes.
+    """
+
+    kind: Literal["hub"]
+    path: Text = Field(description="Folder to keep photos in; each set gets one of its own below")
+    repo: str = Field(description="The data set's id, as OWNER/NAME, or a local folder")
+    revision: Text | None = Field(
+        default=None, description="The commit, 40 hex digits: the same photos today and next year"
+    )
+    allow_moving: bool = Field(
+        default=False,
+        description="Accept a branch or tag as revision. The hub is then asked at every run where"
+        " it stands, and photos change when it moves",
+    )
+    config: Text | None = Field(
+        default=None, description="Which of the data set's configurations; null: the only one"
+    )
+    splits: list[Text] | None = Field(default=None, description="Which splits; null: all")
+    image_column: str = Field(default="image", description="Column with the photos")
+    label_columns: Annotated[dict[Name, Name], NormalNames] | None = Field(
+        default=None, description="Head -> column; null: columns are called after heads"
+    )
+    group_column: Name | None = Field(
+        default=None,
+        description="Photos that must share a split; null: none. Where its cell is empty,"
+        " group_pattern is searched in the photo's name in the data set",
+    )
+    split_column: Name | None = Field(
+        default=None, description="Column with given splits; null: the data set's own splits"
+    )
+    streaming: bool = Field(
+        default=False,
+        description="Read over the net while photos are written, instead of downloading to the"
+        " hub's cache (HF_HOME) first: half the disk space, but begins anew when interrupted",
+    )
+    label_map: HeadMap = Field(
+        default_factory=dict, description="Head -> label as written -> class, or null (unknown)"
+    )
+
+    @model_validator(mode="after")
+    def _is_pinned(self) -> HubSource:
+        if self.is_local:
+            if self.revision:
+                raise ValueError("a local folder has no revision: leave it out")
+        elif not self.revision:
+            raise ValueError(
+                "needs a revision: the commit from the data set's page on the hub (Files,"
+                " History), 40 hex digits"
+            )
+        elif not _SHA.fullmatch(self.revision) and not self.allow_moving:
+            raise ValueError(
+                f"revision '{self.revision}' is no commit of 40 hex digits: a branch or tag may"
+                " move, and the photos with it. Give the commit, or set allow_moving: true"
+            )
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        return self.repo.startswith(("/", "./", "../", "~"))
+
+    def read(self) -> pd.DataFrame:
+        revision = self._local_state() if self.is_local else str(self.revision)
+        if not self.is_local and not _SHA.fullmatch(revision):
+            revision = _ask_hub(self.repo, revision)
+            log.info("%s stands at %s", self.repo, revision)
+        folder = self._folder(revision)
+        if not (folder / _TABLE).is_file():
+            if not self.is_local:
+                _ask_hub(self.repo, revision)
+            self._fetch(folder, revision)
+        return self._rows(pd.read_parquet(folder / _TABLE), folder)
+
+    def exists(self) -> bool:
+        if self.is_local:
+            return Path(self.repo).expanduser().is_dir() and self._is_kept(self._local_state())
+        return bool(_SHA.fullmatch(str(self.revision))) and self._is_kept(str(self.revision))
+
+    def _is_kept(self, revision: str) -> bool:
+        return (self._folder(revision) / _TABLE).is_file()
+
+    def _folder(self, revision: str) -> Path:
+        """Where photos of a revision are kept; labels may change without another folder."""
+        what = json.dumps(
+            [_LAYOUT, self.repo, revision, self.config, self.splits, self.image_column]
+        )
+        key = hashlib.sha256(what.encode()).hexdigest()[:12]
+        name = re.sub(r"[^\w.-]+", "--", self.repo).strip("-") or "local"
+        return Path(self.path).expanduser() / f"{name}_{key}"
+
+    def _local_state(self) -> str:
+        root = Path(self.repo).expanduser()
+        if not root.is_dir():
+            raise SourceError(
+                f"{root} is no folder.\nGive the folder of a data set, or its id on the hub as"
+                " OWNER/NAME."
+            )
+        digest = hashlib.sha256()
+        for file in sorted(p for p in root.rglob("*") if p.is_file()):
+            status = file.stat()
+            told = f"{file.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n"
+            digest.update(told.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def _fetch(self, folder: Path, revision: str) -> None:
+        """Write the photos and the table of everything else, whole or not at all."""
+        log.info("Reading %s at %s into %s", self.repo, revision[:12], folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            written_aside(folder) as aside,
+            tempfile.TemporaryDirectory(prefix=".reading-", dir=folder.parent) as cache,
+        ):
+            aside.mkdir()
+            try:
+                rows = list(self._written(aside, revision, cache))
+            except SourceError:
+                raise
+            except Exception as error:
+                raise SourceError(
+                    f"{self._place} cannot be read: {_said(error)}\n"
+                    "If the connection broke, run again. If it keeps failing, look at the data set"
+                    " in your browser, or download it and use a source of kind 'folder' or 'table'."
+                ) from error
+            if not rows:
+                raise SourceError(f"{self._place} has no rows.\nChoose other splits.")
+            pd.DataFrame(rows).to_parquet(aside / _TABLE)
+
+    @property
+    def _place(self) -> str:
+        return f"{self.repo}{f' ({self.config})' if self.config else ''}"
+
+    def _written(self, aside: Path, revision: str, cache: str) -> Iterator[dict[str, Any]]:
+        """Write the photos one by one and yield a row for each."""
+        from tqdm import tqdm
+
+        for split, dataset in self._splits(revision, cache).items():
+            features = dict(dataset.features)
+            self._check_image_column(features, split)
+            readers = {
+                name: _reader(feature)
+                for name, feature in features.items()
+                if name != self.image_column and _reader(feature)
+            }
+            total = None if self.streaming else len(dataset)
+            told = tqdm(dataset, total=total, desc=f"Writing {split}", unit=" photos")
+            for number, row in enumerate(told):
+                data, file = _photo(row[self.image_column])
+                name = file and PurePosixPath(file).name
+                path = f"{split}-{number}.missing"
+                if data is not None:
+                    path = _content_name(data, name)
+                    (aside / path).parent.mkdir(exist_ok=True)
+                    (aside / path).write_bytes(data)
+                labels = {key: read(row[key]) for key, read in readers.items()}
+                ours = {_PATH: path, _SPLIT: split, _NAME: name, _FOLDERS: self._folders_of(file)}
+                yield ours | labels
+
+    def _folders_of(self, file: str | None) -> str | None:
+        """The folders of a file from the data set's root; None where it is stored in a table."""
+        within, _, outside = (file or "").partition("::")  # zip://a/b.jpg::hf://…
+        within = within.partition("://")[2] or within
+        if not outside:
+            roots = (f"datasets/{self.repo}", str(Path(self.repo).expanduser().absolute()))
+            root = next((root for root in roots if within.startswith(root)), "")
+            # hf://datasets/OWNER/NAME@REVISION/a/b.jpg
+            within = within.removeprefix(root).partition("/")[2] if root else within
+        folders = PurePosixPath(within).parent.as_posix()
+        return None if folders in (".", "/") else folders
+
+    def _splits(self, revision: str, cache: str) -> dict[str, Any]:
+        from datasets import load_dataset
+
+        loaded = load_dataset(
+            str(Path(self.repo).expanduser()) if self.is_local else self.repo,
+            name=self.config,
+            revision=None if self.is_local else revision,
+            cache_dir=cache,
+            streaming=self.streaming,
+            # The revision says what the photos are; sizes in a README are often out of date.
+            verification_mode="no_checks",
+        )
+        missing = [name for name in self.splits or [] if name not in loaded]
+        if missing:
+            raise SourceError(
+                f"{self._place} has no split {some(map(repr, missing))}; it has "
+                f"{some(map(repr, loaded))}.\nChoose among them under `splits`."
+            )
+        return {str(name): _undecoded(loaded[name]) for name in self.splits or loaded}
+
+    def _check_image_column(self, features: dict[str, Any], split: str) -> None:
+        from datasets import Image
+
+        if isinstance(features.get(self.image_column), Image):
+            return
+        wrong = (
+            f"holds no photos but {features[self.image_column]}"
+            if self.image_column in features
+            else "is not there"
+        )
+        images = [repr(name) for name, f in features.items() if isinstance(f, Image)]
+        others = ", ".join(images) or f"none; it has {some(map(repr, features))}"
+        raise SourceError(
+            f"The column '{self.image_column}' of {self._place}, split '{split}', {wrong}.\n"
+            f"Set image_column. Columns with photos: {others}."
+        )
+
+    def _rows(self, table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+        table = table.rename(columns=normal)
+        columns = [c for c in table.columns if c not in (_PATH, _SPLIT, _NAME, _FOLDERS)]
+        label_columns = self.label_columns
+        if label_columns is None:
+            taken = (self.group_column, self.split_column)
+            label_columns = {c: c for c in columns if c not in taken}
+        asked: dict[str, str | None] = {
+            f"label_columns: {head}": column for head, column in label_columns.items()
+        }
+        asked |= {"group_column": self.group_column, "split_column": self.split_column}
+        asked |= {f"label_map: {h}": h for h in self.label_map if h not in label_columns}
+        missing = [f"'{c}' ({key})" for key, c in asked.items() if c and c not in columns]
+        if missing:
+            raise SourceError(
+                f"{self._place} lacks the {'column' if len(missing) == 1 else 'columns'} "
+                f"{', '.join(missing)}; beside photos it has {some(map(repr, columns))}.\n"
+                "Name its columns under the source in catalog_ingestion.yml."
+            )
+        if not self.split_column:
+            other = [c for c in columns if c not in (self.group_column, *self.label_map)]
+            warn_of_split_columns({c: map(as_text, table[c]) for c in other}, self._place)
+        names = [as_text(name) or "" for name in table[_NAME]]
+        found: dict[str, list[Any]] = {
+            "path": [str(folder / path) for path in table[_PATH]],
+            "group": merged_groups(
+                [as_text(v) for v in table[self.group_column]] if self.group_column else None,
+                self.groups_by_name(names),
+            ),
+            "given_split": split_column(table[self.split_column], self.split_map, self._place)
+            if self.split_column
+            else self._own_splits(table),
+        }
+        for head in [*label_columns, *(h for h in self.defaults if h not in label_columns)]:
+            found[head] = label_column(
+                table[label_columns[head]] if head in label_columns else [None] * len(table),
+                self.label_map.get(head, {}),
+                self.defaults.get(head),
+                found["path"],
+            )
+        return source_frame(found)
+
+    def _own_splits(self, table: pd.DataFrame) -> list[str | None]:
+        """The splits that the data set has.
+
+        `datasets` looks for folders of splits in lower case only: of `Training/` and `Testing/` it
+        makes one split, called train. There, the folders tell.
+        """
+        names = [str(name) for name in table[_SPLIT]]
+        said = {name: self.split_map.get(name, split_of_value(name)) for name in set(names)}
+        if len(said) > 1:
+            unsaid = sorted(n for n in said if said[n] is None and n not in self.split_map)
+            if unsaid:
+                log.warning(
+                    "%s has splits of whose names nobody said what they mean: %s. Their photos are"
+                    " divided as if none were given; say what they are under split_map, as"
+                    " {'%s': test}.",
+                    self._place,
+                    some(map(repr, unsaid)),
+                    unsaid[0],
+                )
+        elif _FOLDERS in table and table[_FOLDERS].notna().any():
+            paths = [tuple(map(normal, str(f or "").split("/"))) for f in table[_FOLDERS]]
+            taken = split_folders(paths, self.split_map)
+            warn_of_untaken(paths, taken, self.split_map, self._place)
+            if any(split != "train" for split in taken.values()):
+                return [given_split(folders, taken) for folders in paths]
+        return [said[name] for name in names]
+
+
+def _ask_hub(repo: str, revision: str) -> str:
+    """Ask the hub for the commit that a revision stands for; the first to notice what is wrong.
+
+    `datasets` by itself tries for minutes when there is no network.
+
+    Raises:
+        SourceError: If the hub cannot be reached, or does not have the data set or revision.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    api = HfApi()
+    try:
+        info = api.dataset_info(repo, revision=revision, timeout=ANSWER_SECONDS)
+    except GatedRepoError as error:
+        raise SourceError(
+            f"{repo} is gated: its owner wants to know who downloads it.\n"
+            f"Ask for access at {api.endpoint}/datasets/{repo}, then run: hf auth login"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise SourceError(
+            f"{api.endpoint} has no data set '{repo}', or does not show it to you.\n"
+            "Check the id (OWNER/NAME); for a private one run: hf auth login"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise SourceError(
+            f"{repo} has no revision '{revision}' (any more).\n"
+            f"Choose a commit at {api.endpoint}/datasets/{repo}/commits/main"
+        ) from error
+    except HFValidationError as error:
+        raise SourceError(
+            f"'{repo}' is no id of a data set: {_said(error)}\nWrite OWNER/NAME."
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise SourceError(
+            f"{repo} is not on this machine yet, and HF_HUB_OFFLINE forbids to ask the hub.\n"
+            "Unset it for the first run; later ones need no network."
+        ) from error
+    except Exception as error:
+        raise SourceError(
+            f"{repo} is not on this machine yet, and {api.endpoint} cannot be reached: "
+            f"{_said(error)}\n"
+            "Connect to the network (a mirror: set HF_ENDPOINT) and run again; later runs need"
+            " none."
+        ) from error
+    return str(info.sha or revision)
+
+
+def _undecoded(dataset: Any) -> Any:
+    """Make a data set give photos as they are stored."""
+    from datasets import Image, IterableDataset
+
+    if isinstance(dataset, IterableDataset):
+        # Where files do not tell the types, a row has to be read.
+        return dataset._resolve_features().decode(False)
+    for name, feature in dataset.features.items():
+        if isinstance(feature, Image):
+            dataset = dataset.cast_column(name, Image(decode=False))
+    return dataset
+
+
+def _reader(feature: Any) -> Any:
+    """How to turn a cell of a column into text or a number; None for columns that are no label."""
+    from datasets import ClassLabel, List, Value
+
+    if isinstance(feature, ClassLabel):
+        # -1 stands for no label.
+        return lambda cell: None if cell is None or cell < 0 else feature.int2str(int(cell))
+    if isinstance(feature, List):
+        read = _reader(feature.feature)
+        return read and (
+            lambda cells: None if cells is None else as_text([read(cell) for cell in cells])
+        )
+    if isinstance(feature, Value) and feature.dtype not in ("binary", "large_binary"):
+        return as_text
+    return None
+
+
+def _photo(cell: dict[str, Any] | None) -> tuple[bytes | None, str | None]:
+    """The bytes of a photo as they are stored, and its file in the data set."""
+    if cell is None:
+        return None, None
+    name, data = cell.get("path"), cell.get("bytes")
+    if data is None and name:
+        import fsspec
+
+        with fsspec.open(name, "rb") as file:
+            data = file.read()
+    return data, name
+
+
+def _content_name(data: bytes, name: str | None) -> str:
+    """`ab/abcdef….jpg`: rows with the same bytes share a file."""
+    digest = hashlib.sha256(data).hexdigest()
+    suffix = PurePosixPath(name or "").suffix.lower()
+    if suffix not in SUFFIXES:
+        suffix = next((s for sign, s in _SIGNATURES.items() if data.startswith(sign)), ".jpg")
+    return f"{digest[:2]}/{digest}{suffix}"
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

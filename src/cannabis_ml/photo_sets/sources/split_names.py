@@ -1,0 +1,261 @@
+"""How people spell the names of splits: of folders, in columns, on hubs.
+
+`train`, `Training`, `TRAIN2017`, `train_set`, `seg_train`, `dev`, `valid`, `eval`, `Test Images` …
+The words are those that `datasets` looks for, and a few more.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Literal
+
+from cannabis_ml.splits import split_rank
+from cannabis_ml.text import Name, NormalNames, normal
+
+log = logging.getLogger(__name__)
+
+Split = Literal["train", "validation", "calibration", "test"]
+
+SplitMap = Annotated[dict[Name, Split | None], NormalNames]
+"""Name of a split as written -> what it is, or null (not a split)."""
+
+WORDS: Mapping[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "trainval": "train",  # both parts of Pascal VOC that one may learn from
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "minival": "validation",
+    "calibration": "calibration",
+    "calib": "calibration",
+    "test": "test",
+    "testing": "test",
+    "testdev": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+"""What the splits are called, in lower case."""
+
+_BESIDE = frozenset(
+    {
+        *("set", "sets", "data", "dataset", "datasets", "split", "splits", "folder", "dir", "part"),
+        *("image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pic"),
+        *("pics", "sample", "samples", "full", "mini", "small", "large", "final", "raw", "new"),
+        *("original", "resized", "cropped", "crops", "augmented", "aug", "clean", "labeled"),
+        *("labelled", "unlabeled", "unlabelled", "copy", "all", "v", "x", "px"),
+    }
+)
+"""Words that may stand beside, and say nothing of what a photo shows."""
+
+_ALIKE = frozenset(
+    {
+        *("holdout", "heldout", "unseen", "fold", "pred", "predict", "prediction", "development"),
+        *("unlabeled", "unlabelled", "unsupervised", "submission", "trn", "tst", "traintest"),
+    }
+)
+"""What looks like the name of a split, and does not say which one."""
+
+
+def split_of_name(name: str) -> Split | None:
+    """The split that a name stands for, where it can be nothing else.
+
+    >>> [split_of_name(name) for name in ("Training", "test_images", "VAL2017", "test tube")]
+    ['train', 'test', 'validation', None]
+    """
+    return WORDS.get("".join(_core(name)))
+
+
+def split_of_value(name: str) -> Split | None:
+    """The split that a name stands for, where it is known to name one: `cifar_train`.
+
+    The first or the last word tells, unless they tell different things.
+    """
+    whole = split_of_name(name)
+    affixed = None if whole else _affixed(name)
+    return affixed[0] if affixed else whole
+
+
+def looks_like_split(name: str) -> bool:
+    """Whether a person would take a name for that of a split, rightly or not."""
+    core = _core(name)
+    words = _words(name)
+    return bool(split_of_name(name) or "".join(core or words) in _ALIKE) or any(
+        word in WORDS for word in (*core[:1], *core[-1:])
+    )
+
+
+def split_folders(
+    paths: Iterable[Sequence[str]], split_map: Mapping[str, Split | None]
+) -> dict[str, Split]:
+    """Which folders are splits.
+
+    `train`, `Test Images` are, wherever they are. Of a name with other words in it, as `seg_train`,
+    what is beside it tells: another split of the same words (`seg_test`), or a split's plain name.
+    So `test_tube` and `train_station` stay what they are.
+
+    Args:
+        paths: The folders above each photo, normal names, the outermost first.
+        split_map: What names are said to be.
+
+    Returns:
+        Name of a folder -> its split.
+    """
+    taken: dict[str, Split] = {}
+    for names in _levels(paths).values():
+        unsaid = [name for name in sorted(names) if name not in split_map]
+        whole = {name: split for name in unsaid if (split := split_of_name(name))}
+        affixed = {name: said for name in unsaid if name not in whole and (said := _affixed(name))}
+        of_rest: dict[tuple[str, ...], set[Split]] = defaultdict(set)
+        for split, rest in affixed.values():
+            of_rest[rest].add(split)
+        pairs = [rest for rest, splits in of_rest.items() if len(splits) > 1]
+        taken |= whole
+        taken |= {
+            name: split
+            for name, (split, rest) in affixed.items()
+            # cats_train, cats_test, dogs_train, dogs_test: classes and splits in one name.
+            if whole or pairs == [rest]
+        }
+    return taken | {name: split for name, split in split_map.items() if split}
+
+
+def given_split(folders: Iterable[str], taken: Mapping[str, Split]) -> Split | None:
+    """The split of a photo in these folders; of several, the one that is least learnt from."""
+    return min((taken[name] for name in folders if name in taken), key=split_rank, default=None)
+
+
+def warn_of_untaken(
+    paths: Iterable[Sequence[str]],
+    taken: Mapping[str, Split],
+    known: Collection[str],
+    where: object,
+) -> None:
+    """Tell of folders that look like splits and are not taken as such.
+
+    Within a split, nothing more is looked for.
+
+    Args:
+        paths: The folders above each photo.
+        taken: What `split_folders` found in them.
+        known: Names that somebody has said what to do with.
+        where: Of the source, for the message.
+    """
+    outside = [folders for folders in paths if given_split(folders, taken) is None]
+    for above, names in sorted(_levels(outside).items()):
+        doubtful = [
+            name
+            for name in sorted(names)
+            if name not in taken and name not in known and looks_like_split(name)
+        ]
+        if doubtful:
+            one = len(doubtful) == 1
+            log.warning(
+                "In %s, %s %s like the %s of %s and %s not taken as such. Say what %s under"
+                " split_map of the source, as {'%s': test}, or {'%s': null} for a class.",
+                "/".join([str(where), *above]),
+                _listed(doubtful),
+                "looks" if one else "look",
+                "name" if one else "names",
+                "a split" if one else "splits",
+                "is" if one else "are",
+                "it is" if one else "they are",
+                doubtful[0],
+                doubtful[0],
+            )
+
+
+def warn_of_untold(paths: Iterable[Sequence[str]], where: object, remedy: str) -> None:
+    """Tell of listed photos that lie in folders of held-out splits, which the list does not give.
+
+    Args:
+        paths: The folders above each photo.
+        where: The list.
+        remedy: What to do, as a sentence.
+    """
+    paths = [tuple(map(normal, folders)) for folders in paths]
+    taken = split_folders(paths, {})
+    counts = Counter(
+        next(name for name in folders if name in taken)
+        for folders in paths
+        if any(name in taken for name in folders)
+    )
+    if any(split != "train" for split in taken.values()):
+        told = ", ".join(
+            f"'{name}' ({n:,} photo{'' if n == 1 else 's'})" for name, n in sorted(counts.items())
+        )
+        log.warning(
+            "Photos in %s lie in folders that look like splits, and are divided as if they did"
+            " not: %s. %s",
+            where,
+            told,
+            remedy,
+        )
+
+
+def warn_of_split_columns(columns: Mapping[str, Iterable[str | None]], where: object) -> None:
+    """Tell of columns that say nothing but splits, and that nobody named as the split column.
+
+    Args:
+        columns: Name -> its cells as text, None where empty.
+        where: The table.
+    """
+    for name, cells in columns.items():
+        values = set(cells) - {None}
+        splits = {split_of_name(str(value)) for value in values}
+        if None not in splits and splits - {"train"}:
+            log.warning(
+                "The column '%s' of %s says nothing but splits (%s), and is not taken as such. If"
+                " it gives the splits, set split_column: %s in the source.",
+                name,
+                where,
+                _listed(sorted(map(str, values))),
+                name,
+            )
+
+
+def _words(name: str) -> list[str]:
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", normal(name))
+    return [_without_set(word) for word in re.findall(r"[^\W\d_]+", apart.casefold())]
+
+
+def _without_set(word: str) -> str:
+    """`trainset` and `testdata` are written in one as well."""
+    for known in sorted(WORDS, key=len, reverse=True):
+        if word != known and word.startswith(known) and word.removeprefix(known) in _BESIDE:
+            return known
+    return word
+
+
+def _core(name: str) -> list[str]:
+    return [word for word in _words(name) if word not in _BESIDE]
+
+
+def _affixed(name: str) -> tuple[Split, tuple[str, ...]] | None:
+    """The split that the first or last word tells, and the other words with the place of it."""
+    core = _core(name)
+    first, last = WORDS.get(core[0] if core else ""), WORDS.get(core[-1] if core else "")
+    if len(core) < 2 or bool(first) == bool(last):
+        return None
+    if first:
+        return first, ("", *core[1:])
+    return (last, (*core[:-1], "")) if last else None
+
+
+def _levels(paths: Iterable[Sequence[str]]) -> dict[tuple[str, ...], set[str]]:
+    """Folder -> the names of the folders in it that hold photos."""
+    levels: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for folders in {tuple(path) for path in paths}:
+        for depth, name in enumerate(folders):
+            levels[folders[:depth]].add(name)
+    return levels
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [f"'{name}'" for name in names[:8]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")

@@ -1,0 +1,132 @@
+"""What one look at a file gives: all that the checks need, and nothing large."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from cannabis_ml._io.file_names import on_disk
+from cannabis_ml.photos.checks.params import DefectParams
+from cannabis_ml.photos.decode import Photo, UnreadableError, examine
+from cannabis_ml.photos.fingerprint import photo_id
+from cannabis_ml.photos.resize import shrink
+
+WORKING_SIDE = 256
+"""Pixels of the short side at which photos are judged. Sharpness depends on it: a photo of 12
+megapixels is judged as it will be stored, not by the noise of its sensor."""
+
+BORDER = 0.05
+"""Of each side: how much of a photo counts as its border."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One file, read once.
+
+    Attributes:
+        path: As the source names it.
+        bytes: Size of the file, or None where there is none.
+        photo_id: SHA-256 of its bytes, or None where they were not read.
+        failure: Why it gives no photo, or None.
+        photo: What its header says, with `pixels` of `WORKING_SIDE`; None where it gives none.
+    """
+
+    path: str
+    bytes: int | None = None
+    photo_id: str | None = None
+    failure: UnreadableError | None = None
+    photo: Photo | None = None
+
+    def failed_as(self, defect: str) -> str | None:
+        """Why the file gives no photo, if it is for this defect."""
+        return self.failure.detail if self.failure and self.failure.defect == defect else None
+
+    @cached_property
+    def grey(self) -> np.ndarray:
+        """uint8 (h, w): luma of the small photo; empty where there is no photo."""
+        if self.photo is None:
+            return np.empty((0, 0), np.uint8)
+        return cv2.cvtColor(self.photo.pixels, cv2.COLOR_RGB2GRAY)
+
+    @cached_property
+    def sharpness(self) -> float | None:
+        """Variance of the Laplacian at the working size."""
+        if not self.grey.size:
+            return None
+        edges = cv2.Laplacian(self.grey, cv2.CV_16S)
+        mean = cv2.sumElems(edges)[0] / edges.size
+        return float(cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - mean**2)
+
+    @cached_property
+    def _luma(self) -> tuple[float, float]:
+        mean, spread = cv2.meanStdDev(self.grey)
+        return float(mean.item()), float(spread.item())
+
+    @property
+    def brightness(self) -> float | None:
+        """Mean luma, 0 to 255."""
+        return self._luma[0] if self.grey.size else None
+
+    @property
+    def contrast(self) -> float | None:
+        """Standard deviation of luma, 0 to 128; at most that of the channel that varies most."""
+        return self._luma[1] if self.grey.size else None
+
+    @cached_property
+    def border(self) -> tuple[float, float, float] | None:
+        """Mean red, green and blue, 0 to 255, of the outer frame."""
+        if self.photo is None:
+            return None
+        pixels = self.photo.pixels
+        height, width = pixels.shape[:2]
+        top, left = max(1, round(height * BORDER)), max(1, round(width * BORDER))
+        inner = pixels[top : height - top, left : width - left]
+        total = np.array(cv2.sumElems(pixels)[:3])
+        if inner.size:
+            total -= np.array(cv2.sumElems(inner)[:3])
+        count = height * width - inner.shape[0] * inner.shape[1]
+        red, green, blue = (total / count).tolist()
+        return red, green, blue
+
+
+def look(path: str, params: DefectParams) -> Seen:
+    """Read a file and see what it holds; whatever it is, the answer is a `Seen`.
+
+    A JPEG is decoded at a fraction of its size, which still reads every one of its bytes.
+    """
+    size = None
+    try:
+        file = on_disk(path)
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            raise UnreadableError("unreadable", "This is no file but a device, pipe or folder.")
+        size = status.st_size
+        if size > params.too_large_megabytes * 1_000_000:
+            raise UnreadableError(
+                "too_large",
+                f"{size // 1_000_000:,} MB, more than the {params.too_large_megabytes:,} allowed.",
+            )
+        data = file.read_bytes()
+    except UnreadableError as failure:
+        return Seen(path, size, failure=failure)
+    except FileNotFoundError:
+        return Seen(path, failure=UnreadableError("missing", "There is no such file."))
+    except (OSError, ValueError) as error:
+        said = f"The file cannot be opened ({error})."
+        return Seen(path, size, failure=UnreadableError("unreadable", said))
+    return judge(path, data, params)
+
+
+def judge(path: str, data: bytes, params: DefectParams) -> Seen:
+    """See what the bytes of a file hold."""
+    size, name = len(data), photo_id(data)
+    try:
+        photo = examine(data, max_pixels=params.too_large_pixels, reduce_to=WORKING_SIDE)
+    except UnreadableError as failure:
+        return Seen(path, size, name, failure=failure)
+    small = np.ascontiguousarray(shrink(photo.pixels, WORKING_SIDE))
+    return Seen(path, size, name, photo=replace(photo, pixels=small))

@@ -1,0 +1,4 @@
+"""Training of hierarchical networks, on PyTorch and Lightning.
+
+Importing this package imports neither; import the module that you need.
+"""

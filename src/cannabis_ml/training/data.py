@@ -1,0 +1,401 @@
+"""Photos on their way from the Arrow photo set to the network.
+
+Pixels travel as uint8 and become numbers around zero only inside the network: a quarter of the
+memory traffic. What happens to a photo in an epoch depends on (seed, epoch, index of the photo)
+alone, and which photos make a batch on (seed, epoch, batch) alone. So results depend neither on
+the number of workers nor on where training was interrupted, and processes that train together see
+the same batches as one alone.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cannabis_ml.photo_sets.photo_set import labels_of
+from cannabis_ml.photos.resize import fit
+from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.training.losses import bootstrap_weights
+
+if TYPE_CHECKING:
+    import datasets
+
+    from cannabis_ml.training.recipe import TrainingParams
+
+Item = tuple[int, int]
+"""Epoch and position among the chosen rows; the epoch of an evaluation is `EVALUATION`."""
+
+EVALUATION = -1
+
+ASPECT = (3 / 4, 4 / 3)
+"""Width over height of a random crop, relative to the photo's."""
+
+LITTLE = 1.3
+"""Up to this factor, averaging over areas is no better than reading between pixels."""
+
+
+class Batch(NamedTuple):
+    """Some photos with all that is known of them.
+
+    Attributes:
+        photos: uint8 (N, 3, S, S), or float32 (N, F): features of a frozen backbone.
+        targets: Per head, as `Taxonomy.encode` gives them.
+        teacher: Per head float32 (N, K) probabilities; empty without a teacher.
+        members: float32 (N, M), how much the photo counts for each member of an ensemble, its
+            weight among photos included.
+    """
+
+    photos: Any
+    targets: dict[str, Any]
+    teacher: dict[str, Any]
+    members: Any
+
+
+class Known:
+    """What is known of chosen photos besides their pixels, row by row.
+
+    Args:
+        table: As from `labels_of`, of the chosen photos; a photo may stand there several times.
+        taxonomy: Encodes the labels.
+        teacher: Predictions of a teacher: `photo_id` and probabilities per head.
+        members: M.
+        seed: Decides the bootstrap of the members.
+        weights: float (N,), what each row weighs in the loss; all the same where None.
+
+    Raises:
+        KeyError: If the teacher did not see one of the photos.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        taxonomy: Taxonomy,
+        teacher: pd.DataFrame | None = None,
+        members: int = 1,
+        seed: int = 0,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        self.targets = taxonomy.encode(table)
+        self.teacher: dict[str, np.ndarray] = {}
+        if teacher is not None:
+            at = teacher.drop_duplicates("photo_id").set_index("photo_id").loc[table["photo_id"]]
+            self.teacher = {
+                head.name: np.stack(at[head.name].to_list()).astype(np.float32)
+                for head in taxonomy.heads
+            }
+        # The same photo counts alike wherever it stands.
+        photos, which = np.unique(table["photo_id"].to_numpy(str), return_inverse=True)
+        self.members = bootstrap_weights(len(photos), members, seed)[torch.from_numpy(which)]
+        if weights is not None:
+            self.members *= torch.from_numpy(np.asarray(weights, np.float32))[:, None]
+
+    def at(self, position: int, photo: Tensor) -> Batch:
+        """One row; the loader stacks them."""
+        return Batch(
+            photo,
+            {name: values[position] for name, values in self.targets.items()},
+            {name: values[position] for name, values in self.teacher.items()},
+            self.members[position],
+        )
+
+
+class Photos(Dataset):
+    """Chosen rows of a photo set, each a `Batch` without its first dimension.
+
+    A photo with copies shows itself in one epoch and a copy in the next, in turn; where a row
+    stands several times, each time another.
+
+    Args:
+        photo_set: See the photo set's columns in the catalog.
+        rows: Indices of the rows to use; they may repeat.
+        taxonomy: Encodes the labels.
+        image_size: S.
+        training: Augments by these parameters where the epoch is not `EVALUATION`.
+        teacher: As for `Known`.
+        members: As for `Known`.
+        copies: Augmented copies of photos of the set, named by `photo_id`. They are shown whole,
+            mirrored or not: what their labels bear was decided when they were made.
+        weights: As for `Known`.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        photo_set: datasets.Dataset,
+        rows: Sequence[int] | np.ndarray,
+        taxonomy: Taxonomy,
+        image_size: int,
+        training: TrainingParams | None = None,
+        *,
+        teacher: pd.DataFrame | None = None,
+        members: int = 1,
+        copies: datasets.Dataset | None = None,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.image_size = image_size
+        self.training = training
+        seed = training.seed if training else 0
+        table = labels_of(photo_set).iloc[self.rows]
+        self.known = Known(table, taxonomy, teacher, members, seed, weights)
+        self._turn = pd.Series(self.rows).groupby(self.rows).cumcount().to_numpy()
+        self._images = _undecoded(photo_set)
+        self._copies = None if copies is None else _undecoded(copies)
+        ids = pd.Series([] if copies is None else copies["photo_id"], dtype=object)
+        self._copies_of: dict[Any, Any] = dict(ids.groupby(ids).indices)
+        self._ids = table["photo_id"].to_numpy()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: Item) -> Batch:
+        epoch, position = item
+        row, turn = int(self.rows[position]), int(self._turn[position])
+        if self.training is None or not self.training.augment or epoch == EVALUATION:
+            pixels = fit(decode_stored(self._images[row]["image"]["bytes"]), self.image_size)
+        else:
+            random = np.random.default_rng((self.training.seed, epoch, row, turn))
+            copy = self._copy(position, epoch + turn)
+            if copy is None:
+                stored = decode_stored(self._images[row]["image"]["bytes"])
+                pixels = augment(stored, self.image_size, self.training, random)
+            else:
+                pixels = fit(copy, self.image_size)
+                pixels = cv2.flip(pixels, 1) if random.random() < 0.5 else pixels
+        photo = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return self.known.at(position, photo)
+
+    def _copy(self, position: int, number: int) -> np.ndarray | None:
+        """One of the photo's copies, going round; None when it is the turn of the photo itself."""
+        copies = self._copies_of.get(self._ids[position], ())
+        number %= 1 + len(copies)
+        if number == 0 or self._copies is None:
+            return None
+        return decode_stored(self._copies[int(copies[number - 1])]["image"]["bytes"])
+
+
+def _undecoded(photo_set: datasets.Dataset) -> datasets.Dataset:
+    import datasets
+
+    return photo_set.select_columns("image").cast_column("image", datasets.Image(decode=False))
+
+
+class CachedFeatures(Dataset):
+    """The same rows as a `Photos`, with the features of a frozen backbone in place of pixels.
+
+    Args:
+        features: float32 (rows, F), may be memory-mapped.
+        known: Of the same rows.
+    """
+
+    def __init__(self, features: np.ndarray, known: Known) -> None:
+        self.features, self.known = features, known
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, item: Item) -> Batch:
+        _, position = item
+        return self.known.at(position, torch.from_numpy(np.array(self.features[position])))
+
+
+class Batches(Sampler[list[Item]]):
+    """Hands out batches of (epoch, position), so that a worker knows the epoch without being told.
+
+    Processes that train together share every batch; training leaves out of an epoch what would
+    not give each of them a photo, or one a lone photo, which BatchNorm cannot learn from.
+
+    Args:
+        size: Number of photos.
+        batch_size: Photos per batch, over all processes.
+        seed: Decides the order, together with the epoch.
+        shuffle: Whether this is training; else the order is that of the rows.
+    """
+
+    def __init__(self, size: int, batch_size: int, *, seed: int = 0, shuffle: bool = True) -> None:
+        self.size, self.batch_size, self.seed, self.shuffle = size, batch_size, seed, shuffle
+        self.epoch = self.first = 0
+
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Say which epoch comes next, and from which of its batches on."""
+        self.epoch, self.first = epoch, first
+
+    def _used(self) -> int:
+        """Photos in an epoch."""
+        if not self.shuffle:
+            return self.size
+        _, together = process_of()
+        used = self.size - self.size % together
+        lone = used % self.batch_size == together and used > self.batch_size
+        return used - together if lone else used
+
+    def __len__(self) -> int:
+        return math.ceil(self._used() / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        rank, together = process_of()
+        epoch = self.epoch if self.shuffle else EVALUATION
+        order = np.arange(self.size)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
+        order = order[: self._used()]
+        for start in range(self.first * self.batch_size, len(order), self.batch_size):
+            mine = order[start : start + self.batch_size][rank::together]
+            if len(mine):
+                yield [(epoch, int(i)) for i in mine]
+
+
+class PhasedLoader:
+    """Batches of cached features in the first epochs, of photos later.
+
+    Lightning asks for `state_dict` and gives it back, so that an interrupted epoch goes on with
+    the batch that it left off at.
+
+    Args:
+        photos: Loads photos.
+        features: Loads cached features in their place; None: never.
+        cached_epochs: The first so many epochs are on features.
+    """
+
+    def __init__(
+        self, photos: DataLoader, features: DataLoader | None = None, cached_epochs: int = 0
+    ) -> None:
+        self.photos, self.features, self.cached_epochs = photos, features, cached_epochs
+        self.epoch = self.given = self._first = 0
+
+    batch_sampler = None
+    """Lightning looks for one where there is a sampler."""
+
+    @property
+    def sampler(self) -> PhasedLoader:
+        """What Lightning tells the epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A generator: Lightning makes the iterator before it tells the epoch.
+        first, self._first = self._first, 0
+        self.given = first
+        cached = self.features is not None and self.epoch < self.cached_epochs
+        loader = self.features if cached else self.photos
+        assert loader is not None
+        batches: Any = loader.batch_sampler
+        batches.set_epoch(self.epoch, first)
+        for batch in loader:
+            self.given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of the epoch have been given."""
+        return {"given": self.given}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on after so many batches of the epoch."""
+        self._first = state["given"]
+
+
+def make_loader(
+    photos: Any,
+    *,
+    batch_size: int,
+    workers: int,
+    shuffle: bool,
+    seed: int = 0,
+) -> DataLoader:
+    """Stacked `Batch`es, in memory ready for a GPU.
+
+    Args:
+        photos: A `Dataset` of `Batch`es by `Item`.
+        batch_size: Photos at a time, over all processes.
+        workers: Processes that prepare photos; 0 does it in this one.
+        shuffle: Whether this is training.
+        seed: Decides the order.
+    """
+    return DataLoader(
+        photos,
+        batch_sampler=Batches(len(photos), batch_size, seed=seed, shuffle=shuffle),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_one_thread_each,
+        multiprocessing_context=_worker_processes() if workers else None,
+        # Else each start of workers draws from the generator that dropout draws from.
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def process_of() -> tuple[int, int]:
+    """Which of how many processes that train together this one is."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def decode_stored(data: bytes) -> np.ndarray:
+    """Pixels of a photo as the photo set stores it (JPEG or PNG, upright, RGB): uint8 (H, W, 3)."""
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
+    if pixels is None:
+        raise ValueError(f"the photo set holds {len(data):,} bytes that are no image")
+    return pixels
+
+
+def augment(
+    pixels: np.ndarray, size: int, training: TrainingParams, random: np.random.Generator
+) -> np.ndarray:
+    """Random crop, mirror and exposure: uint8 (H, W, 3) -> uint8 (size, size, 3)."""
+    height, width = pixels.shape[:2]
+    area = random.uniform(training.crop_scale, 1)
+    stretch = np.sqrt(np.exp(random.uniform(*np.log(ASPECT))))
+    # The crop's shape is relative to a square one: photos are not squashed on average.
+    side = np.sqrt(area * height * width)
+    crop_width = round(min(max(side * stretch, 1), width))
+    crop_height = round(min(max(side / stretch, 1), height))
+    left = random.integers(width - crop_width + 1)
+    top = random.integers(height - crop_height + 1)
+    mirrored = random.random() < 0.5
+    contrast, brightness = 1 + random.uniform(-training.brightness, training.brightness, 2)
+
+    crop = _resize(pixels[top : top + crop_height, left : left + crop_width], size)
+    if mirrored:
+        crop = cv2.flip(crop, 1)
+    middle = np.mean(cv2.mean(crop)[:3])
+    levels = (np.arange(256) * brightness - middle) * contrast + middle
+    return cv2.LUT(crop, levels.clip(0, 255).astype(np.uint8))
+
+
+def _resize(crop: np.ndarray, size: int) -> np.ndarray:
+    """To (size, size). By little, linear comes nearer to an ideal filter than areas do."""
+    shrinks = max(crop.shape[:2]) > LITTLE * size
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(crop, (size, size), interpolation=how)
+
+
+def _worker_processes() -> BaseContext:
+    """How workers start: not as forks of this process, which hang in OpenCV once it has threads."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # Imported once, before any thread exists; each worker is a fork of that.
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def _one_thread_each(_: int) -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -1,0 +1,338 @@
+"""What happens in a step and an epoch of training; Lightning does the loop around it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+from cannabis_ml.networks.compat import ready_torchvision
+
+ready_torchvision()
+
+import lightning  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from cannabis_ml.errors import TrainingError  # noqa: E402
+from cannabis_ml.inference.decision import GIVEN, Decision  # noqa: E402
+from cannabis_ml.networks.lean import make_lean  # noqa: E402
+from cannabis_ml.networks.network import HierarchicalNet, answer, given_parents  # noqa: E402
+from cannabis_ml.taxonomy import MISSING, Taxonomy  # noqa: E402
+from cannabis_ml.training.data import Batch, process_of  # noqa: E402
+from cannabis_ml.training.losses import (  # noqa: E402
+    distillation_loss,
+    head_weights,
+    hierarchical_loss,
+    initial_log_variances,
+    summed_loss,
+)
+from cannabis_ml.training.mixing import mix  # noqa: E402
+from cannabis_ml.training.phases import (  # noqa: E402
+    parameter_groups,
+    set_trainable,
+    warmup_cosine,
+)
+from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams  # noqa: E402
+
+Known = tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
+"""Targets, teacher's probabilities and weights for each member of some photos."""
+
+AVERAGE_WARMUP = 10
+"""The average keeps (1 + t) / (10 + t) of itself at step t, until that exceeds its decay."""
+
+
+class PhotoModule(lightning.LightningModule):
+    """Trains a `HierarchicalNet`; logs `train_loss`, `validation_loss` and metrics per head.
+
+    All randomness of a step is drawn from the seed, the number of the step and the number of the
+    process. So nothing but tensors and counters needs keeping to resume from a step.
+
+    Args:
+        network: Changed in place.
+        training: What all tiers share.
+        recipe: What learns when.
+        class_weights: Per head float32 (K,), for the heads that have them.
+    """
+
+    def __init__(
+        self,
+        network: HierarchicalNet,
+        training: TrainingParams,
+        recipe: Recipe,
+        class_weights: dict[str, Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = channels_last(network)
+        if not training.compile:  # the compiler plans memory itself
+            make_lean(network)
+        self.training_params, self.recipe = training, recipe
+        self.class_weights = class_weights
+        self.log_variances: nn.Parameter | None = None
+        if training.loss.balance == "learned":
+            start = initial_log_variances(network.taxonomy, training.loss)
+            self.log_variances = nn.Parameter(start)
+        self.average: HierarchicalNet | None = None
+        if training.ema_decay:
+            self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.frozen: list[nn.Module] = []
+        self._phase: int | None = None
+        self._sums: dict[str, Tensor] = {}
+        self.train()  # Lightning takes the modes as it finds them
+
+    @property
+    def kept(self) -> HierarchicalNet:
+        """The network that is validated and kept: the average, where there is one."""
+        return self.average if self.average is not None else self.network
+
+    @property
+    def phase(self) -> Phase:
+        """Of the current epoch."""
+        return self.recipe.phases[self.recipe.phase_at(self.current_epoch)]
+
+    def train(self, mode: bool = True) -> PhotoModule:
+        """Switch between training and evaluation; what is frozen keeps its BatchNorm statistics."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        if self.average is not None:
+            self.average.eval()
+        return self
+
+    def enter(self, phase: int) -> None:
+        """Let learn what the phase names, unless that is so already."""
+        # Not before the first step: data-parallel wrapping takes note of what has a gradient.
+        if phase != self._phase:
+            self._phase = phase
+            self.frozen = set_trainable(self.network, self.recipe.phases[phase])
+            self.train(self.training)
+
+    def learning_rate(self, batch: int) -> float:
+        """Rate of the backbone's top layer at a batch of the current epoch."""
+        index = self.recipe.phase_at(self.current_epoch)
+        phase = self.recipe.phases[index]
+        per_epoch = int(self.trainer.num_training_batches)
+        steps = phase.epochs * per_epoch
+        step = (self.current_epoch - self.recipe.first_epoch(index)) * per_epoch + batch
+        warmup = round(self.training_params.warmup_fraction * steps)
+        return phase.learning_rate * warmup_cosine(step, steps, warmup)
+
+    def setup(self, stage: str) -> None:
+        """Compile in the process that trains: what is compiled cannot be sent to another."""
+        if self.training_params.compile:
+            network: Any = self.network
+            network.embed_with_attention = torch.compile(network.embed_with_attention)
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the epoch before."""
+        self._sums = {}
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the phase, its rate and the source of randomness: functions of the step alone."""
+        self.enter(self.recipe.phase_at(self.current_epoch))
+        rate = self.learning_rate(batch_idx)
+        optimizer: Any = self.optimizers()
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Loss of one batch; stops where it is no number any more."""
+        params, (rank, together) = self.training_params, process_of()
+        photos = batch.photos
+        self._seed(0)  # one share for all processes
+        mixed = mix(photos, params.mixup, params.cutmix) if photos.ndim == 4 else None
+        self._seed(1 + rank)
+        logits = self.network.classify(photos) if photos.ndim == 2 else self._see(mixed or batch)
+        known: Known = (batch.targets, batch.teacher, batch.members)
+        shares = [(1.0, known)]
+        if mixed is not None:
+            partners = _at(known, mixed.partner)
+            shares = [(mixed.share, known), (1 - mixed.share, partners)]
+        if together > 1:
+            # The loss of the whole batch, in every process: means over labels do not add up.
+            logits = self._gathered(logits)
+            shares = [(share, self._gathered(known)) for share, known in shares]
+        loss = torch.stack([share * self._loss(logits, *known) for share, known in shares]).sum()
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}, step"
+                f" {self.global_step + 1}. Lower learning_rate in the recipe's phase"
+                f" '{self.phase.name}' (now {self.phase.learning_rate:g}), or train in precision"
+                " 32-true. The last good state is kept."
+            )
+        self._add("train", loss.detach() * len(photos), len(photos))
+        return loss
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then let the average follow."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            step = self.global_step
+            decay = min(self.training_params.ema_decay, (1 + step) / (AVERAGE_WARMUP + step))
+            follow(self.average, self.network, decay)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Add a batch to the epoch's sums."""
+        network, params = self.kept, self.training_params.loss
+        photos = batch.photos
+        logits = network.classify(photos) if photos.ndim == 2 else network(_laid_out(photos))
+        plain = params.model_copy(update={"label_smoothing": 0.0})
+        taxonomy, targets = network.taxonomy, batch.targets
+        said = decided(logits, taxonomy)
+        for head in taxonomy.heads:
+            total = summed_loss(head, logits[head.name], targets, taxonomy, plain)
+            self._add(f"{head.name}_loss", *total)
+            right = count_right(said[head.name], targets[head.name])
+            self._add(f"{head.name}_accuracy", *right)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the validation before."""
+        self._sums = {name: s for name, s in self._sums.items() if name == "train"}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's losses and metrics, as means over labels, not over batches.
+
+        The training loss too: callbacks are told of the end of an epoch before this module is.
+        """
+        self.log("train_loss", self._mean("train") or 0.0)
+        heads = self.network.taxonomy.heads
+        weights = head_weights(self.network.taxonomy, self.training_params.loss.weights)
+        total = sum(weights[h.name] * (self._mean(f"{h.name}_loss") or 0.0) for h in heads)
+        if not math.isfinite(total):
+            raise TrainingError(
+                f"The validation loss became {total} in epoch {self.current_epoch + 1}."
+                f" Lower learning_rate in the recipe's phase '{self.phase.name}' (now"
+                f" {self.phase.learning_rate:g}). The last good state is kept."
+            )
+        self.log("validation_loss", total, prog_bar=True)
+        for head in heads:
+            for metric in ("loss", "accuracy"):
+                value = self._mean(f"{head.name}_{metric}")
+                if value is not None:
+                    self.log(f"validation_{head.name}_{metric}", value)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """One AdamW over every parameter; what has no gradient in a phase is left alone."""
+        groups = parameter_groups(self.network, self.training_params)
+        if self.log_variances is not None:
+            scale = self.training_params.head_multiplier
+            groups.append(
+                {"params": [self.log_variances], "scale": scale, "weight_decay": 0.0, "lr": 0.0}
+            )
+        return torch.optim.AdamW(groups)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the sums of a half-done epoch."""
+        checkpoint["sums"] = self._sums
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the sums of a half-done epoch."""
+        self._sums = checkpoint["sums"]
+
+    def _see(self, batch: Any) -> dict[str, Tensor]:
+        return self.network(_laid_out(batch.photos))
+
+    def _loss(
+        self,
+        logits: dict[str, Tensor],
+        targets: dict[str, Tensor],
+        teacher: dict[str, Tensor],
+        members: Tensor,
+    ) -> Tensor:
+        taxonomy, params = self.network.taxonomy, self.training_params.loss
+        weights = self.class_weights
+        loss, _per_head = hierarchical_loss(
+            logits,
+            targets,
+            taxonomy,
+            params,
+            class_weights=weights and {k: w.to(members.device) for k, w in weights.items()},
+            member_weights=members,
+            log_variances=self.log_variances,
+        )
+        if teacher:
+            distillation = self.recipe.distillation
+            taught, _ = distillation_loss(
+                logits, teacher, taxonomy, distillation.temperature, params
+            )
+            loss = (1 - distillation.weight) * loss + distillation.weight * taught
+        return loss
+
+    def _gathered(self, values: Any) -> Any:
+        """Of all processes, one below the other; gradients flow back to each."""
+        from lightning_utilities.core.apply_func import apply_to_collection
+
+        gathered = self.all_gather(values, sync_grads=torch.is_grad_enabled())
+        return apply_to_collection(gathered, Tensor, lambda tensor: tensor.flatten(0, 1))
+
+    def _seed(self, stream: int) -> None:
+        words = (self.training_params.seed, self.global_step, stream)
+        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]))
+
+    def _add(self, name: str, total: Tensor, count: Tensor | int) -> None:
+        pair = torch.stack([total.double(), torch.as_tensor(count).to(total.device).double()])
+        self._sums[name] = self._sums[name].to(pair) + pair if name in self._sums else pair
+
+    def _mean(self, name: str) -> float | None:
+        """Mean over all processes; None where nothing was counted."""
+        pair = self._sums.get(name, torch.zeros(2, dtype=torch.float64, device=self.device))
+        total, count = self.trainer.strategy.reduce(pair, reduce_op="sum").tolist()
+        return total / count if count else None
+
+
+def channels_last(network: HierarchicalNet) -> HierarchicalNet:
+    """Lay out weights as depthwise convolutions like them, on CPU as on GPU: a third faster."""
+    to: Any = network.to  # PyTorch's annotations lack this argument
+    return to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move an average towards a network: average = decay × average + (1 - decay) × network.
+
+    BatchNorm's statistics are averaged too, counters are copied.
+    """
+    theirs = network.state_dict()
+    ours: list[Tensor] = []
+    targets: list[Tensor] = []
+    for name, tensor in average.state_dict().items():
+        if tensor.is_floating_point():
+            ours.append(tensor)
+            targets.append(theirs[name])
+        else:
+            tensor.copy_(theirs[name])
+    torch._foreach_lerp_(ours, targets, 1 - decay)
+
+
+def decided(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """What logits (N, M, C) say of photos, as `Decision.decide`, thresholds not chosen yet."""
+    given = {name + GIVEN: probs for name, probs in given_parents(logits, taxonomy).items()}
+    outputs = {**answer(logits, taxonomy), **given}
+    arrays = {name: probs.detach().float().cpu().numpy() for name, probs in outputs.items()}
+    return Decision(taxonomy).decide(arrays)
+
+
+def count_right(said: np.ndarray, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """How many labels a decision meets, and how many are known.
+
+    Args:
+        said: Of one head, as from `Decision.decide`.
+        targets: As from `Taxonomy.encode`.
+    """
+    known = ~targets.isnan() if targets.ndim == 2 else targets != MISSING
+    right = torch.from_numpy(said).to(targets.device) == targets
+    return (right & known).sum(), known.sum()
+
+
+def _laid_out(photos: Tensor) -> Tensor:
+    return photos.contiguous(memory_format=torch.channels_last)
+
+
+def _at(known: Known, index: Tensor) -> Known:
+    targets, teacher, members = known
+    return (
+        {name: values[index] for name, values in targets.items()},
+        {name: values[index] for name, values in teacher.items()},
+        members[index],
+    )

@@ -1,0 +1,93 @@
+"""From a checkpoint to answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cannabis_ml.networks.compat import ready_torchvision
+
+ready_torchvision()
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import torch  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from cannabis_ml.networks.checkpoint import Checkpoint  # noqa: E402
+from cannabis_ml.networks.network import answer, restore, uncertainty  # noqa: E402
+from cannabis_ml.photo_sets.photo_set import labels_of  # noqa: E402
+from cannabis_ml.taxonomy import Head  # noqa: E402
+from cannabis_ml.training.data import Photos, make_loader  # noqa: E402
+from cannabis_ml.training.module import channels_last  # noqa: E402
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def predict(
+    checkpoint: Checkpoint,
+    photo_set: datasets.Dataset,
+    splits: Sequence[str] | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+    accelerator: str = "auto",
+) -> pd.DataFrame:
+    """Answers of every head for every photo of the given splits.
+
+    Args:
+        checkpoint: As from `fit`.
+        photo_set: As for `fit`; labels are only copied.
+        splits: All where None.
+        batch_size: Photos at a time.
+        workers: Processes that decode photos.
+        accelerator: `cpu` leaves a GPU alone.
+
+    Returns:
+        photo_id, split; per head `{head}.label`, the class or None, of a multilabel head a float32
+        array (K,) of 1, 0 and NaN; its probabilities, a float32 array (K,) in class order;
+        `{head}.logits`, a float32 array (M × C,), member after member; `{head}.uncertainty` in
+        nats; and `embedding`, the features, a float32 array (F,).
+    """
+    network = restore(checkpoint)
+    taxonomy = network.taxonomy
+    cuda = accelerator != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    network = channels_last(network).to(device)
+    table = labels_of(photo_set)
+    chosen = np.ones(len(table), bool) if splits is None else table["split"].isin(splits)
+    photos = Photos(photo_set, np.flatnonzero(chosen), taxonomy, network.image_size)
+    loader = make_loader(photos, batch_size=batch_size, workers=workers, shuffle=False)
+    names = [head.name for head in taxonomy.heads]
+    columns = [c for name in names for c in (name, f"{name}.logits", f"{name}.uncertainty")]
+    found: dict[str, list[np.ndarray]] = {name: [] for name in [*columns, "embedding"]}
+    with torch.inference_mode():
+        for batch in tqdm(loader, "predicting", unit="batch", leave=False, disable=None):
+            pixels = batch.photos.to(device, non_blocking=True)
+            features = network.embed(pixels.contiguous(memory_format=torch.channels_last))
+            logits = network.classify(features)
+            probs, unsure = answer(logits, taxonomy), uncertainty(logits, taxonomy)
+            for name in names:
+                found[name].extend(probs[name].float().cpu().numpy())
+                found[f"{name}.logits"].extend(logits[name].flatten(1).cpu().numpy())
+                found[f"{name}.uncertainty"].extend(unsure[name].float().cpu().numpy())
+            found["embedding"].extend(features.float().cpu().numpy())
+    predictions = table.loc[chosen, ["photo_id", "split"]].reset_index(drop=True)
+    for head in taxonomy.heads:
+        predictions[f"{head.name}.label"] = _labels(head, table.loc[chosen])
+    values = {
+        name: pd.Series(v, dtype="float32" if name.endswith(".uncertainty") else object)
+        for name, v in found.items()
+    }
+    return pd.concat([predictions, pd.DataFrame(values, index=predictions.index)], axis=1)
+
+
+def _labels(head: Head, table: pd.DataFrame) -> pd.Series:
+    """One value per photo; a photo set that lacks the head's columns says nothing of any."""
+    if not set(head.columns) <= set(table.columns):
+        return pd.Series([None] * len(table), dtype=object)
+    if head.kind != "multilabel":
+        labels = table[head.name].astype(object)
+        return labels.where(labels.notna(), None).reset_index(drop=True)
+    there = table[head.columns].astype("Float32").to_numpy(np.float32, na_value=np.nan)
+    return pd.Series(list(there), dtype=object)

@@ -1,0 +1,277 @@
+from functools import cache, partial
+
+import numpy as np
+import pytest
+import torch
+
+from cannabis_ml.errors import ExportError
+from cannabis_ml.exporting import quantize as module
+from cannabis_ml.exporting.litert_export import to_litert
+from cannabis_ml.exporting.onnx_export import to_onnx
+from cannabis_ml.exporting.quantize import (
+    RECIPES,
+    fragile_layers,
+    grouped,
+    layer_errors,
+    layers_of,
+    quantise,
+)
+from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.networks.checkpoint import Checkpoint
+from cannabis_ml.networks.layers import Layer
+from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.networks.weights import create_backbone
+from cannabis_ml.pipelines.export import params
+from cannabis_ml.taxonomy import Taxonomy
+
+SIZE = 64
+FORMATS = ("onnx", "tflite")
+BLOCK = "blocks.3.0"
+FRAGILE = f"backbone.{BLOCK}.conv_pwl"
+
+TAXONOMY = Taxonomy.model_validate(
+    {
+        "heads": [
+            {"name": "colour", "classes": ["red", "green", "blue"]},
+            {"name": "grade", "kind": "ordinal", "classes": ["1", "2", "3"]},
+            {"name": "marks", "kind": "multilabel", "classes": ["line", "dot"]},
+        ]
+    }
+)
+
+pytestmark = pytest.mark.slow
+
+
+def make_checkpoint(spoil=None):
+    """A random network whose answers differ from photo to photo.
+
+    `spoil` names a block in which one channel is made silent and weighed heavily: in float32 that
+    changes nothing, but in 8 bits nothing is left of its neighbours.
+    """
+    torch.manual_seed(0)
+    backbone = create_backbone("test_efficientnet", SIZE)
+    network = HierarchicalNet(backbone, TAXONOMY, image_size=SIZE)
+    photos = torch.from_numpy(draw(32, seed=3)).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        network.train()
+        for _ in range(30):  # so that BatchNorm knows its statistics
+            features = network.embed(photos)
+        for parameter in network.heads.parameters():
+            parameter.normal_(std=2 / float(features.norm(dim=1).mean()))
+        if spoil:
+            block = backbone.get_submodule(spoil)
+            block.bn2.weight[0] = block.bn2.bias[0] = 0
+            block.conv_pwl.weight[:, 0] = 1000 * block.conv_pwl.weight.abs().max()
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    return Checkpoint(state=state, card={"backbone": "test_efficientnet", **network.card()})
+
+
+@cache
+def float_file(kind, spoil=None):
+    return {"onnx": to_onnx, "tflite": to_litert}[kind](make_checkpoint(spoil), tier="tier1")
+
+
+@cache
+def quantised(kind, recipe):
+    return quantise(float_file(kind), recipe, draw(12))
+
+
+def draw(count, seed=1):
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    return coarse.repeat(8, axis=1).repeat(8, axis=2)
+
+
+def ask(model, photos):
+    tier = open_tier(model, threads=1)
+    each = [tier.invoke(photo[None]) for photo in photos]
+    return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+
+
+def heads_apart(a, b):
+    return max(np.abs(a[head.name] - b[head.name]).max() for head in TAXONOMY.heads)
+
+
+def test_parameters_offer_what_there_is():
+    assert set(params.RECIPES) == set(RECIPES)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_gives_a_smaller_file_that_answers_alike(kind, recipe):
+    before, after = float_file(kind), quantised(kind, recipe)
+    assert (after.format, after.recipe) == (kind, recipe)
+    assert len(after.data) < len(before.data)
+    photos = draw(6, seed=2)
+    given, expected = ask(after, photos), ask(before, photos)
+    assert {n: (v.shape, v.dtype) for n, v in given.items()} == {
+        n: (v.shape, v.dtype) for n, v in expected.items()
+    }
+    assert max(np.ptp(v, axis=0).max() for v in expected.values()) > 0.1, "all photos look alike"
+    assert 0 < heads_apart(given, expected) < 0.1
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_card_travels_on_and_names_the_recipe(kind, recipe):
+    before, after = float_file(kind).card, quantised(kind, recipe).card
+    assert after == {**before, "recipe": recipe}
+    quantised(kind, recipe).check()
+
+
+def multiplied_weights(data):
+    """The 8-bit weights that an ONNX file multiplies as whole numbers."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load_from_string(data).graph
+    stored = {i.name: i for i in graph.initializer if i.data_type == onnx.TensorProto.INT8}
+    for node in graph.node:
+        if node.op_type in ("DequantizeLinear", "MatMulInteger"):
+            # The weights; what stands last is their zero point.
+            name = node.input[0 if node.op_type == "DequantizeLinear" else 1]
+            if name in stored:
+                yield name, numpy_helper.to_array(stored[name])
+
+
+@cache
+def quantised_transformer(recipe):
+    torch.manual_seed(0)
+    network = HierarchicalNet(create_backbone("test_vit", 160), TAXONOMY, image_size=160)
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    checkpoint = Checkpoint(state=state, card={"backbone": "test_vit", **network.card()})
+    photos = draw(4).repeat(3, axis=1).repeat(3, axis=2)[:, :160, :160]
+    return quantise(to_onnx(checkpoint, tier="tier2"), recipe, photos)
+
+
+@pytest.mark.parametrize(
+    ("make", "recipe"),
+    [
+        (partial(quantised, "onnx"), "static_int8"),
+        (quantised_transformer, "static_int8"),
+        (quantised_transformer, "dynamic_int8"),
+    ],
+)
+def test_no_sum_of_two_products_leaves_16_bits(make, recipe):
+    """As `vpmaddubsw` adds them on x86 without VNNI, with the largest activation there is."""
+    found = dict(multiplied_weights(make(recipe).data))
+    assert found
+    for name, weights in found.items():
+        largest = 2 * 255 * int(np.abs(weights.astype(int)).max())
+        assert largest <= np.iinfo(np.int16).max, name
+        assert weights.max() > 32 or weights.min() < -32, f"{name} wastes its range"
+
+
+@pytest.mark.parametrize("recipe", ["static_int8", "dynamic_int8"])
+def test_both_ways_to_multiply_give_the_same_answers(recipe):
+    """Where there is no VNNI the second way is another one; where there is, nothing can differ."""
+    import onnxruntime
+
+    photos, given = draw(6, seed=2), []
+    for precise in ("0", "1"):
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.x64quantprecision", precise)
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(quantised("onnx", recipe).data, options)
+        (name,) = (i.name for i in session.get_inputs())
+        given.append([session.run(["colour"], {name: photo[None]})[0] for photo in photos])
+    np.testing.assert_allclose(*given, atol=1e-5)
+
+
+def test_files_from_elsewhere_are_multiplied_exactly():
+    options = open_tier(quantised("onnx", "static_int8"))._session.get_session_options()
+    assert options.get_session_config_entry("session.x64quantprecision") == "1"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_weights_lie_inside_the_flatbuffer(recipe):
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(quantised("tflite", recipe).data, 0)
+    assert all(not buffer.offset for buffer in model.buffers)
+
+
+@pytest.mark.parametrize("recipe", ["weight_only_int8", "float16"])
+def test_two_quantisers_round_weights_alike(recipe):
+    photos = draw(6, seed=2)
+    onnx, tflite = (ask(quantised(kind, recipe), photos) for kind in FORMATS)
+    assert heads_apart(onnx, tflite) < 1e-4
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_order_of_calibration_photos_does_not_matter(kind):
+    """A moving average, as the TFLite quantiser's own, would forget the first or the last."""
+    calm, wild = draw(6) // 8 + 100, draw(6)
+    one = quantise(float_file(kind), "static_int8", np.concatenate([calm, wild]))
+    other = quantise(float_file(kind), "static_int8", np.concatenate([wild, calm]))
+    assert one.data == other.data
+    narrow = quantise(float_file(kind), "static_int8", calm)
+    assert heads_apart(ask(narrow, wild), ask(one, wild)) > 1e-3
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_layers_are_named_by_their_place_in_the_network(kind):
+    layers = layers_of(float_file(kind))
+    names = [layer.name for layer in layers]
+    assert len(set(names)) == len(names)
+    assert FRAGILE in names
+    assert all(layer.size >= 4096 for layer in layers)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_layer_that_cannot_bear_it_is_found_and_kept(kind):
+    model = float_file(kind, BLOCK)
+    errors = layer_errors(model, "weight_only_int8", draw(4))
+    changes = [change for _, change in errors]
+    assert errors[0][0] == (FRAGILE,)
+    assert changes == sorted(changes, reverse=True)
+    assert changes[0] > 3 * changes[1]
+    sizes = {layer.name: layer.size for layer in layers_of(model)}
+    kept = fragile_layers(model, draw(4), share=1.01 * sizes[FRAGILE] / sum(sizes.values()))
+    assert kept == [FRAGILE]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_mixed_keeps_no_more_than_its_share(kind):
+    model = float_file(kind)
+    sizes = {layer.name: layer.size for layer in layers_of(model)}
+    kept = fragile_layers(model, draw(4), share=0.1)
+    assert kept
+    assert sum(sizes[name] for name in kept) <= 0.1 * sum(sizes.values())
+
+
+def test_layers_of_a_module_go_together_where_there_are_many():
+    layers = [Layer(f"blocks.{i}.{part}", 4096) for i in range(4) for part in ("a", "b")]
+    assert grouped(layers, most=8) == [(layer.name,) for layer in layers]
+    assert grouped(layers, most=5) == [(f"blocks.{i}.a", f"blocks.{i}.b") for i in range(4)]
+    assert grouped([], most=5) == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_a_quantiser_cannot_do_is_told(kind, monkeypatch):
+    def fail(*arguments):
+        raise KeyError("no such\noperator")
+
+    monkeypatch.setattr(f"cannabis_ml.exporting.quantize_{kind}.quantise_{kind}", fail)
+    with pytest.raises(ExportError, match=f"dynamic_int8 .* this {kind} file: 'no such"):
+        module.quantise(float_file(kind), "dynamic_int8", draw(1))
+
+
+def test_without_calibration_photos_only_some_recipes_work():
+    assert quantise(float_file("onnx"), "weight_only_int8", draw(0))
+    for recipe in ("static_int8", "mixed"):
+        with pytest.raises(ExportError, match=f"{recipe} needs photos in the calibration split"):
+            quantise(float_file("onnx"), recipe, draw(0))
+
+
+def test_unknown_recipe_is_refused():
+    with pytest.raises(ExportError, match="'int7' is no recipe: there are weight_only_int8"):
+        quantise(ModelFile(b"", "onnx"), "int7", draw(1))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_quantising_prints_nothing(kind, capfd):
+    quantise(float_file(kind), "static_int8", draw(2))
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")

@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cannabis_ml.errors import TrainingError
+from cannabis_ml.networks.params import ModelParams
+from cannabis_ml.training import distillation, train
+from cannabis_ml.training.distillation import fit_student
+from cannabis_ml.training.predict import predict
+from cannabis_ml.training.recipe import Distillation, Phase, Recipe, TrainingParams
+
+TRAINING = TrainingParams(batch_size=8, ema_decay=0.5, augment=False)
+PHASE = Phase(name="all", epochs=8, learning_rate=3e-3)
+
+
+@pytest.fixture(scope="module")
+def photo_set():
+    """Every fourth photo is for the test, the one before it validates."""
+    import importlib.util
+    from pathlib import Path
+
+    spec = importlib.util.spec_from_file_location("loop", Path(__file__).with_name("loop.py"))
+    loop = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loop)
+    splits = ["train", "train", "validation", "test"]
+    whole = loop.draw_photo_set(complete=True)
+    return whole.remove_columns("split").add_column("split", splits * 8)
+
+
+@pytest.fixture(scope="module")
+def model(backbone_file):
+    return ModelParams(
+        backbone="test_efficientnet",
+        image_size=32,
+        weights=[{"file": str(backbone_file)}],
+        ensemble=1,
+        dropout=0.0,
+    )
+
+
+def recipe(**given):
+    return Recipe(phases=[PHASE], distillation=Distillation(**given))
+
+
+@pytest.fixture(scope="module")
+def teacher(photo_set, taxonomy):
+    """One that always says the second class, whatever the label."""
+    rows = {"photo_id": photo_set["photo_id"][:], "split": photo_set["split"][:]}
+    for head in taxonomy.heads:
+        probs = np.full(len(head.classes), 0.02, np.float32)
+        probs[1] = 1 - 0.02 * (len(probs) - 1)
+        rows[head.name] = [probs] * len(photo_set)
+    return pd.DataFrame(rows)
+
+
+def test_student_learns_what_its_teacher_says(photo_set, taxonomy, model, teacher):
+    checkpoint, _, _ = fit_student(
+        photo_set, taxonomy, model, TRAINING, recipe(weight=1.0, temperature=1.0), teacher
+    )
+    assert checkpoint.card["taught"]
+    said = predict(checkpoint, photo_set, ["train"])
+    assert (np.stack(said["colour"]).argmax(axis=1) == 1).mean() > 0.9
+
+
+def test_order_of_the_teachers_table_does_not_matter(photo_set, taxonomy, model, teacher):
+    found = [
+        train.fit(photo_set, taxonomy, model, TRAINING, recipe(), teacher=table)[0]
+        for table in (teacher, teacher.iloc[::-1])
+    ]
+    for name, array in found[0].state.items():
+        np.testing.assert_array_equal(array, found[1].state[name], err_msg=name)
+
+
+def test_teacher_without_weight_changes_nothing(photo_set, taxonomy, model, teacher):
+    checkpoint, _ = train.fit(
+        photo_set, taxonomy, model, TRAINING, recipe(weight=0.0), teacher=teacher
+    )
+    alone, _ = train.fit(photo_set, taxonomy, model, TRAINING, recipe(weight=0.0))
+    assert not checkpoint.card["taught"]
+    for name, array in alone.state.items():
+        np.testing.assert_array_equal(array, checkpoint.state[name], err_msg=name)
+
+
+def test_gain_is_told_against_the_same_training_without_teacher(
+    photo_set, taxonomy, model, teacher
+):
+    wanted = recipe(compare_without_teacher=True)
+    _, _, report = fit_student(photo_set, taxonomy, model, TRAINING, wanted, teacher)
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    alone, _ = train.fit(photo_set, taxonomy, model, TRAINING, wanted)
+    answers = predict(alone, photo_set, ["test"])
+    truth = distillation.labels_of(photo_set)
+    expected = distillation.score(answers, truth, taxonomy)["colour"]["accuracy"]
+    values = report["heads"]["colour"]["accuracy"]
+    assert values["without_teacher"] == expected
+    assert values["gain"] == values["with_teacher"] - expected
+    # A third of the photos is of the second class, or nearly so.
+    shares = (truth[truth["split"] == "test"]["colour"] == "green").mean()
+    assert values["teacher"] == shares
+
+
+def test_without_comparison_no_gain_is_claimed(photo_set, taxonomy, model, teacher):
+    _, _, report = fit_student(photo_set, taxonomy, model, TRAINING, recipe(), teacher)
+    values = report["heads"]["shade"]["accuracy"]
+    assert values["with_teacher"] is not None
+    assert values["without_teacher"] is values["gain"] is None
+
+
+def test_teacher_that_has_not_seen_a_photo_is_refused(photo_set, taxonomy, model, teacher):
+    with pytest.raises(TrainingError, match="no answer for 15 of 16 training photos"):
+        train.fit(photo_set, taxonomy, model, TRAINING, recipe(), teacher=teacher.iloc[:1])

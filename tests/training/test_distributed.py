@@ -1,0 +1,162 @@
+"""Two processes that share every batch learn what one learns."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cannabis_ml.datasets.checkpoint import CheckpointDataset
+from cannabis_ml.errors import TrainingError
+
+SCRIPT = """
+import importlib.util, json, os, sys
+from pathlib import Path
+
+import torch
+torch.set_num_threads(1)
+
+def main():
+    spec = importlib.util.spec_from_file_location("loop", sys.argv[1])
+    loop = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loop)
+    from cannabis_ml.datasets.checkpoint import CheckpointDataset
+    from cannabis_ml.training import train
+    from cannabis_ml.networks.params import ModelParams
+    from cannabis_ml.training.recipe import Recipe, TrainingParams
+
+    given = json.loads(sys.argv[2])
+    model = ModelParams(**given["model"])
+    training = TrainingParams(**given["training"])
+    recipe = Recipe.model_validate(given["recipe"])
+    checkpoint, history = train.fit(
+        loop.draw_photo_set(), loop.TAXONOMY, model, training, recipe,
+        workspace=Path(given["workspace"]),
+    )
+    CheckpointDataset(filepath=given["result"]).save(checkpoint)
+    history.to_csv(given["result"] + ".csv", index=False)
+
+if __name__ == "__main__":
+    main()
+"""
+
+RECIPE = {
+    "phases": [
+        {"name": "heads", "epochs": 1, "learning_rate": 2e-3, "train": "heads"},
+        {"name": "top", "epochs": 1, "learning_rate": 2e-3, "train": {"last_blocks": 2}},
+        {"name": "all", "epochs": 1, "learning_rate": 1e-3, "train": "all"},
+    ]
+}
+
+
+@pytest.fixture
+def start(tmp_path, transformer_file):
+    """Start training in a process of its own: `start(name, environment, **training)`."""
+    import json
+    import os
+
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+
+    def start(name, environment=None, **training):
+        given = {
+            # No BatchNorm: each process would see the statistics of its own share.
+            "model": {
+                "backbone": "test_vit",
+                "image_size": 160,
+                "weights": [{"file": str(transformer_file)}],
+                "dropout": 0.0,
+                "ensemble": 2,
+            },
+            "training": {"batch_size": 8, "accelerator": "cpu", **training},
+            "recipe": RECIPE,
+            "workspace": str(tmp_path / name),
+            "result": str(tmp_path / f"{name}.safetensors"),
+        }
+        loop = Path(__file__).with_name("loop.py")
+        return subprocess.Popen(
+            [sys.executable, str(script), str(loop), json.dumps(given)],
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def transformer_file(tmp_path_factory):
+    import torch
+
+    from cannabis_ml.networks.weights import create_backbone
+
+    path = tmp_path_factory.mktemp("weights") / "vit.pth"
+    torch.manual_seed(5)
+    torch.save(create_backbone("test_vit", 160).state_dict(), path)
+    return path
+
+
+def finished(*processes):
+    for process in processes:
+        said, _ = process.communicate()
+        assert process.returncode == 0, said[-4000:]
+
+
+def assert_same(tmp_path, one, other):
+    first, second = (pd.read_csv(tmp_path / f"{n}.safetensors.csv") for n in (one, other))
+    columns = [c for c in first.columns if c not in ("phase", "seconds")]
+    np.testing.assert_allclose(first[columns], second[columns], rtol=2e-4, atol=2e-5)
+    a, b = (
+        CheckpointDataset(filepath=str(tmp_path / f"{n}.safetensors")).load().state
+        for n in (one, other)
+    )
+    for name, array in a.items():
+        np.testing.assert_allclose(array, b[name], rtol=1e-2, atol=2e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_reach_the_loss_of_one_with_the_same_batch(start, tmp_path):
+    """Labels are missing unevenly, layers freeze and thaw: the loss is that of the whole batch."""
+    finished(start("alone"))
+    finished(start("together", devices=2))
+    assert_same(tmp_path, "alone", "together")
+
+
+@pytest.mark.slow
+def test_two_machines_reach_the_loss_of_one(start, tmp_path):
+    """Each machine is started by the same command, and ends with all results."""
+    finished(start("alone"))
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    machines = [
+        start(
+            f"machine{rank}",
+            {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": str(rank)},
+            nodes=2,
+        )
+        for rank in range(2)
+    ]
+    finished(*machines)
+    assert_same(tmp_path, "alone", "machine0")
+    assert_same(tmp_path, "machine0", "machine1")
+
+
+def test_error_of_another_process_is_told_as_it_is():
+    from cannabis_ml.networks.params import ModelParams
+    from cannabis_ml.training.train import _explained
+
+    told = (
+        "-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n"
+        '  File "x.py", line 1\ncannabis_ml.errors.TrainingError: The loss became nan. Lower it.\n'
+    )
+    with (
+        pytest.raises(TrainingError, match=r"^The loss became nan\. Lower it\.$"),
+        _explained(ModelParams(), 8),
+    ):
+        raise RuntimeError(told)

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from cannabis_ml.networks.params import ModelParams
+from cannabis_ml.training.recipe import Distillation, LastBlocks, Phase, Recipe, TrainingParams
+
+CONF = Path(__file__).parents[2] / "conf"
+
+RECIPE = Recipe.model_validate(
+    yaml.safe_load(
+        """
+phases:
+  - {name: heads, epochs: 2, learning_rate: 1.0e-3, train: heads}
+  - {name: top, epochs: 3, learning_rate: 1.0e-4, train: {last_blocks: 2}}
+  - {name: whole, epochs: 1, learning_rate: 1.0e-5, train: all}
+"""
+    )
+)
+
+
+def test_phases_follow_each_other():
+    assert RECIPE.epochs == 6
+    assert [RECIPE.phase_at(epoch) for epoch in range(7)] == [0, 0, 1, 1, 1, 2, 2]
+    assert [RECIPE.first_epoch(index) for index in range(3)] == [0, 2, 5]
+    assert RECIPE.phases[1].train == LastBlocks(last_blocks=2)
+
+
+def test_only_leading_phases_of_heads_alone_can_be_cached():
+    assert RECIPE.cached_epochs == 2
+    turned = RECIPE.model_copy(update={"phases": RECIPE.phases[::-1]})
+    assert turned.cached_epochs == 0
+
+
+def test_phases_of_the_same_name_are_refused():
+    phase = {"name": "heads", "epochs": 1, "learning_rate": 1e-3}
+    with pytest.raises(ValidationError, match="names of their own"):
+        Recipe.model_validate({"phases": [phase, phase]})
+
+
+@pytest.mark.parametrize("params", [Recipe, TrainingParams, Phase, Distillation, LastBlocks])
+def test_fields_are_documented_and_misspelt_ones_refused(params):
+    assert all(field.description for field in params.model_fields.values())
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        params.model_validate({"epoch": 3})
+
+
+def test_every_process_needs_a_photo():
+    with pytest.raises(ValidationError, match="leaves none of 4 processes a photo"):
+        TrainingParams(batch_size=3, devices=2, nodes=2)
+
+
+def merged(base, over):
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return over
+    return base | {key: merged(base.get(key), value) for key, value in over.items()}
+
+
+ENVIRONMENTS = sorted(path.parent.name for path in CONF.glob("*/parameters_training.yml"))
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+def test_configuration_of_the_project_is_valid(env):
+    written = yaml.safe_load((CONF / "base/parameters_training.yml").read_text())
+    own = yaml.safe_load((CONF / env / "parameters_training.yml").read_text())
+    written = merged(written, own)
+    TrainingParams.model_validate(written["training"])
+    for tier in ("tier3", "tier2", "tier1"):
+        ModelParams.model_validate(written[tier]["model"])
+        Recipe.model_validate(written[tier]["recipe"])

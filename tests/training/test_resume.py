@@ -1,0 +1,214 @@
+"""Training that is killed and started again ends as if nothing had happened."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cannabis_ml.datasets.checkpoint import CheckpointDataset
+from cannabis_ml.errors import TrainingError
+from cannabis_ml.networks.params import ModelParams
+from cannabis_ml.training import callbacks, train
+from cannabis_ml.training.recipe import Recipe, TrainingParams
+
+SCRIPT = Path(__file__).with_name("loop.py")
+STEPS = 15  # 5 epochs of 3
+
+RECIPE = Recipe.model_validate(
+    {
+        "phases": [
+            {"name": "heads", "epochs": 1, "learning_rate": 3e-3, "train": "heads"},
+            {"name": "all", "epochs": 2, "learning_rate": 1e-3, "train": "all"},
+        ]
+    }
+)
+
+
+def start(backbone_file, workspace, result, **environment):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), str(backbone_file), str(workspace), str(result)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def weights(result):
+    return CheckpointDataset(filepath=str(result)).load().state
+
+
+@pytest.fixture(scope="module")
+def undisturbed(backbone_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = start(backbone_file, folder / "work", folder / "end.safetensors")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "end.safetensors"
+
+
+def same_end(one, other):
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    for name, array in a.items():
+        np.testing.assert_array_equal(array, b[name], err_msg=name)
+    assert Path(f"{one}.csv").read_text() == Path(f"{other}.csv").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every", ["1", "2"])
+def test_killed_at_random_steps_it_ends_with_the_same_weights(
+    undisturbed, backbone_file, tmp_path, every
+):
+    deaths = sorted(random.Random(int(every)).sample(range(1, STEPS), 3))
+    result = tmp_path / "end.safetensors"
+    for step in deaths:
+        done = start(backbone_file, tmp_path / "work", result, DIE_AT=str(step), EVERY=every)
+        assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+        assert not result.exists()
+    done = start(backbone_file, tmp_path / "work", result, EVERY=every)
+    assert done.returncode == 0, done.stderr[-3000:]
+    same_end(result, undisturbed)
+
+
+@pytest.mark.slow
+def test_workers_change_nothing_after_a_kill_either(undisturbed, backbone_file, tmp_path):
+    result = tmp_path / "end.safetensors"
+    work = tmp_path / "work"
+    assert start(backbone_file, work, result, DIE_AT="8", WORKERS="2").returncode == -signal.SIGKILL
+    assert start(backbone_file, work, result, WORKERS="1").returncode == 0
+    same_end(result, undisturbed)
+
+
+@pytest.fixture
+def fit(photo_set, taxonomy, backbone_file):
+    model = ModelParams(
+        backbone="test_efficientnet", image_size=32, weights=[{"file": str(backbone_file)}]
+    )
+
+    def fit(workspace, recipe=RECIPE, photo_set=photo_set, **training):
+        params = TrainingParams(batch_size=8, checkpoint_every=1, **training)
+        return train.fit(photo_set, taxonomy, model, params, recipe, workspace=workspace)
+
+    return fit
+
+
+@pytest.fixture
+def die(monkeypatch):
+    """Raise an error instead of keeping a state, from the n-th on; `die(None)` stops that."""
+    write = callbacks._write
+
+    def die(number):
+        left = [number]
+
+        def dying(state, path):
+            if left[0] is not None:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyError("power cut")
+            write(state, path)
+
+        monkeypatch.setattr(callbacks, "_write", dying)
+
+    return die
+
+
+@pytest.mark.parametrize("after", range(1, 12))
+def test_interrupted_anywhere_it_ends_with_the_same_weights(fit, die, tmp_path, after):
+    whole, history = fit(tmp_path / "one")
+    die(after)
+    with pytest.raises(KeyError, match="power cut"):
+        fit(tmp_path / "two")
+    die(None)
+    again, told = fit(tmp_path / "two")
+    for name, array in whole.state.items():
+        np.testing.assert_array_equal(array, again.state[name], err_msg=name)
+    assert history.drop(columns="seconds").equals(told.drop(columns="seconds"))
+
+
+def test_stop_for_lack_of_improvement_outlives_an_interruption(fit, tmp_path, monkeypatch):
+    still = {"ema_decay": 0.0, "patience": 1, "gradient_clip": 1e-30, "head_multiplier": 1e-30}
+    recipe = RECIPE.model_copy(
+        update={"phases": [RECIPE.phases[1].model_copy(update={"epochs": 9, "train": "heads"})]}
+    )
+    _, history = fit(tmp_path, recipe, **still)
+    _, again = fit(tmp_path, recipe, **still)
+    assert len(history) == len(again) < 9
+
+
+def test_finished_training_is_not_done_again(fit, tmp_path, monkeypatch):
+    first, _ = fit(tmp_path)
+    monkeypatch.setattr("cannabis_ml.training.module.PhotoModule._loss", None)
+    second, _ = fit(tmp_path)
+    for name, array in first.state.items():
+        np.testing.assert_array_equal(array, second.state[name], err_msg=name)
+
+
+def test_other_training_starts_from_the_beginning(fit, tmp_path):
+    first, _ = fit(tmp_path)
+    other, _ = fit(tmp_path, seed=1)
+    assert first.card["training_key"] != other.card["training_key"]
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+    for seed in range(2, 6):
+        fit(tmp_path, RECIPE.model_copy(update={"phases": RECIPE.phases[:1]}), seed=seed)
+    assert len(list((tmp_path / "runs").iterdir())) == train.RUNS_KEPT
+
+
+def test_full_disk_is_told_and_the_last_state_stays(fit, tmp_path, monkeypatch):
+    save = torch.save
+    left = [5]
+
+    def fills_up(state, file):
+        left[0] -= 1
+        if left[0] < 0:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+        save(state, file)
+
+    monkeypatch.setattr(callbacks.torch, "save", fills_up)
+    with pytest.raises(TrainingError, match=r"disk of .* is full"):
+        fit(tmp_path)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert not list(run.glob(".*.part"))
+    torch.load(run / callbacks.STATE, weights_only=True)
+    monkeypatch.undo()
+    fit(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+)
+def test_lack_of_memory_is_told_with_what_to_lower(fit, tmp_path, monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("cannabis_ml.training.module.PhotoModule._loss", fails)
+    with pytest.raises(TrainingError, match="8 photos of 32 px per step"):
+        fit(tmp_path)
+
+
+def test_damaged_state_is_left_and_training_begins_again(fit, tmp_path, caplog):
+    whole, _ = fit(tmp_path)
+    (run,) = (tmp_path / "runs").iterdir()
+    path = run / callbacks.STATE
+    path.write_bytes(path.read_bytes()[:1000])
+    again, _ = fit(tmp_path)
+    assert "is damaged" in caplog.text
+    for name, array in whole.state.items():
+        np.testing.assert_array_equal(array, again.state[name], err_msg=name)
+
+
+def test_states_hold_nothing_that_could_run(fit, tmp_path):
+    fit(tmp_path)
+    for path in (tmp_path / "runs").rglob("*.ckpt"):
+        torch.load(path, weights_only=True)
