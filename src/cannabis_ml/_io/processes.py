@@ -81,13 +81,17 @@ class Helpers:
         self._starting = [self._pool.submit(os.getpid) for _ in range(self._workers)]
 
 
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does; it would wait for work for ever."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
 def _begin() -> None:
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
-    """A pool's processes would wait for ever for a parent that was killed."""
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from cannabis_ml._io.processes import end_with_parent
 from cannabis_ml.photo_sets.photo_set import labels_of
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import Taxonomy
@@ -332,7 +333,7 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_one_thread_each,
+        worker_init_fn=_begin,
         multiprocessing_context=_worker_processes() if workers else None,
         # Else each start of workers draws from the generator that dropout draws from.
         generator=torch.Generator().manual_seed(seed),
@@ -396,6 +397,8 @@ def _worker_processes() -> BaseContext:
     return context
 
 
-def _one_thread_each(_: int) -> None:
+def _begin(_: int) -> None:
+    # PyTorch's own watch looks at the process that forked the worker: the fork server.
+    end_with_parent()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
