@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset
 
-from cannabis_ml._io.metric_names import metric_prefix, mlflow_keys
+from cannabis_ml._io.metric_names import mlflow_keys
 from cannabis_ml._io.terminal import (
     let_terminal_say_all_names,
     literal_console,
@@ -20,11 +20,12 @@ from cannabis_ml._io.terminal import (
 )
 from cannabis_ml._io.tracking_store import follow_move, local_folder
 from cannabis_ml.sizes import sizes_of_run
+from cannabis_ml.tiers import TIERS
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import AbstractDataset, DataCatalog
-    from kedro.pipeline import Node, Pipeline
+    from kedro.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +65,6 @@ class TrackingHook:
         values = {name: str(value)[:MAX_PARAM_LENGTH] for name, value in flatten(parameters)}
         keys = mlflow_keys(values)
         mlflow.log_params({keys[name]: value for name, value in values.items()})
-
-    @hook_impl
-    def before_node_run(self, node: Node) -> None:
-        _stage, _, tier = (node.namespace or "").partition(".")  # as training.tier3
-        metric_prefix.set(f"{tier}." if tier else "")
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
@@ -178,9 +174,9 @@ class ResultHook:
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         made = pipeline.all_outputs()
         tables = [
-            metrics_table(name.rpartition(".")[0], catalog.load(name))
-            for name in sorted(made)
-            if name.endswith("test_metrics")
+            metrics_table(tier.name, catalog.load(name))
+            for tier in TIERS
+            if (name := f"{tier.name}.test_metrics") in made
         ]
         console = literal_console()
         for table in tables:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cannabis_ml.errors import ConfigError
+from cannabis_ml.tiers import TIERS
 
 if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
@@ -68,7 +69,7 @@ def sizes_of_run(pipeline: Pipeline, catalog: CatalogProtocol) -> PhotoSizes | N
     from cannabis_ml.pipelines.ingestion.params import StoreParams
 
     names = {name.removeprefix("params:") for name in catalog if name.startswith("params:")}
-    models = sorted(name for name in names if _is_model(name))
+    models = [name for tier in TIERS if (name := f"{tier.name}.model") in names]
     taken = {name.removeprefix("params:") for name in pipeline.inputs()}
     if not taken & {"ingestion.store", "augmentation", *models}:
         return None
@@ -85,10 +86,6 @@ def sizes_of_run(pipeline: Pipeline, catalog: CatalogProtocol) -> PhotoSizes | N
         copies=copies,
         models={f"{name}.image_size": _image_size(catalog, name) for name in models},
     )
-
-
-def _is_model(name: str) -> bool:
-    return name.count(".") == 1 and name.startswith("tier") and name.endswith(".model")
 
 
 def _image_size(catalog: CatalogProtocol, name: str) -> int:

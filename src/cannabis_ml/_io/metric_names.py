@@ -4,11 +4,6 @@ import hashlib
 import posixpath
 from collections import Counter
 from collections.abc import Iterable
-from contextvars import ContextVar
-
-metric_prefix: ContextVar[str] = ContextVar("metric_prefix", default="")
-"""Stands before the names of metrics that a node logs while it runs, so that the tiers' curves do
-not mix."""
 
 LONGEST = 250
 """Characters of a name, at most."""

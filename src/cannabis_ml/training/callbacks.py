@@ -18,7 +18,7 @@ import lightning  # noqa: E402
 import torch  # noqa: E402
 from lightning.pytorch import callbacks  # noqa: E402
 
-from cannabis_ml._io.metric_names import metric_prefix, mlflow_keys  # noqa: E402
+from cannabis_ml._io.metric_names import mlflow_keys  # noqa: E402
 from cannabis_ml.errors import TrainingError  # noqa: E402
 from cannabis_ml.training.recipe import Recipe  # noqa: E402
 
@@ -33,10 +33,11 @@ class Chronicle(callbacks.Callback):
 
     Args:
         recipe: Names the phases.
+        log_as: Stands before the names of metrics in MLflow.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, log_as: str = "") -> None:
+        self.recipe, self.log_as = recipe, log_as
         self.rows: list[dict[str, Any]] = []
         self._started = 0.0
         self._before = 0.0
@@ -88,7 +89,7 @@ class Chronicle(callbacks.Callback):
             accuracies,
             row["seconds"],
         )
-        log_live(row)
+        log_live(row, self.log_as)
 
 
 class Patience(callbacks.EarlyStopping):
@@ -166,12 +167,17 @@ def best_file(folder: Path, epoch: int) -> Path:
     return folder / f"best-{epoch:05d}.pt"
 
 
-def log_live(row: dict[str, Any]) -> None:
-    """Show the epoch in MLflow if a run is active; tracking never stops training."""
+def log_live(row: dict[str, Any], log_as: str = "") -> None:
+    """Show the epoch in MLflow if a run is active; tracking never stops training.
+
+    Args:
+        row: Metrics of one epoch, with its number under `epoch`.
+        log_as: Stands before their names, and a dot between.
+    """
     mlflow = sys.modules.get("mlflow")  # whoever started a run has imported it
     try:
         if mlflow is not None and mlflow.active_run() is not None:
-            prefix = metric_prefix.get()
+            prefix = f"{log_as}." if log_as else ""
             numbers = {
                 prefix + name: value
                 for name, value in row.items()

@@ -37,6 +37,7 @@ def fit_student(  # noqa: PLR0913
     augmented_photos: datasets.Dataset | None = None,
     balanced_rows: pd.DataFrame | None = None,
     workspace: Path | None = None,
+    log_as: str = "",
 ) -> tuple[Checkpoint, pd.DataFrame, dict[str, Any]]:
     """Train a student from labels and from a teacher's answers for the same photos.
 
@@ -51,6 +52,8 @@ def fit_student(  # noqa: PLR0913
         augmented_photos: As for `fit`.
         balanced_rows: As for `fit`.
         workspace: As for `fit`.
+        log_as: As for `fit`; the training without the teacher is logged under
+            `{log_as}.without_teacher`.
 
     Returns:
         Checkpoint and history as from `fit`, and a report: per head and metric on the test split
@@ -63,13 +66,16 @@ def fit_student(  # noqa: PLR0913
         "workspace": workspace,
     }
     checkpoint, history = fit(
-        photo_set, taxonomy, model, training, recipe, teacher=teacher, **shown
+        photo_set, taxonomy, model, training, recipe, teacher=teacher, log_as=log_as, **shown
     )
     distillation = recipe.distillation
     found = {"with_teacher": checkpoint}
     if distillation.compare_without_teacher and distillation.weight > 0:
         logger.info("Training once more without the teacher, to tell what it is worth.")
-        found["without_teacher"], _ = fit(photo_set, taxonomy, model, training, recipe, **shown)
+        alone = f"{log_as}.without_teacher" if log_as else "without_teacher"
+        found["without_teacher"], _ = fit(
+            photo_set, taxonomy, model, training, recipe, log_as=alone, **shown
+        )
     truth = labels_of(photo_set)
     scores = {"teacher": score(teacher[teacher["split"] == JUDGED], truth, taxonomy)}
     for name, student in found.items():

@@ -84,7 +84,8 @@ class Recipe(BaseModel):
         " heads of the same name and classes are taken over",
     )
     distillation: Distillation = Field(
-        default_factory=Distillation, description="Students only: what they learn from tier 3"
+        default_factory=Distillation,
+        description="Students only: what they learn from their teacher",
     )
 
     @model_validator(mode="after")

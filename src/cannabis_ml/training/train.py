@@ -78,6 +78,7 @@ def fit(  # noqa: PLR0913
     balanced_rows: pd.DataFrame | None = None,
     teacher: pd.DataFrame | None = None,
     workspace: Path | None = None,
+    log_as: str = "",
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train on the training split, keep the epoch with the lowest validation loss.
 
@@ -98,6 +99,8 @@ def fit(  # noqa: PLR0913
         teacher: Predictions of a better network for the same photos, to learn from besides the
             labels: `photo_id` and per head a column of probabilities.
         workspace: Where features and states are kept; None: nowhere beyond this call.
+        log_as: Stands before the names of the epochs' metrics in MLflow, so that the curves of
+            several trainings in one run do not mix: `tier1` gives `tier1.train_loss`.
 
     Returns:
         The checkpoint of the best epoch, and the history: one row per epoch with epoch (from 1),
@@ -182,7 +185,7 @@ def fit(  # noqa: PLR0913
                 ", ".join(f"{phase.name} {phase.epochs}" for phase in recipe.phases),
             )
             module = PhotoModule(network, training, recipe, weights)
-            state = _run(module, loaders["train"], loaders["validation"], folder)
+            state = _run(module, loaders["train"], loaders["validation"], folder, log_as)
         best = state["callbacks"]["Keeper"]["best_epoch"]
         network.load_state_dict(torch.load(best_file(folder, best), weights_only=True))
         history = pd.DataFrame(state["callbacks"]["Chronicle"]["rows"])
@@ -410,20 +413,20 @@ def _loader(
 
 
 def _run(
-    module: PhotoModule, train: PhasedLoader, validation: PhasedLoader, folder: Path
+    module: PhotoModule, train: PhasedLoader, validation: PhasedLoader, folder: Path, log_as: str
 ) -> dict[str, Any]:
     """Train from the state in the folder if there is one, and give the last one back."""
     training = module.training_params
     if training.processes == 1:
-        _loop(module, train, validation, folder)
+        _loop(module, train, validation, folder, log_as)
     else:
-        _run_together(module, train, validation, folder)
+        _run_together(module, train, validation, folder, log_as)
     found = _last_state(folder)
     if found is None:
         raise TrainingError(f"Training left no state in {folder}. Run again.")
     if training.processes > 1:
         for row in found["callbacks"]["Chronicle"]["rows"]:
-            log_live(row)  # the processes that trained could not
+            log_live(row, log_as)  # the processes that trained could not
     return found
 
 
@@ -474,11 +477,17 @@ def _one_of_several(
         _loop(copy.deepcopy(module), *args)  # what was handed over is in memory that all share
 
 
-def _loop(module: PhotoModule, train: PhasedLoader, validation: PhasedLoader, folder: Path) -> None:
+def _loop(
+    module: PhotoModule,
+    train: PhasedLoader,
+    validation: PhasedLoader,
+    folder: Path,
+    log_as: str,
+) -> None:
     """Run Lightning's loop in this process."""
     training, recipe = module.training_params, module.recipe
     extras: list[lightning.Callback] = [
-        Chronicle(recipe),
+        Chronicle(recipe, log_as),
         Patience(recipe, training.patience),
         Keeper(folder, training.checkpoint_every),
     ]
@@ -564,7 +573,7 @@ def _usable(
     if unseen.any():
         raise TrainingError(
             f"The teacher has no answer for {unseen.sum():,} of {len(table):,} training photos:"
-            " its predictions are of another photo set. Train and predict with tier 3 first."
+            " its predictions are of another photo set. Train and predict with the teacher first."
         )
     at = teacher.drop_duplicates("photo_id").set_index("photo_id").loc[table["photo_id"]]
     return at[[head.name for head in taxonomy.heads]].reset_index()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -17,6 +18,7 @@ import yaml
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.taxonomy import Head, Taxonomy
+from cannabis_ml.tiers import Tier
 
 HEADLINES = {
     "multiclass": ("accuracy", "accuracy_per_group", "macro_f1"),
@@ -34,12 +36,80 @@ TITLES = {
 }
 
 
+@dataclass(frozen=True)
+class TierDescription:
+    """What the card says of one tier.
+
+    Attributes:
+        device: What it runs on.
+        backbone: Name of the network, or of several joined by ` + `.
+        image_size: Side of the square that it sees, in pixels.
+        weights: Where its weights came from: `source`, `licence`.
+        teacher: Name of the tier that it was distilled from; None: of no one.
+        files: A row per model file.
+        machine: What latencies were measured on.
+        metrics: Scores on the test split, as `score_predictions` gives them.
+        verdict: How its files compare with PyTorch, in words.
+        calibrated: Whether the probabilities of every file are.
+    """
+
+    device: str
+    backbone: str
+    image_size: int
+    weights: dict[str, Any]
+    teacher: str | None
+    files: list[dict[str, Any]]
+    machine: str
+    metrics: dict[str, Any]
+    verdict: str
+    calibrated: bool
+
+
+def describe(
+    tier: Tier,
+    models: dict[str, ModelFile],
+    test_metrics: dict[str, Any],
+    parity: dict[str, Any],
+    latency: dict[str, Any],
+) -> TierDescription:
+    """Collect what the card says of one tier; arguments as the stages before give them."""
+    card = models["float"].card
+    files = [
+        {
+            "kind": kind,
+            "format": model.format,
+            "recipe": model.recipe,
+            "bytes": len(model.data),
+            "ships": kind == ("quantised" if "quantised" in models else "float"),
+            "accuracy": {
+                name: found.get("accuracy")
+                for name, found in parity["files"][model.recipe]["heads"].items()
+            },
+            "milliseconds": latency["files"][kind]["one_thread"]["jpeg_ms"]["p50"],
+        }
+        for kind, model in models.items()
+    ]
+    backbone = card["backbone"]
+    return TierDescription(
+        device=tier.device,
+        backbone=backbone if isinstance(backbone, str) else " + ".join(backbone["fusion"]),
+        image_size=card["image_size"],
+        weights=card.get("weights") or {},
+        teacher=tier.teacher if card.get("taught") else None,
+        files=files,
+        machine=", ".join(_told(*item) for item in latency["machine"].items()),
+        metrics=test_metrics,
+        verdict=parity["in_words"],
+        calibrated=all(model.card.get("calibration") is not None for model in models.values()),
+    )
+
+
 def render(
     bundle: BundleParams,
     taxonomy: Taxonomy,
     photos: pd.DataFrame,
     started: str,
-    tiers: dict[str, dict[str, Any]],
+    tiers: dict[str, TierDescription],
     apart: str,
 ) -> str:
     """Write the card.
@@ -49,7 +119,7 @@ def render(
         taxonomy: What the models say.
         photos: The photo set without pixels.
         started: When the run began, ISO 8601.
-        tiers: Per tier `models`, `test_metrics`, `parity` and `latency`.
+        tiers: By name, smallest first.
         apart: What is known of photos that belong together and lie in different splits.
 
     Returns:
@@ -76,11 +146,11 @@ def render(
         photos=len(photos),
         apart=apart,
         day=started[:10],
-        tiers={name: _facts(reports) for name, reports in tiers.items()},
+        tiers=tiers,
         headlines=_headlines,
         titles=TITLES,
-        best=max(tiers),
-        calibrated=all(_is_calibrated(reports["models"]) for reports in tiers.values()),
+        best=[*tiers][-1],
+        calibrated=all(tier.calibrated for tier in tiers.values()),
     )
     head = yaml.safe_dump(
         _front_matter(bundle, taxonomy, tiers), sort_keys=False, allow_unicode=True
@@ -121,7 +191,7 @@ def apart_in_words(links: Mapping[str, Any]) -> str:
 
 
 def _front_matter(
-    bundle: BundleParams, taxonomy: Taxonomy, tiers: dict[str, dict[str, Any]]
+    bundle: BundleParams, taxonomy: Taxonomy, tiers: dict[str, TierDescription]
 ) -> dict[str, Any]:
     results = [
         {
@@ -129,8 +199,8 @@ def _front_matter(
             "dataset": {"name": "test split of the run's photos", "type": "private"},
             "metrics": [
                 {"type": metric, "name": f"{tier}: {TITLES[metric]}", "value": round(value, 4)}
-                for tier, reports in tiers.items()
-                for found in [reports["test_metrics"]["heads"][head.name]]
+                for tier, described in tiers.items()
+                for found in [described.metrics["heads"][head.name]]
                 for metric in _headlines(head, found)
                 if (value := found.get(metric)) is not None
             ],
@@ -152,43 +222,6 @@ def _headlines(head: Head, found: dict[str, Any]) -> list[str]:
     """What stands for a head; where each photo is a group, a metric per group is the same again."""
     grouped = found["groups"] < found["n"]
     return [m for m in HEADLINES[head.kind] if grouped or not m.endswith("_per_group")]
-
-
-def _facts(reports: dict[str, Any]) -> dict[str, Any]:
-    """What the page tells of a tier."""
-    models: dict[str, ModelFile] = reports["models"]
-    card = models["float"].card
-    files = [
-        {
-            "kind": kind,
-            "format": model.format,
-            "recipe": model.recipe,
-            "bytes": len(model.data),
-            "ships": kind == ("quantised" if "quantised" in models else "float"),
-            "accuracy": {
-                name: found.get("accuracy")
-                for name, found in reports["parity"]["files"][model.recipe]["heads"].items()
-            },
-            "milliseconds": reports["latency"]["files"][kind]["one_thread"]["jpeg_ms"]["p50"],
-        }
-        for kind, model in models.items()
-    ]
-    weights = card.get("weights") or {}
-    backbone = card["backbone"]
-    return {
-        "backbone": backbone if isinstance(backbone, str) else " + ".join(backbone["fusion"]),
-        "image_size": card["image_size"],
-        "weights": weights,
-        "taught": card.get("taught", False),
-        "files": files,
-        "machine": ", ".join(_told(*item) for item in reports["latency"]["machine"].items()),
-        "metrics": reports["test_metrics"],
-        "verdict": reports["parity"]["in_words"],
-    }
-
-
-def _is_calibrated(models: dict[str, ModelFile]) -> bool:
-    return all(model.card.get("calibration") is not None for model in models.values())
 
 
 def _told(name: str, value: Any) -> str:

@@ -11,8 +11,15 @@ from cannabis_ml._io.heavy_types import Dataset
 from cannabis_ml.inference.bundle import BundleContents
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.photo_sets.photo_set import labels_of, photo_set_fingerprint
+from cannabis_ml.pipelines.bundle.model_card import (
+    TierDescription,
+    apart_in_words,
+    describe,
+    render,
+)
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.tiers import tier_named
 
 
 def pick_golden_photos(
@@ -37,13 +44,32 @@ def pick_golden_photos(
     return [np.asarray(photo_set[int(row)]["image"].convert("RGB")) for row in chosen]
 
 
+def describe_tier(
+    tier: str,
+    models: dict[str, ModelFile],
+    test_metrics: dict[str, Any],
+    parity: dict[str, Any],
+    latency: dict[str, Any],
+) -> TierDescription:
+    """Collect what the model card says of one tier.
+
+    Args:
+        tier: Its name.
+        models: Its files: `float`, and `quantised` where there is one.
+        test_metrics: Its scores on the test split.
+        parity: How its files compare with PyTorch.
+        latency: How fast they are.
+    """
+    return describe(tier_named(tier), models, test_metrics, parity, latency)
+
+
 def write_model_card(
     photo_set: Dataset,
     taxonomy: Taxonomy,
     bundle: BundleParams,
     started: str,
     division_check: dict[str, Any],
-    **reports: Any,
+    **tiers: TierDescription,
 ) -> str:
     """Write what people should know before they use the models.
 
@@ -53,21 +79,14 @@ def write_model_card(
         bundle: What no run can know.
         started: When, ISO 8601.
         division_check: What was looked at of how the photos were divided.
-        **reports: Per tier its `<tier>_models`, `<tier>_test_metrics`, `<tier>_parity` and
-            `<tier>_latency`, as the stages before give them.
+        **tiers: From `describe_tier`, by the names of the tiers, smallest first.
 
     Returns:
         Markdown with a YAML head, in the format of the Hugging Face hub.
     """
-    from cannabis_ml.pipelines.bundle.model_card import apart_in_words, render
-
-    tiers: dict[str, dict[str, Any]] = {}
-    for name, report in reports.items():
-        tier, _, what = name.partition("_")
-        tiers.setdefault(tier, {})[what] = report
     apart = apart_in_words(division_check["links"])
     photos = labels_of(photo_set)
-    return render(bundle, taxonomy, photos, started, dict(sorted(tiers.items())), apart)
+    return render(bundle, taxonomy, photos, started, tiers, apart)
 
 
 def assemble(

@@ -6,17 +6,20 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from cannabis_ml.pipelines.bundle.nodes import assemble, pick_golden_photos, write_model_card
+from cannabis_ml.pipelines.bundle.nodes import (
+    assemble,
+    describe_tier,
+    pick_golden_photos,
+    write_model_card,
+)
+from cannabis_ml.tiers import TIERS, Tier
 
-TIERS = ("tier1", "tier2", "tier3")
-REPORTS = ("models", "test_metrics", "parity", "latency")
 
-
-def create_pipeline(**_: Any) -> Pipeline:
+def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
     """Model files, golden photos and a model card -> the bundle that is deployed."""
-    reports = {f"{tier}_{name}": f"{tier}.{name}" for tier in TIERS for name in REPORTS}
-    models = {tier: f"{tier}.models" for tier in TIERS}
-    return Pipeline(
+    descriptions = {tier.name: f"{tier.name}.description" for tier in tiers}
+    models = {tier.name: f"{tier.name}.models" for tier in tiers}
+    bundle = Pipeline(
         [
             Node(
                 pick_golden_photos,
@@ -32,7 +35,7 @@ def create_pipeline(**_: Any) -> Pipeline:
                     "bundle": "params:bundle",
                     "started": "started",
                     "division_check": "division_check",
-                    **reports,
+                    **descriptions,
                 },
                 "model_card",
                 name="write_model_card",
@@ -53,4 +56,19 @@ def create_pipeline(**_: Any) -> Pipeline:
                 name="assemble_bundle",
             ),
         ]
+    )
+    return sum((_tier(tier) for tier in tiers), bundle)
+
+
+def _tier(tier: Tier) -> Pipeline:
+    return Pipeline(
+        [
+            Node(
+                describe_tier,
+                ["name", "models", "test_metrics", "parity", "latency"],
+                "description",
+                name="describe_tier",
+            )
+        ],
+        namespace=tier.name,
     )

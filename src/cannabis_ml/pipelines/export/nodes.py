@@ -27,6 +27,7 @@ MOST_LAYERS = 20
 def export_float(
     checkpoint: Checkpoint,
     file: TierExportParams,
+    tier: str,
     tracking_run: str | None,
     decision: DecisionRule | None = None,
 ) -> ModelFile:
@@ -34,7 +35,8 @@ def export_float(
 
     Args:
         checkpoint: The trained network with its card.
-        file: The format, and the tier's name.
+        file: The format.
+        tier: Name of the tier, for the file's card.
         tracking_run: MLflow's id of this run.
         decision: By which the network was scored; it travels in the file's card.
 
@@ -49,10 +51,10 @@ def export_float(
     if file.format == "tflite":
         from cannabis_ml.exporting.litert_export import to_litert
 
-        return to_litert(checkpoint, tier=file.tier, run=tracking_run, decision=decision)
+        return to_litert(checkpoint, tier=tier, run=tracking_run, decision=decision)
     from cannabis_ml.exporting.onnx_export import to_onnx
 
-    return to_onnx(checkpoint, tier=file.tier, run=tracking_run, decision=decision)
+    return to_onnx(checkpoint, tier=tier, run=tracking_run, decision=decision)
 
 
 def ask_pytorch(
@@ -191,7 +193,7 @@ def choose_quantised(
         "layers": [] if chosen else _worst_layers(float_model, made, files, seen),
     }
     parity["in_words"] = gate.in_words(parity)
-    (log.info if chosen else log.warning)("%s: %s", file.tier, parity["in_words"])
+    (log.info if chosen else log.warning)("%s: %s", float_model.card["tier"], parity["in_words"])
     models = {FLOAT: float_model} | ({"quantised": made[chosen]} if chosen else {})
     return models, parity, gate.parity_table(parity)
 

@@ -100,7 +100,6 @@ class TierExportParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tier: str = Field(description="Its name, as it stands in the file's card")
     format: Literal["onnx", "tflite"]
     recipes: list[Recipe] = Field(
         description="Quantisations to try; of equally small files the first ships"

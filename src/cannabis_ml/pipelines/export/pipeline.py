@@ -16,13 +16,12 @@ from cannabis_ml.pipelines.export.nodes import (
     measure_latency,
 )
 from cannabis_ml.pipelines.export.params import TierExportParams
+from cannabis_ml.tiers import TIERS, Tier
 
-TIERS = ("tier3", "tier2", "tier1")
 
-
-def create_pipeline(**_: Any) -> Pipeline:
+def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
     """Checkpoint -> a float file that is the network, and the smallest that answers as well."""
-    return sum((_tier(name) for name in TIERS), Pipeline([]))
+    return sum((_tier(tier) for tier in tiers), Pipeline([]))
 
 
 def formats_written(pipeline: Pipeline, catalog: CatalogProtocol) -> set[str]:
@@ -42,12 +41,12 @@ def formats_written(pipeline: Pipeline, catalog: CatalogProtocol) -> set[str]:
     return {TierExportParams.model_validate(catalog.load(name)).format for name in names}
 
 
-def _tier(namespace: str) -> Pipeline:
+def _tier(tier: Tier) -> Pipeline:
     return Pipeline(
         [
             Node(
                 export_float,
-                ["checkpoint", "params:export", "tracking_run", "decision"],
+                ["checkpoint", "params:export", "name", "tracking_run", "decision"],
                 "float_candidate",
                 name="export_float",
             ),
@@ -85,7 +84,7 @@ def _tier(namespace: str) -> Pipeline:
                 name="measure_latency",
             ),
         ],
-        namespace=namespace,
+        namespace=tier.name,
         inputs={"photo_set", "augmented_photos", "tracking_run"},
         # A tier has parameters of its own under the name that the shared ones have.
         parameters={"params:gate": "params:export"},

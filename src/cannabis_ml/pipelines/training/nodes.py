@@ -42,7 +42,7 @@ _COMPARED = {
 """Metrics by which tiers are compared, per part of the metrics, and which way is better."""
 
 
-def train_model(
+def train_model(  # noqa: PLR0913, PLR0917
     photo_set: Dataset,
     augmented_photos: Dataset,
     balanced_rows: pd.DataFrame,
@@ -51,6 +51,7 @@ def train_model(
     training: TrainingParams,
     recipe: Recipe,
     workspace: Path,
+    tier: str,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train one network with a head per head of the taxonomy, from labels alone.
 
@@ -65,6 +66,7 @@ def train_model(
         training: What all tiers share.
         recipe: What learns when.
         workspace: Folder for states to resume from and features computed once.
+        tier: Name of the tier; metrics of its epochs are logged under it.
 
     Returns:
         The checkpoint with the lowest validation loss, and a row per epoch.
@@ -85,6 +87,7 @@ def train_model(
         augmented_photos=augmented_photos,
         balanced_rows=balanced_rows,
         workspace=workspace,
+        log_as=tier,
     )
 
 
@@ -98,6 +101,7 @@ def train_student(  # noqa: PLR0913, PLR0917
     recipe: Recipe,
     teacher: pd.DataFrame,
     workspace: Path,
+    tier: str,
 ) -> tuple[Checkpoint, pd.DataFrame, dict[str, Any]]:
     """Train one network from labels and from a teacher's answers for the same photos.
 
@@ -111,6 +115,7 @@ def train_student(  # noqa: PLR0913, PLR0917
         recipe: As for `train_model`; `distillation` says how much the teacher counts.
         teacher: Its predictions for every split.
         workspace: As for `train_model`.
+        tier: As for `train_model`.
 
     Returns:
         As `train_model`; and what the teacher, the student and, if asked for, the student without
@@ -132,6 +137,7 @@ def train_student(  # noqa: PLR0913, PLR0917
         augmented_photos=augmented_photos,
         balanced_rows=balanced_rows,
         workspace=workspace,
+        log_as=tier,
     )
 
 

@@ -19,53 +19,47 @@ from cannabis_ml.pipelines.training.nodes import (
     train_model,
     train_student,
 )
-
-TEACHER = "tier3"
-STUDENTS = ("tier2", "tier1")
+from cannabis_ml.tiers import TIERS, Tier
 
 _SHOWN = ("photo_set", "augmented_photos", "balanced_rows")
-"""What an epoch shows."""
+"""What an epoch shows: photos, their copies, and which rows how often."""
 
 
-def create_pipeline(**_: Any) -> Pipeline:
-    """Photo set -> a teacher -> its students; predictions, metrics and figures of each."""
-    teacher = Node(
-        train_model,
-        [*_SHOWN, "taxonomy", "params:model", "params:training", "params:recipe", "workspace"],
-        ["checkpoint", "training_history"],
-        name="train_model",
-    )
-    student = Node(
-        train_student,
-        [
-            *_SHOWN,
-            "taxonomy",
-            "params:model",
-            "params:training",
-            "params:recipe",
-            "teacher_predictions",
-            "workspace",
-        ],
-        ["checkpoint", "training_history", "distillation"],
-        name="train_student",
-    )
-    answers = f"{TEACHER}.predictions"
-    tiers = [_tier(teacher, TEACHER, {})]
-    tiers += [_tier(student, name, {"teacher_predictions": answers}) for name in STUDENTS]
-    side_by_side = Node(
+def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
+    """Photo set -> per tier a trained network with predictions, metrics and figures; compared."""
+    comparison = Node(
         compare_tiers,
-        {tier: f"{tier}.test_metrics" for tier in (TEACHER, *STUDENTS)},
+        {tier.name: f"{tier.name}.test_metrics" for tier in reversed(tiers)},
         ["tier_comparison", "tier_comparison_figure"],
         name="compare_tiers",
     )
-    return sum(tiers, Pipeline([side_by_side]))
+    return sum((_tier(tier) for tier in tiers), Pipeline([comparison]))
 
 
-def _tier(training: Node, namespace: str, taught_by: dict[str, str]) -> Pipeline:
-    """One tier: a network trained by the given node, and what people read about it."""
+def _training(tier: Tier) -> Node:
+    """The node that trains a tier: from the labels, or from a teacher's predictions too."""
+    parameters = ["params:model", "params:training", "params:recipe"]
+    if tier.teacher is None:
+        return Node(
+            train_model,
+            [*_SHOWN, "taxonomy", *parameters, "workspace", "name"],
+            ["checkpoint", "training_history"],
+            name="train_model",
+        )
+    return Node(
+        train_student,
+        [*_SHOWN, "taxonomy", *parameters, "teacher_predictions", "workspace", "name"],
+        ["checkpoint", "training_history", "distillation"],
+        name="train_student",
+    )
+
+
+def _tier(tier: Tier) -> Pipeline:
+    """One tier: its training, and what people read about it."""
+    teacher = {"teacher_predictions": f"{tier.teacher}.predictions"} if tier.teacher else {}
     return Pipeline(
         [
-            training,
+            _training(tier),
             Node(
                 predict_photos,
                 ["checkpoint", "photo_set", "params:training"],
@@ -110,7 +104,7 @@ def _tier(training: Node, namespace: str, taught_by: dict[str, str]) -> Pipeline
                 name="draw_prediction_sheet",
             ),
         ],
-        namespace=namespace,
-        inputs={name: name for name in (*_SHOWN, "taxonomy")} | taught_by,
+        namespace=tier.name,
+        inputs={name: name for name in (*_SHOWN, "taxonomy")} | teacher,
         parameters={"params:training", "params:reports"},
     )
