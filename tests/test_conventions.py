@@ -11,8 +11,6 @@ from kedro.framework.project import configure_project, pipelines
 from kedro.io import CatalogConfigResolver
 from kedro.validation.type_extractor import TypeExtractor
 
-from cannabis_ml._io.metric_names import metric_prefix
-from cannabis_ml.hooks import TrackingHook
 from cannabis_ml.inference import bundle, model_file
 from cannabis_ml.pipeline_registry import STAGES
 
@@ -63,17 +61,6 @@ def test_every_step_is_inside_the_box_of_its_stage(registered):
 def test_data_sets_keep_their_names_whatever_the_box(registered):
     for stage, module in STAGES.items():
         assert registered[stage].datasets() == module.create_pipeline().datasets()
-
-
-def test_curves_are_named_after_their_tier_alone(registered):
-    prefixes = {}
-    for node in registered["__default__"].nodes:
-        TrackingHook().before_node_run(node)
-        prefixes.setdefault(metric_prefix.get(), set()).add(node.name)
-    metric_prefix.set("")
-    assert set(prefixes) == {"", "tier1.", "tier2.", "tier3."}
-    assert "training.tier3.train_model" in prefixes["tier3."]
-    assert "training.compare_tiers" in prefixes[""]
 
 
 def test_every_node_has_a_name_of_its_own_and_a_docstring(registered):

@@ -12,6 +12,7 @@ from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.errors import ConfigError
 from cannabis_ml.pipeline_registry import register_pipelines
 from cannabis_ml.sizes import sizes_of_run
+from cannabis_ml.tiers import TIERS
 
 PROJECT = Path(__file__).parents[1]
 ENVIRONMENTS = sorted(f.name for f in (PROJECT / "conf").iterdir() if f.is_dir())
@@ -107,7 +108,7 @@ def test_the_sizes_of_every_environment_fit(registered, env):
     )
     entry = {k: v for k, v in loader["catalog"]["source_photos"].items() if k != "type"}
     written = loader["parameters"]
-    models = {f"{tier}.model": written[tier]["model"] for tier in ("tier1", "tier2", "tier3")}
+    models = {f"{tier.name}.model": written[tier.name]["model"] for tier in TIERS}
     stored = {"ingestion.store": written["ingestion"]["store"]}
     catalog = _catalog({**stored, "augmentation": written["augmentation"], **models}, **entry)
     _check(registered["__default__"], catalog)

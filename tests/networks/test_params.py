@@ -3,6 +3,7 @@ import yaml
 from pydantic import ValidationError
 
 from cannabis_ml.networks.params import LossParams, ModelParams, WeightSource
+from cannabis_ml.tiers import TIERS
 from cannabis_ml.training.recipe import TrainingParams
 
 
@@ -55,5 +56,5 @@ def test_configuration_of_the_project_is_valid(request):
     path = request.config.rootpath / "conf/base/parameters_training.yml"
     written = yaml.safe_load(path.read_text())
     TrainingParams.model_validate(written["training"])
-    for tier in ("tier1", "tier2", "tier3"):
-        ModelParams.model_validate(written[tier]["model"])
+    for tier in TIERS:
+        ModelParams.model_validate(written[tier.name]["model"])

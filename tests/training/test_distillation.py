@@ -1,4 +1,6 @@
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -84,10 +86,17 @@ def test_teacher_without_weight_changes_nothing(photo_set, taxonomy, model, teac
 
 
 def test_gain_is_told_against_the_same_training_without_teacher(
-    photo_set, taxonomy, model, teacher
+    photo_set, taxonomy, model, teacher, monkeypatch
 ):
+    curves = []
+    run = SimpleNamespace(active_run=object, log_metrics=lambda values, step: curves.extend(values))
+    monkeypatch.setitem(sys.modules, "mlflow", run)
     wanted = recipe(compare_without_teacher=True)
-    _, _, report = fit_student(photo_set, taxonomy, model, TRAINING, wanted, teacher)
+    _, _, report = fit_student(
+        photo_set, taxonomy, model, TRAINING, wanted, teacher, log_as="tier1"
+    )
+    assert curves.count("tier1.train_loss") == PHASE.epochs
+    assert curves.count("tier1.without_teacher.train_loss") == PHASE.epochs
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     alone, _ = train.fit(photo_set, taxonomy, model, TRAINING, wanted)
     answers = predict(alone, photo_set, ["test"])

@@ -5,6 +5,7 @@ import yaml
 from pydantic import ValidationError
 
 from cannabis_ml.networks.params import ModelParams
+from cannabis_ml.tiers import TIERS
 from cannabis_ml.training.recipe import Distillation, LastBlocks, Phase, Recipe, TrainingParams
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -67,6 +68,6 @@ def test_configuration_of_the_project_is_valid(env):
     own = yaml.safe_load((CONF / env / "parameters_training.yml").read_text())
     written = merged(written, own)
     TrainingParams.model_validate(written["training"])
-    for tier in ("tier3", "tier2", "tier1"):
-        ModelParams.model_validate(written[tier]["model"])
-        Recipe.model_validate(written[tier]["recipe"])
+    for tier in TIERS:
+        ModelParams.model_validate(written[tier.name]["model"])
+        Recipe.model_validate(written[tier.name]["recipe"])

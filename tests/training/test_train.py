@@ -332,6 +332,13 @@ def test_epochs_go_live_to_an_active_run(monkeypatch):
     assert mlflow.logged == [(3, {"train_loss": 0.5})]
 
 
+def test_curves_of_several_trainings_do_not_mix(monkeypatch):
+    mlflow = _fake_mlflow(active=True)
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    callbacks.log_live({"epoch": 3, "phase": "all", "train_loss": 0.5}, "tier2")
+    assert mlflow.logged == [(3, {"tier2.train_loss": 0.5})]
+
+
 def test_without_an_active_run_nothing_is_logged(monkeypatch):
     mlflow = _fake_mlflow(active=False)
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)

@@ -9,7 +9,7 @@ from kedro.io import AbstractDataset, DatasetError
 from cannabis_ml.tiers import tier_named
 
 
-class TierNameDataset(AbstractDataset[None, str]):
+class TierNameDataset(AbstractDataset[str, str]):
     """The name of the tier whose namespace a node is in. Read-only.
 
     ```yaml
@@ -33,7 +33,7 @@ class TierNameDataset(AbstractDataset[None, str]):
     def load(self) -> str:
         return self._name
 
-    def save(self, data: None) -> NoReturn:
+    def save(self, data: str) -> NoReturn:
         raise DatasetError("TierNameDataset is read-only: names of tiers are set in tiers.py.")
 
     def _exists(self) -> bool:

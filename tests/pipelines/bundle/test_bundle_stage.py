@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.pipelines.bundle import model_card
-from cannabis_ml.pipelines.bundle.nodes import pick_golden_photos, write_model_card
+from cannabis_ml.pipelines.bundle.nodes import describe_tier, pick_golden_photos, write_model_card
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -79,6 +79,12 @@ class Calibrated(File):
         return {**super().card, "calibration": {"method": "of some kind"}}
 
 
+class Taught(File):
+    @property
+    def card(self):
+        return {**super().card, "taught": True}
+
+
 def reports(quantised: bool):
     shares = ("precision", "recall", "f1")
     measures = [*shares, *(f"{name}_interval" for name in shares), "recall_per_group", "groups"]
@@ -122,14 +128,13 @@ def reports(quantised: bool):
 
 
 def card(photo_set, **links):
-    told = {
-        f"{tier}_{name}": report
-        for tier, quantised in (("tier3", False), ("tier1", True))
-        for name, report in reports(quantised).items()
+    tiers = {
+        name: describe_tier(name, **reports(quantised))
+        for name, quantised in (("tier1", True), ("tier3", False))
     }
     checked = {"links": LINKS | links}
     started = "2031-05-06T07:08:09+00:00"
-    return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **told)
+    return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **tiers)
 
 
 LINKS = {
@@ -183,6 +188,20 @@ def test_card_has_the_head_that_the_hub_reads(photo_set):
     assert page.startswith("\n# leaves\n")
 
 
+def test_card_names_the_tiers_that_there_are_and_their_teachers(photo_set):
+    assert "answered by `tier1` (phone) and `tier3` (server)." in card(photo_set)
+
+    def page(file):
+        found = reports(quantised=False) | {"models": {"float": file(b"12345678", "onnx")}}
+        started, checked = "2031-05-06T07:08:09+00:00", {"links": LINKS}
+        tiers = {"tier1": describe_tier("tier1", **found)}
+        return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **tiers)
+
+    assert "answered by `tier1` (phone)." in page(File)
+    assert "taught by" not in page(File)
+    assert "weights (MIT) and was taught by tier3." in page(Taught)
+
+
 def test_card_tells_files_scores_and_counts(photo_set):
     page = card(photo_set)
     assert "| tier1 | b, 8 px | onnx | dynamic_int8 | 0.0 | 12.3 | yes |" in page
@@ -210,9 +229,9 @@ def test_card_tells_whether_probabilities_are_calibrated(photo_set, calibrated, 
         given = found["models"][kind]
         found["models"][kind] = Calibrated(given.data, given.format, given.recipe)
     found["test_metrics"]["confidence"] = confidence
-    told = {f"tier1_{name}": report for name, report in found.items()}
+    tiers = {"tier1": describe_tier("tier1", **found)}
     started, checked = "2031-05-06T07:08:09+00:00", {"links": LINKS}
-    page = write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **told)
+    page = write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **tiers)
     assert ("not calibrated" in page) == (len(calibrated) < 2)
 
 
@@ -283,9 +302,9 @@ def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_se
     scores |= {"per_class": dict(zip(names, rows, strict=True)), "in_words": "error on: *oak*"}
     report["test_metrics"]["heads"] = {"<kind>": scores}
     odd = Taxonomy.model_validate({"heads": [{"name": "<kind>", "classes": names}]})
-    told = {f"tier1_{name}": found for name, found in report.items()}
+    tiers = {"tier1": describe_tier("tier1", **report)}
     started = "2031-05-06T07:08:09+00:00"
-    page = write_model_card(photo_set, odd, BUNDLE, started, {"links": LINKS}, **told)
+    page = write_model_card(photo_set, odd, BUNDLE, started, {"links": LINKS}, **tiers)
     read = as_read(page.split("---\n", 2)[2])
     for name in names:
         assert name in read  # its row
@@ -296,10 +315,11 @@ def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_se
 
 def test_card_says_how_an_ordinal_answer_is_read(photo_set):
     grade = {"name": "kind", "kind": "ordinal", "classes": ["oak", "a|b"]}
-    told = {f"tier1_{name}": report for name, report in reports(quantised=False).items()}
-    told["tier1_test_metrics"]["heads"]["kind"]["quadratic_weighted_kappa"] = None
+    found = reports(quantised=False)
+    found["test_metrics"]["heads"]["kind"]["quadratic_weighted_kappa"] = None
+    tiers = {"tier1": describe_tier("tier1", **found)}
     graded = Taxonomy.model_validate({"heads": [grade]})
     started = "2031-05-06T07:08:09+00:00"
-    page = write_model_card(photo_set, graded, BUNDLE, started, {"links": LINKS}, **told)
+    page = write_model_card(photo_set, graded, BUNDLE, started, {"links": LINKS}, **tiers)
     assert "is the median" in page
     assert "is the median" not in card(photo_set)

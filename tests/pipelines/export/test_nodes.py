@@ -15,6 +15,7 @@ from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
 CARD = {
     "taxonomy": {"heads": [{"name": "kind", "classes": ["a", "b"]}]},
     "image_size": 8,
+    "tier": "tier1",
 }
 RIGHT = np.tile([0.9, 0.1], (10, 1))
 
@@ -96,7 +97,7 @@ def choose(monkeypatch, photo_set, copies):
             answer(0),
             {"kind": np.zeros(10, int)},
         )
-        file = TierExportParams(tier="tier1", format="onnx", recipes=recipes or list(made))
+        file = TierExportParams(format="onnx", recipes=recipes or list(made))
         return nodes.choose_quantised(
             float_model, found, answer(0), photo_set, copies, ExportParams(**export), file
         )
@@ -220,7 +221,7 @@ def test_float_file_that_differs_is_refused(monkeypatch, photo_set):
 
 def test_formats_are_known_before_anything_runs():
     def export(tier, kind):
-        return MemoryDataset({"tier": tier, "format": kind, "recipes": []})
+        return MemoryDataset({"format": kind, "recipes": []})
 
     kinds = {"tier1": "tflite", "tier2": "onnx", "tier3": "onnx"}
     catalog = DataCatalog({f"params:{t}.export": export(t, kind) for t, kind in kinds.items()})

@@ -3,8 +3,7 @@
 import pytest
 
 from cannabis_ml.pipelines import export, training
-
-TIERS = ("tier3", "tier2", "tier1")
+from cannabis_ml.tiers import TIERS
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +30,10 @@ def test_students_learn_from_what_the_teacher_says_of_every_split(pipeline):
 
 def test_parameters_of_a_tier_are_its_own_and_shared_ones_are_shared(pipeline):
     taken = {name for name in pipeline.inputs() if name.startswith("params:")}
-    own = {f"params:{tier}.{part}" for tier in TIERS for part in ("model", "recipe")}
+    own = {f"params:{tier.name}.{part}" for tier in TIERS for part in ("model", "recipe")}
     assert taken == own | {"params:training", "params:reports"}
 
 
 def test_every_tier_is_exported():
     made = export.create_pipeline().all_outputs()
-    assert {f"{tier}.models" for tier in TIERS} <= made
+    assert {f"{tier.name}.models" for tier in TIERS} <= made
