@@ -113,7 +113,7 @@ def test_a_run_that_cannot_write_its_files_ends_before_it_begins(monkeypatch):
     from cannabis_ml.pipelines import export, training
 
     parameters = {
-        f"params:tier{n}.export": {"format": kind, "recipes": []}
+        f"params:tier{n}.export": {"format": kind, "quantizations": []}
         for n, kind in ((1, "tflite"), (2, "onnx"), (3, "onnx"))
     }
     catalog = DataCatalog({name: MemoryDataset(value) for name, value in parameters.items()})

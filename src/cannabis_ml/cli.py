@@ -23,7 +23,7 @@ from cannabis_ml.config import params_as_typed
 from cannabis_ml.errors import CannabisMLError
 
 READABLE = (CannabisMLError, ParameterValidationError)
-"""Errors whose message says all that a person needs."""
+"""Errors that are shown as their message, without a traceback."""
 
 VERBOSE = click.Option(
     ["--verbose"], is_flag=True, help="Show the traceback of errors that end in a message."
@@ -34,7 +34,7 @@ RUNNERS = ("sequential_runner", "parallel_runner", "thread_runner")
 """Modules of kedro.runner; each logs under its own name."""
 
 END_SIGNALS = ("SIGTERM", "SIGHUP")
-"""What ends a run from outside, beside Ctrl-C: `kill`, a scheduler, a terminal that is closed."""
+"""Signals that end a run besides Ctrl-C: from `kill`, a scheduler, a closed terminal."""
 
 
 class ReadableError(click.ClickException):
@@ -57,9 +57,9 @@ def cli() -> None:
 
 
 def read_params(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
-    """Read `--params` as Kedro does, and remember what was typed: paths are taken from there.
+    """Parse `--params` as Kedro does, and keep the text of each value: paths are read from it.
 
-    What YAML cannot read, such as `[old]/photos`, is text.
+    A value that is not YAML, such as `[old]/photos`, is text.
     """
     if not isinstance(value, str):  # from the file that --config names
         return value
@@ -83,7 +83,7 @@ def _kedros(name: str) -> Any:
 
 
 def _options() -> list[click.Parameter]:
-    """Those of `kedro run`, with our `--params`, and `--verbose`."""
+    """Options of `kedro run`, with our `--params`, and `--verbose`."""
     params = copy.copy(_kedros("params"))
     params.callback = read_params
     return [params if option.name == "params" else option for option in kedro_run.params] + [
@@ -94,11 +94,11 @@ def _options() -> list[click.Parameter]:
 @cli.command(name="run", params=_options(), help=kedro_run.help)
 def run(pipeline: str | None, pipelines: list[str], verbose: bool, **options: Any) -> Any:
     """Run pipelines as Kedro does; see `kedro run --help`."""
-    if pipeline and not pipelines:  # Kedro calls --pipeline deprecated; here it stays
+    if pipeline and not pipelines:  # deprecated in Kedro; kept here
         pipelines, pipeline = [pipeline], None
     hint = _ResumeHint()
     if not verbose:
-        _say_errors_once(hint)
+        _log_errors_once(hint)
     _end_on_signals()
     try:
         return kedro_run.callback(  # type: ignore[misc]
@@ -123,7 +123,7 @@ def readable_cause(error: BaseException) -> BaseException | None:
     while seen is not None:
         if isinstance(seen, READABLE):
             return seen
-        # What a data set says itself; what Kedro wraps has a cause.
+        # Raised by a data set itself; what Kedro wraps has a cause.
         if isinstance(seen, DatasetError) and seen.__cause__ is None:
             return seen
         seen = seen.__cause__ or seen.__context__
@@ -132,31 +132,32 @@ def readable_cause(error: BaseException) -> BaseException | None:
 
 
 def _file_of(error: BaseException) -> str | None:
-    """The file that Kedro was at, which it names in the error of a data set."""
+    """Path of the file in Kedro's error of a data set; None if it names none."""
     found = re.search(r"\b(?:file)?path=(?:\w+\()?'([^']+)'", str(error))
     return found[1] if found else None
 
 
 class _ResumeHint(logging.Filter):
-    """Takes what Kedro says of nodes that have not run, to be said after the error."""
+    """Holds Kedro's message on how to resume back until the error has been shown."""
 
     def __init__(self) -> None:
         super().__init__()
         self.text = ""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Hold back one record of a runner, or let it pass."""
-        said = record.getMessage()
-        if said.startswith("No nodes ran"):
+        """Drop, or keep for later, the records on resuming; let all others pass."""
+        message = record.getMessage()
+        if message.startswith("No nodes ran"):
             return False
-        if "--from-nodes" not in said:
+        if "--from-nodes" not in message:
             return True
-        self.text = f"To go on from there, repeat the command with {said.splitlines()[-1].strip()}"
+        option = message.splitlines()[-1].strip()
+        self.text = f"To resume from there, repeat the command with {option}"
         return False
 
 
 def _end_on_signals() -> None:
-    """End as Ctrl-C does; a signal that is ignored, as by `nohup`, stays so."""
+    """End on these signals as on Ctrl-C; ignored ones, such as under `nohup`, stay ignored."""
     for name in END_SIGNALS:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -164,15 +165,15 @@ def _end_on_signals() -> None:
 
 
 def _end_tracking(status: str) -> None:
-    """Tell MLflow how the run ended; left to itself it calls a run that did not end finished."""
+    """Set the status of the MLflow run, which would otherwise be FINISHED."""
     mlflow = sys.modules.get("mlflow")
-    # kedro-mlflow opens the same run anew at every node, and MLflow stacks it.
+    # kedro-mlflow reopens the run at every node, and MLflow stacks it.
     while mlflow is not None and mlflow.active_run():
         mlflow.end_run(status)
 
 
-def _say_errors_once(hint: _ResumeHint) -> None:
-    """Keep Kedro from logging an error that is shown at the end anyway."""
+def _log_errors_once(hint: _ResumeHint) -> None:
+    """Keep Kedro from logging an error that is shown at the end."""
     for name in ("kedro.pipeline.node", "kedro.validation.parameter_validator"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     for name in RUNNERS:

@@ -1,4 +1,4 @@
-"""How configuration is read: paths as they were written, and the home folder where `~` stands."""
+"""Configuration loader that keeps paths as written and expands `~`."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ PATH_KEYS = frozenset({"filename", "filepath", "leaf_map", "path", "photos_root"
 """Keys of the catalog that hold a path."""
 
 FOLDER_KEYS = frozenset({"data"})
-"""Keys of globals.yml that hold one."""
+"""Keys of globals.yml that hold a path."""
 
 NOTHING_TYPED: Mapping[str, str] = MappingProxyType({})
 
 params_as_typed: ContextVar[Mapping[str, str]] = ContextVar(
     "params_as_typed", default=NOTHING_TYPED
 )
-"""What stands behind each `=` of `--params`, before YAML makes a number of it."""
+"""Text of each value of `--params` by name, before YAML parses it."""
 
 
 class ProjectConfigLoader(OmegaConfigLoader):
-    """Kedro's loader, but a path stays what the person wrote.
+    """Kedro's loader, with paths kept as written.
 
     YAML reads a folder called 2024.10 as the number 2024.1, 007 as 7 and 1e3 as 1000.0, in files
-    and in `--params`. And Kedro takes `~/photos` for a folder of the project called `~`.
+    and in `--params`; and Kedro takes `~/photos` for a folder `~` inside the project.
     """
 
     def __init__(self, conf_source: str | Path, *args: Any, **kwargs: Any) -> None:
         if "[" in str(conf_source):
             raise ConfigError(
-                f"Kedro cannot read its configuration below {conf_source}: a '[' in the path stands"
-                " for something else there.\nMove the project to a folder without one."
+                f"Kedro cannot read its configuration below {conf_source}: '[' is a wildcard in its"
+                " paths.\nMove the project to a folder without one."
             )
         super().__init__(conf_source, *args, **kwargs)
 
@@ -74,7 +74,7 @@ class ProjectConfigLoader(OmegaConfigLoader):
 
 
 def path_as_typed(value: Any, typed: str) -> str | None:
-    """What a person meant who typed a path where YAML read `value`; None for null and nothing."""
+    """The path that was typed where YAML read `value`; None for null and empty text."""
     typed = typed.strip()
     if typed in ("", "null", "Null", "NULL"):
         return None
@@ -94,7 +94,7 @@ def _with_home(node: Any) -> Any:
 
 
 def _loader(path_keys: frozenset[str]) -> type:
-    """OmegaConf's YAML loader, which leaves the values of some keys as they are written."""
+    """OmegaConf's YAML loader, with the values of some keys read as text."""
 
     class Loader(get_yaml_loader()):  # type: ignore[misc]
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:

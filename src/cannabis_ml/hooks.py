@@ -1,8 +1,7 @@
-"""Around a run: MLflow gets what it saw and made, the terminal shows the result."""
+"""Hooks around a run: tracking in MLflow, checks before it, a summary after it."""
 
 from __future__ import annotations
 
-import logging
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -27,16 +26,14 @@ if TYPE_CHECKING:
     from kedro.io import AbstractDataset, DataCatalog
     from kedro.pipeline import Pipeline
 
-log = logging.getLogger(__name__)
-
 MAX_PARAM_LENGTH = 500
-"""Longest parameter value that is logged to MLflow, in characters; longer ones are cut."""
+"""Longest parameter value logged to MLflow, in characters; longer ones are truncated."""
 
 
 class TrackingHook:
-    """Adds to kedro-mlflow's run what the catalog marks for it.
+    """Logs catalog entries to kedro-mlflow's run, as their metadata says.
 
-    An entry says under `metadata: {mlflow: …}` what of it is tracked when it is saved:
+    `metadata: {mlflow: …}` of an entry says what is logged when it is saved:
     `artifact: FOLDER` logs the file or folder (versioned entries too, which kedro-mlflow's own
     artifact type cannot), `metrics: PREFIX` logs every number in it, `fingerprint: true` tags the
     run with the hash of the photo set, also when it is only loaded.
@@ -111,7 +108,7 @@ class TrackingHook:
 
 
 class TerminalHook:
-    """Has the terminal show names as they are: in log lines, and whatever its encoding."""
+    """Prints names literally in log lines, whatever the encoding of the terminal."""
 
     @hook_impl(tryfirst=True)  # Kedro has set its logging up by then, and nothing has been logged
     def after_context_created(self) -> None:
@@ -120,7 +117,7 @@ class TerminalHook:
 
 
 class WritersHook:
-    """Refuses a run whose end it can see already: model files that nothing here can write."""
+    """Fails before the run if a library needed to write its model files is missing."""
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -131,10 +128,10 @@ class WritersHook:
 
 
 class UnfinishedHook:
-    """Removes what a save left half-written under a version of this run.
+    """Removes the partial version that a failed save leaves behind.
 
-    The next run would take it for the newest. What is not versioned is written whole or not at all
-    by our own catalog types.
+    The next run would load it as the newest version. Entries without versions are written
+    atomically by our own catalog types.
     """
 
     def __init__(self) -> None:
@@ -158,7 +155,7 @@ class UnfinishedHook:
 
 
 class SizesHook:
-    """Refuses a run that would enlarge photos: sizes stand in four files."""
+    """Fails before the run if its sizes of photos do not fit together."""
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -168,7 +165,7 @@ class SizesHook:
 
 
 class ResultHook:
-    """Ends a run with a table of what came out and where to look next."""
+    """Prints test metrics and the paths of the results after a run."""
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -190,7 +187,7 @@ class ResultHook:
 
 
 def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:
-    """Show the test metrics of one tier, a row per head, as a Rich table."""
+    """Rich table of one tier's test metrics, a row per head."""
     from rich.table import Table
     from rich.text import Text
 
@@ -245,14 +242,14 @@ def _from_here(path: Path) -> str:
 
 
 def saved_path(dataset: AbstractDataset) -> Path:
-    """The file or folder that a catalog entry was last saved to."""
+    """File or folder that a catalog entry was last saved to."""
     if isinstance(dataset, AbstractVersionedDataset):
         return Path(str(dataset._get_load_path()))
     return Path(str(getattr(dataset, "_filepath", "")))
 
 
 def git_state(project_path: Path) -> dict[str, str]:
-    """The commit that the project is at, and whether files differ from it.
+    """Git commit of the project, and whether the work tree differs from it.
 
     Returns:
         `git_commit` and `git_dirty` for tags; both `unknown` outside a git checkout.
@@ -287,7 +284,7 @@ def _artifact_folder(folder: str, dataset_name: str, path: Path) -> str:
 
 
 def _follow_move(context: KedroContext) -> None:
-    """Have artifacts written below the project as it lies now, where mlflow.yml puts them there."""
+    """Update the artifact location in MLflow's database after the project folder was moved."""
     import mlflow
 
     config = getattr(context, "mlflow", None)
@@ -303,7 +300,7 @@ def _follow_move(context: KedroContext) -> None:
 
 
 def _mlflow_in_run() -> Any:
-    """MLflow while a run is active, else None: tracking can be switched off in mlflow.yml."""
+    """MLflow if a run is active, else None: tracking can be switched off in mlflow.yml."""
     import mlflow
 
     return mlflow if mlflow.active_run() else None

@@ -1,4 +1,4 @@
-"""The pipelines that people run by name."""
+"""Registry of the pipelines that can be run by name."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ STAGES: dict[str, ModuleType] = {
     "export": export,
     "bundle": bundle,
 }
-"""Every stage under its name, in the order in which `kedro run` comes to them."""
+"""Stages by name, in the order of `kedro run`."""
 
 
 def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
-    """One pipeline per stage, and the ones people type.
+    """Register one pipeline per stage, and their combinations.
 
     Args:
-        tiers: Every stage that works per tier has these.
+        tiers: The tiers of every stage that works per tier.
 
     Returns:
-        `data` gets photos ready, `train` adds the trained model, `__default__` everything up to
-        the bundle that is deployed.
+        Pipelines by name: `data` up to the balanced rows, `train` up to the trained models,
+        `__default__` up to the bundle, and every stage.
 
     Raises:
         ConfigError: If the tiers contradict each other.
@@ -42,5 +42,5 @@ def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
 
 
 def _stage(name: str, pipeline: Pipeline) -> Pipeline:
-    """A stage as one box that opens in kedro-viz; its data sets keep the names they have."""
+    """A stage as a namespace, which kedro-viz folds; its data sets keep their names."""
     return Pipeline(pipeline, namespace=name, prefix_datasets_with_namespace=False)

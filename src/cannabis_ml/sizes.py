@@ -1,4 +1,4 @@
-"""Sizes of photos that are set in four places and must fit together."""
+"""Check that the four configured sizes of photos fit together."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ COPIES = "augmentation.recipe.size"
 
 @dataclass(frozen=True)
 class PhotoSizes:
-    """Short sides of photos in pixels, each under the name of what sets it.
+    """Short sides of photos in pixels, by the parameters that set them.
 
     Attributes:
-        drawn: Of sample photos, where a source draws them.
-        stored: To which ingestion brings photos down.
-        copies: Of augmented copies; empty where there are none.
-        models: That networks see.
+        drawn: Of sample photos, if a source draws them.
+        stored: That ingestion shrinks photos to.
+        copies: Of augmented copies; empty if none are made.
+        models: Input sizes of the networks.
     """
 
     drawn: Mapping[str, int]
@@ -34,13 +34,13 @@ class PhotoSizes:
     models: Mapping[str, int]
 
     def check(self) -> None:
-        """See that no photo has to be enlarged on its way into a network.
+        """Check that no photo has to be enlarged for a network.
 
-        Enlarging adds no detail: the network costs what its size costs and sees what the smaller
-        photo shows.
+        Enlarging adds no detail: the network costs more and learns no more than from the smaller
+        photo.
 
         Raises:
-            ConfigError: Names every size that is too small for another, and what to set.
+            ConfigError: Names every size that is too small for another, and what to set it to.
         """
         chain = (
             (self.drawn, {**self.copies, **self.models}),
@@ -50,20 +50,20 @@ class PhotoSizes:
         faults = [fault for givers, takers in chain for fault in _faults(givers, takers)]
         if faults:
             raise ConfigError(
-                "\n  ".join(["Photos would be enlarged, which adds no detail to them:", *faults])
+                "\n  ".join(["Photos would be enlarged, which adds no detail:", *faults])
             )
 
 
 def sizes_of_run(pipeline: Pipeline, catalog: CatalogProtocol) -> PhotoSizes | None:
-    """The sizes that a run goes by, known before any node runs.
+    """Sizes of photos in a run, known before any node runs.
 
     Args:
-        pipeline: What is to run.
-        catalog: Holds every parameter, whether the pipeline takes it or not: a run of ingestion
-            alone stores photos for the networks that come after it.
+        pipeline: The pipeline to run.
+        catalog: Holds every parameter, also those that the pipeline does not use: ingestion alone
+            stores photos for the networks that are trained later.
 
     Returns:
-        None where the pipeline neither makes photos nor trains on them.
+        None if the pipeline neither makes photos nor trains on them.
     """
     from cannabis_ml.pipelines.augmentation.params import AugmentationParams
     from cannabis_ml.pipelines.ingestion.params import StoreParams

@@ -123,11 +123,11 @@ def _strangers(job: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
 
 def _pytorch(folder: Path, bundle: Bundle) -> dict[str, Any] | str:
     from cannabis_ml.datasets.checkpoint import CheckpointDataset
-    from cannabis_ml.exporting.onnx_export import torch_answers
+    from cannabis_ml.exporting.onnx_export import torch_outputs
 
     newest = max(folder.glob("checkpoint.safetensors/*/checkpoint.safetensors"))
     checkpoint = CheckpointDataset(filepath=str(newest)).load()
-    return torch_answers(checkpoint, bundle.golden_photos())
+    return torch_outputs(checkpoint, bundle.golden_photos())
 
 
 def _tell(bundle: Bundle, tier: str, kind: str, runtime: str, answers: Any) -> None:

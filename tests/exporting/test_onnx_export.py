@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from cannabis_ml.exporting.onnx_export import to_onnx, torch_answers
+from cannabis_ml.exporting.onnx_export import to_onnx, torch_outputs
 from cannabis_ml.inference.onnx_tier import INPUT_NAME, METADATA_KEY, OnnxTier
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import EMBEDDING, HierarchicalNet
@@ -107,7 +107,7 @@ def test_any_batch_size(session, taxonomy, photos, count):
 
 
 def test_answers_as_pytorch_does(model, checkpoint, taxonomy, photos):
-    ours, torchs = OnnxTier(model).answers(photos), torch_answers(checkpoint, photos)
+    ours, torchs = OnnxTier(model).answers(photos), torch_outputs(checkpoint, photos)
     assert list(ours) == list(torchs) == [*(head.name for head in taxonomy.heads), EMBEDDING]
     for name, expected in torchs.items():
         spread = np.ptp(expected, axis=0).max()
@@ -127,7 +127,7 @@ def test_outputs_are_probabilities(model, taxonomy, photos):
 @pytest.mark.parametrize("level", [0, 255])
 def test_black_and_white_photos_get_numbers(model, checkpoint, level):
     photo = np.full((SIZE, SIZE, 3), level, np.uint8)
-    ours, torchs = OnnxTier(model).answers([photo]), torch_answers(checkpoint, [photo])
+    ours, torchs = OnnxTier(model).answers([photo]), torch_outputs(checkpoint, [photo])
     for name, expected in torchs.items():
         assert np.isfinite(ours[name]).all()
         np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-5)
@@ -179,7 +179,7 @@ def test_smallest_heads_and_odd_names():
     photo = np.full((SIZE, SIZE + 9, 3), 90, np.uint8)
     tier = OnnxTier(to_onnx(checkpoint))
     ours, answers = tier.predict([photo]), tier.answers([photo])
-    torchs = torch_answers(checkpoint, [photo])
+    torchs = torch_outputs(checkpoint, [photo])
     assert {name: probs.shape for name, probs in ours.items()} == {
         "leaf.spots": (1, 2),
         "Güte 1–2": (1, 2),
@@ -194,7 +194,7 @@ def test_head_may_be_called_as_a_value_inside_the_graph():
     checkpoint = make_checkpoint(Taxonomy.model_validate({"heads": heads}))
     photo = np.full((SIZE, SIZE, 3), 90, np.uint8)
     ours = OnnxTier(to_onnx(checkpoint)).predict([photo])
-    expected = torch_answers(checkpoint, [photo])["linear"]
+    expected = torch_outputs(checkpoint, [photo])["linear"]
     np.testing.assert_allclose(ours["linear"], expected, rtol=0, atol=1e-5)
 
 
@@ -217,9 +217,9 @@ def test_export_prints_nothing_and_leaves_loggers_as_they_were(checkpoint, capfd
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_pytorch_answers_do_not_depend_on_the_batch(checkpoint, photos, batch_size):
-    expected = torch_answers(checkpoint, photos)
-    answers = torch_answers(checkpoint, photos, batch_size=batch_size)
+def test_pytorch_outputs_do_not_depend_on_the_batch(checkpoint, photos, batch_size):
+    expected = torch_outputs(checkpoint, photos)
+    answers = torch_outputs(checkpoint, photos, batch_size=batch_size)
     for name, probs in answers.items():
         assert probs.shape[0] == len(photos)
         assert probs.dtype == np.float32

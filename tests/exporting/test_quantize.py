@@ -6,15 +6,16 @@ import torch
 
 from cannabis_ml.errors import ExportError
 from cannabis_ml.exporting import quantize as module
+from cannabis_ml.exporting import quantize_onnx, quantize_tflite
 from cannabis_ml.exporting.litert_export import to_litert
 from cannabis_ml.exporting.onnx_export import to_onnx
 from cannabis_ml.exporting.quantize import (
-    RECIPES,
+    QUANTIZATIONS,
     fragile_layers,
     grouped,
     layer_errors,
     layers_of,
-    quantise,
+    quantize,
 )
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.tier import open_tier
@@ -22,7 +23,6 @@ from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.layers import Layer
 from cannabis_ml.networks.network import HierarchicalNet
 from cannabis_ml.networks.weights import create_backbone
-from cannabis_ml.pipelines.export import params
 from cannabis_ml.taxonomy import Taxonomy
 
 SIZE = 64
@@ -73,8 +73,8 @@ def float_file(kind, spoil=None):
 
 
 @cache
-def quantised(kind, recipe):
-    return quantise(float_file(kind), recipe, draw(12))
+def quantized(kind, quantization):
+    return quantize(float_file(kind), quantization, draw(12))
 
 
 def draw(count, seed=1):
@@ -93,15 +93,16 @@ def heads_apart(a, b):
     return max(np.abs(a[head.name] - b[head.name]).max() for head in TAXONOMY.heads)
 
 
-def test_parameters_offer_what_there_is():
-    assert set(params.RECIPES) == set(RECIPES)
+def test_every_quantization_exists_for_both_formats():
+    for each in (quantize_onnx, quantize_tflite):
+        assert {*each.QUANTIZATIONS, "mixed"} == set(QUANTIZATIONS)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_gives_a_smaller_file_that_answers_alike(kind, recipe):
-    before, after = float_file(kind), quantised(kind, recipe)
-    assert (after.format, after.recipe) == (kind, recipe)
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_every_quantization_gives_a_smaller_file_that_answers_alike(kind, quantization):
+    before, after = float_file(kind), quantized(kind, quantization)
+    assert (after.format, after.recipe) == (kind, quantization)
     assert len(after.data) < len(before.data)
     photos = draw(6, seed=2)
     given, expected = ask(after, photos), ask(before, photos)
@@ -113,11 +114,11 @@ def test_every_recipe_gives_a_smaller_file_that_answers_alike(kind, recipe):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_card_travels_on_and_names_the_recipe(kind, recipe):
-    before, after = float_file(kind).card, quantised(kind, recipe).card
-    assert after == {**before, "recipe": recipe}
-    quantised(kind, recipe).check()
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_card_travels_on_and_names_the_quantization(kind, quantization):
+    before, after = float_file(kind).card, quantized(kind, quantization).card
+    assert after == {**before, "recipe": quantization}
+    quantized(kind, quantization).check()
 
 
 def multiplied_weights(data):
@@ -136,26 +137,26 @@ def multiplied_weights(data):
 
 
 @cache
-def quantised_transformer(recipe):
+def quantized_transformer(quantization):
     torch.manual_seed(0)
     network = HierarchicalNet(create_backbone("test_vit", 160), TAXONOMY, image_size=160)
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     checkpoint = Checkpoint(state=state, card={"backbone": "test_vit", **network.card()})
     photos = draw(4).repeat(3, axis=1).repeat(3, axis=2)[:, :160, :160]
-    return quantise(to_onnx(checkpoint, tier="tier2"), recipe, photos)
+    return quantize(to_onnx(checkpoint, tier="tier2"), quantization, photos)
 
 
 @pytest.mark.parametrize(
-    ("make", "recipe"),
+    ("make", "quantization"),
     [
-        (partial(quantised, "onnx"), "static_int8"),
-        (quantised_transformer, "static_int8"),
-        (quantised_transformer, "dynamic_int8"),
+        (partial(quantized, "onnx"), "static_int8"),
+        (quantized_transformer, "static_int8"),
+        (quantized_transformer, "dynamic_int8"),
     ],
 )
-def test_no_sum_of_two_products_leaves_16_bits(make, recipe):
+def test_no_sum_of_two_products_leaves_16_bits(make, quantization):
     """As `vpmaddubsw` adds them on x86 without VNNI, with the largest activation there is."""
-    found = dict(multiplied_weights(make(recipe).data))
+    found = dict(multiplied_weights(make(quantization).data))
     assert found
     for name, weights in found.items():
         largest = 2 * 255 * int(np.abs(weights.astype(int)).max())
@@ -163,8 +164,8 @@ def test_no_sum_of_two_products_leaves_16_bits(make, recipe):
         assert weights.max() > 32 or weights.min() < -32, f"{name} wastes its range"
 
 
-@pytest.mark.parametrize("recipe", ["static_int8", "dynamic_int8"])
-def test_both_ways_to_multiply_give_the_same_answers(recipe):
+@pytest.mark.parametrize("quantization", ["static_int8", "dynamic_int8"])
+def test_both_ways_to_multiply_give_the_same_answers(quantization):
     """Where there is no VNNI the second way is another one; where there is, nothing can differ."""
     import onnxruntime
 
@@ -173,40 +174,40 @@ def test_both_ways_to_multiply_give_the_same_answers(recipe):
         options = onnxruntime.SessionOptions()
         options.add_session_config_entry("session.x64quantprecision", precise)
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(quantised("onnx", recipe).data, options)
+        session = onnxruntime.InferenceSession(quantized("onnx", quantization).data, options)
         (name,) = (i.name for i in session.get_inputs())
         given.append([session.run(["colour"], {name: photo[None]})[0] for photo in photos])
     np.testing.assert_allclose(*given, atol=1e-5)
 
 
 def test_files_from_elsewhere_are_multiplied_exactly():
-    options = open_tier(quantised("onnx", "static_int8"))._session.get_session_options()
+    options = open_tier(quantized("onnx", "static_int8"))._session.get_session_options()
     assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_weights_lie_inside_the_flatbuffer(recipe):
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_weights_lie_inside_the_flatbuffer(quantization):
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromPackedBuf(quantised("tflite", recipe).data, 0)
+    model = schema.ModelT.InitFromPackedBuf(quantized("tflite", quantization).data, 0)
     assert all(not buffer.offset for buffer in model.buffers)
 
 
-@pytest.mark.parametrize("recipe", ["weight_only_int8", "float16"])
-def test_two_quantisers_round_weights_alike(recipe):
+@pytest.mark.parametrize("quantization", ["weight_only_int8", "float16"])
+def test_two_quantizers_round_weights_alike(quantization):
     photos = draw(6, seed=2)
-    onnx, tflite = (ask(quantised(kind, recipe), photos) for kind in FORMATS)
+    onnx, tflite = (ask(quantized(kind, quantization), photos) for kind in FORMATS)
     assert heads_apart(onnx, tflite) < 1e-4
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_order_of_calibration_photos_does_not_matter(kind):
-    """A moving average, as the TFLite quantiser's own, would forget the first or the last."""
+    """A moving average, as the TFLite quantizer's own, would forget the first or the last."""
     calm, wild = draw(6) // 8 + 100, draw(6)
-    one = quantise(float_file(kind), "static_int8", np.concatenate([calm, wild]))
-    other = quantise(float_file(kind), "static_int8", np.concatenate([wild, calm]))
+    one = quantize(float_file(kind), "static_int8", np.concatenate([calm, wild]))
+    other = quantize(float_file(kind), "static_int8", np.concatenate([wild, calm]))
     assert one.data == other.data
-    narrow = quantise(float_file(kind), "static_int8", calm)
+    narrow = quantize(float_file(kind), "static_int8", calm)
     assert heads_apart(ask(narrow, wild), ask(one, wild)) > 1e-3
 
 
@@ -249,29 +250,31 @@ def test_layers_of_a_module_go_together_where_there_are_many():
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_what_a_quantiser_cannot_do_is_told(kind, monkeypatch):
+def test_what_a_quantizer_cannot_do_is_told(kind, monkeypatch):
     def fail(*arguments):
         raise KeyError("no such\noperator")
 
-    monkeypatch.setattr(f"cannabis_ml.exporting.quantize_{kind}.quantise_{kind}", fail)
+    monkeypatch.setattr(f"cannabis_ml.exporting.quantize_{kind}.quantize_{kind}", fail)
     with pytest.raises(ExportError, match=f"dynamic_int8 .* this {kind} file: 'no such"):
-        module.quantise(float_file(kind), "dynamic_int8", draw(1))
+        module.quantize(float_file(kind), "dynamic_int8", draw(1))
 
 
-def test_without_calibration_photos_only_some_recipes_work():
-    assert quantise(float_file("onnx"), "weight_only_int8", draw(0))
-    for recipe in ("static_int8", "mixed"):
-        with pytest.raises(ExportError, match=f"{recipe} needs photos in the calibration split"):
-            quantise(float_file("onnx"), recipe, draw(0))
+def test_without_calibration_photos_only_some_quantizations_work():
+    assert quantize(float_file("onnx"), "weight_only_int8", draw(0))
+    for quantization in ("static_int8", "mixed"):
+        with pytest.raises(
+            ExportError, match=f"{quantization} needs photos in the calibration split"
+        ):
+            quantize(float_file("onnx"), quantization, draw(0))
 
 
-def test_unknown_recipe_is_refused():
-    with pytest.raises(ExportError, match="'int7' is no recipe: there are weight_only_int8"):
-        quantise(ModelFile(b"", "onnx"), "int7", draw(1))
+def test_unknown_quantization_is_refused():
+    with pytest.raises(ExportError, match="'int7' is not a quantization: choose from weight_only"):
+        quantize(ModelFile(b"", "onnx"), "int7", draw(1))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_quantising_prints_nothing(kind, capfd):
-    quantise(float_file(kind), "static_int8", draw(2))
+def test_quantizing_prints_nothing(kind, capfd):
+    quantize(float_file(kind), "static_int8", draw(2))
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from cannabis_ml.exporting.litert_export import to_litert
 from cannabis_ml.exporting.onnx_export import to_onnx
-from cannabis_ml.exporting.quantize import RECIPES, quantise
+from cannabis_ml.exporting.quantize import QUANTIZATIONS, quantize
 from cannabis_ml.inference.golden import ROUNDED
 from cannabis_ml.inference.tier import open_tier
 from cannabis_ml.networks.checkpoint import Checkpoint
@@ -100,9 +100,9 @@ def quantized(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("quantized")
     for write in (to_onnx, to_litert):
         original = write(made, tier="tier1")
-        for recipe in RECIPES:
-            path = folder / f"{recipe}.{original.format}"
-            path.write_bytes(quantise(original, recipe, pixels).data)
+        for quantization in QUANTIZATIONS:
+            path = folder / f"{quantization}.{original.format}"
+            path.write_bytes(quantize(original, quantization, pixels).data)
             answers = open_tier(path).answers(list(pixels), batch_size=1)
             np.savez(Path(f"{path}.npz"), photos=pixels, **answers)
     return sorted(str(path) for path in folder.iterdir() if path.suffix != ".npz")

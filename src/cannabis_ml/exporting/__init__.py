@@ -1,1 +1,1 @@
-"""From a checkpoint to model files: ONNX and TFLite, float and quantized."""
+"""Export of checkpoints as ONNX and TFLite, and quantization of the files."""

@@ -1,4 +1,4 @@
-"""What an exported file says about itself."""
+"""The card of an exported model file: JSON in its metadata."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def file_card(
     run: str | None = None,
     decision: DecisionRule | None = None,
 ) -> dict[str, Any]:
-    """Write the card of a float file, which travels in its metadata.
+    """Card of a float file.
 
     Args:
         checkpoint: What is exported; its own card is part of this one.
@@ -35,10 +35,10 @@ def file_card(
         format: `onnx` or `tflite`.
         tier: Name of the tier.
         run: MLflow's id of the run, where the checkpoint does not name its own.
-        decision: By which the model was scored; attributes are claimed from 0.5 on without it.
+        decision: The rule that the model was scored with; None: thresholds of 0.5.
 
     Returns:
-        JSON-able.
+        Values that JSON can hold.
     """
     size = checkpoint.card["image_size"]
     count = "1" if format == "tflite" else "N"

@@ -1,4 +1,4 @@
-"""Keep converters from talking over a run's own messages."""
+"""Suppress the output of converters, unless they fail."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TextIO
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def held_back(*loggers: str) -> Iterator[None]:
-    """Hold back what is printed, warned of and logged, by Python or by compiled code.
+    """Suppress output, warnings and logs of Python and of compiled code.
 
     Converters draw progress bars and report their own internals; compiled ones write to the
-    process's output itself, past Python. Where an error ends the block, all of it is logged, as
-    it may tell why.
+    process's output directly. If the block raises, what was printed is logged, as it may hold
+    the reason.
 
     Args:
-        loggers: Names of loggers that are held back below errors.
+        loggers: Names of loggers whose messages below errors are suppressed.
     """
     loud = [logging.getLogger(name) for name in loggers]
-    levels = [logger.level for logger in loud]
-    for logger in loud:
-        logger.setLevel(logging.ERROR)
+    levels = [each.level for each in loud]
+    for each in loud:
+        each.setLevel(logging.ERROR)
     kept: list[str] = []
     try:
         with warnings.catch_warnings():
@@ -37,11 +37,11 @@ def held_back(*loggers: str) -> Iterator[None]:
             with _descriptors_into(kept), _streams_into(kept):
                 yield
     except BaseException:
-        log.info("What was held back: %s", "".join(kept))
+        logger.info("Output of the converter: %s", "".join(kept))
         raise
     finally:
-        for logger, level in zip(loud, levels, strict=True):
-            logger.setLevel(level)
+        for each, level in zip(loud, levels, strict=True):
+            each.setLevel(level)
 
 
 class _Stream(io.TextIOBase):

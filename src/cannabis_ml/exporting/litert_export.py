@@ -1,4 +1,4 @@
-"""Write a trained network as TFLite, for phones."""
+"""Export of a trained network as TFLite, for phones."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def to_litert(
         checkpoint: A trained network with its card.
         tier: Name of the tier, for the file's card.
         run: MLflow's id of the run, for the file's card.
-        decision: By which the model was scored, for the file's card.
+        decision: The rule that the model was scored with, for the file's card.
 
     Returns:
         A float file with one signature: input `photos`, uint8 (1, S, S, 3) RGB, one photo at a
@@ -72,7 +72,7 @@ def to_litert(
 
 
 class _Named(nn.Module):
-    """Gives the input its name, which the converter takes from the argument."""
+    """Names the input: the converter takes the name of the argument."""
 
     def __init__(self, exported: ExportNet) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class _Named(nn.Module):
 
 
 def _fix_size(network: nn.Module, size: int) -> None:
-    """Fit the positions of transformers to the size now: the converter knows no bicubic resize."""
+    """Resize position embeddings beforehand: the converter does not support bicubic resizing."""
     for module in network.modules():
         if getattr(module, "dynamic_img_size", False):
             vit: Any = module
@@ -95,8 +95,8 @@ def _fix_size(network: nn.Module, size: int) -> None:
 def _with_short_names(data: bytes) -> bytes:
     """Name tensors after the modules they come from.
 
-    The converter strings together the classes of all modules on the way, several hundred bytes
-    per tensor: in a quantised file a twentieth of it.
+    The converter joins the class names of all enclosing modules, several hundred bytes per
+    tensor: a twentieth of a quantized file.
     """
     from ai_edge_litert.tools import flatbuffer_utils
 
@@ -111,7 +111,7 @@ def _with_short_names(data: bytes) -> bytes:
 
 
 def _layers_first(model: Any, graph: Any) -> list[Any]:
-    """All tensors; first what layers with weights give, which shall have names without number."""
+    """All tensors; outputs of layers with weights first, as they get names without a number."""
     from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
 
     given = [

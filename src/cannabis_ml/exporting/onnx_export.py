@@ -1,4 +1,4 @@
-"""Write a trained network as ONNX."""
+"""Export of a trained network as ONNX."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def to_onnx(
         checkpoint: A trained network with its card.
         tier: Name of the tier, for the file's card.
         run: MLflow's id of the run, for the file's card.
-        decision: By which the model was scored, for the file's card.
+        decision: The rule that the model was scored with, for the file's card.
 
     Returns:
         A checked float file: input `photos`, uint8 (N, S, S, 3) RGB with any N; the outputs of
@@ -83,15 +83,15 @@ def to_onnx(
 
 
 @torch.inference_mode()
-def torch_answers(
+def torch_outputs(
     checkpoint: Checkpoint, photos: Sequence[np.ndarray], batch_size: int = 32
 ) -> dict[str, np.ndarray]:
-    """What the checkpoint itself says in PyTorch, to hold exported models against.
+    """Outputs of the checkpoint in PyTorch: the reference for exported files.
 
     Args:
         checkpoint: A trained network with its card.
         photos: Each uint8 RGB (height, width, 3).
-        batch_size: How many photos the network sees at once.
+        batch_size: Photos per forward pass.
 
     Returns:
         Every output of `ExportNet` by name, float32 (N, …): probabilities (N, K) per head, in
@@ -109,7 +109,7 @@ def _placeholder(name: str) -> str:
 
 
 def _name_outputs(model: onnx.ModelProto, names: list[str]) -> None:
-    """Give outputs their names, also where a value inside has such a name.
+    """Name the outputs, also where an inner value has the same name.
 
     The exporter names inner values after operators (`linear`, `sigmoid`); a head may be called so.
     """
@@ -123,14 +123,14 @@ def _name_outputs(model: onnx.ModelProto, names: list[str]) -> None:
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
-    """Name nodes after the modules they come from, and drop the exporter's notes.
+    """Name nodes after the modules they come from, and drop the exporter's metadata.
 
-    The notes hold stack traces with the paths of the machine that exported.
+    It holds stack traces with the paths of the machine that exported.
     """
     weights = {i.name for i in model.graph.initializer if i.name.endswith(_WEIGHT)}
     seen: Counter[str] = Counter()
     for node in model.graph.node:
-        # A convolution that took in what follows has its notes, but weights of its own name.
+        # A convolution fused with what follows has its metadata, but weights of its own name.
         own = [name.removesuffix(_WEIGHT) for name in node.input if name in weights]
         name = own[0].removeprefix(_NETWORK) if own else _module_path(node) or node.op_type
         seen[name] += 1
@@ -141,7 +141,7 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 
 def _module_path(node: Any) -> str:
-    """`backbone.blocks.1.0.conv_pw` from what the exporter noted; empty outside of modules."""
+    """`backbone.blocks.1.0.conv_pw` from the exporter's metadata; empty outside of modules."""
     notes = {entry.key: entry.value for entry in node.metadata_props}
     scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
     return scopes[-2].removeprefix(_NETWORK) if len(scopes) > 1 else ""

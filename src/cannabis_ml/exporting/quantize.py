@@ -1,10 +1,11 @@
-"""Make a model file smaller, and find out which layers cannot bear it."""
+"""Quantization of exported model files, and the error that it causes in each layer."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator
 from itertools import groupby
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,68 +14,74 @@ from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.tier import Tier, open_tier
 from cannabis_ml.networks.layers import Layer
 
-RECIPES = {
-    "weight_only_int8": "weights of 8 bits, brought back to float32 when the model is opened",
-    "dynamic_int8": "weights and, photo by photo, what is multiplied with them: whole numbers",
-    "static_int8": "all features whole numbers, in ranges seen on calibration photos",
-    "mixed": "weight_only_int8 where it does least harm, float32 where it does most",
-    "float16": "weights of 16 bits, brought back to float32 when the model is opened",
-}
-"""What every recipe does; each exists for both formats."""
+Quantization = Literal["weight_only_int8", "dynamic_int8", "static_int8", "mixed", "float16"]
+"""Name of a quantization scheme; each exists for both formats.
+
+- `weight_only_int8`: int8 weights, converted to float32 when the model is opened.
+- `dynamic_int8`: int8 weights; their inputs are quantized photo by photo.
+- `static_int8`: int8 weights and activations, in ranges measured on calibration photos.
+- `mixed`: `weight_only_int8`, but float32 for the layers that it harms most.
+- `float16`: float16 weights, converted to float32 when the model is opened.
+"""
+
+QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
+"""All names, in the order of the reports."""
 
 KEPT_SHARES = (0.02, 0.05, 0.1, 0.2)
 """Shares of the weights that `mixed` may keep in float32, to be tried in this order: files of about
 28, 30, 34 and 42% of the float file's size."""
 
 NEED_PHOTOS = ("static_int8", "mixed")
-"""Recipes that look at photos."""
+"""Quantizations that need calibration photos."""
 
 PROBES = 4
-"""Photos by which layers are compared."""
+"""Photos on which the errors of layers are measured."""
 
 MOST_GROUPS = 64
-"""Layers are taken together, by module, until no more groups than this have to be compared."""
+"""Layers are grouped by module until there are at most this many groups to measure."""
 
 
-def quantise(
-    model: ModelFile, recipe: str, photos: np.ndarray, kept_share: float = KEPT_SHARES[0]
+def quantize(
+    model: ModelFile, quantization: str, photos: np.ndarray, kept_share: float = KEPT_SHARES[0]
 ) -> ModelFile:
-    """Apply a recipe to a float file.
+    """Quantize a float file.
 
     Args:
         model: A float file.
-        recipe: One of `RECIPES`.
-        photos: uint8 (N, S, S, 3) of the calibration split; `NEED_PHOTOS` names those who look.
-        kept_share: Of the bytes of all weights, what `mixed` keeps in float32 at most.
+        quantization: One of `QUANTIZATIONS`.
+        photos: uint8 (N, S, S, 3) of the calibration split; may be empty but for `NEED_PHOTOS`.
+        kept_share: Largest share of the bytes of all weights that `mixed` keeps in float32.
 
     Returns:
-        The smaller file with the same input, outputs and card, but for `recipe`.
+        The smaller file with the same input, outputs and card, but for the card's `recipe`.
 
     Raises:
-        ExportError: If the recipe cannot be applied to this network; says what the quantiser said.
+        ExportError: If this network cannot be quantized so, with the quantizer's own message; or
+            if calibration photos are needed and there are none.
     """
-    if recipe in NEED_PHOTOS and not len(photos):
-        raise ExportError(f"{recipe} needs photos in the calibration split; there are none")
-    if recipe == "mixed":
+    if quantization in NEED_PHOTOS and not len(photos):
+        raise ExportError(f"{quantization} needs photos in the calibration split; there are none")
+    if quantization == "mixed":
         kept = fragile_layers(model, photos, kept_share)
         data = _apply(model, "weight_only_int8", photos, kept)
     else:
-        data = _apply(model, recipe, photos)
+        data = _apply(model, quantization, photos)
     if model.format == "tflite":
         from cannabis_ml.exporting.quantize_tflite import inline_weights
 
         data = inline_weights(data)
-    return ModelFile(data, model.format, recipe).with_card({**model.card, "recipe": recipe})
+    card = {**model.card, "recipe": quantization}
+    return ModelFile(data, model.format, quantization).with_card(card)
 
 
 def fragile_layers(
     model: ModelFile, photos: np.ndarray, share: float = KEPT_SHARES[0]
 ) -> list[str]:
-    """Layers that 8-bit weights harm most for their size, of at most a share of all weights.
+    """Layers with the largest error per byte under int8 weights, up to a share of all weights.
 
     Args:
         model: A float file.
-        photos: As for `quantise`.
+        photos: As for `quantize`.
         share: Of the bytes of all weights.
     """
     size = {layer.name: layer.size for layer in layers_of(model)}
@@ -93,26 +100,27 @@ def fragile_layers(
 
 
 def layer_errors(
-    model: ModelFile, recipe: str, photos: np.ndarray
+    model: ModelFile, quantization: str, photos: np.ndarray
 ) -> list[tuple[tuple[str, ...], float]]:
-    """How far answers move when one layer, or a few of one module, are quantised and no other.
+    """Error of the probabilities when one layer, or a few of one module, are quantized alone.
 
-    Those of the last model are kept, as several shares of it may be tried.
+    The result for the last model is cached, as `mixed` tries several shares of it.
 
     Args:
         model: A float file.
-        recipe: One of `RECIPES`; for `mixed`, what it does to the layers that it changes.
-        photos: As for `quantise`; `PROBES` of them are asked.
+        quantization: One of `QUANTIZATIONS`; `mixed` is measured as
+            `weight_only_int8`.
+        photos: As for `quantize`; the first `PROBES` are used.
 
     Returns:
-        Names of layers, and the largest change of a probability, averaged over heads and photos;
-        the worst first.
+        Names of the layers, and the largest |change| of a probability, averaged over heads and
+        photos; the worst first.
     """
-    recipe = "weight_only_int8" if recipe == "mixed" else recipe
-    key = (hashlib.sha256(model.data + photos[:PROBES].tobytes()).digest(), recipe)
+    quantization = "weight_only_int8" if quantization == "mixed" else quantization
+    key = (hashlib.sha256(model.data + photos[:PROBES].tobytes()).digest(), quantization)
     if key not in _LAYER_ERRORS:
         _LAYER_ERRORS.clear()
-        _LAYER_ERRORS[key] = _layer_errors(model, recipe, photos)
+        _LAYER_ERRORS[key] = _layer_errors(model, quantization, photos)
     return _LAYER_ERRORS[key]
 
 
@@ -120,7 +128,7 @@ _LAYER_ERRORS: dict[tuple[bytes, str], list[tuple[tuple[str, ...], float]]] = {}
 
 
 def _layer_errors(
-    model: ModelFile, recipe: str, photos: np.ndarray
+    model: ModelFile, quantization: str, photos: np.ndarray
 ) -> list[tuple[tuple[str, ...], float]]:
     names = [layer.name for layer in layers_of(model)]
     probes = photos[:PROBES]
@@ -129,8 +137,8 @@ def _layer_errors(
     found = []
     for group in grouped(layers_of(model)):
         others = [name for name in names if name not in group]
-        data = _apply(model, recipe, probes, others)
-        probe = ModelFile(data, model.format, recipe).with_card(model.card)
+        data = _apply(model, quantization, probes, others)
+        probe = ModelFile(data, model.format, quantization).with_card(model.card)
         given = _probabilities(open_tier(probe, threads=1), probes)
         changes = [np.abs(given[h] - expected[h]).max(axis=1).mean() for h in expected]
         found.append((group, float(np.mean(changes))))
@@ -138,7 +146,7 @@ def _layer_errors(
 
 
 def layers_of(model: ModelFile) -> list[Layer]:
-    """Layers that a recipe may change, in the order of the file."""
+    """Layers that can be quantized, in the order of the file."""
     if model.format == "tflite":
         from cannabis_ml.exporting.quantize_tflite import tflite_layers
 
@@ -149,7 +157,7 @@ def layers_of(model: ModelFile) -> list[Layer]:
 
 
 def grouped(layers: list[Layer], most: int = MOST_GROUPS) -> list[tuple[str, ...]]:
-    """Names of layers, neighbours of one module together where there are more than `most`."""
+    """Names of layers, those of one module in one group where there are more than `most`."""
     names = [layer.name for layer in layers]
     depth = max((name.count(".") + 1 for name in names), default=1)
     groups: list[tuple[str, ...]] = [(name,) for name in names]
@@ -165,22 +173,24 @@ def _by_module(names: list[str], depth: int) -> Iterator[tuple[str, ...]]:
 
 
 def _apply(
-    model: ModelFile, recipe: str, photos: np.ndarray, keep_float: Collection[str] = ()
+    model: ModelFile, quantization: str, photos: np.ndarray, keep_float: Collection[str] = ()
 ) -> bytes:
-    if recipe not in RECIPES:
-        raise ExportError(f"'{recipe}' is no recipe: there are {', '.join(RECIPES)}.")
+    if quantization not in QUANTIZATIONS:
+        raise ExportError(
+            f"'{quantization}' is not a quantization: choose from {', '.join(QUANTIZATIONS)}."
+        )
     try:
         if model.format == "tflite":
-            from cannabis_ml.exporting.quantize_tflite import quantise_tflite
+            from cannabis_ml.exporting.quantize_tflite import quantize_tflite
 
-            return quantise_tflite(model.data, recipe, photos, keep_float)
-        from cannabis_ml.exporting.quantize_onnx import quantise_onnx
+            return quantize_tflite(model.data, quantization, photos, keep_float)
+        from cannabis_ml.exporting.quantize_onnx import quantize_onnx
 
-        return quantise_onnx(model.data, recipe, photos, keep_float)
+        return quantize_onnx(model.data, quantization, photos, keep_float)
     except Exception as error:  # of libraries, without a base class in common
         reason = " ".join(str(error).split())[:200]
         raise ExportError(
-            f"{recipe} cannot be applied to this {model.format} file: {reason}"
+            f"{quantization} cannot be applied to this {model.format} file: {reason}"
         ) from error
 
 

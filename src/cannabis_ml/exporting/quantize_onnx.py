@@ -1,4 +1,4 @@
-"""Smaller ONNX files, by ONNX Runtime's quantiser and, for weights alone, by hand."""
+"""Quantization of ONNX files by ONNX Runtime; of weights alone by our own code."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _MULTIPLIED = ("Gemm", "MatMul")
 _STATIC = ("Conv", "Gemm", "MatMul", "Add", "Mul", "Clip", "Relu", "GlobalAveragePool")
 
 REDUCED_RANGE = True
-"""Weights that are multiplied as whole numbers lie in -64 to 64.
+"""Weights of integer matrix products lie in -64 to 64.
 
 On x86 without VNNI, ONNX Runtime multiplies unsigned activations and signed weights by
 `vpmaddubsw`, which adds two products in 16 bits and saturates: 2 x 255 x 127 = 64,770 does not fit,
-and answers go wrong without a word. 2 x 255 x 64 = 32,640 is below 32,767 whatever the photo.
+and the outputs are silently wrong. 2 x 255 x 64 = 32,640 is below 32,767 whatever the photo.
 """
 
 _LOUD = ("root", "onnxruntime")
 
 
-def quantise_onnx(
+def quantize_onnx(
     data: bytes,
-    recipe: str,
+    quantization: str,
     photos: np.ndarray,
     keep_float: Collection[str] = (),
 ) -> bytes:
-    """Apply one of `RECIPES` to a float file.
+    """Quantize a float file in one of the ways of `QUANTIZATIONS`.
 
     Args:
         data: A float ONNX file, as `to_onnx` writes it.
-        recipe: Name of the recipe.
-        photos: uint8 (N, S, S, 3), the size of the model; looked at by `static_int8` alone.
-        keep_float: Names of layers, as from `onnx_layers`, that stay as they are.
+        quantization: Its name.
+        photos: uint8 (N, S, S, 3), the model's input size; used by `static_int8` alone.
+        keep_float: Names of layers, as from `onnx_layers`, that stay float32.
 
     Returns:
         The file, input and outputs as they were.
@@ -52,19 +52,19 @@ def quantise_onnx(
     with held_back(*_LOUD):
         model = prepared(data)
         chosen = [layer.name for layer in _layers(model) if layer.name not in set(keep_float)]
-        quantised = RECIPES[recipe](model, chosen, photos)
-        onnx.checker.check_model(quantised)
-        return quantised.SerializeToString()
+        quantized = QUANTIZATIONS[quantization](model, chosen, photos)
+        onnx.checker.check_model(quantized)
+        return quantized.SerializeToString()
 
 
 def onnx_layers(data: bytes) -> list[Layer]:
-    """Layers with enough float weights to be worth quantising, in the order of the file."""
+    """Layers with enough float32 weights to be worth quantizing, in the order of the file."""
     with held_back(*_LOUD):
         return _layers(prepared(data))
 
 
 def prepared(data: bytes) -> onnx.ModelProto:
-    """Fold what can be folded, and give every node a name."""
+    """Fold constants and fusible nodes, and give every node a name."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -73,7 +73,7 @@ def prepared(data: bytes) -> onnx.ModelProto:
         source.write_bytes(data)
         quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
         made = onnx.load(target)
-    # Shapes that the exporter wrote down contradict those that the quantiser infers.
+    # Shapes recorded by the exporter contradict those that the quantizer infers.
     del made.graph.value_info[:]
     for i, node in enumerate(made.graph.node):
         node.name = node.name or f"{node.op_type} {i}"
@@ -133,7 +133,7 @@ def _dynamic_int8(model: onnx.ModelProto, chosen: list[str], photos: np.ndarray)
         lambda source, target: quantize_dynamic(
             source,
             target,
-            # The quantiser makes a MatMul of each Gemm first, and names it so.
+            # The quantizer makes a MatMul of each Gemm first, and names it so.
             nodes_to_quantize=[*multiplied, *(f"{name}_MatMul" for name in multiplied)],
             op_types_to_quantize=list(_MULTIPLIED),
             per_channel=True,
@@ -145,10 +145,10 @@ def _dynamic_int8(model: onnx.ModelProto, chosen: list[str], photos: np.ndarray)
 
 
 def _static_int8(model: onnx.ModelProto, chosen: list[str], photos: np.ndarray) -> onnx.ModelProto:
-    """Whole numbers from the first layer with weights to the features; heads keep float.
+    """Int8 activations from the first layer with weights to the embedding; heads stay float.
 
-    What comes before is the photo itself and its scaling; what comes after are probabilities and
-    their logarithms, which 256 steps cannot hold.
+    Before are the photo itself and its scaling; after are probabilities and their logarithms,
+    which 256 steps cannot represent.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -175,7 +175,7 @@ def _static_int8(model: onnx.ModelProto, chosen: list[str], photos: np.ndarray) 
 
 
 def _feature_nodes(model: onnx.ModelProto) -> list[str]:
-    """Nodes between the first layer with weights and the embedding, of kinds that gain by it."""
+    """Nodes from the first layer with weights to the embedding, of operator types in `_STATIC`."""
     before = {"embedding"}
     for node in reversed(model.graph.node):
         if before & set(node.output):
@@ -194,7 +194,7 @@ def _feature_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 class _Photos:
-    """Photos one by one, as the calibration of ONNX Runtime asks for them."""
+    """Calibration data reader for ONNX Runtime: one photo at a time."""
 
     def __init__(self, name: str, photos: np.ndarray) -> None:
         self._feeds = iter([{name: photo[None]} for photo in photos])
@@ -204,7 +204,7 @@ class _Photos:
 
 
 def _through_files(model: onnx.ModelProto, work: Any) -> onnx.ModelProto:
-    """Call `work(source, target)`: the quantisers of ONNX Runtime read and write paths."""
+    """Call `work(source, target)` on temporary files: ONNX Runtime's quantizers take paths."""
     import onnx
 
     with tempfile.TemporaryDirectory() as folder:
@@ -215,7 +215,7 @@ def _through_files(model: onnx.ModelProto, work: Any) -> onnx.ModelProto:
 
 
 def _replace_weights(model: onnx.ModelProto, chosen: Collection[str], store: Any) -> Any:
-    """Store the weights of chosen nodes smaller, and bring them back to float before use."""
+    """Store the weights of chosen nodes in fewer bits, with nodes that restore float32."""
     import onnx
 
     changed = onnx.ModelProto()
@@ -273,7 +273,7 @@ def _as_float16(
     return nodes, [numpy_helper.from_array(tensor, half)]
 
 
-RECIPES = {
+QUANTIZATIONS = {
     "weight_only_int8": _weight_only_int8,
     "dynamic_int8": _dynamic_int8,
     "static_int8": _static_int8,

@@ -1,6 +1,6 @@
-"""Smaller TFLite files, by ai-edge-quantizer.
+"""Quantization of TFLite files by ai-edge-quantizer.
 
-The quantiser's rules match an operator's scope: the names of what it gives.
+Its rules match an operator's scope: the names of its output tensors.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from cannabis_ml.inference.onnx_tier import INPUT_NAME
 from cannabis_ml.networks.layers import FEWEST, Layer
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
-"""Kinds of operators whose second input is weights."""
+"""Operator types whose second input is weights."""
 _LOUD = ("absl", "root")
 
 
-def quantise_tflite(
+def quantize_tflite(
     data: bytes,
-    recipe: str,
+    quantization: str,
     photos: np.ndarray,
     keep_float: Collection[str] = (),
 ) -> bytes:
-    """Apply one of `RECIPES` to a float file.
+    """Quantize a float file in one of the ways of `QUANTIZATIONS`.
 
     Args:
         data: A float TFLite file with one signature, as `to_litert` writes it.
-        recipe: Name of the recipe.
-        photos: uint8 (N, S, S, 3), the size of the model; looked at by `static_int8` alone.
-        keep_float: Names of layers, as from `tflite_layers`, that stay as they are.
+        quantization: Its name.
+        photos: uint8 (N, S, S, 3), the model's input size; used by `static_int8` alone.
+        keep_float: Names of layers, as from `tflite_layers`, that stay float32.
 
     Returns:
         The file, input and outputs as they were. Weights lie behind the flatbuffer, see
@@ -43,7 +43,7 @@ def quantise_tflite(
 
     with held_back(*_LOUD):
         model = _read(data)
-        rules = RECIPES[recipe](model) + _leave([f"{name};" for name in keep_float])
+        rules = QUANTIZATIONS[quantization](model) + _leave([f"{name};" for name in keep_float])
         quantizer = Quantizer(bytearray(data), rules)
         statistics = _calibrate(data, rules, photos) if quantizer.need_calibration else None
         result = quantizer.quantize(
@@ -61,7 +61,7 @@ def inline_weights(data: bytes) -> bytes:
 
 
 def tflite_layers(data: bytes) -> list[Layer]:
-    """Layers with enough float weights to be worth quantising, in the order of the file."""
+    """Layers with enough float32 weights to be worth quantizing, in the order of the file."""
     found = _weighted(_read(data))
     return [Layer(scope.removesuffix(";"), size) for scope, size in found if size >= 4 * FEWEST]
 
@@ -73,7 +73,7 @@ def _read(data: bytes) -> Any:
 
 
 def _operators(model: Any) -> Iterator[tuple[str, str, Any]]:
-    """Scope, kind and operator, in order of execution."""
+    """Scope, operator type and operator, in order of execution."""
     from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
     from ai_edge_quantizer.utils.tfl_flatbuffer_utils import get_op_scope
 
@@ -94,13 +94,13 @@ def _weighted(model: Any) -> Iterator[tuple[str, int]]:
 
 
 def _leave(scopes: Collection[str]) -> list[dict[str, Any]]:
-    """Rules by which operators stay as they are."""
+    """Rules that exclude operators from quantization."""
     rule = {"regex": _any_of(scopes), "operation": "*", "algorithm_key": "no_quantize"}
     return [rule] if scopes else []
 
 
 def _any_of(scopes: Collection[str]) -> str:
-    """One expression for all: Python compiles more than 512 again and again."""
+    """One expression for all: Python caches at most 512 compiled ones."""
     return f"^(?:{'|'.join(map(re.escape, scopes))})$"
 
 
@@ -128,10 +128,10 @@ def _float16(model: Any) -> list[dict[str, Any]]:
 
 
 def _static_int8(model: Any) -> list[dict[str, Any]]:
-    """Whole numbers from the first layer with weights to the features; heads keep float.
+    """Int8 activations from the first layer with weights to the embedding; heads stay float.
 
-    What comes before is the photo itself and its scaling; what comes after are probabilities and
-    their logarithms, which 256 steps cannot hold.
+    Before are the photo itself and its scaling; after are probabilities and their logarithms,
+    which 256 steps cannot represent.
     """
     from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.recipe_manager import RecipeManager
@@ -147,9 +147,9 @@ def _small_layers(model: Any) -> list[dict[str, Any]]:
 
 
 def _feature_scopes(model: Any) -> list[str]:
-    """Operators from the first layer with weights to just before what gives the embedding.
+    """Operators from the first layer with weights up to, without, that of the embedding.
 
-    That last one stays as it is: the quantiser would move the output behind a new operator and
+    That one stays float32: the quantizer would move the output behind a new operator and
     leave the signature pointing at the tensor before it.
     """
     (signature,) = model.signatureDefs
@@ -173,7 +173,7 @@ def _feature_scopes(model: Any) -> list[str]:
 def _calibrate(data: bytes, rules: list[dict[str, Any]], photos: np.ndarray) -> dict[str, Any]:
     """The smallest and largest value of every tensor over all photos.
 
-    The quantiser's own default is a moving average, by which the first photo counts most and
+    The quantizer's own default is a moving average, by which the first photo counts most and
     none counts whole.
     """
     from ai_edge_quantizer.calibrator import Calibrator
@@ -191,7 +191,7 @@ def _inputs(photos: np.ndarray) -> Sequence[dict[str, np.ndarray]]:
     return [{INPUT_NAME: photo[None]} for photo in photos]
 
 
-RECIPES = {
+QUANTIZATIONS = {
     "weight_only_int8": _weight_only_int8,
     "dynamic_int8": _dynamic_int8,
     "static_int8": _static_int8,

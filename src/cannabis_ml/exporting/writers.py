@@ -1,4 +1,4 @@
-"""Which libraries write which files, and what to install where one is missing."""
+"""Libraries that write model files, and how to install a missing one."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ INSTALL = {
     "onnx": "pip install 'cannabis_ml[export]'",
     "tflite": "pip install --no-deps -r requirements-tflite.lock",
 }
-"""What brings them; the lock file says why no extra can."""
+"""Command that installs them; the lock file says why no extra can."""
 
 
 def require_writers(formats: Iterable[str]) -> None:
-    """Make sure that files of these formats can be written; imports nothing.
+    """Check that the libraries that write these formats are installed, without importing them.
 
     Args:
         formats: `onnx`, `tflite`.
 
     Raises:
-        ExportError: Names, for all formats at once, what is missing and how to install it.
+        ExportError: Names the missing libraries of all formats and how to install them.
     """
     faults = []
     for name in dict.fromkeys(formats):

@@ -29,8 +29,8 @@ class FakeFile(ModelFile):
         pass
 
 
-def fake(recipe, size):
-    return FakeFile(bytes(size), "onnx", recipe)
+def fake(quantization, size):
+    return FakeFile(bytes(size), "onnx", quantization)
 
 
 @pytest.fixture
@@ -59,19 +59,19 @@ def copies(photo_set):
 
 @pytest.fixture
 def choose(monkeypatch, photo_set, copies):
-    """Run `choose_quantised` where recipes give files of a size and so many wrong answers."""
+    """Run `choose_quantised` where quantizations give files of a size and so many wrong answers."""
 
-    def run(made, recipes=None, photo_set=photo_set, calibration=10, **export):
-        def quantise(model, recipe, photos, share):
+    def run(made, quantizations=None, photo_set=photo_set, calibration=10, **export):
+        def quantize(model, quantization, photos, share):
             assert photos.shape == (calibration, 8, 8, 3)
-            if isinstance(made[recipe], str):
-                raise ExportError(made[recipe])
-            if isinstance(made[recipe], dict):  # by share
-                made[recipe, "tried"] = made[recipe][share]
-                return fake(recipe, made[recipe][share][0])
-            return fake(recipe, made[recipe][0])
+            if isinstance(made[quantization], str):
+                raise ExportError(made[quantization])
+            if isinstance(made[quantization], dict):  # by share
+                made[quantization, "tried"] = made[quantization][share]
+                return fake(quantization, made[quantization][share][0])
+            return fake(quantization, made[quantization][0])
 
-        monkeypatch.setattr(nodes, "_quantise", quantise)
+        monkeypatch.setattr(nodes, "_quantize", quantize)
 
         def answers(model, pixels):
             count = len(list(pixels))
@@ -79,7 +79,7 @@ def choose(monkeypatch, photo_set, copies):
             wrong = 0 if model.recipe == "float" else tried[1]
             return answer(min(wrong, count), count)
 
-        monkeypatch.setattr(nodes.gate, "answers_one_by_one", answers)
+        monkeypatch.setattr(nodes.gate, "outputs_one_by_one", answers)
         monkeypatch.setattr(
             "cannabis_ml.pipelines.export.latency.measure",
             lambda models, photos, latency: {
@@ -88,7 +88,7 @@ def choose(monkeypatch, photo_set, copies):
         )
         monkeypatch.setattr(
             "cannabis_ml.exporting.quantize.layer_errors",
-            lambda model, recipe, photos: [(("stem", "next"), 0.5), (("top",), 0.1)],
+            lambda model, quantization, photos: [(("stem", "next"), 0.5), (("top",), 0.1)],
         )
         float_model = fake("float", 1000)
         found = nodes.gate.compare(
@@ -97,7 +97,7 @@ def choose(monkeypatch, photo_set, copies):
             answer(0),
             {"kind": np.zeros(10, int)},
         )
-        file = TierExportParams(format="onnx", recipes=recipes or list(made))
+        file = TierExportParams(format="onnx", quantizations=quantizations or list(made))
         return nodes.choose_quantised(
             float_model, found, answer(0), photo_set, copies, ExportParams(**export), file
         )
@@ -146,19 +146,19 @@ def test_float_ships_where_none_passes_and_fragile_layers_are_named(choose):
     assert list(models) == ["float"]
     assert parity["ships"] == "float"
     assert parity["layers"] == [
-        {"layers": "stem, next", "recipe": "mixed", "change": 0.5},
-        {"layers": "top", "recipe": "mixed", "change": 0.1},
+        {"layers": "stem, next", "quantization": "mixed", "change": 0.5},
+        {"layers": "top", "quantization": "mixed", "change": 0.1},
     ]
-    assert "no quantisation passed. weight_only_int8 ('kind' decides as" in parity["in_words"]
-    assert "What hurts most: stem, next, top." in parity["in_words"]
+    assert "no quantization passed. weight_only_int8 ('kind' decides as" in parity["in_words"]
+    assert "Layers with the largest error: stem, next, top." in parity["in_words"]
 
 
 def test_mixed_keeps_more_weights_until_the_file_passes(choose):
     made = {"mixed": {0.02: (280, 9), 0.05: (300, 5), 0.1: (340, 0), 0.2: (420, 0)}}
-    models, parity, _ = choose(made, recipes=["mixed"])
+    models, parity, _ = choose(made, quantizations=["mixed"])
     assert (parity["ships"], len(models["quantised"].data)) == ("mixed", 340)
     made = {"mixed": dict.fromkeys((0.02, 0.05, 0.1, 0.2), (300, 9))}
-    assert choose(made, recipes=["mixed"])[1]["ships"] == "float"
+    assert choose(made, quantizations=["mixed"])[1]["ships"] == "float"
 
 
 def test_test_photos_choose_nothing(choose, monkeypatch):
@@ -204,15 +204,15 @@ def test_photos_to_calibrate_with_may_be_missing(choose, photo_set):
     assert choose(made, photo_set=photo_set.select(rows), calibration=0)[1]["layers"] == []
 
 
-def test_without_recipes_the_float_file_ships(choose):
-    models, parity, table = choose({}, recipes=[])
+def test_without_quantizations_the_float_file_ships(choose):
+    models, parity, table = choose({}, quantizations=[])
     assert list(models) == ["float"]
-    assert "no quantisation was asked for" in parity["in_words"]
+    assert "no quantization was configured" in parity["in_words"]
     assert len(table) == 1
 
 
 def test_float_file_that_differs_is_refused(monkeypatch, photo_set):
-    monkeypatch.setattr(nodes.gate, "answers_one_by_one", lambda model, pixels: answer(1))
+    monkeypatch.setattr(nodes.gate, "outputs_one_by_one", lambda model, pixels: answer(1))
     with pytest.raises(ExportError, match="differs from the checkpoint on 10 test photos: 'kind'"):
         nodes.check_float(fake("float", 9), answer(0), photo_set, ExportParams())
     same = nodes.check_float(fake("float", 9), answer(1), photo_set, ExportParams())
@@ -221,7 +221,7 @@ def test_float_file_that_differs_is_refused(monkeypatch, photo_set):
 
 def test_formats_are_known_before_anything_runs():
     def export(tier, kind):
-        return MemoryDataset({"format": kind, "recipes": []})
+        return MemoryDataset({"format": kind, "quantizations": []})
 
     kinds = {"tier1": "tflite", "tier2": "onnx", "tier3": "onnx"}
     catalog = DataCatalog({f"params:{t}.export": export(t, kind) for t, kind in kinds.items()})

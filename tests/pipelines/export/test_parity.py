@@ -78,7 +78,7 @@ def test_head_without_labels_has_no_accuracy():
     assert head["accuracy_lost"] is None
     agreed = gate.agreement(Decision(TAXONOMY), EXPECTED, EXPECTED, unknown)
     assert (agreed["kind"]["labelled"], agreed["kind"]["accuracy_lost"]) == (0, None)
-    assert gate.quantised_faults(agreed, ExportParams()) == []
+    assert gate.quantized_faults(agreed, ExportParams()) == []
 
 
 @pytest.mark.parametrize("wrong", [0.0011, float("nan")])
@@ -113,7 +113,7 @@ def judged(flipped, photos=1000, wrong_before=0, moved=0.0):
 def faults(*arguments, **keywords):
     allowed = {"multiclass": 1, "ordinal": 1, "multilabel": 1}
     export = ExportParams(max_accuracy_loss=allowed)
-    return gate.quantised_faults(judged(*arguments, **keywords), export)
+    return gate.quantized_faults(judged(*arguments, **keywords), export)
 
 
 def test_decisions_must_be_equal_in_98_of_100():
@@ -146,7 +146,7 @@ def test_few_photos_that_move_far_are_seen():
     given[:11] = [0.6, 0.4]
     truth = {"kind": np.full(1000, -1)}
     found = gate.agreement(Decision(KIND), {"kind": given}, {"kind": expected}, truth)
-    (fault,) = gate.quantised_faults(found, ExportParams())
+    (fault,) = gate.quantized_faults(found, ExportParams())
     assert fault == "'kind' 99th percentile of difference is 0.300, allowed 0.25"
 
 
@@ -161,20 +161,20 @@ def test_loss_beyond_chance_is_refused():
     export = ExportParams(
         max_accuracy_loss=dict.fromkeys(("multiclass", "ordinal", "multilabel"), 0.01)
     )
-    assert gate.quantised_faults(judged(10), export) == []
-    assert gate.quantised_faults(judged(12), export) == ["'kind' loses 1.2 points, allowed 1"]
+    assert gate.quantized_faults(judged(10), export) == []
+    assert gate.quantized_faults(judged(12), export) == ["'kind' loses 1.2 points, allowed 1"]
     # One photo of 50 is 2 points, and chance.
-    assert gate.quantised_faults(judged(1, photos=50), export) == []
+    assert gate.quantized_faults(judged(1, photos=50), export) == []
 
 
 def test_quantised_file_must_give_numbers():
     kind = {"kind": np.full((3, 2), np.nan)}
     truth = {"kind": np.zeros(3, int)}
     found = gate.agreement(Decision(KIND), kind, {"kind": EXPECTED["kind"]}, truth)
-    assert gate.quantised_faults(found, ExportParams()) == ["'kind' gives no numbers"]
+    assert gate.quantized_faults(found, ExportParams()) == ["'kind' gives no numbers"]
 
 
-def test_no_test_photo_and_none_that_a_quantiser_saw_judges():
+def test_no_test_photo_and_none_that_a_quantizer_saw_judges():
     photos = photo_set(["train", "test", "calibration", "validation"] * 5)
     copies = photo_set(["train"] * 40)
     found = gate.photos_to_judge(photos, copies, {2, 6}, AgreementParams(photos=100, fewest=20))
@@ -197,7 +197,7 @@ def test_at_most_so_many_photos_judge_and_copies_only_where_there_are_few():
 
 def test_no_photo_to_judge_by_is_told():
     photos = photo_set(["test"] * 4)
-    with pytest.raises(ExportError, match="No photo is left to judge quantised files by"):
+    with pytest.raises(ExportError, match="No photo is left to compare quantized files on"):
         gate.photos_to_judge(photos, photos.select([]), (), AgreementParams())
 
 

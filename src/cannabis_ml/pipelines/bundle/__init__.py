@@ -1,4 +1,4 @@
-"""The tiers' files -> one bundle that holds them with everything that a client needs."""
+"""Bundle: model files of all tiers -> one bundle with all that a client needs."""
 
 from cannabis_ml.pipelines.bundle.pipeline import create_pipeline
 

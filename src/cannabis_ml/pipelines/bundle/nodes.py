@@ -1,4 +1,4 @@
-"""What travels with the models."""
+"""Golden photos, model card and bundle."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ from cannabis_ml.tiers import tier_named
 def pick_golden_photos(
     photo_set: Dataset, taxonomy: Taxonomy, bundle: BundleParams
 ) -> list[np.ndarray]:
-    """Choose the photos that every client tests itself with: of as many classes as there is room.
+    """Choose the golden photos, of as many classes as possible.
 
     Args:
-        photo_set: Stored photos; those of the test split are chosen from, of all where there is
-            none.
-        taxonomy: Its first head that is not multilabel says of which classes.
-        bundle: How many, and a seed.
+        photo_set: Stored photos; chosen from the test split, or from all if that is empty.
+        taxonomy: Classes are those of its first head that is not multilabel.
+        bundle: Number of golden photos, and the seed.
 
     Returns:
         Each uint8 RGB (height, width, 3), as stored.
@@ -55,10 +54,10 @@ def describe_tier(
 
     Args:
         tier: Its name.
-        models: Its files: `float`, and `quantised` where there is one.
-        test_metrics: Its scores on the test split.
-        parity: How its files compare with PyTorch.
-        latency: How fast they are.
+        models: Its files: `float`, and `quantised` if there is one.
+        test_metrics: Its metrics on the test split.
+        parity: Comparison of its files with PyTorch.
+        latency: Latency of its files.
     """
     return describe(tier_named(tier), models, test_metrics, parity, latency)
 
@@ -71,18 +70,18 @@ def write_model_card(
     division_check: dict[str, Any],
     **tiers: TierDescription,
 ) -> str:
-    """Write what people should know before they use the models.
+    """Write the model card.
 
     Args:
-        photo_set: The photos that the models were made from.
-        taxonomy: What the models say.
-        bundle: What no run can know.
-        started: When, ISO 8601.
-        division_check: What was looked at of how the photos were divided.
+        photo_set: Photos that the models were trained and tested on.
+        taxonomy: The heads.
+        bundle: Name, licence and texts.
+        started: Time of the run, ISO 8601.
+        division_check: Which leaks between splits were checked for, and what was found.
         **tiers: From `describe_tier`, by the names of the tiers, smallest first.
 
     Returns:
-        Markdown with a YAML head, in the format of the Hugging Face hub.
+        Markdown with YAML front matter, as on the Hugging Face hub.
     """
     apart = apart_in_words(division_check["links"])
     photos = labels_of(photo_set)
@@ -99,17 +98,17 @@ def assemble(
     tracking_run: str | None,
     **models: dict[str, ModelFile],
 ) -> BundleContents:
-    """Put together what the catalog writes as one folder and one `.zip`.
+    """Collect the contents of the bundle, which the catalog writes as a folder and a `.zip`.
 
     Args:
         golden_photos: From `pick_golden_photos`.
         model_card: From `write_model_card`.
-        photo_set: The photos that the models were made from.
-        taxonomy: What the models say.
+        photo_set: Photos that the models were trained on; its fingerprint is recorded.
+        taxonomy: The heads.
         bundle: The name.
-        started: When, ISO 8601.
+        started: Time of the run, ISO 8601.
         tracking_run: MLflow's id of this run.
-        **models: Per tier its files: `float`, and `quantised` where there is one.
+        **models: Files by tier: `float`, and `quantised` if there is one.
     """
     return BundleContents(
         name=bundle.name,
@@ -124,7 +123,7 @@ def assemble(
 
 
 def _in_turn(labels: pd.DataFrame, rows: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
-    """An order of the rows in which classes take turns; unlabelled photos come last."""
+    """Order of the rows in which classes alternate; unlabelled photos come last."""
     head = next((h for h in taxonomy.heads if h.kind != "multilabel"), None)
     if head is None:
         return np.arange(len(rows))

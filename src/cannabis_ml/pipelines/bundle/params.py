@@ -1,10 +1,10 @@
-"""Parameters of the bundle."""
+"""Parameters of the bundle stage."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class BundleParams(BaseModel):
-    """What the bundle is called, and what its model card says that no run can know."""
+    """Name of the bundle, and the parts of its model card that a run cannot know."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -15,6 +15,6 @@ class BundleParams(BaseModel):
     photos: str = Field(description="Where the photos come from, and who may use them, in words")
     use: str = Field(description="What the models are for, and what they are not for, in words")
     golden_photos: int = Field(
-        default=8, gt=0, description="Test photos whose answers every client must reproduce"
+        default=8, gt=0, description="Test photos whose outputs every client must reproduce"
     )
-    seed: int = Field(default=0, ge=0, description="Decides which photos these are")
+    seed: int = Field(default=0, ge=0, description="Seed for the choice of golden photos")

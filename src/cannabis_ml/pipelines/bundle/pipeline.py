@@ -1,4 +1,4 @@
-"""Wiring of the bundle."""
+"""Wiring of the bundle stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cannabis_ml.tiers import TIERS, Tier
 
 
 def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
-    """Model files, golden photos and a model card -> the bundle that is deployed."""
+    """Model files, golden photos and model card -> the bundle to deploy."""
     descriptions = {tier.name: f"{tier.name}.description" for tier in tiers}
     models = {tier.name: f"{tier.name}.models" for tier in tiers}
     bundle = Pipeline(

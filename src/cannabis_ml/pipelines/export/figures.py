@@ -1,4 +1,4 @@
-"""Figures about exported files, for people."""
+"""Figures on exported files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ HEADS = ("#3b6fb6", "#b5651d", "#7a4fa3", "#1b7f5c", "#c2452d", "#8a8a8a")
 """Colours of heads."""
 
 SMALLEST_DIFFERENCE = 1e-7
-"""Differences are drawn no further left than this: below it is float32's own rounding."""
+"""Smaller differences are drawn at this value: they are float32 rounding."""
 
 
 def parity_figure(parity: Mapping[str, Any]) -> Figure:
-    """Size, differences and equal decisions against the float file, and accuracy, a row per file.
+    """Draw size, agreement with the float file, and accuracy, a row per file.
 
     Args:
         parity: As `choose_quantised` reports it.
@@ -74,10 +74,10 @@ def _draw_sizes(axes: Axes, parity: Mapping[str, Any]) -> None:
 
 
 def _draw_differences(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -> None:
-    """The 99th percentile on judged photos; of the float file, the largest to PyTorch on test.
+    """The 99th percentile on judged photos; for the float file, the largest to PyTorch on test.
 
-    The lines are those of the legend, in the order of the heads; not by labels, of which
-    Matplotlib leaves out those with an underscore in front.
+    The legend takes these lines in the order of the heads, not by labels: Matplotlib ignores
+    labels that start with an underscore.
     """
     files = parity["files"].values()
     for i, head in enumerate(heads):
@@ -104,7 +104,7 @@ def _draw_differences(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -
 
 
 def _draw_decisions(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -> None:
-    """Equal decisions with their intervals, beside the share that is needed."""
+    """Share of equal decisions with intervals, and the required share."""
     files = list(parity["files"].values())
     for i, head in enumerate(heads):
         for row, file in zip(_beside(len(files), i, len(heads)), files, strict=True):
@@ -116,7 +116,9 @@ def _draw_decisions(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -> 
             axes.plot(100 * found["same_decisions"], row, "o", ms=6, color=HEADS[i % len(HEADS)])
     axes.axvline(100 * parity["min_same_decisions"], color=FAINT, ls=":")
     axes.set_title(
-        "decides as the float file, %\n95% interval; dotted: needed", loc="left", fontsize=10
+        "same decisions as the float file, %\n95% interval; dotted: required",
+        loc="left",
+        fontsize=10,
     )
 
 
@@ -137,6 +139,6 @@ def _draw_accuracy(axes: Axes, files: Mapping[str, Any], heads: list[str]) -> No
 
 
 def _beside(count: int, head: int, heads: int) -> list[float]:
-    """Heights of a head's marks, so that those of one file do not cover each other."""
+    """Heights of a head's markers, so that those of one file do not overlap."""
     shift = 0.0 if heads == 1 else 0.4 * (head / (heads - 1) - 0.5)
     return [row + shift for row in range(count)]

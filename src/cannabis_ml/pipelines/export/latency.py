@@ -1,4 +1,4 @@
-"""Time files in processes of their own, in turns."""
+"""Latency and memory of model files, each run in its own process, files in turn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cannabis_ml.pipelines.export.params import LatencyParams
 JPEG_QUALITY = 95
 
 THREADS = {"one_thread": 1, "all_threads": 0}
-"""By name in the report; 0 takes all."""
+"""Number of threads by name in the report; 0 is all."""
 
 _TIMES = ("invoke_ms", "pixels_ms", "jpeg_ms")
 
@@ -28,18 +28,18 @@ _TIMES = ("invoke_ms", "pixels_ms", "jpeg_ms")
 def measure(
     models: Mapping[str, ModelFile], photos: Sequence[np.ndarray], latency: LatencyParams
 ) -> dict[str, Any]:
-    """Time one photo at a time with every file, and see how much memory that takes.
+    """Measure latency and memory of every file, one photo at a time.
 
     Args:
         models: Files by name.
         photos: uint8 RGB (height, width, 3).
-        latency: How often.
+        latency: How many repetitions and rounds.
 
     Returns:
         See `nodes.measure_latency`.
 
     Raises:
-        ExportError: If a file cannot be timed; says what the process said.
+        ExportError: If a file cannot be timed, with the last line of the process's error output.
     """
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: Path(folder) / f"{name}.{m.suffix}" for name, m in models.items()}
@@ -76,17 +76,17 @@ def _write_jpeg(path: Path, photo: np.ndarray) -> Path:
 def _timed(model: Path, photos: Sequence[Path], threads: int, repeats: int) -> dict[str, Any]:
     options = ["--threads", str(threads), "--repeats", str(repeats)]
     command = [sys.executable, "-m", "cannabis_ml.inference.latency", *options]
-    told = subprocess.run(
+    done = subprocess.run(
         [*command, str(model), *map(str, photos)], capture_output=True, text=True, check=False
     )
-    if told.returncode:
-        last = (told.stderr.strip().splitlines() or ["no word"])[-1]
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise ExportError(f"{model.name} could not be timed: {last}")
-    return json.loads(told.stdout)
+    return json.loads(done.stdout)
 
 
 def _pooled(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Percentiles over all runs of one file; of memory and opening, the median of the runs."""
+    """Percentiles over all runs of one file; for memory and opening, the median of the runs."""
     found: dict[str, Any] = {}
     for name in _TIMES:
         times = [value for run in runs for value in run[name]]

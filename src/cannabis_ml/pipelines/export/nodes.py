@@ -1,4 +1,4 @@
-"""From a checkpoint to the smallest file that answers as well."""
+"""Export of a checkpoint, quantization, comparison with PyTorch, latency."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from cannabis_ml.pipelines.export import parity as gate
 from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
 from cannabis_ml.taxonomy import Taxonomy
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MOST_LAYERS = 20
-"""Layers that a report names, at most."""
+"""Largest number of layers that a report names."""
 
 
 def export_float(
@@ -31,22 +31,22 @@ def export_float(
     tracking_run: str | None,
     decision: DecisionRule | None = None,
 ) -> ModelFile:
-    """Turn the trained network into a file with the preprocessing inside.
+    """Export the trained network as a float model file that includes the preprocessing.
 
     Args:
         checkpoint: The trained network with its card.
         file: The format.
         tier: Name of the tier, for the file's card.
         tracking_run: MLflow's id of this run.
-        decision: By which the network was scored; it travels in the file's card.
+        decision: The rule that the network was scored with, for the file's card.
 
     Returns:
         A model that takes `photos`, uint8 RGB (N, S, S, 3), N = 1 in TFLite, and gives per head
         float32 (N, K) probabilities under the head's name, the `embedding`, and where heads have
-        several members their `uncertainty`. Taxonomy and input size stand in its metadata.
+        several members their `uncertainty`. Its metadata holds taxonomy and input size.
 
     Raises:
-        ExportError: If what writes the format is not installed; says how to install it.
+        ExportError: If a library that writes the format is missing; says how to install it.
     """
     if file.format == "tflite":
         from cannabis_ml.exporting.litert_export import to_litert
@@ -60,7 +60,7 @@ def export_float(
 def ask_pytorch(
     checkpoint: Checkpoint, photo_set: Dataset, export: ExportParams
 ) -> dict[str, np.ndarray]:
-    """Let the checkpoint itself answer for test photos, to hold files against.
+    """Outputs of the checkpoint in PyTorch for test photos: the reference for exported files.
 
     Args:
         checkpoint: The trained network.
@@ -73,10 +73,10 @@ def ask_pytorch(
     Raises:
         ExportError: If there is no test photo.
     """
-    from cannabis_ml.exporting.onnx_export import torch_answers
+    from cannabis_ml.exporting.onnx_export import torch_outputs
 
     rows = gate.rows_of(photo_set, "test", export.photos)
-    return torch_answers(checkpoint, list(gate.photos_at(photo_set, rows)))
+    return torch_outputs(checkpoint, list(gate.photos_at(photo_set, rows)))
 
 
 def check_float(
@@ -85,32 +85,32 @@ def check_float(
     photo_set: Dataset,
     export: ExportParams,
 ) -> tuple[ModelFile, dict[str, Any]]:
-    """Let the float file answer for the same test photos as PyTorch.
+    """Check that the float file reproduces PyTorch's outputs on the same test photos.
 
     Args:
         float_candidate: The exported file.
-        expected: What PyTorch says, from `ask_pytorch`.
+        expected: PyTorch's outputs, from `ask_pytorch`.
         photo_set: Stored photos with labels.
         export: The largest difference allowed.
 
     Returns:
-        The file, and how far it is from PyTorch, as `parity.compare`.
+        The file, and its differences to PyTorch, as from `parity.compare`.
 
     Raises:
-        ExportError: If any head differs by more than allowed, or in any top answer; names them.
+        ExportError: If a head differs by more than allowed, or in any decision; names the heads.
     """
     pixels, decision, truth = _test_photos(float_candidate, photo_set, export)
-    answers = gate.answers_one_by_one(float_candidate, pixels)
-    found = gate.compare(decision, answers, expected, truth)
+    outputs = gate.outputs_one_by_one(float_candidate, pixels)
+    found = gate.compare(decision, outputs, expected, truth)
     faults = gate.float_faults(found, export)
     if faults:
         raise ExportError(
             f"The float {float_candidate.format} file differs from the checkpoint on {len(pixels)}"
             f" test photos: {', '.join(faults)}; allowed is {export.max_difference:g}"
-            " (export.max_difference) and no other top answer. It was not saved."
+            " (export.max_difference) and no other decision. The file was not saved."
         )
     worst = max(head["largest_difference"] for head in found["heads"].values())
-    log.info(
+    logger.info(
         "%s agrees with PyTorch on %d test photos to within %.1e.",
         float_candidate.format,
         len(pixels),
@@ -128,30 +128,30 @@ def choose_quantised(
     export: ExportParams,
     file: TierExportParams,
 ) -> tuple[dict[str, ModelFile], dict[str, Any], pd.DataFrame]:
-    """Quantise in every configured way and keep the smallest file that answers alike.
+    """Quantize in every configured way, select the smallest file that agrees with the float one.
 
     A file passes by its agreement with the float file, which needs no labels, on photos of every
-    split but test and on copies; the test split reports, and chooses nothing.
+    split but test and on copies; the test split is reported on, and selects nothing.
 
     Args:
-        float_model: The file to make smaller.
-        float_parity: How it compares, from `check_float`.
-        expected: What PyTorch says of the test photos.
-        photo_set: Stored photos with labels. Quantisers see some of the calibration split.
-        augmented_photos: Copies of training photos, to judge by where there are few photos.
-        export: What may differ, and what may be lost.
-        file: The recipes, in order of preference.
+        float_model: The file to quantize.
+        float_parity: Its differences to PyTorch, from `check_float`.
+        expected: PyTorch's outputs for the test photos.
+        photo_set: Stored photos with labels. Quantizers get some of the calibration split.
+        augmented_photos: Copies of training photos, compared on where there are few photos.
+        export: Allowed differences and allowed loss of accuracy.
+        file: The quantizations, in order of preference.
 
     Returns:
         The files, `float` and, where one passed, `quantised`; the report; and it as a table, a
         row per file and head. The report holds `judged`, the `photos` and `copies` that decided;
-        under `files` per recipe `bytes`, `share_of_float`, `passes`, `why`, under `judged` what
-        `parity.agreement` gives and under `heads` what `parity.compare` gives for test photos;
-        `ships`, a recipe; `not_made` and `not_tried`, recipes with the reason; and, where none
-        passed, `layers`, how far each layer alone moves the answers.
+        under `files` per quantization `bytes`, `share_of_float`, `passes`, `why`, under `judged`
+        what `parity.agreement` gives and under `heads` what `parity.compare` gives for test
+        photos; `ships`, the selected one; `not_made` and `not_tried`, those without a file, with
+        the reason; and, where none passed, `layers`, the error that each layer alone causes.
 
     Raises:
-        ExportError: If no photo is left to judge by.
+        ExportError: If no photo is left to compare on.
     """
     pixels, decision, truth = _test_photos(float_model, photo_set, export)
     seen_rows, seen = _calibration_photos(float_model, photo_set, export)
@@ -161,21 +161,22 @@ def choose_quantised(
     made: dict[str, ModelFile] = {}
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}
-    for recipe in file.recipes:
-        better = [r for r in gate.LARGER_THAN.get(recipe, ()) if files.get(r, {}).get("passes")]
+    for quantization in file.quantizations:
+        smaller_ones = gate.LARGER_THAN.get(quantization, ())
+        better = [name for name in smaller_ones if files.get(name, {}).get("passes")]
         if better and not export.try_all:
-            skipped[recipe] = f"larger than {better[0]}, which passes"
+            skipped[quantization] = f"larger than {better[0]}, which passes"
             continue
         try:
-            smaller, agreement, faults = _smaller(float_model, recipe, seen, judge)
-            answers = gate.answers_one_by_one(smaller, pixels)
-        except ExportError as error:  # of one recipe; another may work
-            failed[recipe] = str(error)
-            log.warning("%s: %s", recipe, error)
+            smaller, agreement, faults = _smaller(float_model, quantization, seen, judge)
+            outputs = gate.outputs_one_by_one(smaller, pixels)
+        except ExportError as error:  # of one quantization; another may work
+            failed[quantization] = str(error)
+            logger.warning("%s: %s", quantization, error)
             continue
-        made[recipe] = smaller
-        found = gate.compare(decision, answers, expected, truth)
-        files[recipe] = _entry(smaller, float_model, found, agreement, faults)
+        made[quantization] = smaller
+        found = gate.compare(decision, outputs, expected, truth)
+        files[quantization] = _entry(smaller, float_model, found, agreement, faults)
     sizes = {name: len(model.data) for name, model in made.items() if files[name]["passes"]}
     chosen = gate.smallest(sizes, export.same_size)
     parity = {
@@ -193,13 +194,15 @@ def choose_quantised(
         "layers": [] if chosen else _worst_layers(float_model, made, files, seen),
     }
     parity["in_words"] = gate.in_words(parity)
-    (log.info if chosen else log.warning)("%s: %s", float_model.card["tier"], parity["in_words"])
+    (logger.info if chosen else logger.warning)(
+        "%s: %s", float_model.card["tier"], parity["in_words"]
+    )
     models = {FLOAT: float_model} | ({"quantised": made[chosen]} if chosen else {})
     return models, parity, gate.parity_table(parity)
 
 
 def draw_parity(parity: dict[str, Any]) -> Figure:
-    """Draw size, agreement and accuracy of every file that was tried."""
+    """Draw size, agreement and accuracy of every file."""
     from cannabis_ml.pipelines.export.figures import parity_figure
 
     return parity_figure(parity)
@@ -208,12 +211,12 @@ def draw_parity(parity: dict[str, Any]) -> Figure:
 def measure_latency(
     models: dict[str, ModelFile], photo_set: Dataset, export: ExportParams
 ) -> dict[str, Any]:
-    """Time one photo at a time on this machine, from JPEG, from pixels and in the model alone.
+    """Latency and memory on this machine, one photo at a time: from JPEG, from pixels, model only.
 
     Args:
         models: The files of a tier.
         photo_set: Stored photos; of the test split.
-        export: How many photos and how often.
+        export: How many photos and repetitions.
 
     Returns:
         `machine`; under `files` per file its bytes and, for one thread and for all, milliseconds
@@ -227,7 +230,7 @@ def measure_latency(
 
 
 class _Judge:
-    """Decides whether a quantised file answers as its float file does, and is worth shipping."""
+    """Whether a quantized file agrees with its float file, and is smaller by half or faster."""
 
     def __init__(
         self,
@@ -242,14 +245,14 @@ class _Judge:
 
     @cached_property
     def _expected(self) -> dict[str, np.ndarray]:
-        return gate.answers_one_by_one(self._float_model, self._photos.pixels(self._size))
+        return gate.outputs_one_by_one(self._float_model, self._photos.pixels(self._size))
 
     def __call__(self, model: ModelFile) -> tuple[dict[str, Any], list[str]]:
-        """What `parity.agreement` gives, and why the file may not ship."""
-        answers = gate.answers_one_by_one(model, self._photos.pixels(self._size))
+        """Agreement as from `parity.agreement`, and the reasons why the file does not pass."""
+        outputs = gate.outputs_one_by_one(model, self._photos.pixels(self._size))
         truth = self._photos.truth(self._decision.taxonomy)
-        found = gate.agreement(self._decision, answers, self._expected, truth)
-        faults = gate.quantised_faults(found, self._export)
+        found = gate.agreement(self._decision, outputs, self._expected, truth)
+        faults = gate.quantized_faults(found, self._export)
         if not faults and len(model.data) > 0.5 * len(self._float_model.data):
             faults = self._too_slow(model)
         return found, faults
@@ -267,25 +270,27 @@ class _Judge:
 
 
 def _smaller(
-    model: ModelFile, recipe: str, photos: np.ndarray, judge: _Judge
+    model: ModelFile, quantization: str, photos: np.ndarray, judge: _Judge
 ) -> tuple[ModelFile, dict[str, Any], list[str]]:
-    """The file of a recipe, and what the judge says; of `mixed` the smallest that passes."""
+    """The quantized file with agreement and faults; of `mixed` the smallest file that passes."""
     from cannabis_ml.exporting.quantize import KEPT_SHARES
 
-    for share in KEPT_SHARES if recipe == "mixed" else KEPT_SHARES[:1]:
-        smaller = _quantise(model, recipe, photos, share)
+    for share in KEPT_SHARES if quantization == "mixed" else KEPT_SHARES[:1]:
+        smaller = _quantize(model, quantization, photos, share)
         agreement, faults = judge(smaller)
         if not faults:
             break
     return smaller, agreement, faults
 
 
-def _quantise(model: ModelFile, recipe: str, photos: np.ndarray, kept_share: float) -> ModelFile:
-    from cannabis_ml.exporting.quantize import quantise
+def _quantize(
+    model: ModelFile, quantization: str, photos: np.ndarray, kept_share: float
+) -> ModelFile:
+    from cannabis_ml.exporting.quantize import quantize
 
-    kept = f", {kept_share:.0%} of the weights in float32" if recipe == "mixed" else ""
-    log.info("Trying %s%s …", recipe, kept)
-    return quantise(model, recipe, photos, kept_share)
+    kept = f", {kept_share:.0%} of the weights in float32" if quantization == "mixed" else ""
+    logger.info("Trying %s%s …", quantization, kept)
+    return quantize(model, quantization, photos, kept_share)
 
 
 def _worst_layers(
@@ -294,16 +299,16 @@ def _worst_layers(
     files: dict[str, Any],
     photos: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Layers by the harm that the least harmful recipe does to each alone."""
+    """Layers by the error that the quantization with the best agreement causes in each alone."""
     from cannabis_ml.exporting.quantize import layer_errors
 
     if not made or not len(photos):
         return []
-    recipe = min(made, key=lambda name: _loss(files[name]))
-    log.info("No quantisation passes: looking for the layers that hurt most …")
+    quantization = min(made, key=lambda name: _loss(files[name]))
+    logger.info("No quantization passes: measuring the error that each layer causes …")
     return [
-        {"layers": ", ".join(names), "recipe": recipe, "change": change}
-        for names, change in layer_errors(model, recipe, photos)[:MOST_LAYERS]
+        {"layers": ", ".join(names), "quantization": quantization, "change": change}
+        for names, change in layer_errors(model, quantization, photos)[:MOST_LAYERS]
     ]
 
 
@@ -331,7 +336,7 @@ def _entry(
 def _test_photos(
     model: ModelFile, photo_set: Dataset, export: ExportParams
 ) -> tuple[np.ndarray, Decision, dict[str, np.ndarray]]:
-    """Pixels as the model sees them, its decision, and the labels."""
+    """Pixels at the model's input size, its decision, and the labels."""
     taxonomy = Taxonomy.model_validate(model.card["taxonomy"])
     decision = Decision(taxonomy, DecisionRule.model_validate(model.card.get("decision") or {}))
     rows = gate.rows_of(photo_set, "test", export.photos)
@@ -342,9 +347,9 @@ def _test_photos(
 def _calibration_photos(
     model: ModelFile, photo_set: Dataset, export: ExportParams
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, and pixels as the model sees them; none where the split is empty.
+    """Rows, and pixels at the model's input size; none where the split is empty.
 
-    Some recipes can bear that.
+    Some quantizations need none.
     """
     size = model.card["image_size"]
     if "calibration" not in photo_set.unique("split"):

@@ -6,16 +6,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from cannabis_ml.exporting.quantize import Quantization
 from cannabis_ml.taxonomy import Kind
-
-RECIPES = ("weight_only_int8", "dynamic_int8", "static_int8", "mixed", "float16")
-"""Names of the quantisations, see `models.quantise.RECIPES`."""
-
-Recipe = Literal["weight_only_int8", "dynamic_int8", "static_int8", "mixed", "float16"]
 
 
 class LatencyParams(BaseModel):
-    """How time and memory are measured."""
+    """How latency and memory are measured."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -25,15 +21,15 @@ class LatencyParams(BaseModel):
 
 
 class AgreementParams(BaseModel):
-    """How nearly a quantised file must answer as its float file, on photos without labels."""
+    """How closely a quantized file must agree with its float file, on photos without labels."""
 
     model_config = ConfigDict(extra="forbid")
 
     photos: int = Field(
         default=2000,
         gt=0,
-        description="Photos and copies to judge by, at most: of every split but test, and none"
-        " that a quantiser saw",
+        description="Largest number of photos and copies to compare on: of every split but test,"
+        " without the calibration photos of the quantizer",
     )
     fewest: int = Field(
         default=1000,
@@ -54,7 +50,7 @@ class AgreementParams(BaseModel):
 
 
 class ExportParams(BaseModel):
-    """What exported files must fulfil, whichever tier."""
+    """Requirements that exported files of every tier must meet."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,23 +62,24 @@ class ExportParams(BaseModel):
     agreement: AgreementParams = AgreementParams()
     max_accuracy_loss: dict[Kind, float] = Field(
         default={"multiclass": 0.01, "ordinal": 0.03, "multilabel": 0.03},
-        description="Share of right answers that a quantised file may lose, by kind of head; a"
-        " larger loss fails where a paired test shows it not to be chance",
+        description="Accuracy that a quantized file may lose, by kind of head; a larger loss fails"
+        " if a paired test finds it significant",
     )
     photos: int = Field(
         default=256,
         gt=0,
-        description="Test photos, at most: the float file is held against PyTorch on them, and all"
-        " files are reported on them; none is chosen by them",
+        description="Largest number of test photos: float files are compared with PyTorch on them,"
+        " and all files reported; they select nothing",
     )
     calibration_photos: int = Field(
-        default=64, gt=0, description="Photos of the calibration split that quantisers see, at most"
+        default=64, gt=0, description="Largest number of calibration photos for quantizers"
     )
     same_size: float = Field(
-        default=0.1, ge=0, description="Files larger by this share still count as equally small"
+        default=0.1, ge=0, description="Files larger by this share count as equally small"
     )
     try_all: bool = Field(
-        default=False, description="Measure recipes too that can no longer give the smallest file"
+        default=False,
+        description="Also try quantizations that can no longer give the smallest file",
     )
     latency: LatencyParams = LatencyParams()
 
@@ -96,11 +93,11 @@ class ExportParams(BaseModel):
 
 
 class TierExportParams(BaseModel):
-    """What a tier is exported as."""
+    """Format and quantizations of one tier."""
 
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["onnx", "tflite"]
-    recipes: list[Recipe] = Field(
-        description="Quantisations to try; of equally small files the first ships"
+    quantizations: list[Quantization] = Field(
+        description="Quantizations to try; of equally small files the first is selected"
     )

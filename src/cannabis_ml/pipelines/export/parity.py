@@ -1,4 +1,4 @@
-"""Do the files answer as the network does, and as well?"""
+"""Comparison of exported files with PyTorch, and of quantized files with float ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGER_THAN: Mapping[str, tuple[str, ...]] = {
     "mixed": ("weight_only_int8",),
     "float16": ("weight_only_int8", "dynamic_int8", "static_int8", "mixed"),
 }
-"""Recipes whose file is larger than that of others by what they do."""
+"""Quantizations whose file is always larger than those of the named others."""
 
 
 def rows_of(photo_set: datasets.Dataset, split: str, most: int) -> np.ndarray:
@@ -50,13 +50,13 @@ def photos_at(photo_set: datasets.Dataset, rows: np.ndarray) -> Iterator[np.ndar
 
 
 def pixels_at(photo_set: datasets.Dataset, rows: np.ndarray, size: int) -> np.ndarray:
-    """The photos of these rows as a model sees them: uint8 (N, size, size, 3)."""
+    """The photos of these rows at a model's input size: uint8 (N, size, size, 3)."""
     return np.stack([fit(photo, size) for photo in photos_at(photo_set, rows)])
 
 
 @dataclass(frozen=True)
 class JudgedPhotos:
-    """Photos that decide which quantised file ships: no test photo, none that a quantiser saw.
+    """Photos on which quantized files are compared: no test and no calibration photos.
 
     Attributes:
         photo_set: Stored photos.
@@ -74,7 +74,7 @@ class JudgedPhotos:
         return len(self.rows) + len(self.copy_rows)
 
     def pixels(self, size: int) -> Iterator[np.ndarray]:
-        """Each as a model of this side sees it, uint8 (size, size, 3), one by one."""
+        """Each at a model's input size, uint8 (size, size, 3), one by one."""
         for photo in photos_at(self.photo_set, self.rows):
             yield fit(photo, size)
         for photo in photos_at(self.copies, self.copy_rows):
@@ -101,7 +101,7 @@ def photos_to_judge(
     Args:
         photo_set: Stored photos.
         copies: Augmented copies of training photos; may be empty.
-        seen: Rows that quantisers saw.
+        seen: Rows that quantizers got as calibration photos.
         agreement: How many.
 
     Raises:
@@ -113,14 +113,14 @@ def photos_to_judge(
     copy_rows = _spread(np.arange(len(copies)), max(0, wanted))
     if not len(rows) + len(copy_rows):
         raise ExportError(
-            "No photo is left to judge quantised files by: every one outside the test split was"
-            " seen by the quantisers. Bring more photos, or lower export.calibration_photos."
+            "No photo is left to compare quantized files on: every one outside the test split was"
+            " used to calibrate the quantizers. Add photos, or lower export.calibration_photos."
         )
     return JudgedPhotos(photo_set, rows, copies, copy_rows)
 
 
 def _spread(rows: np.ndarray, most: int) -> np.ndarray:
-    """All rows, or so many of them from all over: a source often lists photos class by class."""
+    """At most so many rows, evenly spaced: sources often list photos class by class."""
     if len(rows) <= most:
         return rows
     return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)] if most else rows[:0]
@@ -135,10 +135,10 @@ def truth_at(
     return taxonomy.encode(table.reindex(columns=taxonomy.columns))
 
 
-def answers_one_by_one(model: ModelFile, pixels: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
-    """What a file says of each photo alone, as a phone asks it.
+def outputs_one_by_one(model: ModelFile, pixels: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs of a file for each photo alone, batch size 1, as on a phone.
 
-    Dynamic quantisation takes its ranges over the batch: of several at once answers would differ.
+    Dynamic quantization takes its ranges over the batch, so that larger batches change outputs.
 
     Args:
         model: The file.
@@ -154,15 +154,15 @@ def answers_one_by_one(model: ModelFile, pixels: Iterable[np.ndarray]) -> dict[s
 
 def compare(
     decision: Decision,
-    answers: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
     expected: Mapping[str, np.ndarray],
     truth: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Hold a file's answers against PyTorch's, and both against the labels.
+    """Compare a file's outputs with PyTorch's, and the decisions of both with the labels.
 
     Args:
-        decision: What is said of answers, whoever gives them.
-        answers: The file's, by output (N, …).
+        decision: Turns outputs into decisions.
+        outputs: The file's, by name (N, …).
         expected: PyTorch's.
         truth: As from `truth_at`.
 
@@ -173,26 +173,26 @@ def compare(
         without labels, and `accuracy_lost`.
     """
     heads = {}
-    said, told = decision.decide(answers), decision.decide(expected)
+    decided, reference = decision.decide(outputs), decision.decide(expected)
     for head in decision.taxonomy.heads:
-        ours, theirs = answers[head.name], expected[head.name]
-        accuracy, labelled = _accuracy(said[head.name], truth[head.name])
-        before, _ = _accuracy(told[head.name], truth[head.name])
+        ours, theirs = outputs[head.name], expected[head.name]
+        accuracy, labelled = _accuracy(decided[head.name], truth[head.name])
+        before, _ = _accuracy(reference[head.name], truth[head.name])
         heads[head.name] = {
             "kind": head.kind,
             "largest_difference": float(np.abs(ours - theirs).max()),
-            "same_answer": float((said[head.name] == told[head.name]).mean()),
+            "same_answer": float((decided[head.name] == reference[head.name]).mean()),
             "labelled": labelled,
             "accuracy": accuracy,
             "accuracy_pytorch": before,
             "accuracy_lost": None if accuracy is None or before is None else before - accuracy,
         }
-    apart = np.abs(answers[EMBEDDING] - expected[EMBEDDING]).max()
+    apart = np.abs(outputs[EMBEDDING] - expected[EMBEDDING]).max()
     return {"embedding_difference": float(apart), "heads": heads}
 
 
 def float_faults(found: Mapping[str, Any], export: ExportParams) -> list[str]:
-    """Why a float file is not the network; empty where it is."""
+    """Heads in which a float file differs from the network, and by how much."""
     faults = []
     for name, head in found["heads"].items():
         # Written so that NaN counts as apart.
@@ -205,17 +205,17 @@ def float_faults(found: Mapping[str, Any], export: ExportParams) -> list[str]:
 
 def agreement(
     decision: Decision,
-    answers: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
     expected: Mapping[str, np.ndarray],
     truth: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Hold a quantised file's answers against its float file's.
+    """Compare a quantized file's outputs and decisions with its float file's.
 
-    Labels are needed for the loss of accuracy alone.
+    Only the loss of accuracy needs labels.
 
     Args:
-        decision: What is said of answers, whoever gives them.
-        answers: The quantised file's, by output (N, …).
+        decision: Turns outputs into decisions.
+        outputs: The quantized file's, by name (N, …).
         expected: The float file's.
         truth: As from `truth_at`.
 
@@ -224,14 +224,14 @@ def agreement(
         `same_decisions`, the share that is equal; `mean_difference` of probabilities;
         `p99_difference`, over photos, of the largest difference of a probability; each with a 95%
         `_interval`; `labelled`, decisions with a label, `accuracy_lost`, None without labels, and
-        `p_value` of McNemar's exact test, one-sided, that the loss is chance.
+        `p_value` of McNemar's exact test, one-sided.
     """
-    said, told = decision.decide(answers), decision.decide(expected)
+    decided, reference = decision.decide(outputs), decision.decide(expected)
     return {
         head.name: {"kind": head.kind}
-        | _differences(answers[head.name], expected[head.name])
-        | _same_decisions(said[head.name] == told[head.name])
-        | _paired_loss(said[head.name], told[head.name], truth[head.name])
+        | _differences(outputs[head.name], expected[head.name])
+        | _same_decisions(decided[head.name] == reference[head.name])
+        | _paired_loss(decided[head.name], reference[head.name], truth[head.name])
         for head in decision.taxonomy.heads
     }
 
@@ -265,14 +265,14 @@ def _differences(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _paired_loss(said: np.ndarray, told: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """What is lost on the same photos, and how likely chance alone would lose as much."""
+def _paired_loss(decided: np.ndarray, reference: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """Accuracy lost on the same photos, and the p-value of McNemar's exact test."""
     from scipy.stats import binomtest
 
     known = _known(truth)
     if not known.any():
         return {"labelled": 0, "accuracy_lost": None, "p_value": None}
-    right, before = ((answer == truth)[known] for answer in (said, told))
+    right, before = ((either == truth)[known] for either in (decided, reference))
     lost, won = int((before & ~right).sum()), int((right & ~before).sum())
     p_value = binomtest(lost, lost + won, 0.5, "greater").pvalue if lost + won else 1.0
     return {
@@ -283,11 +283,11 @@ def _paired_loss(said: np.ndarray, told: np.ndarray, truth: np.ndarray) -> dict[
 
 
 SIGNIFICANT = 0.05
-"""p-value below which a loss of accuracy counts as more than chance."""
+"""p-value below which a loss of accuracy counts as significant."""
 
 
-def quantised_faults(heads: Mapping[str, Any], export: ExportParams) -> list[str]:
-    """Why a quantised file may not ship; empty where it may.
+def quantized_faults(heads: Mapping[str, Any], export: ExportParams) -> list[str]:
+    """Reasons why a quantized file does not pass; empty if it does.
 
     Args:
         heads: As from `agreement`.
@@ -319,10 +319,10 @@ def quantised_faults(heads: Mapping[str, Any], export: ExportParams) -> list[str
 
 
 def smallest(sizes: Mapping[str, int], same_size: float) -> str | None:
-    """The first of the smallest, in the order given; None without any.
+    """The first of the smallest files, in the order given; None if there is no file.
 
     Args:
-        sizes: Bytes by recipe, in order of preference.
+        sizes: Bytes by quantization, in order of preference.
         same_size: Share of the smallest up to which another counts as equally small.
     """
     if not sizes:
@@ -332,12 +332,12 @@ def smallest(sizes: Mapping[str, int], same_size: float) -> str | None:
 
 
 def parity_table(parity: Mapping[str, Any]) -> pd.DataFrame:
-    """A row per file and head of a parity report; what decided stands under `judged_` names."""
+    """A row per file and head of a parity report; columns `judged_…` are what decided."""
     rows = []
-    for recipe, file in parity["files"].items():
+    for quantization, file in parity["files"].items():
         about = {
-            "file": recipe,
-            "ships": recipe == parity["ships"],
+            "file": quantization,
+            "ships": quantization == parity["ships"],
             "passes": file["passes"],
             "bytes": file["bytes"],
             "share_of_float": file["share_of_float"],
@@ -350,7 +350,7 @@ def parity_table(parity: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def in_words(parity: Mapping[str, Any]) -> str:
-    """What ships and why, in a sentence or two."""
+    """Which file is selected and why, in a sentence or two."""
     files = parity["files"]
     ships = parity["ships"]
     if ships != FLOAT:
@@ -362,23 +362,23 @@ def in_words(parity: Mapping[str, Any]) -> str:
             f"{ships} ships: {file['bytes'] / 1e6:.2f} MB, {file['share_of_float']:.0%} of the"
             f" float file; every head decides as the float file's in at least"
             f" {worst['same_decisions']:.1%} ({low:.1%} to {high:.1%}) of {judged['photos']:,}"
-            f" photos and {judged['copies']:,} copies that no quantiser saw and no test used."
+            f" photos and {judged['copies']:,} copies, without test and calibration photos."
         )
     tried = [f"{name} ({file['why']})" for name, file in files.items() if name != FLOAT]
     failed = [f"{name} ({why})" for name, why in parity["not_made"].items()]
     if not tried and not failed:
-        return "The float file ships: no quantisation was asked for."
-    said = f"The float file ships: no quantisation passed. {'; '.join([*tried, *failed])}."
+        return "The float file ships: no quantization was configured."
+    text = f"The float file ships: no quantization passed. {'; '.join([*tried, *failed])}."
     worst = [entry["layers"] for entry in parity["layers"][:3]]
-    return f"{said} What hurts most: {', '.join(worst)}." if worst else said
+    return f"{text} Layers with the largest error: {', '.join(worst)}." if worst else text
 
 
-def _accuracy(said: np.ndarray, truth: np.ndarray) -> tuple[float | None, int]:
-    """Share of known labels that are met, and how many there are."""
+def _accuracy(decided: np.ndarray, truth: np.ndarray) -> tuple[float | None, int]:
+    """Share of known labels that the decisions match, and how many are known."""
     known = _known(truth)
     if not known.any():
         return None, 0
-    return float((said == truth)[known].mean()), int(known.sum())
+    return float((decided == truth)[known].mean()), int(known.sum())
 
 
 def _known(truth: np.ndarray) -> np.ndarray:

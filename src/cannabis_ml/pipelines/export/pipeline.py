@@ -1,4 +1,4 @@
-"""Wiring of the export stage."""
+"""Wiring of the export stage: one pipeline per tier."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from cannabis_ml.tiers import TIERS, Tier
 
 
 def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
-    """Checkpoint -> a float file that is the network, and the smallest that answers as well."""
+    """Checkpoint -> per tier a float file, and the smallest quantized file that agrees with it."""
     return sum((_tier(tier) for tier in tiers), Pipeline([]))
 
 
 def formats_written(pipeline: Pipeline, catalog: CatalogProtocol) -> set[str]:
-    """The formats of the files that a pipeline would write, known before anything runs.
+    """Formats of the model files that a pipeline writes, known before it runs.
 
     Args:
-        pipeline: Any; what it is made of is looked at.
+        pipeline: Any.
         catalog: Holds the parameters.
     """
     names = [
@@ -86,6 +86,6 @@ def _tier(tier: Tier) -> Pipeline:
         ],
         namespace=tier.name,
         inputs={"photo_set", "augmented_photos", "tracking_run"},
-        # A tier has parameters of its own under the name that the shared ones have.
+        # `params:export` names both the tier's own parameters and those that all tiers share.
         parameters={"params:gate": "params:export"},
     )

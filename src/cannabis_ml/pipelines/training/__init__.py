@@ -1,4 +1,4 @@
-"""The photo set -> a trained model, its predictions and what people read about it."""
+"""Training: photo set -> trained models, predictions, metrics and figures."""
 
 from cannabis_ml.pipelines.training.pipeline import create_pipeline
 

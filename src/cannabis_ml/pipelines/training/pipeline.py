@@ -1,4 +1,4 @@
-"""Wiring of the training stage, written once for every tier."""
+"""Wiring of the training stage: one pipeline per tier, and their comparison."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from cannabis_ml.pipelines.training.nodes import (
 from cannabis_ml.tiers import TIERS, Tier
 
 _SHOWN = ("photo_set", "augmented_photos", "balanced_rows")
-"""What an epoch shows: photos, their copies, and which rows how often."""
+"""Data of an epoch: photos, their copies, and the rows with their weights."""
 
 
 def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
-    """Photo set -> per tier a trained network with predictions, metrics and figures; compared."""
+    """Photo set -> per tier a trained network, predictions, metrics, figures; a comparison."""
     comparison = Node(
         compare_tiers,
         {tier.name: f"{tier.name}.test_metrics" for tier in reversed(tiers)},
@@ -37,7 +37,7 @@ def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
 
 
 def _training(tier: Tier) -> Node:
-    """The node that trains a tier: from the labels, or from a teacher's predictions too."""
+    """Node that trains a tier: on labels alone, or with distillation from its teacher."""
     parameters = ["params:model", "params:training", "params:recipe"]
     if tier.teacher is None:
         return Node(
@@ -55,7 +55,7 @@ def _training(tier: Tier) -> Node:
 
 
 def _tier(tier: Tier) -> Pipeline:
-    """One tier: its training, and what people read about it."""
+    """One tier: training, predictions, metrics and figures."""
     teacher = {"teacher_predictions": f"{tier.teacher}.predictions"} if tier.teacher else {}
     return Pipeline(
         [
