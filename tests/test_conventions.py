@@ -110,6 +110,17 @@ def test_what_people_open_is_versioned(catalog):
             assert entry.get("versioned"), f"'{name}' would be overwritten by the next run"
 
 
+def test_metrics_of_one_tier_do_not_overwrite_those_of_another(catalog):
+    logged = {
+        name: entry["metadata"]["mlflow"]["metrics"]
+        for name, entry in catalog._dataset_patterns.items()
+        if "metrics" in entry["metadata"].get("mlflow", {})
+    }
+    assert {"{tier}.test_metrics", "{tier}.parity", "{tier}.latency"} <= set(logged)
+    for name, prefix in logged.items():
+        assert prefix.startswith("{tier}."), name
+
+
 def test_every_entry_has_a_layer_for_kedro_viz(catalog):
     patterns = {**catalog.config, **catalog._dataset_patterns}
     for name, entry in patterns.items():
