@@ -1,11 +1,16 @@
 """Tiers are listed once; one may be added or left out there, and every stage follows."""
 
+import re
+import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog, DatasetError
+from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.datasets.tier_name import TierNameDataset
 from cannabis_ml.errors import ConfigError
@@ -92,6 +97,34 @@ def test_a_tier_with_a_teacher_learns_from_its_predictions(tiers):
         predictions = {name for name in node.inputs if name.endswith("predictions")}
         assert predictions == ({f"{tier.teacher}.predictions"} if tier.teacher else set())
     assert trained == {}
+
+
+def test_a_stage_that_works_per_tier_costs_one_entry_in_the_registry(monkeypatch):
+    """The stage is the example of the how-to."""
+    how_to = (PROJECT / "docs/how-to/add-a-stage.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", how_to, re.DOTALL)
+    stage = {"Any": Any, "Node": Node, "Pipeline": Pipeline, "TIERS": TIERS, "Tier": Tier}
+    stage["calibrate"] = lambda tier, predictions, params: None
+    exec(textwrap.dedent(example), stage)
+    monkeypatch.setitem(STAGES, "calibration", SimpleNamespace(**stage))
+    run = register_pipelines()["__default__"]
+    added = run.filter(node_namespaces=["calibration"])
+    assert {node.name for node in added.nodes} == {
+        f"calibration.{tier.name}.calibrate" for tier in TIERS
+    }
+    assert added.outputs() == {f"{tier.name}.calibrators" for tier in TIERS}
+    assert added.inputs() == {"params:calibration"} | {
+        f"{tier.name}.{name}" for tier in TIERS for name in ("name", "predictions")
+    }
+
+
+def test_one_tier_of_one_stage_runs_alone():
+    run = register_pipelines()["__default__"]
+    for stage in ("training", "export", "bundle"):
+        for tier in TIERS:
+            part = run.filter(node_namespaces=[f"{stage}.{tier.name}"])
+            assert part.nodes
+            assert all(node.name.startswith(f"{stage}.{tier.name}.") for node in part.nodes)
 
 
 @pytest.mark.parametrize(
