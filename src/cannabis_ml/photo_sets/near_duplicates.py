@@ -19,6 +19,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cannabis_ml.photos.checks.check import Defect
+
+DEFECT = Defect(
+    name="near_duplicate",
+    kind="flagged",
+    title="Near-duplicates",
+    about="Nearly the same as another photo.",
+    advice="Nothing need be done: they share a split. They teach and prove less than as many photos"
+    " of different plants, so bring some of those where a class has few groups",
+)
+
 MAX_DISTANCE = 8
 """Bits of 64. Re-encoded, resized and stamped copies stay within it."""
 

@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 
 from cannabis_ml.photo_sets.checks.shortcuts import (
-    Measured,
+    Predictability,
     ShortcutsParams,
     as_numbers,
     find,
-    judge,
+    findings_from,
     measure,
 )
 from cannabis_ml.taxonomy import Head, Taxonomy
@@ -202,7 +202,7 @@ def test_same_photos_same_words():
     table.loc[table["leaf"] == "dry", "height"] = 512
     first, second = (measure(table, LEAF, PARAMS) for _ in range(2))
     assert first == second
-    assert judge(first, PARAMS) == judge(second, PARAMS)
+    assert findings_from(first, PARAMS) == findings_from(second, PARAMS)
 
 
 def test_numbers_are_plain():
@@ -255,7 +255,7 @@ def test_a_real_set_with_a_shortcut(real_photos):
 )
 def test_what_comes_close_to_the_limit_is_a_hint(gain, severity):
     """The limit of the border is 0.25; a hint begins at 70% of it."""
-    one = Measured(
+    one = Predictability(
         head="leaf",
         question="leaf",
         attribute=None,
@@ -268,10 +268,10 @@ def test_what_comes_close_to_the_limit_is_a_hint(gain, severity):
         gain=gain,
         is_sure=True,
     )
-    found = judge([one], PARAMS)
+    found = findings_from([one], PARAMS)
     assert [finding.severity for finding in found] == ([severity] if severity else [])
     if severity == "hint":
         assert f"closes {gain:.0%} of the gap" in found[0].sentence
         assert "a warning begins at 25%" in found[0].sentence
     # What luck explains is no hint either.
-    assert judge([replace(one, is_sure=False)], PARAMS) == []
+    assert findings_from([replace(one, is_sure=False)], PARAMS) == []

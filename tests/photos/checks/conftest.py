@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cannabis_ml.photos.checks import CHECKS
+from cannabis_ml.photos.checks.examined_file import examine_bytes
 from cannabis_ml.photos.checks.params import DefectParams
-from cannabis_ml.photos.checks.registry import FLAGGED, REPAIRED, SET_ASIDE
-from cannabis_ml.photos.checks.seen import judge
 
 
 @pytest.fixture(scope="session")
@@ -15,8 +15,8 @@ def told():
 
     def told(data, path="photo.jpg", **params):
         params = DefectParams(**params)
-        seen = judge(path, data, params)
-        answers = {c.name: c.find(seen, params) for c in (*SET_ASIDE, *REPAIRED, *FLAGGED)}
+        file = examine_bytes(path, data, params)
+        answers = {c.name: c.find(file, params) for c in CHECKS}
         return {name: answer for name, answer in answers.items() if answer}
 
     return told

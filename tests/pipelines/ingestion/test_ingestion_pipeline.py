@@ -15,11 +15,7 @@ from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.datasets.split_ledger import SplitLedgerDataset
 from cannabis_ml.datasets.taxonomy import TaxonomyDataset
 from cannabis_ml.errors import SourceError
-from cannabis_ml.photo_sets.checks.absent_classes import AbsentClassesParams
-from cannabis_ml.photo_sets.checks.imbalance import ImbalanceParams
-from cannabis_ml.photo_sets.checks.rare_classes import RareClassesParams
-from cannabis_ml.photo_sets.checks.shortcuts import ShortcutsParams
-from cannabis_ml.photo_sets.checks.uneven_splits import UnevenSplitsParams
+from cannabis_ml.photo_sets.checks.registry import SetCheckParams
 from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.pipelines.ingestion import create_pipeline
 from cannabis_ml.pipelines.ingestion.params import (
@@ -45,11 +41,7 @@ def run(tmp_path):
             "groups": GroupParams(),
             "split": SplitParams(),
             "store": StoreParams(short_side=64, workers=2),
-            "absent_classes": AbsentClassesParams(),
-            "rare_classes": RareClassesParams(),
-            "imbalance": ImbalanceParams(),
-            "shortcuts": ShortcutsParams(),
-            "uneven_splits": UnevenSplitsParams(),
+            "set_checks": SetCheckParams(),
         }
         catalog = DataCatalog(
             {

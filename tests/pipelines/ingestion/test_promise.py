@@ -16,13 +16,10 @@ from PIL import Image
 
 from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.errors import SourceError
-from cannabis_ml.photo_sets.checks.absent_classes import AbsentClassesParams
-from cannabis_ml.photo_sets.checks.imbalance import ImbalanceParams
-from cannabis_ml.photo_sets.checks.rare_classes import RareClassesParams
-from cannabis_ml.photo_sets.checks.shortcuts import ShortcutsParams
+from cannabis_ml.photo_sets.checks.registry import SetCheckParams
 from cannabis_ml.photo_sets.split_ledger import empty_ledger
+from cannabis_ml.photos.checks import FLAGGED, REPAIRED, SET_ASIDE
 from cannabis_ml.photos.checks.params import DefectParams
-from cannabis_ml.photos.checks.registry import FLAGGED, REPAIRED, SET_ASIDE
 from cannabis_ml.pipelines.ingestion.groups import group_photos
 from cannabis_ml.pipelines.ingestion.nodes import (
     build_ingestion_report,
@@ -82,8 +79,7 @@ def outcome(divided):
 
 
 def report_on(taxonomy, divided):
-    checks = AbsentClassesParams(), RareClassesParams(), ImbalanceParams(), ShortcutsParams()
-    report = build_ingestion_report(divided, taxonomy, SplitParams(), *checks)
+    report = build_ingestion_report(divided, taxonomy, SplitParams(), SetCheckParams())
     return report, draw_ingestion_page(report, divided, INDEX)
 
 

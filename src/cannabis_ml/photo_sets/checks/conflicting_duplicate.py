@@ -10,7 +10,17 @@ from typing import Any
 
 import pandas as pd
 
+from cannabis_ml.photos.checks.check import Defect
 from cannabis_ml.taxonomy import Taxonomy, is_excluded
+
+DEFECT = Defect(
+    name="conflicting_duplicate",
+    kind="set_aside",
+    title="Exact copies under different labels",
+    about="The same file under more than one label: none of them can be believed.",
+    advice="Decide which label is right and delete the other copies, or the other rows of the"
+    " table",
+)
 
 NAMED = 4
 """Labels that a sentence names."""

@@ -11,7 +11,15 @@ from collections import Counter
 
 import pandas as pd
 
+from cannabis_ml.photos.checks.check import Defect
 from cannabis_ml.splits import split_rank
+
+DEFECT = Defect(
+    name="exact_duplicate",
+    kind="set_aside",
+    title="Exact copies",
+    about="The same file, byte for byte, as another photo, or listed before; one of them is kept.",
+)
 
 
 def find(photos: pd.DataFrame) -> pd.Series:

@@ -94,7 +94,7 @@ TOGETHER = {"file": "file properties together", "border": "mean colour of the bo
 
 
 @dataclass(frozen=True)
-class Told:
+class OneVsRest:
     """A class that one property, or all of a kind, tells from the rest.
 
     Attributes:
@@ -115,7 +115,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Predictability:
     """How well one kind of property answers one question.
 
     Attributes:
@@ -147,7 +147,7 @@ class Measured:
     gain: float
     is_sure: bool
     alone: dict[str, float] = field(default_factory=dict)
-    told: list[Told] = field(default_factory=list)
+    told: list[OneVsRest] = field(default_factory=list)
     sources: float | None = None
 
 
@@ -167,10 +167,12 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -> l
         At most one finding per question and kind of property. File properties are an alarm; the
         border is a warning, for part of the plant may reach it.
     """
-    return judge(measure(photos, taxonomy, params), params)
+    return findings_from(measure(photos, taxonomy, params), params)
 
 
-def measure(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -> list[Measured]:
+def measure(
+    photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams
+) -> list[Predictability]:
     """Measure every question by every kind of property, remarkable or not.
 
     Args:
@@ -197,7 +199,7 @@ def measure(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -
     return measured
 
 
-def judge(measured: list[Measured], params: ShortcutsParams) -> list[Finding]:
+def findings_from(measured: list[Predictability], params: ShortcutsParams) -> list[Finding]:
     """Put into words what is far above chance, and as a hint what comes close to that."""
     findings = []
     for one in measured:
@@ -315,7 +317,7 @@ _SCREEN = 0.7
 
 def _measure(
     question: Question, problem: _Problem, kind: Kind, params: ShortcutsParams, deviations: float
-) -> Measured | None:
+) -> Predictability | None:
     tried = [p for p in PROPERTIES if p.kind == kind and set(p.columns) <= set(problem.table)]
     tried = [p for p in tried if (problem.table[list(p.columns)].nunique(dropna=False) > 1).any()]
     groups = len(np.unique(problem.groups))
@@ -333,7 +335,7 @@ def _measure(
     if not tried:
         if not any(set(p.columns) <= set(problem.table) for p in PROPERTIES if p.kind == kind):
             return None
-        return Measured(**known, accuracy=chance, gain=0.0, is_sure=False)
+        return Predictability(**known, accuracy=chance, gain=0.0, is_sure=False)
     columns = [column for p in tried for column in p.columns]
     probs = _cross_validated(problem, columns, params.seed, trees=_TREES)
     accuracy = _accuracy(probs, problem)
@@ -345,7 +347,7 @@ def _measure(
         not (is_sure and gain >= _least_gain(kind, params))
         and max(t.score for t in told.values()) < screen
     ):
-        return Measured(**known, accuracy=accuracy, gain=gain, is_sure=is_sure)
+        return Predictability(**known, accuracy=accuracy, gain=gain, is_sure=is_sure)
     alone, told_by = {}, [told]
     for one in tried:
         if kind == "border":
@@ -354,7 +356,7 @@ def _measure(
         by_one = _cross_validated(problem, list(one.columns), params.seed, trees=1)
         alone[one.title] = _accuracy(by_one, problem)
         told_by.append(_told(one.title, by_one, problem, deviations))
-    return Measured(
+    return Predictability(
         **known,
         accuracy=accuracy,
         gain=gain,
@@ -389,7 +391,7 @@ def _accuracy(probs: np.ndarray, problem: _Problem) -> float:
     return float((probs.argmax(axis=1) == problem.answers).mean())
 
 
-def _told(by: str, probs: np.ndarray, problem: _Problem, deviations: float) -> dict[int, Told]:
+def _told(by: str, probs: np.ndarray, problem: _Problem, deviations: float) -> dict[int, OneVsRest]:
     """How well each class is told from the rest, where luck alone does not explain it."""
     told = {}
     for code, name in enumerate(problem.classes):
@@ -402,13 +404,13 @@ def _told(by: str, probs: np.ndarray, problem: _Problem, deviations: float) -> d
             _wilson_lower(share, len(np.unique(problem.groups[rows])), deviations)
             for share, rows in ((found, is_class), (1 - mistaken, ~is_class))
         ]
-        told[code] = Told(name, by, score if sum(lower) / 2 > 0.5 else 0.5, found, mistaken)
+        told[code] = OneVsRest(name, by, score if sum(lower) / 2 > 0.5 else 0.5, found, mistaken)
     return told
 
 
 def _best_told(
-    told_by: list[dict[int, Told]], problem: _Problem, params: ShortcutsParams
-) -> Iterator[Told]:
+    told_by: list[dict[int, OneVsRest]], problem: _Problem, params: ShortcutsParams
+) -> Iterator[OneVsRest]:
     """The most telling property of each class that is told well enough, best class first."""
     together, *alone = told_by
     best = []
@@ -423,10 +425,10 @@ def _best_told(
             candidates = [by_all]
         best.append(candidates[0])
     for one in sorted(best, key=lambda t: -t.score):
-        yield Told(**{**vars(one), "hint": _hint(one, problem)})
+        yield OneVsRest(**{**vars(one), "hint": _hint(one, problem)})
 
 
-def _hint(told: Told, problem: _Problem) -> str:
+def _hint(told: OneVsRest, problem: _Problem) -> str:
     """The value that gives the class away, where it is one value; else both medians."""
     of = {p.title: p for p in PROPERTIES}.get(told.by)
     if of is None or len(of.columns) > 1 or not of.unit:
@@ -464,7 +466,7 @@ def _wilson_lower(share: float, n: int, deviations: float) -> float:
 # ------------------------------------------------------------------ words
 
 
-def _is_far_above_chance(measured: Measured, params: ShortcutsParams) -> bool:
+def _is_far_above_chance(measured: Predictability, params: ShortcutsParams) -> bool:
     return measured.is_sure and measured.gain >= _least_gain(measured.kind, params)
 
 
@@ -472,7 +474,7 @@ def _least_gain(kind: Kind, params: ShortcutsParams) -> float:
     return params.min_gain_file if kind == "file" else params.min_gain_border
 
 
-def _finding(measured: Measured, params: ShortcutsParams) -> Finding:
+def _finding(measured: Predictability, params: ShortcutsParams) -> Finding:
     sentences = list(_told_in_words(measured))
     if _is_far_above_chance(measured, params):
         sentences += [_accuracy_in_words(measured), *_cause_in_words(measured)]
@@ -494,7 +496,7 @@ def _finding(measured: Measured, params: ShortcutsParams) -> Finding:
     )
 
 
-def _near_limit(measured: Measured, params: ShortcutsParams) -> Finding:
+def _near_limit(measured: Predictability, params: ShortcutsParams) -> Finding:
     limit = _least_gain(measured.kind, params)
     return Finding(
         check="shortcuts",
@@ -512,7 +514,7 @@ def _near_limit(measured: Measured, params: ShortcutsParams) -> Finding:
     )
 
 
-def as_numbers(measured: Measured) -> dict[str, Any]:
+def as_numbers(measured: Predictability) -> dict[str, Any]:
     """Plain values, ready for JSON, shares to four decimals."""
 
     def plain(value: Any) -> Any:
@@ -527,7 +529,7 @@ def as_numbers(measured: Measured) -> dict[str, Any]:
     return plain(dict(vars(measured)))
 
 
-def _told_in_words(measured: Measured) -> Iterator[str]:
+def _told_in_words(measured: Predictability) -> Iterator[str]:
     if not measured.told:
         return
     best = measured.told[0]
@@ -551,7 +553,7 @@ def _told_in_words(measured: Measured) -> Iterator[str]:
         yield f"Likewise {listed(others, 3)}."
 
 
-def _alone(told: Told) -> str:
+def _alone(told: OneVsRest) -> str:
     if told.by == TOGETHER["file"]:
         return "File properties together tell"
     if told.by == TOGETHER["border"]:
@@ -560,7 +562,7 @@ def _alone(told: Told) -> str:
     return f"{title} alone tells"
 
 
-def _accuracy_in_words(measured: Measured) -> str:
+def _accuracy_in_words(measured: Predictability) -> str:
     what = "File properties" if measured.kind == "file" else "The border's colour"
     verb = "name" if measured.kind == "file" else "names"
     usual = (
@@ -579,7 +581,7 @@ def _accuracy_in_words(measured: Measured) -> str:
     )
 
 
-def _cause_in_words(measured: Measured) -> Iterator[str]:
+def _cause_in_words(measured: Predictability) -> Iterator[str]:
     """Sources that bring different classes and different files explain each other."""
     by_source = measured.sources
     if by_source is not None and _gain(by_source, measured) >= 0.5 * measured.gain:
@@ -588,7 +590,7 @@ def _cause_in_words(measured: Measured) -> Iterator[str]:
         )
 
 
-def _gain(accuracy: float, measured: Measured) -> float:
+def _gain(accuracy: float, measured: Predictability) -> float:
     return (accuracy - measured.chance) / (1 - measured.chance)
 
 
@@ -601,11 +603,11 @@ def _percent(share: float) -> str:
 
 __all__ = [
     "PROPERTIES",
-    "Measured",
+    "OneVsRest",
+    "Predictability",
     "ShortcutsParams",
-    "Told",
     "as_numbers",
     "find",
-    "judge",
+    "findings_from",
     "measure",
 ]

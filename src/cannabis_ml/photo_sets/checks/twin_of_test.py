@@ -11,7 +11,15 @@ from collections import Counter
 
 import pandas as pd
 
+from cannabis_ml.photos.checks.check import Defect
 from cannabis_ml.splits import split_rank
+
+DEFECT = Defect(
+    name="twin_of_test",
+    kind="set_aside",
+    title="Twins of test photos",
+    about="Given as training, and nearly the same as a photo given as test.",
+)
 
 REMEDY = (
     "The source was divided photo by photo. To use all of them, divide them anew by group:"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml.photo_sets.near_duplicates import (
+    DEFECT,
     MAX_DIFFERENCE,
     MAX_DISTANCE,
     Chain,
@@ -20,9 +21,6 @@ from cannabis_ml.photos.phash import THUMBNAIL_BYTES
 from cannabis_ml.pipelines.ingestion.params import SPLITS, GroupParams
 
 log = logging.getLogger(__name__)
-
-
-NEAR_DUPLICATE = "near_duplicate"
 
 FEW = 10
 """Photos that a chain may have in any set."""
@@ -199,8 +197,7 @@ def _clusters(sound: pd.DataFrame, groups: GroupParams) -> pd.Series:
 def _flag(flags: pd.Series, is_near: pd.Series) -> pd.Series:
     """Add `near_duplicate` to what is flagged already."""
     flags = flags.astype("object").where(flags.notna(), None)
-    with_it = [f"{f};{NEAR_DUPLICATE}" if f else NEAR_DUPLICATE for f in flags[is_near]]
-    flags[is_near] = with_it
+    flags[is_near] = [f"{f};{DEFECT.name}" if f else DEFECT.name for f in flags[is_near]]
     return flags
 
 

@@ -17,25 +17,18 @@ from tqdm import tqdm
 from cannabis_ml._io.file_names import on_disk
 from cannabis_ml._io.parallel import map_in_order
 from cannabis_ml.errors import SourceError, TaxonomyError
-from cannabis_ml.photo_sets.checks import absent_classes as absent_class_check
-from cannabis_ml.photo_sets.checks import conflicting_duplicate, exact_duplicate
-from cannabis_ml.photo_sets.checks import few_groups as few_groups_check
-from cannabis_ml.photo_sets.checks import imbalance as imbalance_check
-from cannabis_ml.photo_sets.checks import lookalike_classes as lookalike_class_check
-from cannabis_ml.photo_sets.checks import rare_classes as rare_class_check
-from cannabis_ml.photo_sets.checks import shortcuts as shortcut_check
-from cannabis_ml.photo_sets.checks import uneven_splits as uneven_split_check
-from cannabis_ml.photo_sets.checks import unlabelled_splits as unlabelled_split_check
-from cannabis_ml.photo_sets.checks.absent_classes import AbsentClassesParams
-from cannabis_ml.photo_sets.checks.finding import Finding
-from cannabis_ml.photo_sets.checks.imbalance import ImbalanceParams
-from cannabis_ml.photo_sets.checks.rare_classes import RareClassesParams
-from cannabis_ml.photo_sets.checks.shortcuts import ShortcutsParams
-from cannabis_ml.photo_sets.checks.uneven_splits import UnevenSplitsParams
+from cannabis_ml.photo_sets.checks import (
+    conflicting_duplicate,
+    exact_duplicate,
+    shortcuts,
+    twin_of_test,
+)
+from cannabis_ml.photo_sets.checks.registry import SetCheckParams, check_set
 from cannabis_ml.photo_sets.photo_set import PhotoStream
+from cannabis_ml.photos.checks import FLAGGED, REPAIRED, SET_ASIDE
+from cannabis_ml.photos.checks.check import Defect
+from cannabis_ml.photos.checks.examined_file import ExaminedFile, examine_file
 from cannabis_ml.photos.checks.params import DefectParams
-from cannabis_ml.photos.checks.registry import FLAGGED, REPAIRED, SET_ASIDE
-from cannabis_ml.photos.checks.seen import Seen, look
 from cannabis_ml.photos.decode import Photo, decode, read_header
 from cannabis_ml.photos.fingerprint import photo_id
 from cannabis_ml.photos.phash import fingerprint
@@ -44,10 +37,7 @@ from cannabis_ml.pipelines.ingestion.given_splits import splits_that_count
 from cannabis_ml.pipelines.ingestion.groups import check_links
 from cannabis_ml.pipelines.ingestion.labels import unify_labels
 from cannabis_ml.pipelines.ingestion.params import (
-    CONFLICT,
-    DUPLICATE,
     HELD_OUT,
-    TWIN,
     GroupParams,
     IndexParams,
     SplitParams,
@@ -150,7 +140,7 @@ def index_photos(
         `detail` (a sentence) where it cannot be used, `repairs` and `flags` where it can.
     """
     examined = map_in_order(
-        partial(_examine_file, defects=defects), source_photos["path"], index.workers
+        partial(_index_row, defects=defects), source_photos["path"], index.workers
     )
     rows = iter(tqdm(examined, total=len(source_photos), desc="Indexing photos", unit=" photos"))
     parts = [_index_frame(part) for part in _batched(rows, 1000)]
@@ -182,7 +172,7 @@ def set_aside_copies(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFr
     photos = photo_index.assign(duplicate_of=pd.Series(None, index=photo_index.index, dtype="str"))
     sound = photos[photos["defect"].isna()]
     conflicts = conflicting_duplicate.find(sound, taxonomy).dropna()
-    _set_aside(photos, conflicts, CONFLICT)
+    _set_aside(photos, conflicts, conflicting_duplicate.DEFECT)
 
     sound = photos[photos["defect"].isna()]
     # Before a copy in train lends its label to a photo given as test.
@@ -196,8 +186,9 @@ def set_aside_copies(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFr
     photos.loc[kept.index, "duplicate_of"] = sound.loc[kept, "path"].set_axis(kept.index)
     held_out_as = sound.loc[kept, "given_split"].set_axis(kept.index)
     leaks = held_out_as.isin(HELD_OUT) & (sound.loc[kept.index, "given_split"] == "train")
-    _set_aside(photos, told[~leaks], DUPLICATE)
-    _set_aside(photos, told[leaks] + " That one is given as " + held_out_as[leaks] + ".", TWIN)
+    _set_aside(photos, told[~leaks], exact_duplicate.DEFECT)
+    told = told[leaks] + " That one is given as " + held_out_as[leaks] + "."
+    _set_aside(photos, told, twin_of_test.DEFECT)
     _check_some_are_left(photos)
     return photos
 
@@ -223,78 +214,49 @@ def keep_sound_photos(divided_photos: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_division(
-    checked_photos: pd.DataFrame,
-    divided_photos: pd.DataFrame,
-    taxonomy: Taxonomy,
-    groups: GroupParams,
-    split: SplitParams,
-    uneven_splits: UnevenSplitsParams,
+    checked_photos: pd.DataFrame, divided_photos: pd.DataFrame, groups: GroupParams
 ) -> dict[str, Any]:
-    """Look whether the splits are apart, and as large as asked.
+    """Search for near-duplicates and named groups in more than one split.
 
     Args:
         checked_photos: One row per photo found, sound ones with their fingerprints.
         divided_photos: The same rows with `split`.
-        taxonomy: The heads.
         groups: What counts as near.
-        split: The fractions wanted.
-        uneven_splits: Of the check of that name.
 
     Returns:
-        Plain JSON values: `links` as `check_links` returns it, and the findings `uneven_splits`.
+        Plain JSON values: `links` as `check_links` returns it.
     """
-    uneven = uneven_split_check.find(divided_photos, taxonomy, split.fractions, uneven_splits)
-    return {
-        "links": check_links(checked_photos, divided_photos, groups),
-        "uneven_splits": [finding.as_dict() for finding in uneven],
-    }
+    return {"links": check_links(checked_photos, divided_photos, groups)}
 
 
 def build_ingestion_report(
     divided_photos: pd.DataFrame,
     taxonomy: Taxonomy,
     split: SplitParams,
-    absent_classes: AbsentClassesParams,
-    rare_classes: RareClassesParams,
-    imbalance: ImbalanceParams,
-    shortcuts: ShortcutsParams,
+    set_checks: SetCheckParams,
     division_check: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Account for every photo found, and ask the checks of the set as a whole.
+    """Account for every photo found, and run the checks of the set as a whole.
 
     Args:
         divided_photos: One row per photo found, with all that is known of it.
         taxonomy: The heads.
         split: The fractions wanted.
-        absent_classes: Of the check of that name.
-        rare_classes: Of the check of that name.
-        imbalance: Of the check of that name.
-        shortcuts: Of the check of that name.
+        set_checks: Thresholds of the checks.
         division_check: As `check_division` returns it.
 
     Returns:
         Plain JSON values.
     """
-    checked = division_check or {"links": None, "uneven_splits": []}
-    measured = shortcut_check.measure(divided_photos, taxonomy, shortcuts)
-    findings = [
-        *absent_class_check.find(divided_photos, taxonomy, absent_classes),
-        *lookalike_class_check.find(divided_photos, taxonomy),
-        *unlabelled_split_check.find(divided_photos, taxonomy),
-        *rare_class_check.find(divided_photos, taxonomy, rare_classes),
-        *imbalance_check.find(divided_photos, taxonomy, imbalance),
-        *(Finding(**found) for found in checked["uneven_splits"]),
-        *shortcut_check.judge(measured, shortcuts),
-        *few_groups_check.find(divided_photos, taxonomy, shortcuts),
-    ]
+    found = check_set(divided_photos, taxonomy, split.fractions, set_checks)
     return build_report(
         divided_photos,
         taxonomy,
-        findings,
-        [shortcut_check.as_numbers(one) for one in measured],
+        found.findings,
+        [shortcuts.as_numbers(one) for one in found.measured],
         split.fractions,
-        checked["links"],
-        few_groups_check.unchecked(divided_photos, taxonomy, shortcuts),
+        division_check["links"] if division_check else None,
+        found.unchecked,
     )
 
 
@@ -330,25 +292,25 @@ def store_photos(photos: pd.DataFrame, taxonomy: Taxonomy, store: StoreParams) -
     return PhotoStream(rows, partial(_stored_bytes, store=store), store.workers)
 
 
-def _examine_file(path: str, defects: DefectParams) -> dict[str, Any]:
-    seen = look(path, defects)
-    row = dict.fromkeys(INDEX_TYPES) | {"bytes": seen.bytes, "photo_id": seen.photo_id}
-    if seen.photo is not None:
-        row |= _properties(seen, seen.photo)
-        row |= fingerprint(seen.photo.pixels)._asdict()
+def _index_row(path: str, defects: DefectParams) -> dict[str, Any]:
+    file = examine_file(path, defects)
+    row = dict.fromkeys(INDEX_TYPES) | {"bytes": file.bytes, "photo_id": file.photo_id}
+    if file.photo is not None:
+        row |= _properties(file, file.photo)
+        row |= fingerprint(file.photo.pixels)._asdict()
     row["defect"], row["detail"] = next(
-        ((check.name, told) for check in SET_ASIDE if (told := check.find(seen, defects))),
+        ((check.name, detail) for check in SET_ASIDE if (detail := check.find(file, defects))),
         (None, None),
     )
     if row["defect"] is None:
         for column, checks in (("repairs", REPAIRED), ("flags", FLAGGED)):
-            names = [check.name for check in checks if check.find(seen, defects)]
+            names = [check.name for check in checks if check.find(file, defects)]
             row[column] = ";".join(names) or None
     return row
 
 
-def _properties(seen: Seen, photo: Photo) -> dict[str, Any]:
-    red, green, blue = seen.border or (None, None, None)
+def _properties(file: ExaminedFile, photo: Photo) -> dict[str, Any]:
+    red, green, blue = file.border or (None, None, None)
     return {
         "format": photo.format,
         "mode": photo.mode,
@@ -359,8 +321,8 @@ def _properties(seen: Seen, photo: Photo) -> dict[str, Any]:
         "border_red": red,
         "border_green": green,
         "border_blue": blue,
-        "brightness": seen.brightness,
-        "sharpness": seen.sharpness,
+        "brightness": file.brightness,
+        "sharpness": file.sharpness,
     }
 
 
@@ -382,9 +344,9 @@ def _batched(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[st
         yield part
 
 
-def _set_aside(photos: pd.DataFrame, told: pd.Series, defect: str) -> None:
-    photos.loc[told.index, "defect"] = defect
-    photos.loc[told.index, "detail"] = told
+def _set_aside(photos: pd.DataFrame, details: pd.Series, defect: Defect) -> None:
+    photos.loc[details.index, "defect"] = defect.name
+    photos.loc[details.index, "detail"] = details
 
 
 def _check_some_are_left(photos: pd.DataFrame) -> None:

@@ -1,7 +1,7 @@
 """What can be set about ingestion: `ingestion.index`, `.groups`, `.split` and `.store`.
 
-Several models instead of one: Kedro cannot validate a model within a model. The thresholds of the
-checks, `ingestion.defects`, are beside the checks, in `photos/defects/params.py`.
+The thresholds of the checks are beside the checks: `ingestion.defects` in
+`photos/checks/params.py`, `ingestion.set_checks` in `photo_sets/checks/registry.py`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,6 @@ SPLITS = ("train", "validation", "calibration", "test")
 
 HELD_OUT = SPLITS[1:]
 """Those that no model learns from."""
-
-# Defects that only other photos show; the names of those that a photo shows by itself stand in
-# photos/defects/registry.py.
-DUPLICATE, CONFLICT, TWIN = "exact_duplicate", "conflicting_duplicate", "twin_of_test"
 
 
 class IndexParams(BaseModel):

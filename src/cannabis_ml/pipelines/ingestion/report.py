@@ -22,11 +22,14 @@ import pandas as pd
 
 from cannabis_ml._io.file_names import on_disk, printable
 from cannabis_ml._io.parallel import map_in_order
-from cannabis_ml.photo_sets.checks import twin_of_test
+from cannabis_ml.photo_sets.checks import conflicting_duplicate, exact_duplicate, twin_of_test
 from cannabis_ml.photo_sets.checks.finding import Finding, class_counts, listed, photos_of
+from cannabis_ml.photo_sets.checks.registry import DEFECTS
+from cannabis_ml.photos.checks import CHECKS
+from cannabis_ml.photos.checks.check import Defect
 from cannabis_ml.photos.decode import SUFFIXES, UnreadableError, decode
 from cannabis_ml.pipelines.ingestion.groups import chain_advice, chain_sentence
-from cannabis_ml.pipelines.ingestion.params import CONFLICT, DUPLICATE, SPLITS, TWIN
+from cannabis_ml.pipelines.ingestion.params import SPLITS
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 SCHEMA = "cannabis_ml/ingestion-report"
@@ -51,87 +54,17 @@ FEW_ASIDE = 0.01
 """Share of photos with one kind of damage up to which it is a hint and no warning."""
 
 
-_COPIES = {DUPLICATE, CONFLICT}
+_KNOWN: dict[tuple[str, str], Defect] = {
+    (defect.kind, defect.name): defect for defect in (*CHECKS, *DEFECTS)
+}
+CONFLICT = conflicting_duplicate.DEFECT.name
 
-_OF_OTHER_FILES = {"not_an_image", "empty", "too_large"}
-"""What tables, notes and films are set aside for that lie among photos."""
+_COPIES = {exact_duplicate.DEFECT.name, CONFLICT}
 
-# What is known of a short name: its title, what it means, and what the person does about it.
-_SET_ASIDE: dict[str, tuple[str, str, str]] = {
-    "exact_duplicate": (
-        "Exact copies",
-        "The same file, byte for byte, as another photo, or listed before; one of them is kept.",
-        "",
-    ),
-    CONFLICT: (
-        "Exact copies under different labels",
-        "The same file under more than one label: none of them can be believed.",
-        "Decide which label is right and delete the other copies, or the other rows of the table",
-    ),
-    "lfs_pointer": (
-        "Git LFS pointers",
-        "A text that stands for the photo; the photo itself was never fetched.",
-        "Run `git lfs pull` where these came from",
-    ),
-    "truncated": (
-        "Cut short",
-        "The file ends before the photo does.",
-        "Fetch these files again",
-    ),
-    "empty": ("Empty files", "The file has no bytes.", "Fetch these files again"),
-    "missing": ("Missing files", "There is no such file.", "Correct the paths or bring the files"),
-    "not_an_image": ("Not images", "No image format that is known here.", ""),
-    "too_large": (
-        "Too large",
-        "More pixels or bytes than the limits allow.",
-        "Raise the limits under ingestion.defects if these are photos that you want",
-    ),
-    "too_small": ("Too small", "Too few pixels to see anything by.", ""),
-    "unreadable": (
-        "Unreadable",
-        "The file is damaged or of a kind that cannot be read here.",
-        "Convert or fetch these files again",
-    ),
-    "twin_of_test": (
-        "Twins of test photos",
-        "Given as training, and nearly the same as a photo given as test.",
-        "",
-    ),
-}
-_REPAIRED: dict[str, tuple[str, str]] = {
-    "exif_rotated": ("Turned upright", "Stored lying, with an EXIF note on which way is up."),
-    "cmyk": ("CMYK", "Print colours, converted to RGB."),
-    "sixteen_bit": ("16 bits per channel", "Scaled to 8."),
-    "greyscale": ("Greyscale", "Made RGB; there is no colour to learn from."),
-    "palette": ("Palette", "At most 256 colours, made RGB."),
-    "alpha": ("Transparency", "Laid on white."),
-    "animated": ("Animated", "The first frame was taken."),
-    "wrong_suffix": ("Wrong suffix", "The name says another format than the bytes."),
-    "broken_icc": ("Broken colour profile", "The profile was ignored."),
-}
-_LOOK = "Glance at the examples."
-_RETAKE = "Glance at the examples, and take again what you could not judge by eye yourself."
-_FLAGGED: dict[str, tuple[str, str, str]] = {
-    "blurred": ("Blurred", "Hardly any sharp edge.", _RETAKE),
-    "dark": ("Dark", "Hardly any light.", _RETAKE),
-    "burnt_out": ("Burnt out", "Large parts are plain white.", _RETAKE),
-    "almost_uniform": (
-        "Almost uniform",
-        "One colour nearly everywhere.",
-        "Glance at the examples, and delete what shows no plant.",
-    ),
-    "near_duplicate": (
-        "Near-duplicates",
-        "Nearly the same as another photo.",
-        "Nothing need be done: they share a split. They teach and prove less than as many photos of"
-        " different plants, so bring some of those where a class has few groups.",
-    ),
-}
-_KNOWN: dict[str, Mapping[str, tuple[str, ...]]] = {
-    "set_aside": _SET_ASIDE,
-    "repaired": _REPAIRED,
-    "flagged": _FLAGGED,
-}
+_NOT_DAMAGED = {defect.name for defect in DEFECTS}
+"""Set aside for what other photos show."""
+
+_LOOK = "Glance at the examples"
 
 
 # ------------------------------------------------------------------ the report
@@ -310,13 +243,13 @@ def _defects(index: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _defect(name: str, kind: str, rows: pd.DataFrame) -> dict[str, Any]:
-    title, about, *_ = _KNOWN[kind].get(name, (name.replace("_", " ").capitalize(), ""))
+    known = _KNOWN.get((kind, name))
     fields = ["path", "source", "label_text", "detail", "duplicate_of"]
     return {
         "name": name,
         "kind": kind,
-        "title": title,
-        "about": about,
+        "title": known.title if known else name.replace("_", " ").capitalize(),
+        "about": known.about if known else "",
         "count": len(rows),
         "photos": _records(rows.sort_values("path")[fields]),
     }
@@ -358,7 +291,7 @@ def _near_duplicates(index: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Any]:
 
 def _shared(index: pd.DataFrame) -> dict[str, tuple[int, int]]:
     """Per given split, photos that share a group with held-out ones, and all."""
-    members = index[index["defect"].isna() | index["defect"].eq(TWIN)]
+    members = index[index["defect"].isna() | index["defect"].eq(twin_of_test.DEFECT.name)]
     return twin_of_test.shared(members.dropna(subset="group"))
 
 
@@ -421,7 +354,7 @@ def _steps_of_photos(report: dict[str, Any]) -> Iterator[dict[str, str]]:
     aside = [d | {"count": _photos_lost(d)} for d in report["defects"] if d["kind"] == "set_aside"]
     aside = [d for d in aside if d["count"]]
     found = totals["kept"] + sum(d["count"] for d in aside)
-    lost = sum(d["count"] for d in aside if d["name"] not in {*_COPIES, TWIN})
+    lost = sum(d["count"] for d in aside if d["name"] not in _NOT_DAMAGED)
     if lost > MANY_ASIDE * found:
         yield {
             "severity": "alarm",
@@ -431,7 +364,7 @@ def _steps_of_photos(report: dict[str, Any]) -> Iterator[dict[str, str]]:
         }
     by_advice: dict[str, list[dict[str, Any]]] = {}
     for defect in aside:
-        by_advice.setdefault(_SET_ASIDE.get(defect["name"], ("", "", ""))[2], []).append(defect)
+        by_advice.setdefault(_advice(defect, ""), []).append(defect)
     for advice, defects in by_advice.items():
         if not advice:
             continue
@@ -460,21 +393,26 @@ def _steps_of_photos(report: dict[str, Any]) -> Iterator[dict[str, str]]:
     flags: dict[str, list[dict[str, Any]]] = {}
     for defect in report["defects"]:
         if defect["kind"] == "flagged":
-            advice = _FLAGGED.get(defect["name"], ("", "", _LOOK))[2]
-            flags.setdefault(advice, []).append(defect)
+            flags.setdefault(_advice(defect, _LOOK), []).append(defect)
     for advice, defects in flags.items():
         told = listed(f"{d['title'].lower()} {d['count']:,}" for d in defects)
         yield {
             "severity": "hint",
             "what": f"Kept with a flag: {told}.",
-            "how": advice,
+            "how": f"{advice}.",
             "see": "flagged",
         }
 
 
+def _advice(defect: Mapping[str, Any], default: str) -> str:
+    known = _KNOWN.get((defect["kind"], defect["name"]))
+    return known.advice if known else default
+
+
 def _photos_lost(defect: dict[str, Any]) -> int:
     """How many photos were set aside for it: files that nobody would call photos are no loss."""
-    if defect["name"] not in _OF_OTHER_FILES:
+    known = _KNOWN.get((defect["kind"], defect["name"]))
+    if known is None or known.only_of_photos:
         return int(defect["count"])
     return sum(PurePath(photo["path"]).suffix.lower() in SUFFIXES for photo in defect["photos"])
 

@@ -28,12 +28,13 @@ from cannabis_ml.photo_sets.checks import twin_of_test
 from cannabis_ml.photo_sets.checks.finding import questions
 from cannabis_ml.photo_sets.split_ledger import COLUMNS
 from cannabis_ml.photo_sets.stratify import stratify
-from cannabis_ml.pipelines.ingestion.params import HELD_OUT, SPLITS, TWIN, SplitParams
+from cannabis_ml.pipelines.ingestion.params import HELD_OUT, SPLITS, SplitParams
 from cannabis_ml.splits import split_rank
 from cannabis_ml.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
 
+TWIN = twin_of_test.DEFECT.name
 
 NEEDED_FIRST = ("train", "test", "validation", "calibration")
 """A class of a single group is for training; of two, for testing too; and so on."""

@@ -1,4 +1,4 @@
-"""What one look at a file gives: all that the checks need, and nothing large."""
+"""One file, read and decoded once: all that the checks need, and nothing large."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BORDER = 0.05
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One file, read once.
+class ExaminedFile:
+    """What a file holds, or why it cannot be read.
 
     Attributes:
         path: As the source names it.
@@ -41,9 +41,10 @@ class Seen:
     failure: UnreadableError | None = None
     photo: Photo | None = None
 
-    def failed_as(self, defect: str) -> str | None:
-        """Why the file gives no photo, if it is for this defect."""
-        return self.failure.detail if self.failure and self.failure.defect == defect else None
+    @property
+    def mode(self) -> str | None:
+        """Pillow's mode without byte order: `I;16` is `I`; None where there is no photo."""
+        return self.photo.mode.partition(";")[0] if self.photo else None
 
     @cached_property
     def grey(self) -> np.ndarray:
@@ -93,8 +94,8 @@ class Seen:
         return red, green, blue
 
 
-def look(path: str, params: DefectParams) -> Seen:
-    """Read a file and see what it holds; whatever it is, the answer is a `Seen`.
+def examine_file(path: str, params: DefectParams) -> ExaminedFile:
+    """Read and decode a file. Nothing that is wrong with it raises an error.
 
     A JPEG is decoded at a fraction of its size, which still reads every one of its bytes.
     """
@@ -103,7 +104,7 @@ def look(path: str, params: DefectParams) -> Seen:
         file = on_disk(path)
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
-            raise UnreadableError("unreadable", "This is no file but a device, pipe or folder.")
+            raise UnreadableError("unreadable", "This is not a file but a device, pipe or folder.")
         size = status.st_size
         if size > params.too_large_megabytes * 1_000_000:
             raise UnreadableError(
@@ -112,21 +113,21 @@ def look(path: str, params: DefectParams) -> Seen:
             )
         data = file.read_bytes()
     except UnreadableError as failure:
-        return Seen(path, size, failure=failure)
+        return ExaminedFile(path, size, failure=failure)
     except FileNotFoundError:
-        return Seen(path, failure=UnreadableError("missing", "There is no such file."))
+        return ExaminedFile(path, failure=UnreadableError("missing", "There is no such file."))
     except (OSError, ValueError) as error:
         said = f"The file cannot be opened ({error})."
-        return Seen(path, size, failure=UnreadableError("unreadable", said))
-    return judge(path, data, params)
+        return ExaminedFile(path, size, failure=UnreadableError("unreadable", said))
+    return examine_bytes(path, data, params)
 
 
-def judge(path: str, data: bytes, params: DefectParams) -> Seen:
-    """See what the bytes of a file hold."""
+def examine_bytes(path: str, data: bytes, params: DefectParams) -> ExaminedFile:
+    """Decode the bytes of a file, as `examine_file` does."""
     size, name = len(data), photo_id(data)
     try:
         photo = examine(data, max_pixels=params.too_large_pixels, reduce_to=WORKING_SIDE)
     except UnreadableError as failure:
-        return Seen(path, size, name, failure=failure)
+        return ExaminedFile(path, size, name, failure=failure)
     small = np.ascontiguousarray(shrink(photo.pixels, WORKING_SIDE))
-    return Seen(path, size, name, photo=replace(photo, pixels=small))
+    return ExaminedFile(path, size, name, photo=replace(photo, pixels=small))
