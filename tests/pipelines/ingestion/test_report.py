@@ -11,13 +11,8 @@ from PIL import Image
 
 from cannabis_ml.photo_sets.checks.finding import Finding
 from cannabis_ml.pipelines.ingestion.params import SPLITS
-from cannabis_ml.pipelines.ingestion.report import (
-    EXAMPLES,
-    MAX_THUMBNAILS,
-    build_report,
-    render_page,
-    thumbnails,
-)
+from cannabis_ml.pipelines.ingestion.report import build_report, draw_thumbnails, render_page
+from cannabis_ml.pipelines.ingestion.report.thumbnails import EXAMPLES, MAX_THUMBNAILS
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -286,7 +281,7 @@ def test_names_cannot_become_markup():
     parts["path"] = [f"/data/{i}/{EVIL}" for i in range(len(parts))]
     finding = Finding("rare_classes", "warning", "h", "<q>said</q>", "<q>do</q>")
     report = build_report(parts, taxonomy, [finding])
-    text = render_page(report, thumbnails(report, parts))
+    text = render_page(report, draw_thumbnails(report, parts))
     page = Page(text)
     assert page.open == []
     assert not {"script", "i", "b", "u", "em", "s", "q"} & {tag for tag, _ in page.tags}
@@ -297,7 +292,7 @@ def test_names_that_utf8_cannot_hold_are_borne():
     index = table(rows(1, defect="empty", split=None))
     index["path"] = pd.Series(["/data/caf\udce9.jpg"], dtype=object)
     report = build_report(index, TAXONOMY)
-    render_page(report, thumbnails(report, index)).encode("utf-8")
+    render_page(report, draw_thumbnails(report, index)).encode("utf-8")
 
 
 def test_large_sets_make_small_pages():
@@ -348,7 +343,7 @@ def shown(tmp_path, write_photo):
 
 
 def test_photos_are_shrunk_and_others_drawn(shown):
-    drawn = thumbnails(build_report(shown, TAXONOMY), shown, size=96)
+    drawn = draw_thumbnails(build_report(shown, TAXONOMY), shown, size=96)
     sound, *others = (drawn[path] for path in shown["path"][:4])
     kind, _, data = sound.partition(",")
     assert kind == "data:image/jpeg;base64"
@@ -360,7 +355,7 @@ def test_photos_are_shrunk_and_others_drawn(shown):
 
 
 def test_only_what_the_page_shows_is_decoded(shown):
-    drawn = thumbnails(build_report(shown, TAXONOMY), shown)
+    drawn = draw_thumbnails(build_report(shown, TAXONOMY), shown)
     assert shown["path"].iloc[-1] not in drawn
     page = render_page(build_report(shown, TAXONOMY), drawn)
     assert all(page.count(uri) == 1 for uri in drawn.values() if "jpeg" in uri)
@@ -370,7 +365,7 @@ def test_a_page_holds_so_many_thumbnails_at_most():
     many = [rows(20, name=f"d{i}", defect=f"defect_{i}", split=None) for i in range(30)]
     index = table(*many, *(rows(9, name=f"n{i}", cluster=i) for i in range(20)))
     report = build_report(index, TAXONOMY)
-    drawn = thumbnails(report, index)
+    drawn = draw_thumbnails(report, index)
     assert len(drawn) == MAX_THUMBNAILS
     per_defect = [sum(p["path"] in drawn for p in d["photos"]) for d in report["defects"]]
     assert min(per_defect) >= max(per_defect) - 1

@@ -32,6 +32,8 @@ from cannabis_ml.photo_sets.checks.imbalance import ImbalanceParams
 from cannabis_ml.photo_sets.checks.rare_classes import RareClassesParams
 from cannabis_ml.photo_sets.checks.shortcuts import Predictability, ShortcutsParams
 from cannabis_ml.photo_sets.checks.uneven_splits import UnevenSplitsParams
+from cannabis_ml.photos.checks import CHECKS
+from cannabis_ml.photos.checks.check import Defect, Kind
 from cannabis_ml.taxonomy import Taxonomy
 
 DEFECTS = (
@@ -41,6 +43,23 @@ DEFECTS = (
     near_duplicates.DEFECT,
 )
 """Defects that a photo has beside others. What finds them joins and divides photos as well."""
+
+_KNOWN: dict[tuple[Kind, str], Defect] = {
+    (defect.kind, defect.name): defect for defect in (*CHECKS, *DEFECTS)
+}
+
+
+def described(kind: Kind, name: str) -> Defect:
+    """What is known of a defect; one that no check here finds is described by its name alone."""
+    if (kind, name) in _KNOWN:
+        return _KNOWN[kind, name]
+    return Defect(
+        name=name,
+        kind=kind,
+        title=name.replace("_", " ").capitalize(),
+        about="",
+        advice="Glance at the examples" if kind == "flagged" else "",
+    )
 
 
 class SetCheckParams(BaseModel):

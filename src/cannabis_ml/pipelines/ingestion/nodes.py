@@ -43,7 +43,7 @@ from cannabis_ml.pipelines.ingestion.params import (
     SplitParams,
     StoreParams,
 )
-from cannabis_ml.pipelines.ingestion.report import build_report, render_page, thumbnails
+from cannabis_ml.pipelines.ingestion.report import build_report, draw_thumbnails, render_page
 from cannabis_ml.taxonomy import Taxonomy, TaxonomySpec
 from cannabis_ml.text import lookalikes
 
@@ -273,7 +273,7 @@ def draw_ingestion_page(
     Returns:
         One HTML document that refers to nothing outside itself.
     """
-    drawn = thumbnails(ingestion_report, divided_photos, workers=index.workers)
+    drawn = draw_thumbnails(ingestion_report, divided_photos, workers=index.workers)
     return render_page(ingestion_report, drawn)
 
 
