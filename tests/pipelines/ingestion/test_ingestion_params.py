@@ -3,13 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
+from cannabis_ml.photo_sets.groups import GroupParams
+from cannabis_ml.photo_sets.splitting import SplitParams
 from cannabis_ml.photos.checks.params import DefectParams
-from cannabis_ml.pipelines.ingestion.params import (
-    GroupParams,
-    IndexParams,
-    SplitParams,
-    StoreParams,
-)
+from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
 
 
 def test_fractions_must_sum_to_one():

@@ -16,14 +16,11 @@ from cannabis_ml.datasets.split_ledger import SplitLedgerDataset
 from cannabis_ml.datasets.taxonomy import TaxonomyDataset
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.checks.registry import SetCheckParams
+from cannabis_ml.photo_sets.groups import GroupParams
+from cannabis_ml.photo_sets.splitting import SplitParams
 from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.pipelines.ingestion import create_pipeline
-from cannabis_ml.pipelines.ingestion.params import (
-    GroupParams,
-    IndexParams,
-    SplitParams,
-    StoreParams,
-)
+from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
 from cannabis_ml.taxonomy import TaxonomySpec
 
 DERIVED = {"heads": [{"name": "label", "classes": "derived"}]}

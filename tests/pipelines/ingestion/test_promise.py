@@ -17,10 +17,11 @@ from PIL import Image
 from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.checks.registry import SetCheckParams
+from cannabis_ml.photo_sets.groups import GroupParams, group_photos
 from cannabis_ml.photo_sets.split_ledger import empty_ledger
+from cannabis_ml.photo_sets.splitting import SplitParams, split_photos
 from cannabis_ml.photos.checks import FLAGGED, REPAIRED, SET_ASIDE
 from cannabis_ml.photos.checks.params import DefectParams
-from cannabis_ml.pipelines.ingestion.groups import group_photos
 from cannabis_ml.pipelines.ingestion.nodes import (
     build_ingestion_report,
     draw_ingestion_page,
@@ -30,14 +31,8 @@ from cannabis_ml.pipelines.ingestion.nodes import (
     set_aside_copies,
     store_photos,
 )
-from cannabis_ml.pipelines.ingestion.params import (
-    SPLITS,
-    GroupParams,
-    IndexParams,
-    SplitParams,
-    StoreParams,
-)
-from cannabis_ml.pipelines.ingestion.splits import split_photos
+from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
+from cannabis_ml.splits import SPLITS
 from cannabis_ml.taxonomy import TaxonomySpec
 
 DERIVED = TaxonomySpec(heads=[{"name": "label", "classes": "derived"}])

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from cannabis_ml.photo_sets.checks.finding import Finding
-from cannabis_ml.pipelines.ingestion.params import SPLITS
 from cannabis_ml.pipelines.ingestion.report import build_report, draw_thumbnails, render_page
 from cannabis_ml.pipelines.ingestion.report.thumbnails import EXAMPLES, MAX_THUMBNAILS
+from cannabis_ml.splits import SPLITS
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 TAXONOMY = Taxonomy(

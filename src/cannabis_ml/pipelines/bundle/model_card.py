@@ -162,7 +162,7 @@ def apart_in_words(links: Mapping[str, Any]) -> str:
     """Claim of the splits what was looked at, and no more.
 
     Args:
-        links: As `pipelines.ingestion.groups.check_links` returns it.
+        links: As `photo_sets.groups.check_links` returns it.
     """
     bits, difference = links["max_distance"], links["max_difference"]
     limits = f"within {bits} bits of 64 and a difference of {difference:g}"

@@ -24,7 +24,11 @@ from cannabis_ml.photo_sets.checks import (
     twin_of_test,
 )
 from cannabis_ml.photo_sets.checks.registry import SetCheckParams, check_set
+from cannabis_ml.photo_sets.given_splits import splits_that_count
+from cannabis_ml.photo_sets.groups import GroupParams, check_links
+from cannabis_ml.photo_sets.labels import unify_labels
 from cannabis_ml.photo_sets.photo_set import PhotoStream
+from cannabis_ml.photo_sets.splitting import SplitParams
 from cannabis_ml.photos.checks import FLAGGED, REPAIRED, SET_ASIDE
 from cannabis_ml.photos.checks.check import Defect
 from cannabis_ml.photos.checks.examined_file import ExaminedFile, examine_file
@@ -33,17 +37,9 @@ from cannabis_ml.photos.decode import Photo, decode, read_header
 from cannabis_ml.photos.fingerprint import photo_id
 from cannabis_ml.photos.phash import fingerprint
 from cannabis_ml.photos.resize import shrink
-from cannabis_ml.pipelines.ingestion.given_splits import splits_that_count
-from cannabis_ml.pipelines.ingestion.groups import check_links
-from cannabis_ml.pipelines.ingestion.labels import unify_labels
-from cannabis_ml.pipelines.ingestion.params import (
-    HELD_OUT,
-    GroupParams,
-    IndexParams,
-    SplitParams,
-    StoreParams,
-)
+from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
 from cannabis_ml.pipelines.ingestion.report import build_report, draw_thumbnails, render_page
+from cannabis_ml.splits import HELD_OUT
 from cannabis_ml.taxonomy import Taxonomy, TaxonomySpec
 from cannabis_ml.text import lookalikes
 

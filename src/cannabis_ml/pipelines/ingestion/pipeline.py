@@ -6,7 +6,8 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
-from cannabis_ml.pipelines.ingestion.groups import group_photos
+from cannabis_ml.photo_sets.groups import group_photos
+from cannabis_ml.photo_sets.splitting import split_photos
 from cannabis_ml.pipelines.ingestion.nodes import (
     build_ingestion_report,
     check_division,
@@ -17,7 +18,6 @@ from cannabis_ml.pipelines.ingestion.nodes import (
     set_aside_copies,
     store_photos,
 )
-from cannabis_ml.pipelines.ingestion.splits import split_photos
 
 
 def create_pipeline(**_: Any) -> Pipeline:

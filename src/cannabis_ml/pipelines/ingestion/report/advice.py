@@ -9,8 +9,8 @@ from typing import Any
 from cannabis_ml.photo_sets.checks import conflicting_duplicate, twin_of_test
 from cannabis_ml.photo_sets.checks.finding import listed, photos_of
 from cannabis_ml.photo_sets.checks.registry import DEFECTS, described
+from cannabis_ml.photo_sets.groups import chain_advice, chain_sentence
 from cannabis_ml.photos.decode import SUFFIXES
-from cannabis_ml.pipelines.ingestion.groups import chain_advice, chain_sentence
 
 MANY_ASIDE = 0.2
 """Share of photos that cannot be used above which the set is not to be trusted as it is."""

@@ -13,8 +13,8 @@ from cannabis_ml.photo_sets.checks import conflicting_duplicate, exact_duplicate
 from cannabis_ml.photo_sets.checks.finding import Finding, class_counts
 from cannabis_ml.photo_sets.checks.registry import described
 from cannabis_ml.photos.checks.check import Kind
-from cannabis_ml.pipelines.ingestion.params import SPLITS
 from cannabis_ml.pipelines.ingestion.report.advice import next_steps, verdict
+from cannabis_ml.splits import SPLITS
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 SCHEMA = "cannabis_ml/ingestion-report"

@@ -11,8 +11,8 @@ import numpy as np
 
 from cannabis_ml._io.file_names import printable
 from cannabis_ml.photo_sets.checks import conflicting_duplicate
-from cannabis_ml.pipelines.ingestion.params import SPLITS
 from cannabis_ml.pipelines.ingestion.report.thumbnails import EXAMPLES, MEMBERS
+from cannabis_ml.splits import SPLITS
 
 CLASSES = 150
 """Rows of a head's table; larger taxonomies are cut, the JSON has all."""

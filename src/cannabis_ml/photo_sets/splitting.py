@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,14 +23,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.checks import twin_of_test
 from cannabis_ml.photo_sets.checks.finding import questions
 from cannabis_ml.photo_sets.split_ledger import COLUMNS
 from cannabis_ml.photo_sets.stratify import stratify
-from cannabis_ml.pipelines.ingestion.params import HELD_OUT, SPLITS, SplitParams
-from cannabis_ml.splits import split_rank
+from cannabis_ml.splits import HELD_OUT, SPLITS, split_rank
 from cannabis_ml.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,34 @@ TWIN = twin_of_test.DEFECT.name
 
 NEEDED_FIRST = ("train", "test", "validation", "calibration")
 """A class of a single group is for training; of two, for testing too; and so on."""
+
+
+class SplitParams(BaseModel):
+    """How photos are divided."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seed: int = Field(default=42, ge=0, description="Another seed divides the photos anew")
+    train: float = Field(default=0.7, gt=0, le=1, description="Share that models learn from")
+    validation: float = Field(default=0.1, ge=0, lt=1, description="Share that picks the epoch")
+    calibration: float = Field(
+        default=0.1, ge=0, lt=1, description="Share that calibrates and quantises"
+    )
+    test: float = Field(default=0.1, ge=0, lt=1, description="Share that only the report sees")
+
+    @property
+    def fractions(self) -> dict[str, float]:
+        return {str(split): getattr(self, split) for split in SPLITS}
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitParams:
+        total = sum(self.fractions.values())
+        if not math.isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(
+                f"the fractions of train, validation, calibration and test add up to {total:g},"
+                " not to 1"
+            )
+        return self
 
 
 def split_photos(

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from cannabis_ml.pipelines.ingestion.given_splits import splits_that_count
+from cannabis_ml.photo_sets.given_splits import splits_that_count
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 ONE = Taxonomy(heads=[Head(name="plant", classes=["oak", "elm"])])

@@ -11,7 +11,7 @@ import logging
 import pandas as pd
 
 from cannabis_ml.photo_sets.checks.finding import photos_of
-from cannabis_ml.pipelines.ingestion.params import HELD_OUT
+from cannabis_ml.splits import HELD_OUT
 from cannabis_ml.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)

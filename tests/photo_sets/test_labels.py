@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from cannabis_ml.errors import TaxonomyError
-from cannabis_ml.pipelines.ingestion.labels import unify_labels
+from cannabis_ml.photo_sets.labels import unify_labels
 from cannabis_ml.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy(

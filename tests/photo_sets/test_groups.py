@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cannabis_ml.photo_sets.groups import GroupParams, check_links, group_photos
 from cannabis_ml.photo_sets.near_duplicates import (
     MAX_DIFFERENCE,
     MAX_DISTANCE,
     thumbnail_difference,
 )
 from cannabis_ml.photo_sets.split_ledger import empty_ledger
+from cannabis_ml.photo_sets.splitting import SplitParams, split_photos
 from cannabis_ml.photos.phash import fingerprint
-from cannabis_ml.pipelines.ingestion.groups import check_links, group_photos
-from cannabis_ml.pipelines.ingestion.params import SPLITS, GroupParams, SplitParams
-from cannabis_ml.pipelines.ingestion.splits import split_photos
+from cannabis_ml.splits import SPLITS
 from cannabis_ml.taxonomy import Taxonomy
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.photo_sets.near_duplicates import (
     DEFECT,
@@ -18,12 +19,35 @@ from cannabis_ml.photo_sets.near_duplicates import (
     links_across,
 )
 from cannabis_ml.photos.phash import THUMBNAIL_BYTES
-from cannabis_ml.pipelines.ingestion.params import SPLITS, GroupParams
+from cannabis_ml.splits import SPLITS
 
 log = logging.getLogger(__name__)
 
 FEW = 10
 """Photos that a chain may have in any set."""
+
+
+class GroupParams(BaseModel):
+    """Which photos show the same and must share a split."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    near_duplicates: bool = Field(
+        default=True, description="Whether to look for them; false leaves the source's groups"
+    )
+    max_distance: int = Field(
+        default=MAX_DISTANCE, ge=0, le=10, description="Bits of 64 in which hashes may differ"
+    )
+    max_difference: float = Field(
+        default=MAX_DIFFERENCE, ge=0, le=2, description="Up to which thumbnails may differ"
+    )
+    max_share: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="Share of the photos in one chain of near-duplicates above which it is told"
+        " of, with the limits that break it",
+    )
 
 
 def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFrame:

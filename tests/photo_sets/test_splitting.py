@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from cannabis_ml.datasets.split_ledger import SplitLedgerDataset
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.split_ledger import empty_ledger
-from cannabis_ml.pipelines.ingestion.params import SPLITS, SplitParams
-from cannabis_ml.pipelines.ingestion.splits import split_photos
+from cannabis_ml.photo_sets.splitting import SplitParams, split_photos
+from cannabis_ml.splits import SPLITS
 from cannabis_ml.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy(heads=[{"name": "kind", "classes": ["a", "b", "c"]}])
