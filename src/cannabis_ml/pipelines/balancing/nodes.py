@@ -170,22 +170,11 @@ def _resampled(
 def _tie_break(photo_set: Dataset, rows: np.ndarray, balancing: BalancingParams) -> np.ndarray:
     """A random number per training photo that is its own: other photos do not change it."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     table = photo_set.select_columns(["photo_id"]).with_format("arrow")[:]
-    ids = table["photo_id"].combine_chunks().cast(pa.string())
-    # Photo ids are hashes: 16 digits tell them apart. Taken as two numbers each, all at once.
-    start = pc.utf8_rpad(pc.utf8_slice_codeunits(ids, 0, 16), 16, "0")
-    digits = np.frombuffer(start.buffers()[2], dtype="<u8").reshape(-1, 2)[rows]
-    seed = int.from_bytes(hashlib.sha256(str(balancing.seed).encode()).digest()[:8], "little")
-    return _mixed(_mixed(digits[:, 0] ^ np.uint64(seed)) ^ digits[:, 1])
-
-
-def _mixed(numbers: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser (Steele et al. 2014): every bit of the result hangs on every bit."""
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
+    ids = table["photo_id"].cast(pa.string()).to_numpy()[rows]
+    key = hashlib.sha256(str(balancing.seed).encode()).hexdigest()[:16]  # pandas takes 16 bytes
+    return pd.util.hash_array(ids, hash_key=key, categorize=False)
 
 
 def _row_weights(joint: np.ndarray, classes: int, balancing: BalancingParams) -> np.ndarray:
