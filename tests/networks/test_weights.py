@@ -1,8 +1,11 @@
+import hashlib
 import importlib.util
 import logging
 import shutil
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -164,6 +167,68 @@ def test_error_lists_every_source_and_runs_nothing(tmp_path, monkeypatch):
     assert "other.pth: other.pth is not made for this backbone" in lines[5]
     assert "`random`" in lines[6]
     assert not Path("exploded").exists()
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub of one file per name under `tmp_path / "hub"`, and a cache that is empty."""
+    from huggingface_hub import constants
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_HEAD(self, *, body=False):
+            file = tmp_path / "hub" / self.path.rpartition("/")[2]
+            found = "resolve" not in self.path or file.is_file()
+            data = file.read_bytes() if file.is_file() else b""
+            self.send_response(200 if found else 404)
+            if not found:
+                self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+            self.send_header("X-Repo-Commit", "c" * 40)
+            self.end_headers()
+            if body:
+                self.wfile.write(data)
+
+        def do_GET(self):
+            self.do_HEAD(body=True)
+
+        def log_message(self, *_):
+            pass
+
+    (tmp_path / "hub").mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, url)
+    monkeypatch.setattr(constants, "ENDPOINT", url)  # HF_ENDPOINT is read on import
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    def close():
+        server.shutdown()
+        server.server_close()
+
+    server.close = close
+    yield server
+    close()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_hub_is_read_once_and_then_its_cache(name, hub, tmp_path):
+    import timm
+
+    whole = timm.create_model("test_efficientnet")
+    path = tmp_path / "hub" / name
+    save = save_file if path.suffix == ".safetensors" else torch.save
+    save(whole.state_dict(), path)
+    params = ModelParams(backbone="test_efficientnet", weights=["hub"])
+    first, told = load_backbone(params)
+    assert told["source"] == "hub"
+    assert torch.equal(first.conv_stem.weight, whole.conv_stem.weight)
+    hub.close()
+    again, _ = load_backbone(params)
+    assert torch.equal(again.conv_stem.weight, whole.conv_stem.weight)
 
 
 def test_hub_out_of_reach_is_said_soon(tmp_path, monkeypatch):

@@ -7,14 +7,13 @@ logits are equal.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import logging
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ ready_torchvision()
 
 import timm  # noqa: E402
 import torch  # noqa: E402
+from timm.models import PretrainedCfg  # noqa: E402
 from torch import nn  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -336,12 +336,14 @@ def _from_hub(params: ModelParams, source: WeightSource) -> tuple[nn.Module, dic
     config = timm.get_pretrained_cfg(str(params.backbone))
     if config is None or not config.has_weights:
         raise WeightsError("timm has no pretrained weights for it")
-    with _impatient_hub(source.timeout):
-        try:
-            backbone = create_backbone(params.backbone, params.image_size, pretrained=True)
-        except Exception as error:
-            # Network, proxy, hub and cache faults share no base class.
-            raise WeightsError(f"cannot be downloaded ({_in_a_line(error)})") from error
+    try:
+        options: dict[str, Any] = {}
+        if config.hf_hub_id:
+            options["pretrained_cfg_overlay"] = {"file": _downloaded(config, source.timeout)}
+        backbone = create_backbone(params.backbone, params.image_size, pretrained=True, **options)
+    except Exception as error:
+        # Network, proxy, hub and cache faults share no base class.
+        raise WeightsError(f"cannot be downloaded ({_in_a_line(error)})") from error
     return backbone, {
         "source": "hub",
         "file": config.hf_hub_id or config.url,
@@ -435,27 +437,35 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextlib.contextmanager
-def _impatient_hub(timeout: float) -> Iterator[None]:
-    """Ask the Hugging Face hub once, and use what is cached if it does not answer.
+def _downloaded(config: PretrainedCfg, timeout: float) -> str:
+    """Path of the weights in the Hugging Face hub's cache, downloaded if they are not in it.
 
-    Left alone, its client retries every file for most of a minute.
+    Where the hub does not answer, the cache alone is looked in: its client would retry every file
+    for most of a minute.
     """
-    from huggingface_hub import constants
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
 
-    before = {name: getattr(constants, name) for name in _HUB_SETTINGS}
+    repo, _, revision = str(config.hf_hub_id).partition("@")
+    is_offline = not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT, timeout)
+    if is_offline:
+        logger.info("%s does not answer: looking in the local cache only", constants.ENDPOINT)
+
+    def download(name: str) -> str:
+        return hf_hub_download(
+            repo,
+            name,
+            revision=revision or None,
+            etag_timeout=timeout,
+            local_files_only=is_offline,
+        )
+
+    if config.hf_hub_filename:
+        return download(config.hf_hub_filename)
     try:
-        constants.HF_HUB_ETAG_TIMEOUT = constants.HF_HUB_DOWNLOAD_TIMEOUT = int(timeout) or 1
-        if not constants.HF_HUB_OFFLINE and not _answers(constants.ENDPOINT, timeout):
-            logger.info("%s does not answer: looking in the local cache only", constants.ENDPOINT)
-            constants.HF_HUB_OFFLINE = True
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(constants, name, value)
-
-
-_HUB_SETTINGS = ("HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_OFFLINE")
+        return download("model.safetensors")
+    except EntryNotFoundError:
+        return download("pytorch_model.bin")
 
 
 def _answers(address: str, timeout: float) -> bool:
