@@ -121,6 +121,22 @@ def test_metrics_of_one_tier_do_not_overwrite_those_of_another(catalog):
         assert prefix.startswith("{tier}."), name
 
 
+LIVING = {"source_photos", "split_ledger", "split_ledger_before", "{tier}.workspace", "lineage"}
+"""Entries on disk that one run takes over from another: no version of them is a run's own."""
+
+REMADE = {"photo_index", "checked_photos", "grouped_photos", "divided_photos"}
+"""What ingestion needs between its own steps, and nothing after it."""
+
+
+def test_what_a_model_rests_on_is_versioned(registered, catalog):
+    entries = {**catalog.config, **catalog._dataset_patterns}
+    on_disk = {name for name, entry in entries.items() if "filepath" in entry}
+    unversioned = {name for name in on_disk if not entries[name].get("versioned")}
+    assert unversioned <= LIVING | REMADE
+    later = [node for name in STAGES if name != "ingestion" for node in registered[name].nodes]
+    assert not REMADE & {name for node in later for name in node.inputs}
+
+
 def test_every_entry_has_a_layer_for_kedro_viz(catalog):
     patterns = {**catalog.config, **catalog._dataset_patterns}
     for name, entry in patterns.items():

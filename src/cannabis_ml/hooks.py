@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset
 
+from cannabis_ml import lineage
 from cannabis_ml._io.metric_names import mlflow_keys
 from cannabis_ml._io.terminal import (
     let_terminal_say_all_names,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import AbstractDataset, DataCatalog
     from kedro.pipeline import Pipeline
+
+    from cannabis_ml.datasets.lineage import RunVersions
 
 MAX_PARAM_LENGTH = 500
 """Longest parameter value logged to MLflow, in characters; longer ones are truncated."""
@@ -105,6 +108,49 @@ class TrackingHook:
             return {}
         metadata = getattr(self._catalog[dataset_name], "metadata", None) or {}
         return metadata.get("mlflow", {})
+
+
+class LineageHook:
+    """Keeps which versions a run reads and writes, in the catalog and as tags of MLflow's run.
+
+    Tags: `version_written`, what all that the run writes is called; `versions_read`, as
+    `--load-versions` takes them; `remake`, the command that makes its models again.
+    """
+
+    @hook_impl(trylast=True)  # kedro-mlflow has started the run by then
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        self._params, self._pipeline, self._catalog = run_params, pipeline, catalog
+        mlflow = _mlflow_in_run()
+        active = mlflow.active_run().info.run_id if mlflow else None
+        run = lineage.planned(run_params["run_id"], pipeline, catalog)
+        self._keep(run.model_copy(update={"mlflow_run": active}))
+
+    @hook_impl
+    def after_dataset_loaded(self, dataset_name: str) -> None:
+        """Correct what was planned, as `--only-missing-outputs` reads what it would have made."""
+        dataset = lineage.versioned({dataset_name}, self._catalog).get(dataset_name)
+        version = None if dataset is None else str(dataset.resolve_load_version())
+        if version not in (None, self._run.version_of(dataset_name)):
+            read = self._run.read | {dataset_name: version}
+            self._keep(self._run.model_copy(update={"read": read}))
+
+    def _keep(self, run: RunVersions) -> None:
+        from kedro.framework.project import pipelines
+
+        self._run = run
+        self._catalog[lineage.ENTRY].save(run)
+        mlflow = _mlflow_in_run()
+        if mlflow is None:
+            return
+        remake = lineage.remake_command(run, self._pipeline, pipelines, self._catalog, self._params)
+        tags = {
+            "version_written": run.version,
+            "versions_read": ",".join(f"{name}:{version}" for name, version in run.read.items()),
+            "remake": remake,
+        }
+        mlflow.set_tags({name: value for name, value in tags.items() if value})
 
 
 class TerminalHook:

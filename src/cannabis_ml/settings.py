@@ -9,6 +9,7 @@ from kedro.utils import find_kedro_project
 from cannabis_ml._io.openmp import limit_spinning
 from cannabis_ml.config import ProjectConfigLoader
 from cannabis_ml.hooks import (
+    LineageHook,
     ResultHook,
     SizesHook,
     TerminalHook,
@@ -36,7 +37,15 @@ def _project_uri() -> str:
 
 
 # Kedro calls hooks in reverse order: the summary is printed after everything was tracked.
-HOOKS = (ResultHook(), TrackingHook(), UnfinishedHook(), WritersHook(), SizesHook(), TerminalHook())
+HOOKS = (
+    ResultHook(),
+    TrackingHook(),
+    LineageHook(),
+    UnfinishedHook(),
+    WritersHook(),
+    SizesHook(),
+    TerminalHook(),
+)
 
 CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {

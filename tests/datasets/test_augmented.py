@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kedro.io import DatasetError
 
-from cannabis_ml.datasets import augmented
 from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
+from cannabis_ml.photo_sets import shards
 from cannabis_ml.photo_sets.copies import Copies, CopyStream
 
 FEATURES = Features(
@@ -58,7 +58,7 @@ class Maker:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(augmented, "SHARD_PHOTOS", 4)
+    monkeypatch.setattr(shards, "SHARD_PHOTOS", 4)
 
 
 @pytest.fixture
@@ -72,11 +72,12 @@ def store(tmp_path):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and path.name != ".lock")
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
-def shards(store):
-    return len(list(store._filepath.glob("*.arrow")))
+def files_of(dataset):
+    return sorted(dataset.store.folder.glob("*.arrow"))
 
 
 def bytes_of(dataset):
@@ -137,7 +138,7 @@ def test_what_is_no_longer_wanted_is_dropped(store, maker):
     store.save(maker.numbers(range(30)))
     store.save(maker.numbers(range(5)))
     assert len(store.load()) == 10
-    rows = sum(len(augmented._read(p, ["key"])) for p in store._filepath.glob("*.arrow"))
+    rows = sum(shards.read_shard(path, ["key"]).num_rows for path in files_of(store))
     assert rows == 10
 
 
@@ -186,7 +187,7 @@ def test_an_error_leaves_the_last_state_and_what_was_finished(store, maker):
     with pytest.raises(DatasetError, match="no more"):
         store.save(maker.stream(photos))
     assert bytes_of(store.load()) == before
-    assert not list(store._filepath.glob("*.part"))
+    assert not list(store.store.folder.glob(".*.part"))
     maker.made.clear()
     store.save(maker.numbers(range(40), seed=1))
     assert 0 < len(maker.made) < 60
@@ -195,10 +196,10 @@ def test_an_error_leaves_the_last_state_and_what_was_finished(store, maker):
 def test_damaged_files_are_made_anew(store, maker):
     store.save(maker.numbers(range(30)))
     whole = contents(store._filepath)
-    paths = sorted(store._filepath.glob("*.arrow"))
+    paths = files_of(store)
     paths[0].write_bytes(paths[0].read_bytes()[:-200])
     paths[1].write_bytes(b"")
-    (store._filepath / "copies-0.arrow").write_bytes(b"no arrow at all")
+    (store.store.folder / "copies-0.arrow").write_bytes(b"no arrow at all")
     store.save(maker.numbers(range(30)))
     assert contents(store._filepath) == whole
 
@@ -214,8 +215,8 @@ SLOW_SAVE = textwrap.dedent(
     import sys, time
     sys.path.insert(0, sys.argv[2])
     import test_augmented as t
-    from cannabis_ml.datasets import augmented
-    augmented.SHARD_PHOTOS = 4
+    from cannabis_ml.photo_sets import shards
+    shards.SHARD_PHOTOS = 4
     maker = t.Maker()
     photos = [maker.photo(n) for n in range(120)]
     def slowly(photo):
@@ -250,7 +251,7 @@ def test_killed_at_any_moment_the_next_run_ends_the_same(tmp_path, maker):
         assert process.stdout.readline().strip() == "begins"
         if delay:
             time.sleep(delay)
-        while not delay and process.poll() is None and shards(store) < 12:
+        while not delay and process.poll() is None and len(files_of(store)) < 12:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.communicate()

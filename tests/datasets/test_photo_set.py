@@ -3,16 +3,18 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from kedro.io import DatasetError
+from kedro.io import DatasetError, Version
 
 from cannabis_ml.datasets import photo_set
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
@@ -46,7 +48,8 @@ def stream(draw, encode):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 def test_what_is_saved_is_loaded(stream, tmp_path, draw):
@@ -199,6 +202,65 @@ def test_preview_shows_rows_without_pixels(stream, tmp_path):
     json.dumps(preview)
 
 
+def versioned(path, number):
+    return PhotoSetDataset(filepath=str(path), version=Version(None, f"2026-01-0{number}"))
+
+
+def opened(path, number):
+    return PhotoSetDataset(filepath=str(path), version=Version(f"2026-01-0{number}", None)).load()
+
+
+class TestVersions:
+    def test_each_stays_what_it_was(self, stream, tmp_path):
+        import datasets
+
+        path = tmp_path / "set"
+        for number, n in enumerate((7, 3, 5), start=1):
+            versioned(path, number).save(stream(n))
+        assert [len(opened(path, number)) for number in (1, 2, 3)] == [7, 3, 5]
+        assert len(PhotoSetDataset(filepath=str(path), version=Version(None, None)).load()) == 5
+        alone = datasets.load_from_disk(str(path / "2026-01-02" / "set"))
+        assert alone["path"][:] == opened(path, 2)["path"][:]
+        assert alone.cache_files  # memory-mapped
+
+    def test_a_set_can_be_moved_with_its_versions(self, stream, tmp_path):
+        versioned(tmp_path / "set", 1).save(stream())
+        (tmp_path / "far" / "away").mkdir(parents=True)
+        (tmp_path / "set").rename(tmp_path / "far" / "away" / "set")
+        assert opened(tmp_path / "far" / "away" / "set", 1)[6]["image"].size == (24, 16)
+
+    def test_the_same_photos_again_cost_an_index(self, stream, tmp_path):
+        versioned(tmp_path / "set", 1).save(stream())
+        shards = contents(tmp_path / "set" / "shards")
+        versioned(tmp_path / "set", 2).save(stream())
+        assert contents(tmp_path / "set" / "shards") == shards
+        first, second = (opened(tmp_path / "set", number) for number in (1, 2))
+        assert photo_set_fingerprint(first) == photo_set_fingerprint(second)
+
+    def test_a_failure_leaves_no_version(self, stream, tmp_path):
+        versioned(tmp_path / "set", 1).save(stream(3))
+
+        def fail(row):
+            raise OSError("the disk is full")
+
+        with pytest.raises(DatasetError, match="the disk is full"):
+            versioned(tmp_path / "set", 2).save(PhotoStream(rows(), fail, 2))
+        latest = PhotoSetDataset(filepath=str(tmp_path / "set"), version=Version(None, None))
+        assert latest.resolve_load_version() == "2026-01-01"
+        assert len(latest.load()) == 3
+
+    def test_missing_shards_are_counted_and_named(self, stream, tmp_path):
+        versioned(tmp_path / "set", 1).save(stream())
+        (shard,) = (tmp_path / "set" / "shards").glob("*.arrow")
+        shard.unlink()
+        with pytest.raises(DatasetError, match=rf"1 of the 1 files of .*{shard.name}"):
+            opened(tmp_path / "set", 1)
+
+    def test_none_at_all_says_what_to_run(self, tmp_path):
+        with pytest.raises(DatasetError, match="run the ingestion pipeline"):
+            PhotoSetDataset(filepath=str(tmp_path / "set"), version=Version(None, None)).load()
+
+
 class TestFingerprint:
     @pytest.fixture
     def fingerprint(self, stream, tmp_path):
@@ -289,10 +351,12 @@ def test_no_room_ends_the_command_in_a_sentence(kind, tmp_path):
     )
     assert done.returncode == 1
     error, remedy, verbose = done.stderr.strip().splitlines()
-    assert error == (
-        f"Error: There is no room for {tmp_path / 'x'}: File too large, after 0.1 MB of it."
-        " Nothing half-written was left."
-    )
+    file, _, said = error.removeprefix("Error: There is no room for ").partition(": ")
+    folder = {"photo set": tmp_path / "x" / "shards", "table": tmp_path}[kind]
+    assert Path(file).parent == folder
+    assert said == "File too large, after 0.1 MB of it. Nothing half-written was left."
     assert remedy.startswith("Make room there")
     assert "--verbose" in verbose
-    assert list(tmp_path.iterdir()) == []
+    left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert all(name == ".lock" or re.fullmatch(r"photos-\w+\.arrow", name) for name in left)
+    assert kind == "photo set" or not left

@@ -5,7 +5,7 @@ import pytest
 from kedro.io import DatasetError
 
 from cannabis_ml.datasets.split_ledger import SplitLedgerDataset
-from cannabis_ml.photo_sets.split_ledger import COLUMNS, empty_ledger
+from cannabis_ml.photo_sets.split_ledger import COLUMNS, empty_ledger, next_ingestion
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def ledger():
             "split": ["train", "test", "validation", "train"],
             "given_split": [None, "test", None, "train"],
             "division": ["seed 1", "seed 1", "seed 2", "Größe – 2"],
+            "ingestion": ["1", "1", "2", "10"],
         }
     ).astype("str")
 
@@ -66,6 +67,15 @@ def test_whatever_types_are_saved_text_is_loaded(dataset, ledger):
     typed = ledger.astype({"split": "category", "given_split": object}).iloc[::-1]
     dataset.save(typed)
     pd.testing.assert_frame_equal(dataset.load(), ledger.iloc[::-1].reset_index(drop=True))
+
+
+def test_a_ledger_from_before_ingestions_were_counted_is_the_first(dataset, path, ledger):
+    path.parent.mkdir()
+    ledger.drop(columns="ingestion").to_parquet(path)
+    assert dataset.load()["ingestion"].tolist() == ["1"] * 4
+    assert next_ingestion(dataset.load()) == "2"
+    assert next_ingestion(ledger) == "11"
+    assert next_ingestion(empty_ledger()) == "1"
 
 
 def test_two_entries_share_the_file(dataset, path, ledger):
@@ -112,7 +122,10 @@ def test_preview_shows_first_rows_as_plain_json(dataset, ledger):
     dataset.save(ledger)
     shown = json.loads(json.dumps(dataset.preview(nrows=2), allow_nan=False))
     assert shown["columns"] == list(COLUMNS)
-    assert shown["data"] == [["ff", "train", None, "seed 1"], ["007", "test", "test", "seed 1"]]
+    assert shown["data"] == [
+        ["ff", "train", None, "seed 1", "1"],
+        ["007", "test", "test", "seed 1", "1"],
+    ]
 
 
 def test_metadata_is_kept_for_plugins(path):

@@ -26,5 +26,5 @@ def test_taxonomy_comes_back_as_it_was(tmp_path):
 
 def test_damaged_file_is_named(tmp_path):
     (tmp_path / "t.json").write_text('{"heads": 3}')
-    with pytest.raises(DatasetError, match=r"t\.json holds no taxonomy"):
+    with pytest.raises(DatasetError, match=r"t\.json does not hold a taxonomy"):
         TaxonomyDataset(filepath=str(tmp_path / "t.json")).load()

@@ -3,58 +3,64 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import DatasetError
 from kedro_datasets._typing import TablePreview
 
-from cannabis_ml._io.files import written_aside
+from cannabis_ml.datasets.local import LocalDataset
 from cannabis_ml.datasets.table import table_preview
-from cannabis_ml.photo_sets.photo_set import PhotoStream, labels_of, write_stream
+from cannabis_ml.photo_sets.photo_set import PhotoStream, labels_of
+from cannabis_ml.photo_sets.photo_writer import write_dataset, write_stream
+from cannabis_ml.photo_sets.shards import STATE, ShardStore, read_index
 
 if TYPE_CHECKING:
     import datasets
 
+Written = TypeVar("Written")
 
-class PhotoSetDataset(AbstractDataset["PhotoStream | datasets.Dataset", "datasets.Dataset"]):
-    """Saves photos as a Hugging Face data set and loads it memory-mapped.
 
-    `datasets.load_from_disk(filepath)` reads it too. An older set stays as it is until the new
-    one is complete.
+class ShardedDataset(LocalDataset[Written, "datasets.Dataset"], Generic[Written]):
+    """A Hugging Face data set in shards that its versions share; loads memory-mapped.
+
+    `datasets.load_from_disk` reads a version too. An older one stays as it is until the new one is
+    complete, also where the entry is not versioned.
 
     Args:
-        filepath: Local folder.
+        filepath: Local folder of all versions.
+        version: Kedro's version, where the entry is versioned.
         metadata: For plugins; Kedro ignores it.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self.metadata = metadata
-        self._filepath = Path(filepath)
+    CONTENT = "photo set"
+    STAGE = "ingestion"
 
     def load(self) -> datasets.Dataset:
-        from datasets import Dataset
-
         if not self._exists():
-            raise DatasetError(f"{self._filepath} holds no photo set: run the ingestion pipeline.")
-        return Dataset.load_from_disk(str(self._filepath))
-
-    def save(self, data: PhotoStream | datasets.Dataset) -> None:
-        with written_aside(self._filepath) as aside:
-            if isinstance(data, PhotoStream):
-                aside.mkdir()
-                write_stream(data, aside)
-            else:
-                data.save_to_disk(str(aside))
+            raise DatasetError(
+                f"{self._filepath} holds no {self.CONTENT}: run the {self.STAGE} pipeline."
+            )
+        return read_index(Path(self._get_load_path()), self.store)
 
     def preview(self, nrows: int = 10) -> TablePreview:
         """First rows without their pixels, for kedro-viz."""
         return first_rows(self.load(), nrows)
 
-    def _exists(self) -> bool:
-        return (self._filepath / "state.json").is_file()
+    @property
+    def store(self) -> ShardStore:
+        """The shards of all versions."""
+        return ShardStore(Path(self._filepath))
 
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
+    def _is_there(self, path: Path) -> bool:
+        return (path / STATE).is_file()
+
+
+class PhotoSetDataset(ShardedDataset["PhotoStream | datasets.Dataset"]):
+    """Saves photos in shards and loads them memory-mapped; see `ShardedDataset`."""
+
+    def save(self, data: PhotoStream | datasets.Dataset) -> None:
+        write = write_stream if isinstance(data, PhotoStream) else write_dataset
+        write(data, self.store, Path(self._get_save_path()))
 
 
 def first_rows(photo_set: datasets.Dataset, count: int) -> TablePreview:

@@ -11,7 +11,7 @@ from kedro_datasets._typing import TablePreview
 
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.datasets.table import table_preview
-from cannabis_ml.photo_sets.split_ledger import empty_ledger
+from cannabis_ml.photo_sets.split_ledger import completed, empty_ledger
 
 
 class SplitLedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
@@ -32,7 +32,7 @@ class SplitLedgerDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
     def load(self) -> pd.DataFrame:
         if not self._filepath.is_file():
             return empty_ledger()
-        return pd.read_parquet(self._filepath).astype("str")
+        return completed(pd.read_parquet(self._filepath).astype("str"))
 
     def save(self, data: pd.DataFrame) -> None:
         with written_aside(self._filepath) as aside:

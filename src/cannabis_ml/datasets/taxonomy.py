@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview
 from pydantic import ValidationError
 
 from cannabis_ml._io.files import written_aside
+from cannabis_ml.datasets.local import LocalDataset
 from cannabis_ml.taxonomy import Taxonomy
 
 
-class TaxonomyDataset(AbstractDataset[Taxonomy, Taxonomy]):
+class TaxonomyDataset(LocalDataset[Taxonomy, Taxonomy]):
     """Saves and loads a `Taxonomy` as JSON.
 
     Args:
         filepath: Local path of the `.json` file.
+        version: Kedro's version, where the entry is versioned.
         metadata: For plugins; Kedro ignores it.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self.metadata = metadata
-        self._filepath = Path(filepath)
-
     def load(self) -> Taxonomy:
+        path = Path(self._get_load_path())
         try:
-            return Taxonomy.model_validate_json(self._filepath.read_text(encoding="utf-8"))
+            return Taxonomy.model_validate_json(path.read_text(encoding="utf-8"))
         except ValidationError as error:
-            raise DatasetError(f"{self._filepath} holds no taxonomy: {error}") from error
+            raise DatasetError(f"{path} does not hold a taxonomy: {error}") from error
 
     def save(self, data: Taxonomy) -> None:
-        with written_aside(self._filepath) as aside:
+        with written_aside(Path(self._get_save_path())) as aside:
             text = json.dumps(data.model_dump(mode="json"), indent=2, ensure_ascii=False)
             aside.write_text(text + "\n", encoding="utf-8")
 
     def preview(self) -> JSONPreview:
         """The file, for kedro-viz."""
-        return JSONPreview(self._filepath.read_text(encoding="utf-8"))
-
-    def _exists(self) -> bool:
-        return self._filepath.is_file()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
+        return JSONPreview(Path(self._get_load_path()).read_text(encoding="utf-8"))

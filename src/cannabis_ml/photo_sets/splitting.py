@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.checks import twin_of_test
 from cannabis_ml.photo_sets.checks.finding import questions
-from cannabis_ml.photo_sets.split_ledger import COLUMNS
+from cannabis_ml.photo_sets.split_ledger import COLUMNS, next_ingestion
 from cannabis_ml.photo_sets.stratify import stratify
 from cannabis_ml.splits import HELD_OUT, SPLITS, split_rank
 from cannabis_ml.taxonomy import Taxonomy
@@ -350,10 +350,11 @@ def _shown(photos: pd.DataFrame, taxonomy: Taxonomy) -> _Shown:
 
 def _extended(ledger: pd.DataFrame, kept: pd.DataFrame, split: SplitParams) -> pd.DataFrame:
     """The ledger with a row for each photo that it does not know, or knows otherwise."""
-    rows = kept.assign(division=_division(split))[list(COLUMNS)].astype("str")
+    number = next_ingestion(ledger)
+    rows = kept.assign(division=_division(split), ingestion=number)[list(COLUMNS)].astype("str")
     last = ledger.drop_duplicates(["photo_id", "division"], keep="last")
     both = pd.concat([last, rows], ignore_index=True)
-    is_known = both.duplicated(keep="first")
+    is_known = both.duplicated(["photo_id", "split", "given_split", "division"], keep="first")
     added = both[~is_known].iloc[len(last) :].sort_values("photo_id", kind="stable")
     return pd.concat([ledger, added], ignore_index=True).astype("str")
 

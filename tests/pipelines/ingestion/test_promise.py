@@ -160,7 +160,8 @@ def test_everything_that_goes_wrong(corpus):
     expected = {k: v for k, v in expected.items() if k not in ("good 0.jpg", "again.jpg")}
     assert found == expected
 
-    photos = keep_sound_photos(divided)
+    ledger = pd.DataFrame({"photo_id": divided["photo_id"].dropna().unique(), "ingestion": "1"})
+    photos = keep_sound_photos(divided, ledger)
     assert len(photos) + divided["defect"].notna().sum() == len(divided) == len(expected) + 2
     report, page = report_on(taxonomy, divided)
     assert report["totals"]["found"] == report["totals"]["kept"] + report["totals"]["set_aside"]

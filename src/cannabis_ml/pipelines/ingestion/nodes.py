@@ -28,6 +28,7 @@ from cannabis_ml.photo_sets.given_splits import splits_that_count
 from cannabis_ml.photo_sets.groups import GroupParams, check_links
 from cannabis_ml.photo_sets.labels import unify_labels
 from cannabis_ml.photo_sets.photo_set import PhotoStream
+from cannabis_ml.photo_sets.split_ledger import ingestion_of
 from cannabis_ml.photo_sets.splitting import SplitParams
 from cannabis_ml.photos.checks import FLAGGED, REPAIRED, SET_ASIDE
 from cannabis_ml.photos.checks.check import Defect
@@ -189,11 +190,15 @@ def set_aside_copies(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFr
     return photos
 
 
-def keep_sound_photos(divided_photos: pd.DataFrame) -> pd.DataFrame:
-    """The photos worth training on.
+def keep_sound_photos(divided_photos: pd.DataFrame, split_ledger: pd.DataFrame) -> pd.DataFrame:
+    """The photos worth training on, those that were added later after those added before.
+
+    So a photo keeps its row when others are added, and the stored photos before it stay as they
+    are: what a version of the photo set costs is what is new.
 
     Args:
         divided_photos: One row per photo found, with `defect` where it was set aside.
+        split_ledger: Says which photos were added together.
 
     Returns:
         The rest, without the columns that only those set aside need.
@@ -206,7 +211,9 @@ def keep_sound_photos(divided_photos: pd.DataFrame) -> pd.DataFrame:
         f" ({', '.join(f'{n:,} {name}' for name, n in told.items())})" if len(told) else "",
     )
     unwanted = ["defect", "detail", "duplicate_of", "given_split"]
-    return divided_photos[is_sound].drop(columns=unwanted).reset_index(drop=True)
+    kept = divided_photos[is_sound].drop(columns=unwanted)
+    order = ingestion_of(split_ledger, kept["photo_id"]).sort_values(kind="stable").index
+    return kept.loc[order].reset_index(drop=True)
 
 
 def check_division(

@@ -60,7 +60,7 @@ def create_pipeline(**_: Any) -> Pipeline:
             ),
             Node(
                 keep_sound_photos,
-                "divided_photos",
+                ["divided_photos", "split_ledger"],
                 "photos",
                 name="keep_sound_photos",
             ),
