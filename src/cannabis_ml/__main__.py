@@ -13,12 +13,17 @@ except ImportError as error:
         "To ask a bundle about photos: python -m cannabis_ml.inference BUNDLE PHOTO…"
     ) from error
 
+from cannabis_ml.cli import cli
+
 
 def main(*args: Any, **kwargs: Any) -> Any:
-    """Run `kedro run` of this package with the given command-line arguments."""
+    """Run a command of this package, such as `prune`; `kedro run` where none is named first."""
     package_name = Path(__file__).parent.name
     configure_project(package_name)
     kwargs["standalone_mode"] = not hasattr(sys, "ps1")
+    given = args[0] if args else sys.argv[1:]
+    if given and given[0] in cli.commands:
+        return cli(*args, **kwargs)
     return find_run_command(package_name)(*args, **kwargs)
 
 

@@ -117,6 +117,45 @@ def run(pipeline: str | None, pipelines: list[str], verbose: bool, **options: An
         raise ReadableError(str(cause), hint.text) from error
 
 
+@cli.command(name="prune")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    required=True,
+    help="How many versions of every entry of the catalog stay in any case.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be freed, and free nothing.")
+@click.option("--env", "-e", default=None, help="The environment whose data is pruned.")
+def prune(keep: int, dry_run: bool, env: str | None) -> None:
+    """Free old versions of tables, photos, models and reports.
+
+    The newest versions stay, and whatever they were made from; so do all of those runs whose models
+    are in MLflow's registry.
+    """
+    from kedro.framework.project import pipelines
+    from kedro.framework.session import KedroSession
+
+    from cannabis_ml.pruning import Versions, registered_runs
+
+    try:
+        with KedroSession.create(env=env) as session:
+            context = session.load_context()  # type: ignore[attr-defined]
+            tracked = getattr(context, "mlflow", None) is not None
+            versions = Versions(context.catalog, pipelines["__default__"])
+            plan = versions.plan(keep, registered_runs() if tracked else ())
+            if not dry_run:
+                versions.free(plan)
+    except CannabisMLError as error:
+        raise click.ClickException(str(error)) from error
+    for name in sorted({*plan.bytes, *plan.freed, *plan.rested_on}):
+        freed, stay = len(plan.freed.get(name, [])), len(plan.rested_on.get(name, []))
+        of_use = f", {stay} older in use" if stay else ""
+        click.echo(f"  {name:<28}{freed:>4} freed{of_use:<18}{plan.bytes.get(name, 0):>16,} bytes")
+    total, count = sum(plan.bytes.values()), sum(map(len, plan.freed.values()))
+    verb = "Would free" if dry_run else "Freed"
+    click.echo(f"{verb} {total:,} bytes: {count:,} versions of {len(plan.freed):,} entries.")
+
+
 def readable_cause(error: BaseException) -> BaseException | None:
     """Find the error that a person can act on among an exception and its causes."""
     seen: BaseException | None = error

@@ -1,0 +1,229 @@
+"""Free old versions of catalog entries that nothing that is kept rests on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kedro.io import AbstractVersionedDataset, DataCatalog, DatasetError
+from kedro.pipeline import Pipeline
+
+from cannabis_ml import lineage
+from cannabis_ml.datasets.lineage import LineageDataset, RunVersions
+from cannabis_ml.datasets.photo_set import ShardedDataset
+
+TRASH = ".pruned"
+"""Folder of an entry that versions are moved to at once, and then removed file by file."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A versioned entry of the catalog.
+
+    Attributes:
+        name: In the catalog.
+        dataset: What loads it.
+        versions: Those that are there, newest first.
+        parents: Versioned entries that it is made from.
+    """
+
+    name: str
+    dataset: AbstractVersionedDataset[Any, Any]
+    versions: list[str]
+    parents: list[str]
+
+    @property
+    def folder(self) -> Path:
+        """Where its versions lie."""
+        return Path(str(self.dataset._filepath))
+
+
+@dataclass
+class Plan:
+    """What is freed.
+
+    Attributes:
+        freed: Versions by entry, in the order in which they are freed: what is made from others
+            goes before them.
+        rested_on: Older versions by entry that stay because something that is kept rests on them.
+        bytes: By entry, with its shards.
+        records: Runs of which nothing is left.
+    """
+
+    freed: dict[str, list[str]] = field(default_factory=dict)
+    rested_on: dict[str, list[str]] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+    records: list[str] = field(default_factory=list)
+
+
+class Versions:
+    """The versions of a catalog, and what each rests on.
+
+    Args:
+        catalog: Has a `LineageDataset` as its entry `lineage`.
+        pipeline: Says what is made from what.
+    """
+
+    def __init__(self, catalog: DataCatalog, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._makers = {name: node for node in pipeline.nodes for name in node.outputs}
+        kept = catalog[lineage.ENTRY]
+        if not isinstance(kept, LineageDataset):
+            raise DatasetError(
+                f"'{lineage.ENTRY}' of the catalog is a {type(kept).__name__}, no LineageDataset:"
+                " without it nobody knows what rests on what."
+            )
+        self.lineage = kept
+        self._runs: Mapping[str, RunVersions] = kept.load()
+        found = lineage.versioned(pipeline.datasets() | set(catalog.keys()), catalog)
+        self._versioned = set(found)
+        self.entries = {
+            name: Entry(name, found[name], _versions(found[name]), self._parents(name))
+            for name in self._in_order(found)
+        }
+
+    def plan(self, keep: int, registered: Collection[str] = ()) -> Plan:
+        """Find out what can be freed.
+
+        What stays: the newest versions of every entry, what the newest runs read, all of registered
+        runs, and whatever any of it was made from.
+
+        Args:
+            keep: How many versions of every entry stay in any case, at least 1.
+            registered: MLflow's ids of the runs whose models are registered.
+        """
+        if keep < 1:
+            raise ValueError(f"keep is {keep}, but one version of every entry has to stay.")
+        newest = {(e.name, version) for e in self.entries.values() for version in e.versions[:keep]}
+        needed = self._rested_on(newest | set(self._of_runs(keep, registered)))
+        plan = Plan()
+        for entry in self.entries.values():
+            older = entry.versions[keep:]
+            stay = [version for version in older if (entry.name, version) in needed]
+            free = [version for version in older if version not in stay]
+            if stay:
+                plan.rested_on[entry.name] = stay
+            if free:
+                plan.freed[entry.name] = free
+            size = sum(_size(entry.folder / version) for version in free)
+            size += _size(entry.folder / TRASH)
+            if isinstance(entry.dataset, ShardedDataset):
+                size += sum(path.stat().st_size for path in _unused(entry, entry.dataset, free))
+            if size:
+                plan.bytes[entry.name] = size
+        left = {version for e in self.entries.values() for version in e.versions}
+        left -= {v for v in left if all(self._goes(e, v, plan) for e in self.entries.values())}
+        plan.records = [run for run in sorted(self._runs)[:-keep] if run not in left]
+        return plan
+
+    def free(self, plan: Plan) -> None:
+        """Free what was found; interrupted at any moment, what is left is whole.
+
+        Raises:
+            StorageError: If another run is writing photos.
+        """
+        for entry in self.entries.values():
+            freed = plan.freed.get(entry.name, [])
+            if isinstance(entry.dataset, ShardedDataset):
+                if not entry.dataset.store.root.is_dir():
+                    continue
+                with entry.dataset.store.locked(timeout=0):
+                    _remove(entry.folder, freed)
+                    for path in entry.dataset.store.unused(entry.dataset.store.indexes()):
+                        path.unlink()
+            else:
+                _remove(entry.folder, freed)
+        for run in plan.records:
+            self.lineage.file(run).unlink(missing_ok=True)
+
+    def _goes(self, entry: Entry, version: str, plan: Plan) -> bool:
+        return version not in entry.versions or version in plan.freed.get(entry.name, [])
+
+    def _of_runs(self, keep: int, registered: Collection[str]) -> Iterator[tuple[str, str]]:
+        """What the newest runs read, of which one may be going on, and all of registered runs."""
+        newest = sorted(self._runs)[-keep:]
+        for name, run in self._runs.items():
+            if name in newest or run.mlflow_run in registered:
+                yield from run.read.items()
+            if run.mlflow_run in registered:
+                yield from ((entry, run.version) for entry in run.written)
+
+    def _rested_on(self, kept: set[tuple[str, str]]) -> set[tuple[str, str]]:
+        """These versions, and all that they were made from."""
+        waiting, found = list(kept), set(kept)
+        while waiting:
+            name, version = waiting.pop()
+            entry = self.entries.get(name)
+            for parent in entry.parents if entry else []:
+                new = {(parent, v) for v in self._read_from(parent, version)} - found
+                found |= new
+                waiting += new
+        return found
+
+    def _read_from(self, parent: str, version: str) -> list[str]:
+        """The versions of a parent that what a run wrote may have been made from."""
+        run = self._runs.get(version)
+        if run is None:  # nobody knows: it cannot have been a later one
+            return [older for older in self.entries[parent].versions if older <= version]
+        read = run.version_of(parent)
+        return [read] if read else []
+
+    def _parents(self, name: str) -> list[str]:
+        """The versioned entries nearest above, through what is not versioned."""
+        waiting, seen, found = [name], {name}, set()
+        while waiting:
+            maker = self._makers.get(waiting.pop())
+            for source in set(maker.inputs if maker else ()) - seen:
+                seen.add(source)
+                if source in self._versioned:
+                    found.add(source)
+                else:
+                    waiting.append(source)
+        return sorted(found)
+
+    def _in_order(self, names: Collection[str]) -> list[str]:
+        """What is made from others before them."""
+        made = [name for node in self._pipeline.nodes for name in node.outputs]
+        place = {name: number for number, name in enumerate(made)}
+        return sorted(names, key=lambda name: (-place.get(name, len(made)), name))
+
+
+def registered_runs() -> set[str]:
+    """MLflow's ids of the runs whose models are in its registry."""
+    from mlflow import MlflowClient
+
+    client, token, found = MlflowClient(), None, set()
+    while True:
+        page = client.search_model_versions(page_token=token)
+        found |= {version.run_id for version in page if version.run_id}
+        token = page.token
+        if not token:
+            return found
+
+
+def _versions(dataset: AbstractVersionedDataset[Any, Any]) -> list[str]:
+    return sorted(set(dataset.list_versions(full_path=False)), reverse=True)
+
+
+def _unused(entry: Entry, dataset: ShardedDataset[Any], freed: Collection[str]) -> list[Path]:
+    """Shards that no version has once these are freed."""
+    gone = {entry.folder / version for version in freed}
+    store = dataset.store
+    return store.unused(index for index in store.indexes() if index.parent not in gone)
+
+
+def _remove(folder: Path, versions: Collection[str]) -> None:
+    """Remove versions of an entry: each is there whole, or not at all."""
+    trash = folder / TRASH
+    for version in versions:
+        trash.mkdir(exist_ok=True)
+        (folder / version).rename(trash / version)
+    if trash.is_dir():
+        shutil.rmtree(trash)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
