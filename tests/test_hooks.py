@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cannabis_ml._io.metric_names import mlflow_key, mlflow_keys
 from cannabis_ml.errors import ExportError
+from cannabis_ml.evaluation.scores import Evaluation, MulticlassScores, MultilabelScores
 from cannabis_ml.hooks import UnfinishedHook, WritersHook, flatten, git_state, metrics_table
 
 
@@ -80,12 +81,14 @@ def test_a_name_that_needs_no_change_keeps_it():
 
 
 def test_table_names_every_head_and_shows_what_is_missing():
+    of_type = {"n": 10, "groups": 7, "accuracy": 0.5, "macro_f1": 0.25}
+    of_look = {"n": 0, "groups": 0, "accuracy": None, "macro_f1": None}
     heads = {
-        "type": {"kind": "multiclass", "n": 10, "groups": 7, "accuracy": 0.5, "macro_f1": 0.25},
-        "look": {"kind": "multilabel", "n": 0, "groups": 0, "accuracy": None, "macro_f1": None},
+        "type": MulticlassScores.model_construct(**of_type),
+        "look": MultilabelScores.model_construct(**of_look, mean_average_precision=None),
     }
     console = Console(width=120, file=io.StringIO())
-    console.print(metrics_table("tier3", {"heads": heads}))
+    console.print(metrics_table("tier3", Evaluation.model_construct(heads=heads)))
     text = console.file.getvalue()
     assert "type" in text
     assert "0.500" in text

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset
+from pydantic import BaseModel
 
 from cannabis_ml import lineage
 from cannabis_ml._io.metric_names import mlflow_keys
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
     from kedro.io import AbstractDataset, DataCatalog
     from kedro.pipeline import Pipeline
+    from rich.table import Table
+
+    from cannabis_ml.evaluation.scores import Evaluation
 
     from cannabis_ml.datasets.lineage import RunVersions
 
@@ -85,7 +89,7 @@ class TrackingHook:
             prefix = wanted["metrics"]
             numbers = {
                 f"{prefix}.{k}": float(v)
-                for k, v in flatten(data)
+                for k, v in flatten(data.model_dump() if isinstance(data, BaseModel) else data)
                 if isinstance(v, int | float) and not isinstance(v, bool)
             }
             keys = mlflow_keys(numbers)
@@ -232,10 +236,12 @@ class ResultHook:
                 console.print(f"  {what:<26}{where}", soft_wrap=True)
 
 
-def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:
+def metrics_table(tier: str, metrics: Evaluation) -> Table:
     """Rich table of one tier's test metrics, a row per head."""
     from rich.table import Table
     from rich.text import Text
+
+    from cannabis_ml.evaluation.tables import value_of
 
     columns = {
         "accuracy": "accuracy",
@@ -250,13 +256,13 @@ def metrics_table(tier: str, metrics: dict[str, Any]) -> Any:
     table.add_column("groups", justify="right")
     for title in columns.values():
         table.add_column(title, justify="right")
-    for head, values in metrics["heads"].items():
-        cells = (values.get(key) for key in columns)
+    for head, scores in metrics.heads.items():
+        cells = (value_of(scores, metric) for metric in columns)
         table.add_row(
             Text(head),  # a name as it stands; `[old]` would be taken for markup
-            values["kind"],
-            f"{values['n']:,}",
-            f"{values['groups']:,}",
+            scores.kind,
+            f"{scores.n:,}",
+            f"{scores.groups:,}",
             *("–" if v is None else f"{v:.3f}" for v in cells),
         )
     return table

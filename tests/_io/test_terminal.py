@@ -13,6 +13,7 @@ from kedro_datasets.text import TextDataset
 from rich.console import Console
 
 from cannabis_ml._io.terminal import show_messages_literally
+from cannabis_ml.evaluation.scores import Evaluation, MulticlassScores
 from cannabis_ml.hooks import ResultHook, metrics_table
 
 ODD = ["[old]", "[/red]", "[bold]x", "a [link=x]b", "[", "[]", "\\[x]"]
@@ -21,6 +22,7 @@ LOG = """
 import logging, logging.config, sys
 from pathlib import Path
 import yaml
+from cannabis_ml.evaluation.scores import Evaluation, MulticlassScores
 from cannabis_ml.hooks import TerminalHook
 logging.config.dictConfig(yaml.safe_load(Path("conf/logging.yml").read_text()))
 TerminalHook().after_context_created()
@@ -47,9 +49,10 @@ def test_log_lines_hold_names_as_they_are(name):
 
 @pytest.mark.parametrize("name", ODD)
 def test_tables_hold_names_as_they_are(name):
-    scores = {"kind": "multiclass", "n": 10, "groups": 7, "accuracy": 0.5, "macro_f1": 0.25}
+    scores = MulticlassScores.model_construct(n=10, groups=7, accuracy=0.5, macro_f1=0.25)
+    metrics = Evaluation.model_construct(heads={name: scores})
     console = Console(width=120, file=io.StringIO())
-    console.print("\n", metrics_table("tier3", {"heads": {name: scores}}), markup=False)
+    console.print("\n", metrics_table("tier3", metrics), markup=False)
     assert f" {name} " in console.file.getvalue()
 
 

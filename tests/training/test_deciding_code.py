@@ -12,10 +12,14 @@ WATCHES_OR_READS = {
     "callbacks",  # history, checkpoints, the end
     "checkpoint",
     "compat",
-    "metrics",  # scores a comparison
     "intervals",
+    "metrics",  # scores a comparison
+    "mistakes",
     "predict",
+    "predictions",
     "quiet",
+    "scores",
+    "tables",
 }
 """Modules that training imports and that change no weight."""
 

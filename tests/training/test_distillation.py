@@ -101,7 +101,7 @@ def test_gain_is_told_against_the_same_training_without_teacher(
     alone, _ = train.fit(photo_set, taxonomy, model, TRAINING, wanted)
     answers = predict(alone, photo_set, ["test"])
     truth = distillation.labels_of(photo_set)
-    expected = distillation.score(answers, truth, taxonomy)["colour"]["accuracy"]
+    expected = distillation.score(answers, truth, taxonomy)["colour"].accuracy
     values = report["heads"]["colour"]["accuracy"]
     assert values["without_teacher"] == expected
     assert values["gain"] == values["with_teacher"] - expected

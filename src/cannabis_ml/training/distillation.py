@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cannabis_ml.evaluation.metrics import score
+from cannabis_ml.evaluation.scores import HeadScores
+from cannabis_ml.evaluation.tables import value_of
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.photo_sets.photo_set import labels_of
@@ -103,17 +105,19 @@ def fit_student(  # noqa: PLR0913
                 "The teacher adds %+.1f points to the accuracy of %s (%d photos in %d groups).",
                 100 * gain,
                 name,
-                judged["n"],
-                judged["groups"],
+                judged.n,
+                judged.groups,
             )
     return checkpoint, history, report
 
 
-def _compared(scores: dict[str, Any], head: str) -> dict[str, dict[str, float | None]]:
+def _compared(
+    scores: dict[str, dict[str, HeadScores]], head: str
+) -> dict[str, dict[str, float | None]]:
     compared = {}
     for metric in ("accuracy", "macro_f1"):
-        values: dict[str, float | None] = {
-            name: scores.get(name, {}).get(head, {}).get(metric)
+        values = {
+            name: value_of(scores[name][head], metric) if name in scores else None
             for name in ("teacher", "with_teacher", "without_teacher")
         }
         taught, untaught = values["with_teacher"], values["without_teacher"]

@@ -6,6 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from cannabis_ml.evaluation.scores import (
+    AttributeScores,
+    ClassScores,
+    Evaluation,
+    MulticlassScores,
+    MultilabelScores,
+    OrdinalScores,
+)
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.pipelines.bundle import model_card
 from cannabis_ml.pipelines.bundle.nodes import describe_tier, pick_golden_photos, write_model_card
@@ -85,37 +93,43 @@ class Taught(File):
         return {**super().card, "taught": True}
 
 
+def scores(model, **known):
+    return model.model_construct(**dict.fromkeys(model.model_fields) | known)
+
+
+OF_KIND = {
+    "n": 9,
+    "groups": 4,
+    "accuracy_per_group": 0.625,
+    "accuracy_per_group_interval": (0.125, 0.875),
+    "accuracy": 0.5,
+    "accuracy_interval": (0.25, 0.75),
+    "macro_f1": 0.4,
+    "in_words": "error above 20% on: oak",
+}
+
+
+def evaluation(head="kind", classes=("oak", "a|b"), **changed):
+    """Of a head with labels, and of one without any."""
+    known = {"precision": 0.125, "precision_interval": (0.0, 0.5), "f1": 1.0, "support": 3}
+    known |= {"groups": 2, "recall_per_group": 0.5}
+    per_class = {name: scores(ClassScores, **known) for name in classes}
+    unknown = {"spots": scores(AttributeScores, support=0, groups=0)}
+    look = scores(MultilabelScores, kind="multilabel", n=0, groups=0, per_class=unknown)
+    kind = {"kind": "multiclass", **OF_KIND, "per_class": per_class, **changed}
+    model = OrdinalScores if kind["kind"] == "ordinal" else MulticlassScores
+    heads = {"look": look, head: scores(model, **kind)}
+    return Evaluation.model_construct(heads=heads, confidence=0.95)
+
+
 def reports(quantised: bool):
-    shares = ("precision", "recall", "f1")
-    measures = [*shares, *(f"{name}_interval" for name in shares), "recall_per_group", "groups"]
-    heads = {
-        "look": {"n": 0, "groups": 0, "per_class": {"spots": dict.fromkeys(measures)}},
-        "kind": {
-            "n": 9,
-            "groups": 4,
-            "accuracy_per_group": 0.625,
-            "accuracy_per_group_interval": [0.125, 0.875],
-            "accuracy": 0.5,
-            "accuracy_interval": [0.25, 0.75],
-            "macro_f1": 0.4,
-            "in_words": "error above 20% on: oak",
-            "per_class": {
-                name: dict.fromkeys(measures)
-                | {"precision": 0.125, "precision_interval": [0.0, 0.5], "f1": 1.0}
-                | {"support": 3, "groups": 2, "recall_per_group": 0.5}
-                for name in ("oak", "a|b")
-            },
-        },
-    }
-    heads["look"] |= {"mean_average_precision": None, "macro_f1": None}
-    heads["look"]["per_class"]["spots"] |= {"support": 0, "groups": 0}
     files = {"float": File(b"12345678", "onnx")}
     if quantised:
         files["quantised"] = File(b"1234", "onnx", "dynamic_int8")
     timed = {"one_thread": {"jpeg_ms": {"p50": 12.34}}}
     return {
         "models": files,
-        "test_metrics": {"heads": heads, "confidence": 0.95},
+        "test_metrics": evaluation(),
         "parity": {
             "files": {f.recipe: {"heads": {"kind": {"accuracy": 0.5}}} for f in files.values()},
             "in_words": "ships.",
@@ -228,7 +242,7 @@ def test_card_tells_whether_probabilities_are_calibrated(photo_set, calibrated, 
     for kind in calibrated:
         given = found["models"][kind]
         found["models"][kind] = Calibrated(given.data, given.format, given.recipe)
-    found["test_metrics"]["confidence"] = confidence
+    found["test_metrics"] = found["test_metrics"].model_copy(update={"confidence": confidence})
     tiers = {"tier1": describe_tier("tier1", **found)}
     started, checked = "2031-05-06T07:08:09+00:00", {"links": LINKS}
     page = write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **tiers)
@@ -297,10 +311,7 @@ def test_whatever_a_name_is_the_card_has_it(name):
 def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_set):
     names = ["*oak*", "[a|b](c)"]
     (report,) = [reports(quantised=False)]
-    scores = report["test_metrics"]["heads"].pop("kind")
-    rows = scores["per_class"].values()
-    scores |= {"per_class": dict(zip(names, rows, strict=True)), "in_words": "error on: *oak*"}
-    report["test_metrics"]["heads"] = {"<kind>": scores}
+    report["test_metrics"] = evaluation("<kind>", names, in_words="error on: *oak*")
     odd = Taxonomy.model_validate({"heads": [{"name": "<kind>", "classes": names}]})
     tiers = {"tier1": describe_tier("tier1", **report)}
     started = "2031-05-06T07:08:09+00:00"
@@ -315,8 +326,7 @@ def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_se
 
 def test_card_says_how_an_ordinal_answer_is_read(photo_set):
     grade = {"name": "kind", "kind": "ordinal", "classes": ["oak", "a|b"]}
-    found = reports(quantised=False)
-    found["test_metrics"]["heads"]["kind"]["quadratic_weighted_kappa"] = None
+    found = reports(quantised=False) | {"test_metrics": evaluation(kind="ordinal")}
     tiers = {"tier1": describe_tier("tier1", **found)}
     graded = Taxonomy.model_validate({"heads": [grade]})
     started = "2031-05-06T07:08:09+00:00"

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
+from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.pipelines.training import nodes
 from cannabis_ml.pipelines.training.params import ReportParams
 
@@ -21,17 +22,18 @@ def better(better_predictions, photo_set, taxonomy):
 
 def test_metrics_are_json_and_hold_every_part(scored, taxonomy):
     found = scored[0]
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert list(found["heads"]) == [head.name for head in taxonomy.heads]
-    assert list(found["hierarchy"]) == ["state"]
-    assert found["hierarchy"]["state"]["impossible_pairs"] == 0
-    assert found["heads"]["crop"]["in_words"].startswith(("error above 20%", "no class"))
+    text = json.dumps(found.model_dump(mode="json"), allow_nan=False)
+    assert Evaluation.model_validate_json(text) == found
+    assert list(found.heads) == [head.name for head in taxonomy.heads]
+    assert list(found.hierarchy) == ["state"]
+    assert found.hierarchy["state"].impossible_pairs == 0
+    assert found.heads["crop"].in_words.startswith(("error above 20%", "no class"))
 
 
 def test_only_the_test_split_is_scored(scored, photo_set):
     table = nodes.labels_of(photo_set)
     known = table[(table["split"] == "test") & table["crop"].notna()]
-    assert scored[0]["heads"]["crop"]["n"] == len(known)
+    assert scored[0].heads["crop"].n == len(known)
 
 
 def test_thresholds_come_from_validation_photos_alone(scored, predictions, photo_set, taxonomy):
@@ -40,16 +42,16 @@ def test_thresholds_come_from_validation_photos_alone(scored, predictions, photo
     test = changed["split"] == "test"
     changed.loc[test, "marks"] = pd.Series([[0.5, 0.5]] * len(changed), dtype=object)[test]
     again = nodes.score_predictions(changed, photo_set, taxonomy)[0]
-    assert again["thresholds"] == scored[0]["thresholds"]
+    assert again.thresholds == scored[0].thresholds
 
     table = nodes.labels_of(photo_set).set_index("photo_id")
-    threshold = scored[0]["thresholds"]["marks"]["spots"]
+    threshold = scored[0].thresholds["marks"]["spots"]
     part = predictions[test & table["marks.spots"].notna().to_numpy()]
     said = np.stack(part["marks"])[:, 0] >= threshold
     truth = table.loc[part["photo_id"], "marks.spots"].astype(bool)
-    spots = scored[0]["heads"]["marks"]["per_class"]["spots"]
-    assert spots["threshold"] == threshold
-    assert spots["f1"] == pytest.approx(reference.f1_score(truth, said))
+    spots = scored[0].heads["marks"].per_class["spots"]
+    assert spots.threshold == threshold
+    assert spots.f1 == pytest.approx(reference.f1_score(truth, said))
 
 
 def test_class_report_has_a_row_per_class_and_ends_of_intervals(scored, taxonomy):
@@ -68,9 +70,9 @@ def test_the_limit_decides_which_classes_are_named(predictions, photo_set, taxon
         nodes.score_predictions(predictions, photo_set, taxonomy, ReportParams(error_limit=limit))
         for limit in (0.0, 0.99)
     )
-    assert strict[0]["heads"]["age"]["in_words"].startswith("error above 0% on: ")
-    assert len(strict[0]["heads"]["age"]["worst_classes"]) > 0
-    assert lax[0]["heads"]["age"]["worst_classes"] == []
+    assert strict[0].heads["age"].in_words.startswith("error above 0% on: ")
+    assert len(strict[0].heads["age"].worst_classes) > 0
+    assert lax[0].heads["age"].worst_classes == []
 
 
 def texts(figure):
@@ -85,7 +87,7 @@ def test_head_report_shows_every_class_and_says_the_worst(scored, taxonomy):
         shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
         assert shown == head.class_names
         said = figure.get_suptitle().replace("\n", " ")
-        assert scored[0]["heads"][head.name]["in_words"] in said
+        assert scored[0].heads[head.name].in_words in said
     assert "both right" in figures["state"].get_suptitle()
 
 
@@ -125,7 +127,7 @@ def test_a_head_without_a_mistake_says_so(better_predictions, photo_set, taxonom
 def test_every_figure_can_do_without_labels(predictions, photo_set, taxonomy):
     blank = photo_set.map(lambda row: dict.fromkeys(taxonomy.columns))
     found, report = nodes.score_predictions(predictions, blank, taxonomy)
-    json.dumps(found, allow_nan=False)
+    json.dumps(found.model_dump(), allow_nan=False)
     assert len(report) == sum(len(head.classes) for head in taxonomy.heads)
     figures = [
         *nodes.draw_head_reports(found).values(),
@@ -141,9 +143,9 @@ def test_every_figure_can_do_without_labels(predictions, photo_set, taxonomy):
 def test_tiers_stand_side_by_side(scored, better):
     table, figure = nodes.compare_tiers(tier1=scored[0], tier3=better)
     row = table[(table["head"] == "age") & (table["metric"] == "accuracy")].iloc[0]
-    assert row["tier1"] == scored[0]["heads"]["age"]["accuracy"]
-    assert row["tier3"] == better["heads"]["age"]["accuracy"]
-    assert [row["tier1_low"], row["tier1_high"]] == scored[0]["heads"]["age"]["accuracy_interval"]
+    assert row["tier1"] == scored[0].heads["age"].accuracy
+    assert row["tier3"] == better.heads["age"].accuracy
+    assert (row["tier1_low"], row["tier1_high"]) == scored[0].heads["age"].accuracy_interval
     wanted = {
         ("age", "quadratic_weighted_kappa", "higher"),
         ("age", "mean_absolute_error", "lower"),
@@ -157,11 +159,12 @@ def test_tiers_stand_side_by_side(scored, better):
 
 
 def test_a_tier_that_lacks_a_head_leaves_a_gap(scored, better):
-    fewer = {**better, "heads": {"age": better["heads"]["age"]}, "hierarchy": {}}
+    age = {"heads": {"age": better.heads["age"]}, "hierarchy": {}}
+    fewer = better.model_copy(update=age)
     table, figure = nodes.compare_tiers(tier1=fewer, tier3=better)
     crop = table[(table["head"] == "crop") & (table["metric"] == "accuracy")].iloc[0]
     assert pd.isna(crop["tier1"])
-    assert crop["tier3"] == better["heads"]["crop"]["accuracy"]
+    assert crop["tier3"] == better.heads["crop"].accuracy
     assert "–" in texts(figure)
 
 

@@ -94,10 +94,10 @@ def texts(figure):
 
 def test_only_test_photos_are_scored(scored):
     metrics, _ = scored
-    assert metrics["split"] == "test"
-    assert metrics["photos"] == 4
+    assert metrics.split == "test"
+    assert metrics.photos == 4
     # Each lacks the labels of one photo; c has none of its looks, d one.
-    assert {name: head["n"] for name, head in metrics["heads"].items()} == {
+    assert {name: head.n for name, head in metrics.heads.items()} == {
         "type": 3,
         "grade": 3,
         "look": 3,
@@ -106,42 +106,42 @@ def test_only_test_photos_are_scored(scored):
 
 def test_heads_stand_in_order_with_their_kinds(scored):
     metrics, _ = scored
-    kinds = [(name, head["kind"]) for name, head in metrics["heads"].items()]
+    kinds = [(name, head.kind) for name, head in metrics.heads.items()]
     assert kinds == [("type", "multiclass"), ("grade", "ordinal"), ("look", "multilabel")]
 
 
-def without_intervals(values):
-    return {name: value for name, value in values.items() if not name.endswith("_interval")}
+def without_intervals(scores):
+    return {name: value for name, value in scores if not name.endswith("_interval")}
 
 
 def test_type_by_hand(scored):
     # a plant -> plant, b hash -> plant, c plant -> plant; d has no label.
-    found = scored[0]["heads"]["type"]
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert found["macro_f1"] == pytest.approx((0.8 + 0) / 2)
-    plant = {"precision": 2 / 3, "recall": 1, "f1": 0.8, "support": 2, "said": 3, "error": 0}
+    found = scored[0].heads["type"]
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert found.macro_f1 == pytest.approx((0.8 + 0) / 2)
+    plant = {"precision": 2 / 3, "recall": 1, "f1": 0.8, "support": 2, "predicted": 3, "error": 0}
     plant |= {"groups": 2, "recall_per_group": 1}  # each photo is a group
-    assert without_intervals(found["per_class"]["plant"]) == pytest.approx(plant)
-    hash_ = {"precision": None, "recall": 0, "f1": 0, "support": 1, "said": 0, "error": 1}
+    assert without_intervals(found.per_class["plant"]) == pytest.approx(plant)
+    hash_ = {"precision": None, "recall": 0, "f1": 0, "support": 1, "predicted": 0, "error": 1}
     hash_ |= {"groups": 1, "recall_per_group": 0}
-    assert without_intervals(found["per_class"]["hash"]) == hash_
+    assert without_intervals(found.per_class["hash"]) == hash_
 
 
 def test_grade_by_hand(scored):
     # a good -> fair, b poor -> poor, d fair -> fair; c has no label.
-    found = scored[0]["heads"]["grade"]
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert found["mean_absolute_error"] == pytest.approx(1 / 3)
+    found = scored[0].heads["grade"]
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert found.mean_absolute_error == pytest.approx(1 / 3)
     # One squared step where chance would make (6 + 2 + 1) / 3 of them.
-    assert found["quadratic_weighted_kappa"] == pytest.approx(1 - 1 / 3)
+    assert found.quadratic_weighted_kappa == pytest.approx(1 - 1 / 3)
 
 
 def test_look_by_hand(scored):
     # mould: a there, said so; b absent, said there; d absent, said so. Seeds: both right.
-    found = scored[0]["heads"]["look"]
-    assert found["accuracy"] == pytest.approx(4 / 5)
-    assert found["mean_average_precision"] == 1
-    assert found["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
+    found = scored[0].heads["look"]
+    assert found.accuracy == pytest.approx(4 / 5)
+    assert found.mean_average_precision == 1
+    assert found.macro_f1 == pytest.approx((2 / 3 + 1) / 2)
     mould = {
         "precision": 1 / 2,
         "recall": 1,
@@ -149,15 +149,15 @@ def test_look_by_hand(scored):
         "f1": 2 / 3,
         "support": 1,
         "groups": 1,
-        "said": 2,
+        "predicted": 2,
         "error": (0 + 1 / 2) / 2,
         "n": 3,
         "threshold": 0.5,
         "specificity": 1 / 2,
         "average_precision": 1,
     }
-    assert without_intervals(found["per_class"]["mould"]) == pytest.approx(mould)
-    assert found["per_class"]["seeds"]["n"] == 2
+    assert without_intervals(found.per_class["mould"]) == pytest.approx(mould)
+    assert found.per_class["seeds"].n == 2
 
 
 def test_table_has_a_row_per_head_and_class(scored):
@@ -174,11 +174,11 @@ def test_table_has_a_row_per_head_and_class(scored):
     ]
     assert table["support"].tolist() == [2, 1, 0, 1, 1, 1, 1, 1]
     for row in table.to_dict("records"):
-        values = metrics["heads"][row["head"]]["per_class"][row["class"]]
+        values = metrics.heads[row["head"]].per_class[row["class"]]
         for name, value in without_intervals(values).items():
             assert pd.isna(row[name]) if value is None else row[name] == value
         for name in ("precision", "recall", "f1"):
-            ends = values[f"{name}_interval"] or (None, None)
+            ends = getattr(values, f"{name}_interval") or (None, None)
             for end, side in zip(ends, ("low", "high"), strict=True):
                 there = row[f"{name}_{side}"]
                 assert pd.isna(there) if end is None else there == end
@@ -186,15 +186,16 @@ def test_table_has_a_row_per_head_and_class(scored):
 
 def test_metrics_are_plain_json(scored):
     metrics, _ = scored
-    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    text = json.dumps(metrics.model_dump(mode="json"), allow_nan=False)
+    assert type(metrics).model_validate_json(text) == metrics
 
 
 def test_without_test_photos_nothing_can_be_said(predictions, photo_set, taxonomy):
     metrics, table = score_predictions(
         predictions[predictions["split"] == "validation"], photo_set, taxonomy
     )
-    assert metrics["photos"] == 0
-    assert {head["accuracy"] for head in metrics["heads"].values()} == {None}
+    assert metrics.photos == 0
+    assert {head.accuracy for head in metrics.heads.values()} == {None}
     assert table["support"].tolist() == [0] * 8
 
 

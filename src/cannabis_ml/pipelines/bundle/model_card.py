@@ -15,6 +15,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from cannabis_ml.evaluation.scores import Evaluation, HeadScores, Interval
+from cannabis_ml.evaluation.tables import interval_of, value_of
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.taxonomy import Head, Taxonomy
@@ -60,7 +62,7 @@ class TierDescription:
     teacher: str | None
     files: list[dict[str, Any]]
     machine: str
-    metrics: dict[str, Any]
+    metrics: Evaluation
     verdict: str
     calibrated: bool
 
@@ -68,7 +70,7 @@ class TierDescription:
 def describe(
     tier: Tier,
     models: dict[str, ModelFile],
-    test_metrics: dict[str, Any],
+    test_metrics: Evaluation,
     parity: dict[str, Any],
     latency: dict[str, Any],
 ) -> TierDescription:
@@ -136,6 +138,8 @@ def render(
         "number": _number,
         "banded": _banded,
         "in_groups": _in_groups,
+        "value_of": value_of,
+        "interval_of": interval_of,
     }
     source = resources.files("cannabis_ml.pipelines.bundle").joinpath("model_card.md.j2")
     page = environment.from_string(source.read_text(encoding="utf-8")).render(
@@ -200,9 +204,9 @@ def _front_matter(
             "metrics": [
                 {"type": metric, "name": f"{tier}: {TITLES[metric]}", "value": round(value, 4)}
                 for tier, described in tiers.items()
-                for found in [described.metrics["heads"][head.name]]
-                for metric in _headlines(head, found)
-                if (value := found.get(metric)) is not None
+                for scores in [described.metrics.heads[head.name]]
+                for metric in _headlines(scores)
+                if (value := value_of(scores, metric)) is not None
             ],
         }
         for head in taxonomy.heads
@@ -218,10 +222,10 @@ def _front_matter(
     }
 
 
-def _headlines(head: Head, found: dict[str, Any]) -> list[str]:
+def _headlines(scores: HeadScores) -> list[str]:
     """What stands for a head; where each photo is a group, a metric per group is the same again."""
-    grouped = found["groups"] < found["n"]
-    return [m for m in HEADLINES[head.kind] if grouped or not m.endswith("_per_group")]
+    grouped = scores.groups < scores.n
+    return [m for m in HEADLINES[scores.kind] if grouped or not m.endswith("_per_group")]
 
 
 def _told(name: str, value: Any) -> str:
@@ -280,6 +284,6 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _banded(value: float | None, ends: list[float] | None) -> str:
+def _banded(value: float | None, ends: Interval | None) -> str:
     """`0.900 (0.800 to 0.950)`."""
     return _number(value) + (f" ({_number(ends[0])} to {_number(ends[1])})" if ends else "")

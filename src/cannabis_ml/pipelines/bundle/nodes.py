@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml._io.heavy_types import Dataset
+from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.inference.bundle import BundleContents
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.photo_sets.photo_set import labels_of, photo_set_fingerprint
@@ -46,7 +47,7 @@ def pick_golden_photos(
 def describe_tier(
     tier: str,
     models: dict[str, ModelFile],
-    test_metrics: dict[str, Any],
+    test_metrics: Evaluation,
     parity: dict[str, Any],
     latency: dict[str, Any],
 ) -> TierDescription:

@@ -10,21 +10,24 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml._io.drawing import Figure
-from cannabis_ml.evaluation.metrics import Thresholds, answers
-from cannabis_ml.photos.resize import fit
-from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
+from cannabis_ml.evaluation.scores import (
+    AttributeScores,
+    ClassScores,
+    Evaluation,
+    HeadScores,
+    HierarchyScores,
+    MultilabelScores,
+)
+from cannabis_ml.evaluation.tables import interval_of, value_of
+from cannabis_ml.taxonomy import Head
 
 if TYPE_CHECKING:
-    import datasets
-
     from cannabis_ml._io.drawing import Axes
 
 RIGHT, WRONG, INK, FAINT = "#1b7f5c", "#c2452d", "#222222", "#8a8a8a"
 
 SERIES = ("#1b7f5c", "#3b6fb6", "#b5651d", "#7a4fa3", "#8a8a8a", "#c2452d")
 """Colours of tiers side by side."""
-
-SHEET_ROWS, SHEET_COLUMNS, SHEET_PIXELS = 4, 6, 224
 
 HEADLINES = {
     "accuracy": "accuracy",
@@ -116,39 +119,39 @@ def confusion_matrix(counts: np.ndarray, head: Head) -> Figure:
     return figure
 
 
-def head_report(name: str, test_metrics: dict[str, Any]) -> Figure:
+def head_report(name: str, test_metrics: Evaluation) -> Figure:
     """Draw precision, recall and F1 of every class of one head with their intervals.
 
-    Above it what the head reaches as a whole, and which classes go wrong too often. With more
-    than a dozen classes they are ordered by F1, worst on top.
+    Above it the metrics of the whole head, and which classes go wrong too often. With more than a
+    dozen classes they are ordered by F1, worst on top.
 
     Args:
         name: Of the head.
         test_metrics: As `score_predictions` gives them.
     """
-    scores = test_metrics["heads"][name]
-    limit = test_metrics["error_limit"]
-    attributes = scores["kind"] == "multilabel"
-    classes = list(scores["per_class"].items())
+    scores = test_metrics.heads[name]
+    limit = test_metrics.error_limit
+    attributes = isinstance(scores, MultilabelScores)
+    classes: list[tuple[str, ClassScores]] = list(scores.per_class.items())
     if len(classes) > 12 and not attributes:
-        classes.sort(key=lambda item: -1.0 if item[1]["f1"] is None else item[1]["f1"])
-    lines = [_headline(scores), *_chain_lines(name, test_metrics["hierarchy"])]
-    said = textwrap.wrap(scores["in_words"], 118) if scores["n"] else []
+        classes.sort(key=lambda item: -1.0 if item[1].f1 is None else item[1].f1)
+    lines = [_headline(scores), *_hierarchy_lines(test_metrics.hierarchy.get(name))]
+    worst = textwrap.wrap(scores.in_words, 118) if scores.n else []
     longest = max(len(label) for label, _ in classes)
-    height = 1.5 + 0.2 * (len(lines) + len(said)) + 0.36 * max(3, len(classes))
+    height = 1.5 + 0.2 * (len(lines) + len(worst)) + 0.36 * max(3, len(classes))
     figure = Figure(figsize=(10.5 + 0.06 * longest, height), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     rows = np.arange(len(classes))
     for axes, measure in zip(panels, ("precision", "recall", "f1"), strict=True):
         for row, (_, values) in zip(rows, classes, strict=True):
-            if values[measure] is None:
+            value, ends = value_of(values, measure), interval_of(values, measure)
+            if value is None or ends is None:
                 axes.text(0.5, row, "–", ha="center", va="center", color=FAINT)
                 continue
-            low, high = values[f"{measure}_interval"]
-            bad = values["error"] is not None and values["error"] > limit
-            colour = WRONG if bad else RIGHT
-            axes.plot([low, high], [row, row], color=colour, lw=2, alpha=0.45)
-            axes.plot(values[measure], row, "o", ms=6, color=colour)
+            bad = values.error is not None and values.error > limit
+            color = WRONG if bad else RIGHT
+            axes.plot(ends, [row, row], color=color, lw=2, alpha=0.45)
+            axes.plot(value, row, "o", ms=6, color=color)
         title = "F1" if measure == "f1" else measure
         axes.set(title=title, xlim=(-0.02, 1.02), xticks=np.linspace(0, 1, 6))
         axes.grid(axis="x", alpha=0.25)
@@ -158,68 +161,16 @@ def head_report(name: str, test_metrics: dict[str, Any]) -> Figure:
     panels[0].set_ylim(len(classes) - 0.5, -0.5)
     # What precision, recall and F1 rest on, at the right edge.
     for row, (_, values) in zip(rows, classes, strict=True):
-        text = f"{values['support']:,}"
-        if values["groups"] < values["support"] and not attributes:
-            text += f" in {values['groups']:,}"
-        if attributes:
-            text += f" of {values['n']:,}, from {values['threshold']:.2f}"
-        panels[2].text(1.05, row, text, va="center", color=FAINT, fontsize=9)
+        panels[2].text(1.05, row, _support(values), va="center", color=FAINT, fontsize=9)
     has = "have it, threshold" if attributes else "photos"
-    if not attributes and scores["groups"] < scores["n"]:
+    if not attributes and scores.groups < scores.n:
         has += " in groups"
     panels[2].text(1.05, -0.62, has, va="bottom", color=FAINT, fontsize=9)
-    bars = f"bars: {test_metrics['confidence']:.0%} intervals by groups"
+    bars = f"bars: {test_metrics.confidence:.0%} intervals by groups"
     bars += f"; red: error above {limit:.0%}"
     figure.supxlabel(bars, fontsize=9, color=FAINT)
-    title = "\n".join([f"{name}: {_in_groups(scores['n'], scores['groups'])}", *lines, *said])
+    title = "\n".join([f"{name}: {_in_groups(scores.n, scores.groups)}", *lines, *worst])
     figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
-    return figure
-
-
-def mistakes_sheet(
-    mistakes: pd.DataFrame, photo_set: datasets.Dataset, head: Head, count: int
-) -> Figure:
-    """Photos with what was said, how surely, and what is true.
-
-    Args:
-        mistakes: As `confident_mistakes` gives them, the surest first.
-        photo_set: Stored photos.
-        head: Which head.
-        count: Photos on the sheet, at most.
-    """
-    shown = mistakes.head(count)
-    rows = max(1, -(-len(shown) // SHEET_COLUMNS))
-    figure = Figure(figsize=(SHEET_COLUMNS * 2.3, 0.9 + rows * 2.8), layout="constrained")
-    _leave_room_below(figure, 0.35)
-    for axes in figure.subplots(rows, SHEET_COLUMNS, squeeze=False).flat:
-        axes.axis("off")
-    row_of = {photo_id: row for row, photo_id in enumerate(photo_set["photo_id"])}
-    for axes, found in zip(figure.axes, shown.to_dict("records"), strict=False):
-        mistake: dict[Any, Any] = dict(found)
-        photo: dict[str, Any] = photo_set[row_of[mistake["photo_id"]]]
-        axes.imshow(fit(np.asarray(photo["image"].convert("RGB")), SHEET_PIXELS))
-        source = str(photo.get("path") or mistake["photo_id"]).replace("\\", "/")
-        lines = [
-            (_said(mistake, head), WRONG, 8.5),
-            (f"true {mistake['true']} {mistake['probability_of_true']:.0%}", INK, 8.5),
-            (_shortened(source.rsplit("/", 1)[-1], 34), FAINT, 6.5),
-        ]
-        for line, (text, colour, size) in enumerate(lines):
-            axes.text(
-                0,
-                -0.03 - 0.105 * line,
-                _shortened(text, 34),
-                color=colour,
-                fontsize=size,
-                va="top",
-                transform=axes.transAxes,
-            )
-    what = "answers on attributes" if head.kind == "multilabel" else "test photos"
-    told = f"{head.name}: the {len(shown)} surest of {len(mistakes):,} wrong {what}"
-    if mistakes.empty:
-        told = f"{head.name}: no mistake on the test photos"
-        figure.set_size_inches(SHEET_COLUMNS * 2.3, 1)
-    figure.suptitle(told, fontsize=12, color=INK, x=0.01, ha="left")
     return figure
 
 
@@ -265,153 +216,54 @@ def tier_comparison(table: pd.DataFrame, tiers: list[str]) -> Figure:
     return figure
 
 
-def prediction_sheet(
-    predictions: pd.DataFrame,
-    photo_set: datasets.Dataset,
-    taxonomy: Taxonomy,
-    thresholds: Thresholds | None = None,
-) -> Figure:
-    """Test photos, evenly spread over the split, with the answers per head and the labels.
-
-    Right answers are green, wrong ones red with the true label, grey where no label is known.
-
-    Args:
-        predictions: As `predict_photos` gives them.
-        photo_set: Stored photos with their labels.
-        taxonomy: The heads.
-        thresholds: Of attributes, as `choose_thresholds` gives them.
-    """
-    test = predictions[predictions["split"] == "test"].reset_index(drop=True)
-    count = min(SHEET_ROWS * SHEET_COLUMNS, len(test))
-    picked = test.iloc[np.linspace(0, len(test) - 1, count).astype(int)].reset_index(drop=True)
-    said = answers(picked, taxonomy, thresholds)
-    row_of = {photo_id: row for row, photo_id in enumerate(photo_set["photo_id"])}
-    rows = -(-count // SHEET_COLUMNS)
-    # Inches: a square photo, then a line per head.
-    photo_side, line = 2.2, 0.2
-    height = photo_side + line * (len(taxonomy.heads) + 1)
-    figure = Figure(figsize=(SHEET_COLUMNS * (photo_side + 0.15), rows * height + 0.5))
-    figure.subplots_adjust(
-        left=0.01,
-        right=0.99,
-        top=1 - 0.4 / (rows * height + 0.5),
-        bottom=line * (len(taxonomy.heads) + 1) / (rows * height + 0.5),
-        wspace=0.06,
-        hspace=line * (len(taxonomy.heads) + 1) / photo_side,
-    )
-    for axes in figure.subplots(rows, SHEET_COLUMNS, squeeze=False).flat:
-        axes.axis("off")
-    for i, (axes, prediction) in enumerate(
-        zip(figure.axes, picked.to_dict("records"), strict=False)
-    ):
-        photo = photo_set[row_of[prediction["photo_id"]]]
-        axes.imshow(fit(np.asarray(photo["image"]), SHEET_PIXELS))
-        y = -0.03
-        for head in taxonomy.heads:
-            probs = np.asarray(prediction[head.name])
-            if head.kind == "multilabel":
-                text, colour = _attributes_told(said[head.name][i], photo, head)
-            else:
-                text, colour = _answer_told(int(said[head.name][i]), probs, photo, head)
-            axes.text(0, y, text, color=colour, fontsize=7.5, va="top", transform=axes.transAxes)
-            y -= line / photo_side
-    figure.suptitle(
-        "Test photos: green is right, red is wrong (true label in brackets),"
-        " black has one attribute wrong, grey has no label",
-        fontsize=11,
-        color=INK,
-    )
-    return figure
-
-
-def _said(mistake: Mapping[Any, Any], head: Head) -> str:
-    """A median is told without its own probability, which may be below that of the true class."""
-    if head.kind == "ordinal":
-        return f"said {mistake['said']} as the median"
-    return f"said {mistake['said']} {mistake['probability']:.0%}"
-
-
-def _answer_told(said: int, probs: np.ndarray, photo: dict, head: Head) -> tuple[str, str]:
-    name = None if said == MISSING else head.class_names[said]
-    true = photo[head.name]
-    if name is None:
-        text = "no answer"
-    elif head.kind == "ordinal" and 0 < said < len(probs) - 1:
-        # The median may be less probable by itself than another class: see `inference.reading`.
-        text = f"{name} or better {min(1.0, probs[: said + 1].sum()):.0%}"
-    else:
-        text = f"{name} {probs[said]:.0%}"
-    if true is None:
-        return text, FAINT
-    return (text, RIGHT) if name == true else (f"{text} ({true})", WRONG)
-
-
-def _attributes_told(claimed: np.ndarray, photo: dict, head: Head) -> tuple[str, str]:
-    known = {name: photo[f"{head.name}.{name}"] for name in head.class_names}
-    found = {name for name, there in zip(head.class_names, claimed, strict=True) if there}
-    judged = [name for name, value in known.items() if value is not None]
-    if not judged:
-        return f"{len(found)} attributes", FAINT
-    right = sum((name in found) == bool(known[name]) for name in judged)
-    text = f"{right} of {len(judged)} attributes"
-    if right == len(judged):
-        return text, RIGHT
-    return text, INK if 0 < right == len(judged) - 1 else WRONG
-
-
-def _headline(scores: dict[str, Any]) -> str:
-    told = []
+def _headline(scores: HeadScores) -> str:
+    metrics = []
     for metric, title in HEADLINES.items():
-        value = scores.get(metric)
-        if value is None or (metric.endswith("_per_group") and scores["groups"] == scores["n"]):
+        value = value_of(scores, metric)
+        if value is None or (metric.endswith("_per_group") and scores.groups == scores.n):
             continue
-        ends = scores.get(f"{metric}_interval")
+        ends = interval_of(scores, metric)
         between = f" ({ends[0]:.0%} to {ends[1]:.0%})" if ends else ""
         share = metric in ("accuracy", "accuracy_per_group", "balanced_accuracy")
-        told.append(f"{title} {value:.0%}{between}" if share else f"{title} {value:.2f}")
-    return ", ".join(told) or "no test photo has a label of this head"
+        metrics.append(f"{title} {value:.0%}{between}" if share else f"{title} {value:.2f}")
+    return ", ".join(metrics) or "no test photo has a label of this head"
+
+
+def _support(scores: ClassScores) -> str:
+    if isinstance(scores, AttributeScores):
+        return f"{scores.support:,} of {scores.n:,}, from {scores.threshold:.2f}"
+    in_groups = f" in {scores.groups:,}" if scores.groups < scores.support else ""
+    return f"{scores.support:,}{in_groups}"
 
 
 def _in_groups(photos: int, groups: int) -> str:
     return f"{photos:,} test photos in {groups:,} group{'' if groups == 1 else 's'}"
 
 
-def _chain_lines(name: str, hierarchy: dict[str, Any]) -> list[str]:
-    found = hierarchy.get(name)
-    if not found or not found["n"]:
+def _hierarchy_lines(found: HierarchyScores | None) -> list[str]:
+    if found is None or not found.n:
         return []
     return [
-        f"together with {found['parent']}: both right {found['joint_accuracy']:.0%}, "
-        f"{found['parent']} right {found['parent_accuracy']:.0%}, "
-        f"impossible pairs {found['impossible_pairs']:.0%}"
+        f"together with {found.parent}: both right {found.joint_accuracy:.0%}, "
+        f"{found.parent} right {found.parent_accuracy:.0%}, "
+        f"impossible pairs {found.impossible_pairs:.0%}"
     ]
 
 
-def _draw_value(axes: Axes, y: float, found: Mapping[Any, Any], tier: str, colour: str) -> None:
+def _draw_value(axes: Axes, y: float, found: Mapping[Any, Any], tier: str, color: str) -> None:
     value, low, high = (found[tier + end] for end in ("", "_low", "_high"))
     if pd.isna(value):
-        axes.text(0.01, y, "–", color=colour, va="center", fontsize=8)
+        axes.text(0.01, y, "–", color=color, va="center", fontsize=8)
         return
-    axes.plot([0, value], [y, y], color=colour, lw=1, alpha=0.25)
+    axes.plot([0, value], [y, y], color=color, lw=1, alpha=0.25)
     end = value
     if not pd.isna(low):
-        axes.plot([low, high], [y, y], color=colour, lw=4, alpha=0.3, solid_capstyle="butt")
+        axes.plot([low, high], [y, y], color=color, lw=4, alpha=0.3, solid_capstyle="butt")
         end = max(value, high)
-    axes.plot(value, y, "o", ms=5, color=colour)
+    axes.plot(value, y, "o", ms=5, color=color)
     axes.annotate(
         f"{value:.3f}", (end, y), (6, 0), textcoords="offset points", va="center", fontsize=8
     )
-
-
-def _leave_room_below(figure: Figure, inches: float) -> None:
-    """For the captions of the lowest photos, which the layout does not see."""
-    share = inches / figure.get_figheight()
-    layout: Any = figure.get_layout_engine()
-    layout.set(rect=(0, share, 1, 1 - share))
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _photos_counted(counts: np.ndarray, head: Head) -> str:
@@ -425,7 +277,7 @@ def _photos_counted(counts: np.ndarray, head: Head) -> str:
 def _write_counts(axes: Axes, counts: np.ndarray, share: np.ndarray, fontsize: float) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            colour = "white" if share[row, column] > 0.6 else INK
+            color = "white" if share[row, column] > 0.6 else INK
             axes.text(
-                column, row, f"{count:,}", ha="center", va="center", color=colour, fontsize=fontsize
+                column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=fontsize
             )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cannabis_ml._io.heavy_types import Dataset, Figure
+from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.inference.decision import DecisionRule
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.params import ModelParams
@@ -21,25 +21,6 @@ from cannabis_ml.training.recipe import Recipe, TrainingParams
 logger = logging.getLogger(__name__)
 
 _REPORTS = ReportParams()
-
-_COMPARED = {
-    "heads": {
-        "accuracy": "higher",
-        "accuracy_per_group": "higher",
-        "balanced_accuracy": "higher",
-        "macro_f1": "higher",
-        "quadratic_weighted_kappa": "higher",
-        "mean_absolute_error": "lower",
-        "mean_average_precision": "higher",
-    },
-    "hierarchy": {
-        "joint_accuracy": "higher",
-        "joint_accuracy_per_group": "higher",
-        "parent_accuracy": "higher",
-        "impossible_pairs": "lower",
-    },
-}
-"""Metrics by which tiers are compared, per part of the metrics, and which way is better."""
 
 
 def train_model(  # noqa: PLR0913, PLR0917
@@ -172,10 +153,10 @@ def score_predictions(
     photo_set: Dataset,
     taxonomy: Taxonomy,
     reports: ReportParams = _REPORTS,
-) -> tuple[dict[str, Any], pd.DataFrame]:
+) -> tuple[Evaluation, pd.DataFrame]:
     """Compare the predictions for the test split with its labels.
 
-    Attributes are said to be there from thresholds chosen on the validation split.
+    Attributes are predicted from thresholds on that are chosen on the validation split.
 
     Args:
         predictions: As `predict_photos` gives them.
@@ -184,52 +165,35 @@ def score_predictions(
         reports: From which error on a class is named, and how sure intervals are.
 
     Returns:
-        Metrics as nested numbers, `heads.<head>.<metric>` as from `metrics.score`, with the
-        `worst_classes` of each head as a list and `in_words`, `hierarchy.<child head>.<metric>`
-        and, for the figures, `thresholds.<head>.<class>`; and a table with a row per head and
-        class, intervals as two columns.
+        The evaluation, and a table with a row per head and class, intervals as two columns.
     """
-    from cannabis_ml.evaluation import metrics
+    from cannabis_ml.evaluation.metrics import evaluate
+    from cannabis_ml.evaluation.tables import class_table
+    from cannabis_ml.evaluation.thresholds import choose_thresholds
 
     labels = labels_of(photo_set)
-    test = predictions[predictions["split"] == "test"]
     validation = predictions[predictions["split"] == "validation"]
-    thresholds = metrics.choose_thresholds(
-        validation, labels, taxonomy, fewest=reports.threshold_photos
+    found = evaluate(
+        predictions,
+        labels,
+        taxonomy,
+        choose_thresholds(validation, labels, taxonomy, fewest=reports.threshold_photos),
+        confidence=reports.confidence,
+        error_limit=reports.error_limit,
     )
-    scores = metrics.score(test, labels, taxonomy, thresholds, reports.confidence)
-    heads = {}
-    for head in taxonomy.heads:
-        worst = metrics.worst_classes(scores[head.name], reports.error_limit)
-        heads[head.name] = {
-            "kind": head.kind,
-            "in_words": metrics.in_words(worst, reports.error_limit),
-            **scores[head.name],
-            "worst_classes": worst,
-        }
-        if scores[head.name]["n"]:
-            logger.info("%s: %s", head.name, heads[head.name]["in_words"])
-    hierarchy = metrics.score_hierarchy(test, labels, taxonomy, reports.confidence)
-    found = {
-        "split": "test",
-        "photos": len(test),
-        "groups": metrics.count_groups(test, labels),
-        "confidence": reports.confidence,
-        "error_limit": reports.error_limit,
-        "heads": heads,
-        "hierarchy": hierarchy,
-        "thresholds": thresholds,
-    }
-    return found, _class_table(heads)
+    for name, scores in found.heads.items():
+        if scores.n:
+            logger.info("%s: %s", name, scores.in_words)
+    return found, class_table(found.heads)
 
 
-def keep_decision(test_metrics: dict[str, Any]) -> DecisionRule:
+def keep_decision(test_metrics: Evaluation) -> DecisionRule:
     """Keep the decision that was scored: files of the network carry it, and clients decide by it.
 
     Args:
         test_metrics: As `score_predictions` gives them.
     """
-    return DecisionRule(thresholds=test_metrics["thresholds"])
+    return DecisionRule(thresholds=test_metrics.thresholds)
 
 
 def draw_training_curves(history: pd.DataFrame) -> Figure:
@@ -243,7 +207,7 @@ def draw_confusion_matrices(
     predictions: pd.DataFrame,
     photo_set: Dataset,
     taxonomy: Taxonomy,
-    test_metrics: dict[str, Any] | None = None,
+    test_metrics: Evaluation | None = None,
 ) -> dict[str, Figure]:
     """Draw which class of the test split was taken for which, a figure per head.
 
@@ -258,28 +222,28 @@ def draw_confusion_matrices(
 
     test = predictions[predictions["split"] == "test"]
     labels = labels_of(photo_set)
-    thresholds = (test_metrics or {}).get("thresholds")
+    thresholds = test_metrics.thresholds if test_metrics else None
     return {
         head.name: confusion_matrix(confusion(test, labels, head, thresholds, taxonomy), head)
         for head in taxonomy.heads
     }
 
 
-def draw_head_reports(test_metrics: dict[str, Any]) -> dict[str, Figure]:
+def draw_head_reports(test_metrics: Evaluation) -> dict[str, Figure]:
     """Draw how good each head is, class by class and in words, a figure per head."""
     from cannabis_ml.pipelines.training.figures import head_report
 
-    return {name: head_report(name, test_metrics) for name in test_metrics["heads"]}
+    return {name: head_report(name, test_metrics) for name in test_metrics.heads}
 
 
 def draw_mistakes(
     predictions: pd.DataFrame,
     photo_set: Dataset,
     taxonomy: Taxonomy,
-    test_metrics: dict[str, Any],
+    test_metrics: Evaluation,
     reports: ReportParams = _REPORTS,
 ) -> dict[str, Figure]:
-    """Draw the test photos on which the model was most sure and wrong, a sheet per head.
+    """Draw the test photos of the most confident mistakes, a sheet per head.
 
     Args:
         predictions: As `predict_photos` gives them.
@@ -288,14 +252,14 @@ def draw_mistakes(
         test_metrics: Holds the thresholds that were chosen for attributes.
         reports: How many photos.
     """
-    from cannabis_ml.evaluation.metrics import confident_mistakes
-    from cannabis_ml.pipelines.training.figures import mistakes_sheet
+    from cannabis_ml.evaluation.mistakes import confident_mistakes
+    from cannabis_ml.pipelines.training.sheets import mistakes_sheet
 
     test = predictions[predictions["split"] == "test"]
     labels = labels_of(photo_set)
     return {
         head.name: mistakes_sheet(
-            confident_mistakes(test, labels, head, taxonomy, test_metrics["thresholds"]),
+            confident_mistakes(test, labels, head, taxonomy, test_metrics.thresholds),
             photo_set,
             head,
             reports.mistakes,
@@ -308,9 +272,9 @@ def draw_prediction_sheet(
     predictions: pd.DataFrame,
     photo_set: Dataset,
     taxonomy: Taxonomy,
-    test_metrics: dict[str, Any] | None = None,
+    test_metrics: Evaluation | None = None,
 ) -> Figure:
-    """Draw test photos with what was said of them and what is true.
+    """Draw test photos with predictions and labels.
 
     Args:
         predictions: As `predict_photos` gives them.
@@ -318,63 +282,24 @@ def draw_prediction_sheet(
         taxonomy: The heads.
         test_metrics: Holds the thresholds that were chosen for attributes; 0.5 without it.
     """
-    from cannabis_ml.pipelines.training.figures import prediction_sheet
+    from cannabis_ml.pipelines.training.sheets import prediction_sheet
 
-    thresholds = (test_metrics or {}).get("thresholds")
+    thresholds = test_metrics.thresholds if test_metrics else None
     return prediction_sheet(predictions, photo_set, taxonomy, thresholds)
 
 
-def compare_tiers(**test_metrics: dict[str, Any]) -> tuple[pd.DataFrame, Figure]:
+def compare_tiers(**test_metrics: Evaluation) -> tuple[pd.DataFrame, Figure]:
     """Put the tiers, or any models that were scored on the same photos, side by side.
 
     Args:
-        **test_metrics: Per name of a tier its metrics, as `score_predictions` gives them.
+        **test_metrics: Per name of a tier its evaluation, as `score_predictions` gives it.
 
     Returns:
-        A table with a row per head and metric: head, metric, better (`higher` or `lower`), photos,
-        groups that these fall into, and per tier its value and, where there is one, the ends of
-        its interval (`<tier>_low`, `<tier>_high`); and the table as a figure.
+        A table with a row per head and metric, as from `evaluation.tables.compare`, and the table
+        as a figure.
     """
+    from cannabis_ml.evaluation.tables import compare
     from cannabis_ml.pipelines.training.figures import tier_comparison
 
-    table = pd.DataFrame(_comparison_rows(test_metrics))
+    table = compare(test_metrics)
     return table, tier_comparison(table, list(test_metrics))
-
-
-def _class_table(heads: dict[str, Any]) -> pd.DataFrame:
-    """A row per head and class; `x_interval` becomes `x_low` and `x_high`."""
-    rows = []
-    for head, scores in heads.items():
-        for name, values in scores["per_class"].items():
-            row: dict[str, Any] = {"head": head, "class": name}
-            for key, value in values.items():
-                if key.endswith("_interval"):
-                    measure = key.removesuffix("_interval")
-                    row[f"{measure}_low"], row[f"{measure}_high"] = value or (None, None)
-                else:
-                    row[key] = value
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _comparison_rows(tiers: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Rows of `compare_tiers`, in the order of heads and of `_COMPARED`."""
-    for part in ("heads", "hierarchy"):
-        sections: dict[str, None] = {}
-        for metrics in tiers.values():
-            sections |= dict.fromkeys(metrics.get(part, {}))
-        for section in sections:
-            per_tier = {t: m.get(part, {}).get(section, {}) for t, m in tiers.items()}
-            for metric, better in _COMPARED[part].items():
-                values = {tier: found.get(metric) for tier, found in per_tier.items()}
-                if all(value is None for value in values.values()):
-                    continue
-                row: dict[str, Any] = {"head": section, "metric": metric, "better": better}
-                row["photos"] = max(found.get("n", 0) for found in per_tier.values())
-                row["groups"] = max(found.get("groups", 0) for found in per_tier.values())
-                if metric.endswith("_per_group") and row["groups"] == row["photos"]:
-                    continue  # the same as per photo
-                for tier, value in values.items():
-                    ends = per_tier[tier].get(f"{metric}_interval") or (None, None)
-                    row |= {tier: value, f"{tier}_low": ends[0], f"{tier}_high": ends[1]}
-                yield row

@@ -1,0 +1,118 @@
+"""Predictions beside the labels of the same photos, and what the model decides from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from cannabis_ml.evaluation.scores import Thresholds
+from cannabis_ml.inference.decision import GIVEN, SMALLEST, Decision, DecisionRule
+from cannabis_ml.taxonomy import Head, Taxonomy
+
+
+def decide(
+    predictions: pd.DataFrame, taxonomy: Taxonomy, thresholds: Thresholds | None = None
+) -> dict[str, np.ndarray]:
+    """Decide on the classes of each photo, as `Decision.decide`.
+
+    P(child | parent) comes from the columns `{head}.logits` where `predictions` has them.
+
+    Args:
+        predictions: As for `metrics.score`; `{head}.logits` is a list of length members times K,
+            or members times K - 1 of an ordinal head.
+        taxonomy: Gives the heads.
+        thresholds: As for `metrics.score`.
+
+    Returns:
+        Per multiclass and ordinal head class indices, int64 (N,), `MISSING` where the class of
+        the parent allows none; per multilabel head bool (N, K).
+    """
+    probs = {head.name: _probs(predictions, head) for head in taxonomy.heads}
+    given = {
+        head.name + GIVEN: _given(predictions, head, taxonomy.allowed_pairs(head))
+        for head in taxonomy.heads
+        if head.kind != "multilabel"
+        and taxonomy.limits(head)
+        and f"{head.name}.logits" in predictions
+        and len(predictions)
+    }
+    return decision(taxonomy, thresholds).decide(probs | given)
+
+
+def decision(taxonomy: Taxonomy, thresholds: Thresholds | None = None) -> Decision:
+    """The decision by these thresholds."""
+    return Decision(taxonomy, DecisionRule(thresholds=thresholds or {}))
+
+
+def alone(head: Head) -> Taxonomy:
+    """A taxonomy of one head, whose parent is not asked."""
+    return Taxonomy.model_construct(heads=[head])
+
+
+def paired(
+    predictions: pd.DataFrame, photos: pd.DataFrame, head: Head
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and labels of one head for the same photos.
+
+    Args:
+        predictions: As for `metrics.score`.
+        photos: As for `metrics.score`.
+        head: Which head.
+
+    Returns:
+        Probabilities, float64 (N, K), and labels as from `Taxonomy.encode`.
+
+    Raises:
+        KeyError: If a predicted photo is not among `photos`.
+    """
+    labels = photos.drop_duplicates("photo_id").set_index("photo_id")[head.columns]
+    labels = labels.loc[predictions["photo_id"]]
+    return _probs(predictions, head), alone(head).encode(labels)[head.name]
+
+
+def groups_of(predictions: pd.DataFrame, photos: pd.DataFrame) -> np.ndarray:
+    """A number of the group of each predicted photo, int64 (N,).
+
+    Args:
+        predictions: As for `metrics.score`.
+        photos: As for `metrics.score`; without a column `group`, or where it is empty, each photo
+            is a group of its own.
+    """
+    ids = predictions["photo_id"]
+    if "group" not in photos:
+        return np.arange(len(ids))
+    named = photos.drop_duplicates("photo_id").set_index("photo_id")["group"].loc[ids]
+    codes = pd.factorize(named)[0].astype(np.int64)
+    return np.where(codes < 0, len(ids) + np.arange(len(ids)), codes)
+
+
+def _probs(predictions: pd.DataFrame, head: Head) -> np.ndarray:
+    if len(predictions) == 0:
+        return np.zeros((0, len(head.classes)))
+    return np.stack(predictions[head.name].to_list()).astype(np.float64)
+
+
+def _given(predictions: pd.DataFrame, head: Head, allowed: np.ndarray) -> np.ndarray:
+    """Probabilities of a head for each class of its parent, (N, P, K), mean over its members."""
+    members = _members(predictions, head)
+    found = np.zeros((len(members), *allowed.shape))
+    for row, possible in enumerate(allowed):
+        if possible.any():
+            within = members[:, :, possible]
+            within = within / within.sum(axis=2, keepdims=True)
+            found[:, row, possible] = within.mean(axis=1)
+    return found
+
+
+def _members(predictions: pd.DataFrame, head: Head) -> np.ndarray:
+    """Probabilities of each member of a head on its own, (N, M, K)."""
+    classes = len(head.classes)
+    logits = np.stack(predictions[f"{head.name}.logits"].to_list()).astype(np.float64)
+    if head.kind == "ordinal":  # P(worse than k), which falls with k
+        worse = 1 / (1 + np.exp(-logits.reshape(len(logits), -1, classes - 1)))
+        probs = -np.diff(worse, axis=2, prepend=1.0, append=0.0)
+    else:
+        logits = logits.reshape(len(logits), -1, classes)
+        exponents = np.exp(logits - logits.max(axis=2, keepdims=True))
+        probs = exponents / exponents.sum(axis=2, keepdims=True)
+    return np.maximum(probs, SMALLEST)

@@ -1,0 +1,58 @@
+"""Thresholds of attributes, chosen for the highest F1."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix_at_thresholds
+
+from cannabis_ml.evaluation.predictions import paired
+from cannabis_ml.evaluation.scores import Thresholds
+from cannabis_ml.inference.decision import THRESHOLD
+from cannabis_ml.taxonomy import Taxonomy
+
+
+def choose_thresholds(
+    predictions: pd.DataFrame, photos: pd.DataFrame, taxonomy: Taxonomy, fewest: int = 5
+) -> Thresholds:
+    """Choose the threshold of every attribute by its F1.
+
+    Choose on photos that are not scored afterwards. Of thresholds with the same F1 the one
+    nearest to `THRESHOLD` is taken.
+
+    Args:
+        predictions: As for `metrics.score`, of the validation split.
+        photos: As for `metrics.score`.
+        taxonomy: Gives the heads.
+        fewest: Photos that must have the attribute, and as many that must lack it; with fewer the
+            best threshold is an accident, and it stays at `THRESHOLD`.
+
+    Returns:
+        Per multilabel head and class a probability.
+    """
+    chosen = {}
+    for head in taxonomy.heads:
+        if head.kind != "multilabel":
+            continue
+        probs, truth = paired(predictions, photos, head)
+        chosen[head.name] = {
+            name: _best_threshold(probs[:, k], truth[:, k], fewest)
+            for k, name in enumerate(head.class_names)
+        }
+    return chosen
+
+
+def _best_threshold(probs: np.ndarray, truth: np.ndarray, fewest: int) -> float:
+    known = ~np.isnan(truth)
+    probs, there = probs[known], truth[known] == 1
+    if min(there.sum(), (~there).sum()) < max(1, fewest):
+        return THRESHOLD
+    _, fp, fn, tp, values = (x[::-1] for x in confusion_matrix_at_thresholds(there, probs))
+    # From just above the next lower value up to a value, every threshold predicts the same.
+    lower = np.concatenate([[0.0], values[:-1]])
+    middle = (lower + values) / 2
+    candidates = np.where(middle > lower, middle, values)  # numbers may have none between them
+    candidates[(lower < THRESHOLD) & (values >= THRESHOLD)] = THRESHOLD
+    f1 = 2 * tp / (2 * tp + fp + fn)
+    best = candidates[f1 == f1.max()]
+    return float(best[np.abs(best - THRESHOLD).argmin()])
