@@ -129,7 +129,7 @@ def backbone_file(tmp_path_factory):
     """Weights of a small backbone that counts as pretrained."""
     import torch
 
-    from cannabis_ml.networks.weights import create_backbone
+    from cannabis_ml.networks.backbones import create_backbone
 
     path = tmp_path_factory.mktemp("weights") / "start.pth"
     torch.manual_seed(5)

@@ -50,7 +50,7 @@ def tier_1() -> ModelFile:
     import litert_torch
     import torch
 
-    from cannabis_ml.networks.weights import create_backbone
+    from cannabis_ml.networks.backbones import create_backbone
 
     class Network(torch.nn.Module):
         def __init__(self) -> None:

@@ -177,9 +177,9 @@ def write_models(folder):
 
     from cannabis_ml.exporting.litert_export import to_litert
     from cannabis_ml.exporting.onnx_export import to_onnx
+    from cannabis_ml.networks.backbones import create_backbone
     from cannabis_ml.networks.checkpoint import Checkpoint
     from cannabis_ml.networks.network import HierarchicalNet
-    from cannabis_ml.networks.weights import create_backbone
 
     torch.manual_seed(0)
     backbone = "tf_efficientnet_lite0"

@@ -12,9 +12,9 @@ from cannabis_ml.exporting.litert_export import module_path, to_litert
 from cannabis_ml.exporting.onnx_export import torch_outputs
 from cannabis_ml.inference.litert_tier import SIGNATURE
 from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import ExportNet, HierarchicalNet, restore
-from cannabis_ml.networks.weights import create_backbone
 from cannabis_ml.taxonomy import Taxonomy
 
 SIZE = 64

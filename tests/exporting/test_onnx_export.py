@@ -9,9 +9,9 @@ import torch
 
 from cannabis_ml.exporting.onnx_export import to_onnx, torch_outputs
 from cannabis_ml.inference.onnx_tier import INPUT_NAME, METADATA_KEY, OnnxTier
+from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import EMBEDDING, HierarchicalNet
-from cannabis_ml.networks.weights import create_backbone
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import Taxonomy
 

@@ -19,10 +19,10 @@ from cannabis_ml.exporting.quantize import (
 )
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.layers import Layer
 from cannabis_ml.networks.network import HierarchicalNet
-from cannabis_ml.networks.weights import create_backbone
 from cannabis_ml.taxonomy import Taxonomy
 
 SIZE = 64

@@ -21,9 +21,9 @@ from cannabis_ml.exporting.onnx_export import to_onnx
 from cannabis_ml.exporting.quantize import QUANTIZATIONS, quantize
 from cannabis_ml.inference.golden import ROUNDED
 from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import HierarchicalNet
-from cannabis_ml.networks.weights import create_backbone
 
 pytestmark = pytest.mark.slow
 

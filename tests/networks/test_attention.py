@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from cannabis_ml.networks.attention import SpatialAttention
+from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.network import HierarchicalNet
-from cannabis_ml.networks.weights import create_backbone
 
 SIZE = 64
 

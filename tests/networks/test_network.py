@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.networks.backbones import create_backbone, layer_groups, normalization
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import (
     ExportNet,
@@ -16,7 +17,6 @@ from cannabis_ml.networks.network import (
     restore,
 )
 from cannabis_ml.networks.params import LossParams, ModelParams
-from cannabis_ml.networks.weights import create_backbone, layer_groups, normalisation
 from cannabis_ml.taxonomy import Head, Taxonomy
 from cannabis_ml.training.losses import hierarchical_loss
 
@@ -77,12 +77,12 @@ def test_fused_backbones_see_pixels_as_each_expects_them(taxonomy):
     torch.manual_seed(0)
     names = ["test_efficientnet", "test_vit", "test_mambaout"]  # of different means and widths
     fused = create_backbone(names, SIZE)
-    mean, std = normalisation(fused)
+    mean, std = normalization(fused)
     network = HierarchicalNet(fused, taxonomy, image_size=SIZE, mean=mean, std=std).eval()
     batch = photos(2)
     apart = []
     for branch in network.backbone.branches:
-        mean, std = (torch.tensor(v)[:, None, None] for v in normalisation(branch))
+        mean, std = (torch.tensor(v)[:, None, None] for v in normalization(branch))
         apart.append(branch((batch / 255 - mean) / std))
     widths = [features.shape[1] for features in apart]
     assert network.num_features == sum(widths) > max(widths)

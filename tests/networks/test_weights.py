@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from cannabis_ml.errors import WeightsError
 from cannabis_ml.networks import weights
+from cannabis_ml.networks.backbones import create_backbone, normalization
 from cannabis_ml.networks.params import ModelParams
-from cannabis_ml.networks.weights import PACKAGED, create_backbone, load_backbone, normalisation
+from cannabis_ml.networks.weights import PACKAGED, load_backbone
 
 LITE0 = PACKAGED["tf_efficientnet_lite0"]
 needs_lite0 = pytest.mark.skipif(
@@ -37,7 +38,7 @@ def test_packaged_weights_fill_every_tensor():
         "sha256": LITE0.sha256,
         "licence": "Apache-2.0",
     }
-    assert normalisation(backbone) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert normalization(backbone) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     # With the classifier too, nothing is missing and nothing is left over.
     whole = timm.create_model("tf_efficientnet_lite0")
     state = torch.load(lite0_file(), weights_only=True)

@@ -91,7 +91,7 @@ def start(tmp_path, transformer_file):
 def transformer_file(tmp_path_factory):
     import torch
 
-    from cannabis_ml.networks.weights import create_backbone
+    from cannabis_ml.networks.backbones import create_backbone
 
     path = tmp_path_factory.mktemp("weights") / "vit.pth"
     torch.manual_seed(5)

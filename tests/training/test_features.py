@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.network import HierarchicalNet
 from cannabis_ml.networks.params import ModelParams
-from cannabis_ml.networks.weights import create_backbone
 from cannabis_ml.photo_sets.photo_set import photo_set_fingerprint
 from cannabis_ml.training import features, train
 from cannabis_ml.training.data import Photos

@@ -1,4 +1,3 @@
-import copy
 import math
 
 import numpy as np
@@ -6,12 +5,12 @@ import pytest
 import torch
 
 from cannabis_ml.errors import TrainingError
+from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.network import HierarchicalNet
 from cannabis_ml.networks.params import LossParams
-from cannabis_ml.networks.weights import create_backbone
 from cannabis_ml.training.data import Batch
 from cannabis_ml.training.losses import hierarchical_loss
-from cannabis_ml.training.module import PhotoModule, count_right, decided, follow
+from cannabis_ml.training.module import ModelEmaV3, PhotoModule, count_right, decided
 from cannabis_ml.training.phases import parameter_groups
 from cannabis_ml.training.recipe import Distillation, Phase, Recipe, TrainingParams
 
@@ -128,33 +127,40 @@ def test_one_batch_can_be_learnt_by_heart(network, taxonomy):
 def test_average_follows_the_weights_by_its_decay():
     """Hand calculation: 0.9 × 1 + 0.1 × 3 = 1.2; statistics are averaged, counters copied."""
     network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.BatchNorm1d(1))
-    average = copy.deepcopy(network)
+    ema = ModelEmaV3(network, decay=0.9)
+    average = ema.module
     with torch.no_grad():
         average[0].weight.fill_(1.0)
         network[0].weight.fill_(3.0)
     network[1].running_mean.fill_(10.0)
     network[1].num_batches_tracked.fill_(7)
-    follow(average, network, 0.9)
+    ema.update(network)
     assert average[0].weight.item() == pytest.approx(1.2)
     assert average[1].running_mean.item() == pytest.approx(1.0)
     assert average[1].num_batches_tracked == 7
 
 
+@pytest.mark.parametrize("step", [1, 2, 10, 100, 880, 10_000])
+def test_average_warms_up(network, step):
+    ema = PhotoModule(network, TrainingParams(ema_decay=0.99), RECIPE).ema
+    assert ema.get_decay(step) == pytest.approx(min(0.99, (1 + step) / (10 + step)), rel=1e-12)
+
+
 def test_average_of_what_is_frozen_is_what_is_frozen(network):
-    average = copy.deepcopy(network)
+    ema = PhotoModule(network, TrainingParams(), RECIPE).ema
     with torch.no_grad():
         network.heads[0][0][1].weight.add_(1)
-    follow(average, network, 0.3)
-    for name, tensor in average.backbone.state_dict().items():
+    ema.update(network, 5)
+    for name, tensor in ema.module.backbone.state_dict().items():
         assert torch.equal(tensor, network.backbone.state_dict()[name])
 
 
 def test_average_does_not_learn_and_stays_in_evaluation(network):
     module = PhotoModule(network, TrainingParams(), RECIPE)
     module.train()
-    assert module.kept is module.average
-    assert not any(p.requires_grad for p in module.average.parameters())
-    assert not any(m.training for m in module.average.modules())
+    assert module.kept is module.ema.module
+    assert not any(p.requires_grad for p in module.ema.parameters())
+    assert not any(m.training for m in module.ema.modules())
     plain = PhotoModule(network, TrainingParams(ema_decay=0), RECIPE)
     assert plain.kept is network
 

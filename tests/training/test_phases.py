@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
+from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.network import HierarchicalNet
-from cannabis_ml.networks.weights import create_backbone
 from cannabis_ml.training.module import PhotoModule
 from cannabis_ml.training.phases import parameter_groups, set_trainable, warmup_cosine
 from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams

