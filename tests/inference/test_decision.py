@@ -78,12 +78,12 @@ def test_attributes_of_a_possible_parent_are_claimed_from_their_threshold_on():
 def test_scores_decide_as_clients_do():
     """A column of probabilities per head, as training has them, and a client's outputs."""
     pytest.importorskip("sklearn")
-    from cannabis_ml.evaluation.metrics import answers
+    from cannabis_ml.evaluation.predictions import decide
 
     outputs, thresholds = _drawn(seed=1), {"mark": {"scab": 0.8, "mould": 0.1}}
     predictions = pd.DataFrame({name: list(values) for name, values in outputs.items()})
     ours = Decision(FAMILY, DecisionRule(thresholds=thresholds)).decide(outputs)
-    for name, said in answers(predictions, FAMILY, thresholds).items():
+    for name, said in decide(predictions, FAMILY, thresholds).items():
         np.testing.assert_array_equal(said, ours[name])
 
 
@@ -107,7 +107,8 @@ def test_training_counts_by_the_same_decision():
 
 def test_the_checks_of_files_decide_by_the_thresholds_and_the_parent():
     pytest.importorskip("sklearn")
-    from cannabis_ml.pipelines.export import parity
+    from cannabis_ml.evaluation.agreement import agreement
+    from cannabis_ml.evaluation.parity import compare
 
     two = {"crop": np.array([[0.9, 0.05, 0.05]] * 2), "state": np.array([[0.1, 0.8, 0.1]] * 2)}
     ours = {**two, "mark": np.array([[0.4, 0.9, 0.9]] * 2), "embedding": np.zeros((2, 1))}
@@ -118,12 +119,12 @@ def test_the_checks_of_files_decide_by_the_thresholds_and_the_parent():
         "mark": np.array([[1.0, 1.0, 0.0]] * 2),
     }
     decision = Decision(FAMILY, DecisionRule(thresholds={"mark": {"scab": 0.3}}))
-    found = parity.compare(decision, ours, theirs, truth)["heads"]["mark"]
-    assert (found["accuracy"], found["same_answer"]) == (1.0, 1.0)  # mould is not of the sick
-    agreed = parity.agreement(decision, ours, theirs, truth)["mark"]
-    assert (agreed["decisions"], agreed["same_decisions"]) == (6, 1.0)
-    by_half = parity.compare(Decision(FAMILY), ours, theirs, truth)["heads"]["mark"]
-    assert by_half["accuracy"] == pytest.approx(2 / 3)
+    found = compare(decision, ours, theirs, truth).heads["mark"]
+    assert (found.accuracy, found.same_answer) == (1.0, 1.0)  # mould is not of the sick
+    agreed = agreement(decision, ours, theirs, truth)["mark"]
+    assert (agreed.decisions, agreed.same_decisions) == (6, 1.0)
+    by_half = compare(Decision(FAMILY), ours, theirs, truth).heads["mark"]
+    assert by_half.accuracy == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])

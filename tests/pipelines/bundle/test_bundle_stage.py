@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from cannabis_ml.evaluation.latency import FileLatency, LatencyReport, Percentiles, Timing
+from cannabis_ml.evaluation.parity import FileReport, HeadParity, ParityReport
 from cannabis_ml.evaluation.scores import (
     AttributeScores,
     ClassScores,
@@ -126,18 +128,18 @@ def reports(quantised: bool):
     files = {"float": File(b"12345678", "onnx")}
     if quantised:
         files["quantised"] = File(b"1234", "onnx", "dynamic_int8")
-    timed = {"one_thread": {"jpeg_ms": {"p50": 12.34}}}
+    heads = {"kind": HeadParity.model_construct(accuracy=0.5)}
+    tried = {f.recipe: FileReport.model_construct(heads=heads) for f in files.values()}
+    jpeg = Percentiles.model_construct(p50=12.34)
+    timing = Timing.model_construct(jpeg_ms=jpeg)
     return {
         "models": files,
         "test_metrics": evaluation(),
-        "parity": {
-            "files": {f.recipe: {"heads": {"kind": {"accuracy": 0.5}}} for f in files.values()},
-            "in_words": "ships.",
-        },
-        "latency": {
-            "machine": {"processor": "A chip", "cores": 2, "python": "3"},
-            "files": dict.fromkeys(files, timed),
-        },
+        "parity": ParityReport.model_construct(files=tried, in_words="ships."),
+        "latency": LatencyReport.model_construct(
+            machine={"processor": "A chip", "cores": 2, "python": "3"},
+            files=dict.fromkeys(files, FileLatency.model_construct(one_thread=timing)),
+        ),
     }
 
 

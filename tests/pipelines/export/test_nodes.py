@@ -1,5 +1,3 @@
-import json
-
 import datasets
 import numpy as np
 import pytest
@@ -8,8 +6,10 @@ from kedro.pipeline import Node, Pipeline
 from PIL import Image
 
 from cannabis_ml.errors import ExportError
+from cannabis_ml.evaluation.latency import LatencyReport
+from cannabis_ml.evaluation.parity import LayerChange, ParityReport
 from cannabis_ml.inference.model_file import ModelFile
-from cannabis_ml.pipelines.export import create_pipeline, formats_written, nodes
+from cannabis_ml.pipelines.export import choice, create_pipeline, formats_written, nodes
 from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
 
 CARD = {
@@ -71,27 +71,28 @@ def choose(monkeypatch, photo_set, copies):
                 return fake(quantization, made[quantization][share][0])
             return fake(quantization, made[quantization][0])
 
-        monkeypatch.setattr(nodes, "_quantize", quantize)
+        monkeypatch.setattr(choice, "_quantize", quantize)
 
-        def answers(model, pixels):
+        def outputs(model, pixels):
             count = len(list(pixels))
             tried = made.get((model.recipe, "tried")) or made.get(model.recipe)
             wrong = 0 if model.recipe == "float" else tried[1]
             return answer(min(wrong, count), count)
 
-        monkeypatch.setattr(nodes.gate, "outputs_one_by_one", answers)
+        monkeypatch.setattr(nodes, "outputs_one_by_one", outputs)
+        monkeypatch.setattr(choice, "outputs_one_by_one", outputs)
         monkeypatch.setattr(
-            "cannabis_ml.pipelines.export.latency.measure",
-            lambda models, photos, latency: {
-                "quantised_to_float": {"one_thread_invoke": made[models["quantised"].recipe][2]}
-            },
+            "cannabis_ml.evaluation.latency.measure",
+            lambda models, photos, latency: LatencyReport.model_construct(
+                quantised_to_float={"one_thread_invoke": made[models["quantised"].recipe][2]}
+            ),
         )
         monkeypatch.setattr(
             "cannabis_ml.exporting.quantize.layer_errors",
             lambda model, quantization, photos: [(("stem", "next"), 0.5), (("top",), 0.1)],
         )
         float_model = fake("float", 1000)
-        found = nodes.gate.compare(
+        found = nodes.compare(
             nodes.Decision(nodes.Taxonomy.model_validate(CARD["taxonomy"])),
             answer(0),
             answer(0),
@@ -112,11 +113,11 @@ def test_smallest_that_passes_ships(choose):
         "float": "float",
         "quantised": "weight_only_int8",
     }
-    assert parity["ships"] == "weight_only_int8"
-    assert parity["judged"] == {"photos": 10, "copies": 100}
-    assert "'kind' decides as the float file in 72.7%" in parity["files"]["static_int8"]["why"]
-    assert parity["layers"] == []
-    assert "weight_only_int8 ships" in parity["in_words"]
+    assert parity.ships == "weight_only_int8"
+    assert (parity.judged.photos, parity.judged.copies) == (10, 100)
+    assert "'kind' decides as the float file in 72.7%" in parity.files["static_int8"].why
+    assert parity.layers == []
+    assert "weight_only_int8 ships" in parity.in_words
     assert table["file"].tolist() == ["float", *made]
     assert table["passes"].tolist() == [True, False, True, True]
     assert table["ships"].tolist() == [False, False, True, False]
@@ -126,97 +127,97 @@ def test_smallest_that_passes_ships(choose):
 
 def test_of_equally_small_files_the_first_ships(choose):
     made = {"dynamic_int8": (305, 0), "weight_only_int8": (300, 0)}
-    assert choose(made)[1]["ships"] == "dynamic_int8"
-    assert choose(made, same_size=0)[1]["ships"] == "weight_only_int8"
+    assert choose(made)[1].ships == "dynamic_int8"
+    assert choose(made, same_size=0)[1].ships == "weight_only_int8"
 
 
 def test_recipe_that_can_only_be_larger_is_not_tried(choose):
     made = {"weight_only_int8": (300, 0), "mixed": (310, 0), "float16": (500, 0)}
     _, parity, _ = choose(made)
-    assert list(parity["files"]) == ["float", "weight_only_int8"]
+    assert list(parity.files) == ["float", "weight_only_int8"]
     reason = "larger than weight_only_int8, which passes"
-    assert parity["not_tried"] == {"mixed": reason, "float16": reason}
+    assert parity.not_tried == {"mixed": reason, "float16": reason}
     made["weight_only_int8"] = (300, 3)
     _, parity, _ = choose(made)
-    assert parity["ships"] == "mixed"
+    assert parity.ships == "mixed"
 
 
 def test_float_ships_where_none_passes_and_fragile_layers_are_named(choose):
     models, parity, _ = choose({"weight_only_int8": (300, 8), "mixed": (310, 4)})
     assert list(models) == ["float"]
-    assert parity["ships"] == "float"
-    assert parity["layers"] == [
-        {"layers": "stem, next", "quantization": "mixed", "change": 0.5},
-        {"layers": "top", "quantization": "mixed", "change": 0.1},
+    assert parity.ships == "float"
+    assert parity.layers == [
+        LayerChange(layers="stem, next", quantization="mixed", change=0.5),
+        LayerChange(layers="top", quantization="mixed", change=0.1),
     ]
-    assert "no quantization passed. weight_only_int8 ('kind' decides as" in parity["in_words"]
-    assert "Layers with the largest error: stem, next, top." in parity["in_words"]
+    assert "no quantization passed. weight_only_int8 ('kind' decides as" in parity.in_words
+    assert "Layers with the largest error: stem, next, top." in parity.in_words
 
 
 def test_mixed_keeps_more_weights_until_the_file_passes(choose):
     made = {"mixed": {0.02: (280, 9), 0.05: (300, 5), 0.1: (340, 0), 0.2: (420, 0)}}
     models, parity, _ = choose(made, quantizations=["mixed"])
-    assert (parity["ships"], len(models["quantised"].data)) == ("mixed", 340)
+    assert (parity.ships, len(models["quantised"].data)) == ("mixed", 340)
     made = {"mixed": dict.fromkeys((0.02, 0.05, 0.1, 0.2), (300, 9))}
-    assert choose(made, quantizations=["mixed"])[1]["ships"] == "float"
+    assert choose(made, quantizations=["mixed"])[1].ships == "float"
 
 
 def test_test_photos_choose_nothing(choose, monkeypatch):
     """The file that is wrong on every test photo, and right on all others, ships."""
     made = {"weight_only_int8": (300, 0)}
-    agreed = nodes.gate.compare
+    agreed = nodes.compare
 
     def compare(decision, answers, expected, truth):
         wrong = {"kind": answers["kind"][:, ::-1], "embedding": answers["embedding"]}
         return agreed(decision, wrong, expected, truth)
 
-    monkeypatch.setattr(nodes.gate, "compare", compare)
+    monkeypatch.setattr(nodes, "compare", compare)
     _, parity, _ = choose(made)
-    assert parity["ships"] == "weight_only_int8"
-    assert parity["files"]["weight_only_int8"]["heads"]["kind"]["accuracy"] == 0
+    assert parity.ships == "weight_only_int8"
+    assert parity.files["weight_only_int8"].heads["kind"].accuracy == 0
 
 
 def test_file_neither_smaller_by_half_nor_faster_does_not_ship(choose):
     _, parity, _ = choose({"float16": (501, 0, 1.1)})
-    assert parity["ships"] == "float"
+    assert parity.ships == "float"
     why = "neither smaller by half nor faster (1.10 times the float file's time)"
-    assert parity["files"]["float16"]["why"] == why
-    assert choose({"float16": (501, 0, 0.9)})[1]["ships"] == "float16"
-    assert choose({"float16": (500, 0, 1.1)})[1]["ships"] == "float16"
+    assert parity.files["float16"].why == why
+    assert choose({"float16": (501, 0, 0.9)})[1].ships == "float16"
+    assert choose({"float16": (500, 0, 1.1)})[1].ships == "float16"
 
 
 def test_recipe_that_fails_leaves_the_others(choose):
     made = {"static_int8": "static_int8 cannot be applied", "weight_only_int8": (300, 0)}
     _, parity, _ = choose(made)
-    assert parity["ships"] == "weight_only_int8"
-    assert parity["not_made"] == {"static_int8": "static_int8 cannot be applied"}
+    assert parity.ships == "weight_only_int8"
+    assert parity.not_made == {"static_int8": "static_int8 cannot be applied"}
     models, parity, _ = choose({"static_int8": "static_int8 cannot be applied"})
     assert list(models) == ["float"]
-    assert "static_int8 cannot be applied" in parity["in_words"]
+    assert "static_int8 cannot be applied" in parity.in_words
 
 
 def test_photos_to_calibrate_with_may_be_missing(choose, photo_set):
     rows = [i for i, split in enumerate(photo_set["split"]) if split != "calibration"]
     made = {"weight_only_int8": (300, 0)}
     parity = choose(made, photo_set=photo_set.select(rows), calibration=0)[1]
-    assert (parity["ships"], parity["calibration_photos"]) == ("weight_only_int8", 0)
+    assert (parity.ships, parity.calibration_photos) == ("weight_only_int8", 0)
     made = {"weight_only_int8": (300, 90)}
-    assert choose(made, photo_set=photo_set.select(rows), calibration=0)[1]["layers"] == []
+    assert choose(made, photo_set=photo_set.select(rows), calibration=0)[1].layers == []
 
 
 def test_without_quantizations_the_float_file_ships(choose):
     models, parity, table = choose({}, quantizations=[])
     assert list(models) == ["float"]
-    assert "no quantization was configured" in parity["in_words"]
+    assert "no quantization was configured" in parity.in_words
     assert len(table) == 1
 
 
 def test_float_file_that_differs_is_refused(monkeypatch, photo_set):
-    monkeypatch.setattr(nodes.gate, "outputs_one_by_one", lambda model, pixels: answer(1))
+    monkeypatch.setattr(nodes, "outputs_one_by_one", lambda model, pixels: answer(1))
     with pytest.raises(ExportError, match="differs from the checkpoint on 10 test photos: 'kind'"):
         nodes.check_float(fake("float", 9), answer(0), photo_set, ExportParams())
     same = nodes.check_float(fake("float", 9), answer(1), photo_set, ExportParams())
-    assert same[1]["heads"]["kind"]["accuracy"] == 0.9
+    assert same[1].heads["kind"].accuracy == 0.9
 
 
 def test_formats_are_known_before_anything_runs():
@@ -234,9 +235,11 @@ def test_formats_are_known_before_anything_runs():
 
 def test_legend_has_every_head_whatever_it_is_called(choose):
     _, parity, _ = choose({"weight_only_int8": (300, 0)})
-    odd = json.loads(json.dumps(parity).replace('"kind"', '"_kind"'))
+    odd = ParityReport.model_validate_json(
+        parity.model_dump_json().replace('"kind":{', '"_kind":{')
+    )
     (legend,) = nodes.draw_parity(odd).legends
-    heads = list(next(iter(odd["files"].values()))["heads"])
+    heads = list(odd.files["float"].heads)
     assert any(head.startswith("_") for head in heads)
     assert [text.get_text() for text in legend.get_texts()] == [*heads, "allowed to the float file"]
 
@@ -248,3 +251,10 @@ def test_figure_shows_every_file(choose):
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["float", "static_int8", "weight_only_int8, ships"]
     assert "weight_only_int8 ships" in figure.get_suptitle()
+
+
+def test_smallest_file_wins_and_order_decides_between_equals():
+    assert choice.smallest({"a": 100, "b": 80, "c": 90}, 0) == "b"
+    assert choice.smallest({"a": 100, "b": 80, "c": 81}, 0.25) == "a"
+    assert choice.smallest({"c": 81, "b": 80, "a": 101}, 0.25) == "c"
+    assert choice.smallest({}, 0.1) is None

@@ -15,6 +15,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from cannabis_ml.evaluation.latency import LatencyReport
+from cannabis_ml.evaluation.parity import ParityReport
 from cannabis_ml.evaluation.scores import Evaluation, HeadScores, Interval
 from cannabis_ml.evaluation.tables import interval_of, value_of
 from cannabis_ml.inference.model_file import ModelFile
@@ -71,8 +73,8 @@ def describe(
     tier: Tier,
     models: dict[str, ModelFile],
     test_metrics: Evaluation,
-    parity: dict[str, Any],
-    latency: dict[str, Any],
+    parity: ParityReport,
+    latency: LatencyReport,
 ) -> TierDescription:
     """Collect what the card says of one tier; arguments as the stages before give them."""
     card = models["float"].card
@@ -84,10 +86,9 @@ def describe(
             "bytes": len(model.data),
             "ships": kind == ("quantised" if "quantised" in models else "float"),
             "accuracy": {
-                name: found.get("accuracy")
-                for name, found in parity["files"][model.recipe]["heads"].items()
+                name: found.accuracy for name, found in parity.files[model.recipe].heads.items()
             },
-            "milliseconds": latency["files"][kind]["one_thread"]["jpeg_ms"]["p50"],
+            "milliseconds": latency.files[kind].one_thread.jpeg_ms.p50,
         }
         for kind, model in models.items()
     ]
@@ -99,9 +100,9 @@ def describe(
         weights=card.get("weights") or {},
         teacher=tier.teacher if card.get("taught") else None,
         files=files,
-        machine=", ".join(_told(*item) for item in latency["machine"].items()),
+        machine=", ".join(_told(*item) for item in latency.machine.items()),
         metrics=test_metrics,
-        verdict=parity["in_words"],
+        verdict=parity.in_words,
         calibrated=all(model.card.get("calibration") is not None for model in models.values()),
     )
 

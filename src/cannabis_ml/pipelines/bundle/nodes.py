@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml._io.heavy_types import Dataset
+from cannabis_ml.evaluation.latency import LatencyReport
+from cannabis_ml.evaluation.parity import ParityReport
 from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.inference.bundle import BundleContents
 from cannabis_ml.inference.model_file import ModelFile
@@ -48,8 +50,8 @@ def describe_tier(
     tier: str,
     models: dict[str, ModelFile],
     test_metrics: Evaluation,
-    parity: dict[str, Any],
-    latency: dict[str, Any],
+    parity: ParityReport,
+    latency: LatencyReport,
 ) -> TierDescription:
     """Collect what the model card says of one tier.
 

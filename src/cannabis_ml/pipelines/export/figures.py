@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cannabis_ml._io.drawing import Figure
 
 if TYPE_CHECKING:
     from cannabis_ml._io.drawing import Axes
+    from cannabis_ml.evaluation.parity import FileReport, ParityReport
 
 PASSES, FAILS, INK, FAINT = "#1b7f5c", "#c2452d", "#222222", "#8a8a8a"
 
 HEADS = ("#3b6fb6", "#b5651d", "#7a4fa3", "#1b7f5c", "#c2452d", "#8a8a8a")
-"""Colours of heads."""
+"""Colors of heads."""
 
 SMALLEST_DIFFERENCE = 1e-7
 """Smaller differences are drawn at this value: they are float32 rounding."""
 
 
-def parity_figure(parity: Mapping[str, Any]) -> Figure:
+def parity_figure(parity: ParityReport) -> Figure:
     """Draw size, agreement with the float file, and accuracy, a row per file.
 
     Args:
         parity: As `choose_quantised` reports it.
     """
-    files = parity["files"]
-    heads = list(next(iter(files.values()))["heads"])
+    files = parity.files
+    heads = list(next(iter(files.values())).heads)
     figure = Figure(
         figsize=(14, 2.4 + 0.5 * len(files) + 0.2 * (len(heads) // 4)), layout="constrained"
     )
@@ -39,11 +40,11 @@ def parity_figure(parity: Mapping[str, Any]) -> Figure:
         axes.set_ylim(len(files) - 0.5, -0.5)
         axes.grid(alpha=0.25, axis="x")
         axes.spines[["top", "right"]].set_visible(False)
-    names = [f"{name}, ships" if name == parity["ships"] else name for name in files]
+    names = [f"{name}, ships" if name == parity.ships else name for name in files]
     panels[0].set_yticks(range(len(files)), names)
     for label, (name, file) in zip(panels[0].get_yticklabels(), files.items(), strict=True):
-        label.set_color(INK if file["passes"] else FAILS)
-        label.set_fontweight("bold" if name == parity["ships"] else "normal")
+        label.set_color(INK if file.passes else FAILS)
+        label.set_fontweight("bold" if name == parity.ships else "normal")
     labels = [*heads, "allowed to the float file"]
     figure.legend(
         panels[1].lines,
@@ -52,10 +53,10 @@ def parity_figure(parity: Mapping[str, Any]) -> Figure:
         ncols=min(6, len(labels)),
         frameon=False,
     )
-    judged = parity["judged"]
+    judged = parity.judged
     figure.suptitle(
-        f"{parity['format']}: {parity['ships']} ships; judged on {judged['photos']:,} photos and"
-        f" {judged['copies']:,} copies, reported on {parity['photos']} test photos; red: does not"
+        f"{parity.format}: {parity.ships} ships; judged on {judged.photos:,} photos and"
+        f" {judged.copies:,} copies, reported on {parity.photos} test photos; red: does not"
         " pass",
         x=0.01,
         ha="left",
@@ -63,28 +64,26 @@ def parity_figure(parity: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _draw_sizes(axes: Axes, parity: Mapping[str, Any]) -> None:
-    for row, file in enumerate(parity["files"].values()):
-        size = file["bytes"] / 1e6
-        axes.barh(row, size, height=0.55, color=PASSES if file["passes"] else FAILS, alpha=0.8)
-        label = f" {size:.2f} ({file['share_of_float']:.0%})"
+def _draw_sizes(axes: Axes, parity: ParityReport) -> None:
+    for row, file in enumerate(parity.files.values()):
+        size = file.bytes / 1e6
+        axes.barh(row, size, height=0.55, color=PASSES if file.passes else FAILS, alpha=0.8)
+        label = f" {size:.2f} ({file.share_of_float:.0%})"
         axes.text(size, row, label, va="center", fontsize=9, color=INK)
     axes.margins(x=0.35)
     axes.set_title("size, MB", loc="left", fontsize=10)
 
 
-def _draw_differences(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -> None:
+def _draw_differences(axes: Axes, parity: ParityReport, heads: list[str]) -> None:
     """The 99th percentile on judged photos; for the float file, the largest to PyTorch on test.
 
     The legend takes these lines in the order of the heads, not by labels: Matplotlib ignores
     labels that start with an underscore.
     """
-    files = parity["files"].values()
+    files = parity.files.values()
     for i, head in enumerate(heads):
         values = [
-            f["judged"][head]["p99_difference"]
-            if f["judged"]
-            else f["heads"][head]["largest_difference"]
+            f.judged[head].p99_difference if f.judged else f.heads[head].largest_difference
             for f in files
         ]
         axes.plot(
@@ -94,7 +93,7 @@ def _draw_differences(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -
             ms=6,
             color=HEADS[i % len(HEADS)],
         )
-    axes.axvline(parity["allowed_difference"], color=FAINT, ls=":")
+    axes.axvline(parity.allowed_difference, color=FAINT, ls=":")
     axes.set_xscale("log")
     axes.set_title(
         "99th percentile of probability\ndifferences (float: largest, to PyTorch)",
@@ -103,18 +102,18 @@ def _draw_differences(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -
     )
 
 
-def _draw_decisions(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -> None:
+def _draw_decisions(axes: Axes, parity: ParityReport, heads: list[str]) -> None:
     """Share of equal decisions with intervals, and the required share."""
-    files = list(parity["files"].values())
+    files = list(parity.files.values())
     for i, head in enumerate(heads):
         for row, file in zip(_beside(len(files), i, len(heads)), files, strict=True):
-            if not file["judged"]:
+            if not file.judged:
                 continue
-            found = file["judged"][head]
-            ends = [100 * end for end in found["same_decisions_interval"]]
+            found = file.judged[head]
+            ends = [100 * end for end in found.same_decisions_interval]
             axes.plot(ends, [row, row], color=HEADS[i % len(HEADS)], lw=1.5, alpha=0.6)
-            axes.plot(100 * found["same_decisions"], row, "o", ms=6, color=HEADS[i % len(HEADS)])
-    axes.axvline(100 * parity["min_same_decisions"], color=FAINT, ls=":")
+            axes.plot(100 * found.same_decisions, row, "o", ms=6, color=HEADS[i % len(HEADS)])
+    axes.axvline(100 * parity.min_same_decisions, color=FAINT, ls=":")
     axes.set_title(
         "same decisions as the float file, %\n95% interval; dotted: required",
         loc="left",
@@ -122,19 +121,19 @@ def _draw_decisions(axes: Axes, parity: Mapping[str, Any], heads: list[str]) -> 
     )
 
 
-def _draw_accuracy(axes: Axes, files: Mapping[str, Any], heads: list[str]) -> None:
+def _draw_accuracy(axes: Axes, files: Mapping[str, FileReport], heads: list[str]) -> None:
     for i, head in enumerate(heads):
-        colour = HEADS[i % len(HEADS)]
-        found = [file["heads"][head] for file in files.values()]
+        color = HEADS[i % len(HEADS)]
+        found = [file.heads[head] for file in files.values()]
         rows = _beside(len(found), i, len(heads))
         known = [
-            (100 * f["accuracy"], r)
+            (100 * f.accuracy, r)
             for f, r in zip(found, rows, strict=True)
-            if f["accuracy"] is not None
+            if f.accuracy is not None
         ]
-        axes.plot([v for v, _ in known], [r for _, r in known], "o", ms=6, color=colour)
-        if found[0]["accuracy_pytorch"] is not None:
-            axes.axvline(100 * found[0]["accuracy_pytorch"], color=colour, lw=1, alpha=0.6)
+        axes.plot([v for v, _ in known], [r for _, r in known], "o", ms=6, color=color)
+        if found[0].accuracy_pytorch is not None:
+            axes.axvline(100 * found[0].accuracy_pytorch, color=color, lw=1, alpha=0.6)
     axes.set_title("accuracy on test photos, %\nline: PyTorch's", loc="left", fontsize=10)
 
 

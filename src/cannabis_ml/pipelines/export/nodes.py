@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import logging
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cannabis_ml._io.heavy_types import Dataset, Figure
 from cannabis_ml.errors import ExportError
+from cannabis_ml.evaluation.judged_photos import (
+    photos_at,
+    photos_to_judge,
+    pixels_at,
+    rows_of,
+    truth_at,
+)
+from cannabis_ml.evaluation.latency import LatencyReport
+from cannabis_ml.evaluation.parity import (
+    JudgedCounts,
+    Parity,
+    ParityReport,
+    compare,
+    outputs_one_by_one,
+    parity_faults,
+)
 from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
 from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.pipelines.export import parity as gate
+from cannabis_ml.pipelines.export.choice import (
+    LARGER_THAN,
+    Judge,
+    Verdict,
+    file_report,
+    quantize_and_judge,
+    smallest,
+    worst_layers,
+)
 from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
 from cannabis_ml.taxonomy import Taxonomy
 
 logger = logging.getLogger(__name__)
-
-MOST_LAYERS = 20
-"""Largest number of layers that a report names."""
 
 
 def export_float(
@@ -75,8 +94,8 @@ def ask_pytorch(
     """
     from cannabis_ml.exporting.onnx_export import torch_outputs
 
-    rows = gate.rows_of(photo_set, "test", export.photos)
-    return torch_outputs(checkpoint, list(gate.photos_at(photo_set, rows)))
+    rows = rows_of(photo_set, "test", export.photos)
+    return torch_outputs(checkpoint, list(photos_at(photo_set, rows)))
 
 
 def check_float(
@@ -84,7 +103,7 @@ def check_float(
     expected: dict[str, np.ndarray],
     photo_set: Dataset,
     export: ExportParams,
-) -> tuple[ModelFile, dict[str, Any]]:
+) -> tuple[ModelFile, Parity]:
     """Check that the float file reproduces PyTorch's outputs on the same test photos.
 
     Args:
@@ -94,22 +113,21 @@ def check_float(
         export: The largest difference allowed.
 
     Returns:
-        The file, and its differences to PyTorch, as from `parity.compare`.
+        The file, and its differences to PyTorch, as from `evaluation.parity.compare`.
 
     Raises:
         ExportError: If a head differs by more than allowed, or in any decision; names the heads.
     """
     pixels, decision, truth = _test_photos(float_candidate, photo_set, export)
-    outputs = gate.outputs_one_by_one(float_candidate, pixels)
-    found = gate.compare(decision, outputs, expected, truth)
-    faults = gate.float_faults(found, export)
+    found = compare(decision, outputs_one_by_one(float_candidate, pixels), expected, truth)
+    faults = parity_faults(found, export.max_difference)
     if faults:
         raise ExportError(
             f"The float {float_candidate.format} file differs from the checkpoint on {len(pixels)}"
             f" test photos: {', '.join(faults)}; allowed is {export.max_difference:g}"
             " (export.max_difference) and no other decision. The file was not saved."
         )
-    worst = max(head["largest_difference"] for head in found["heads"].values())
+    worst = max(head.largest_difference for head in found.heads.values())
     logger.info(
         "%s agrees with PyTorch on %d test photos to within %.1e.",
         float_candidate.format,
@@ -121,13 +139,13 @@ def check_float(
 
 def choose_quantised(
     float_model: ModelFile,
-    float_parity: dict[str, Any],
+    float_parity: Parity,
     expected: dict[str, np.ndarray],
     photo_set: Dataset,
     augmented_photos: Dataset,
     export: ExportParams,
     file: TierExportParams,
-) -> tuple[dict[str, ModelFile], dict[str, Any], pd.DataFrame]:
+) -> tuple[dict[str, ModelFile], ParityReport, pd.DataFrame]:
     """Quantize in every configured way, select the smallest file that agrees with the float one.
 
     A file passes by its agreement with the float file, which needs no labels, on photos of every
@@ -144,64 +162,58 @@ def choose_quantised(
 
     Returns:
         The files, `float` and, where one passed, `quantised`; the report; and it as a table, a
-        row per file and head. The report holds `judged`, the `photos` and `copies` that decided;
-        under `files` per quantization `bytes`, `share_of_float`, `passes`, `why`, under `judged`
-        what `parity.agreement` gives and under `heads` what `parity.compare` gives for test
-        photos; `ships`, the selected one; `not_made` and `not_tried`, those without a file, with
-        the reason; and, where none passed, `layers`, the error that each layer alone causes.
+        row per file and head.
 
     Raises:
         ExportError: If no photo is left to compare on.
     """
     pixels, decision, truth = _test_photos(float_model, photo_set, export)
     seen_rows, seen = _calibration_photos(float_model, photo_set, export)
-    judged = gate.photos_to_judge(photo_set, augmented_photos, seen_rows, export.agreement)
-    judge = _Judge(float_model, decision, judged, export)
-    files = {FLOAT: _entry(float_model, float_model, float_parity, {}, [])}
+    judged = photos_to_judge(photo_set, augmented_photos, seen_rows, export.agreement)
+    judge = Judge(float_model, decision, judged, export)
+    files = {FLOAT: file_report(float_model, float_model, float_parity, Verdict({}, []))}
     made: dict[str, ModelFile] = {}
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}
     for quantization in file.quantizations:
-        smaller_ones = gate.LARGER_THAN.get(quantization, ())
-        better = [name for name in smaller_ones if files.get(name, {}).get("passes")]
+        smaller_ones = LARGER_THAN.get(quantization, ())
+        better = [name for name in smaller_ones if name in files and files[name].passes]
         if better and not export.try_all:
             skipped[quantization] = f"larger than {better[0]}, which passes"
             continue
         try:
-            smaller, agreement, faults = _smaller(float_model, quantization, seen, judge)
-            outputs = gate.outputs_one_by_one(smaller, pixels)
+            smaller, verdict = quantize_and_judge(float_model, quantization, seen, judge)
+            outputs = outputs_one_by_one(smaller, pixels)
         except ExportError as error:  # of one quantization; another may work
             failed[quantization] = str(error)
             logger.warning("%s: %s", quantization, error)
             continue
         made[quantization] = smaller
-        found = gate.compare(decision, outputs, expected, truth)
-        files[quantization] = _entry(smaller, float_model, found, agreement, faults)
-    sizes = {name: len(model.data) for name, model in made.items() if files[name]["passes"]}
-    chosen = gate.smallest(sizes, export.same_size)
-    parity = {
-        "photos": len(pixels),
-        "calibration_photos": len(seen),
-        "judged": {"photos": len(judged.rows), "copies": len(judged.copy_rows)},
-        "min_same_decisions": export.agreement.min_same_decisions,
-        "format": float_model.format,
-        "allowed_difference": export.max_difference,
-        "allowed_accuracy_loss": dict(export.max_accuracy_loss),
-        "ships": chosen or FLOAT,
-        "files": files,
-        "not_made": failed,
-        "not_tried": skipped,
-        "layers": [] if chosen else _worst_layers(float_model, made, files, seen),
-    }
-    parity["in_words"] = gate.in_words(parity)
-    (logger.info if chosen else logger.warning)(
-        "%s: %s", float_model.card["tier"], parity["in_words"]
+        parity = compare(decision, outputs, expected, truth)
+        files[quantization] = file_report(smaller, float_model, parity, verdict)
+    sizes = {name: len(model.data) for name, model in made.items() if files[name].passes}
+    chosen = smallest(sizes, export.same_size)
+    report = ParityReport(
+        photos=len(pixels),
+        calibration_photos=len(seen),
+        judged=JudgedCounts(photos=len(judged.rows), copies=len(judged.copy_rows)),
+        min_same_decisions=export.agreement.min_same_decisions,
+        format=float_model.format,
+        allowed_difference=export.max_difference,
+        allowed_accuracy_loss=dict(export.max_accuracy_loss),
+        ships=chosen or FLOAT,
+        files=files,
+        not_made=failed,
+        not_tried=skipped,
+        layers=[] if chosen else worst_layers(float_model, files, seen),
     )
+    report = report.model_copy(update={"in_words": report.summary()})
+    (logger.info if chosen else logger.warning)("%s: %s", float_model.card["tier"], report.in_words)
     models = {FLOAT: float_model} | ({"quantised": made[chosen]} if chosen else {})
-    return models, parity, gate.parity_table(parity)
+    return models, report, report.table()
 
 
-def draw_parity(parity: dict[str, Any]) -> Figure:
+def draw_parity(parity: ParityReport) -> Figure:
     """Draw size, agreement and accuracy of every file."""
     from cannabis_ml.pipelines.export.figures import parity_figure
 
@@ -210,127 +222,18 @@ def draw_parity(parity: dict[str, Any]) -> Figure:
 
 def measure_latency(
     models: dict[str, ModelFile], photo_set: Dataset, export: ExportParams
-) -> dict[str, Any]:
+) -> LatencyReport:
     """Latency and memory on this machine, one photo at a time: from JPEG, from pixels, model only.
 
     Args:
         models: The files of a tier.
         photo_set: Stored photos; of the test split.
         export: How many photos and repetitions.
-
-    Returns:
-        `machine`; under `files` per file its bytes and, for one thread and for all, milliseconds
-        (`p50`, `p95`) and memory in MB; and where there are two, `quantised_to_float`, ratios of
-        medians.
     """
-    from cannabis_ml.pipelines.export.latency import measure
+    from cannabis_ml.evaluation.latency import measure
 
-    rows = gate.rows_of(photo_set, "test", export.latency.photos)
-    return measure(models, list(gate.photos_at(photo_set, rows)), export.latency)
-
-
-class _Judge:
-    """Whether a quantized file agrees with its float file, and is smaller by half or faster."""
-
-    def __init__(
-        self,
-        float_model: ModelFile,
-        decision: Decision,
-        photos: gate.JudgedPhotos,
-        export: ExportParams,
-    ) -> None:
-        self._float_model, self._decision = float_model, decision
-        self._photos, self._export = photos, export
-        self._size = float_model.card["image_size"]
-
-    @cached_property
-    def _expected(self) -> dict[str, np.ndarray]:
-        return gate.outputs_one_by_one(self._float_model, self._photos.pixels(self._size))
-
-    def __call__(self, model: ModelFile) -> tuple[dict[str, Any], list[str]]:
-        """Agreement as from `parity.agreement`, and the reasons why the file does not pass."""
-        outputs = gate.outputs_one_by_one(model, self._photos.pixels(self._size))
-        truth = self._photos.truth(self._decision.taxonomy)
-        found = gate.agreement(self._decision, outputs, self._expected, truth)
-        faults = gate.quantized_faults(found, self._export)
-        if not faults and len(model.data) > 0.5 * len(self._float_model.data):
-            faults = self._too_slow(model)
-        return found, faults
-
-    def _too_slow(self, model: ModelFile) -> list[str]:
-        from cannabis_ml.pipelines.export.latency import measure
-
-        latency = self._export.latency
-        photos = list(gate.photos_at(self._photos.photo_set, self._photos.rows[: latency.photos]))
-        found = measure({FLOAT: self._float_model, "quantised": model}, photos, latency)
-        ratio = found["quantised_to_float"]["one_thread_invoke"]
-        if ratio < 1:
-            return []
-        return [f"neither smaller by half nor faster ({ratio:.2f} times the float file's time)"]
-
-
-def _smaller(
-    model: ModelFile, quantization: str, photos: np.ndarray, judge: _Judge
-) -> tuple[ModelFile, dict[str, Any], list[str]]:
-    """The quantized file with agreement and faults; of `mixed` the smallest file that passes."""
-    from cannabis_ml.exporting.quantize import KEPT_SHARES
-
-    for share in KEPT_SHARES if quantization == "mixed" else KEPT_SHARES[:1]:
-        smaller = _quantize(model, quantization, photos, share)
-        agreement, faults = judge(smaller)
-        if not faults:
-            break
-    return smaller, agreement, faults
-
-
-def _quantize(
-    model: ModelFile, quantization: str, photos: np.ndarray, kept_share: float
-) -> ModelFile:
-    from cannabis_ml.exporting.quantize import quantize
-
-    kept = f", {kept_share:.0%} of the weights in float32" if quantization == "mixed" else ""
-    logger.info("Trying %s%s …", quantization, kept)
-    return quantize(model, quantization, photos, kept_share)
-
-
-def _worst_layers(
-    model: ModelFile,
-    made: dict[str, ModelFile],
-    files: dict[str, Any],
-    photos: np.ndarray,
-) -> list[dict[str, Any]]:
-    """Layers by the error that the quantization with the best agreement causes in each alone."""
-    from cannabis_ml.exporting.quantize import layer_errors
-
-    if not made or not len(photos):
-        return []
-    quantization = min(made, key=lambda name: _loss(files[name]))
-    logger.info("No quantization passes: measuring the error that each layer causes …")
-    return [
-        {"layers": ", ".join(names), "quantization": quantization, "change": change}
-        for names, change in layer_errors(model, quantization, photos)[:MOST_LAYERS]
-    ]
-
-
-def _loss(entry: dict[str, Any]) -> float:
-    return sum(1 - head["same_decisions"] for head in entry["judged"].values())
-
-
-def _entry(
-    model: ModelFile,
-    before: ModelFile,
-    found: dict[str, Any],
-    judged: dict[str, Any],
-    faults: list[str],
-) -> dict[str, Any]:
-    return {
-        "bytes": len(model.data),
-        "share_of_float": len(model.data) / len(before.data),
-        "passes": not faults,
-        "why": "; ".join(faults),
-        "judged": judged,
-        **found,
-    }
+    rows = rows_of(photo_set, "test", export.latency.photos)
+    return measure(models, list(photos_at(photo_set, rows)), export.latency)
 
 
 def _test_photos(
@@ -339,9 +242,9 @@ def _test_photos(
     """Pixels at the model's input size, its decision, and the labels."""
     taxonomy = Taxonomy.model_validate(model.card["taxonomy"])
     decision = Decision(taxonomy, DecisionRule.model_validate(model.card.get("decision") or {}))
-    rows = gate.rows_of(photo_set, "test", export.photos)
-    pixels = gate.pixels_at(photo_set, rows, model.card["image_size"])
-    return pixels, decision, gate.truth_at(photo_set, rows, taxonomy)
+    rows = rows_of(photo_set, "test", export.photos)
+    pixels = pixels_at(photo_set, rows, model.card["image_size"])
+    return pixels, decision, truth_at(photo_set, rows, taxonomy)
 
 
 def _calibration_photos(
@@ -354,5 +257,5 @@ def _calibration_photos(
     size = model.card["image_size"]
     if "calibration" not in photo_set.unique("split"):
         return np.empty(0, int), np.empty((0, size, size, 3), np.uint8)
-    rows = gate.rows_of(photo_set, "calibration", export.calibration_photos)
-    return rows, gate.pixels_at(photo_set, rows, size)
+    rows = rows_of(photo_set, "calibration", export.calibration_photos)
+    return rows, pixels_at(photo_set, rows, size)

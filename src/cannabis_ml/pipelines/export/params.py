@@ -6,47 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from cannabis_ml.evaluation.agreement import AgreementParams
+from cannabis_ml.evaluation.latency import LatencyParams
 from cannabis_ml.exporting.quantize import Quantization
 from cannabis_ml.taxonomy import Kind
-
-
-class LatencyParams(BaseModel):
-    """How latency and memory are measured."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    photos: int = Field(default=8, gt=0, description="Test photos that are timed one by one")
-    repeats: int = Field(default=5, gt=0, description="Times that each photo is timed in a round")
-    rounds: int = Field(default=2, gt=0, description="Processes per file, files taking turns")
-
-
-class AgreementParams(BaseModel):
-    """How closely a quantized file must agree with its float file, on photos without labels."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    photos: int = Field(
-        default=2000,
-        gt=0,
-        description="Largest number of photos and copies to compare on: of every split but test,"
-        " without the calibration photos of the quantizer",
-    )
-    fewest: int = Field(
-        default=1000,
-        ge=0,
-        description="Augmented copies are added where there are fewer photos than this",
-    )
-    min_same_decisions: float = Field(
-        default=0.98, ge=0, le=1, description="Share of decisions of every head that must be equal"
-    )
-    max_mean_difference: float = Field(
-        default=0.02, gt=0, description="Mean |difference| of a head's probabilities"
-    )
-    max_p99_difference: float = Field(
-        default=0.25,
-        gt=0,
-        description="99th percentile over photos of the largest |difference| of a probability",
-    )
 
 
 class ExportParams(BaseModel):

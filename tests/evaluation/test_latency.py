@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from cannabis_ml.errors import ExportError
+from cannabis_ml.evaluation.latency import LatencyParams, LatencyReport, measure
 from cannabis_ml.exporting.onnx_export import to_onnx
 from cannabis_ml.inference import latency as child
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import HierarchicalNet
-from cannabis_ml.pipelines.export.latency import measure
-from cannabis_ml.pipelines.export.params import LatencyParams
 from cannabis_ml.taxonomy import Taxonomy
 
 QUICK = LatencyParams(photos=2, repeats=3, rounds=2)
@@ -37,29 +36,30 @@ def photos():
 
 def test_report_has_times_and_memory_of_every_file(model, photos):
     report = measure({"float": model, "quantised": model}, photos, QUICK)
-    assert report["photos"] == 2
-    assert report["machine"]["cores"] >= 1
-    assert report["machine"]["processor"]
-    for file in report["files"].values():
-        assert file["bytes"] == len(model.data)
+    assert report.photos == 2
+    assert report.machine["cores"] >= 1
+    assert report.machine["processor"]
+    for file in report.files.values():
+        assert file.bytes == len(model.data)
         for threads in ("one_thread", "all_threads"):
-            found = file[threads]
+            found = getattr(file, threads)
             for way in ("invoke_ms", "pixels_ms", "jpeg_ms"):
-                assert 0 < found[way]["p50"] <= found[way]["p95"]
-            assert found["invoke_ms"]["p50"] < found["pixels_ms"]["p50"] < found["jpeg_ms"]["p50"]
-            assert found["open_ms"] > 0
-    assert report["quantised_to_float"]["bytes"] == 1
-    json.dumps(report, allow_nan=False)
-    assert "quantised_to_float" not in measure({"float": model}, photos, QUICK)
+                assert 0 < getattr(found, way).p50 <= getattr(found, way).p95
+            assert found.invoke_ms.p50 < found.pixels_ms.p50 < found.jpeg_ms.p50
+            assert found.open_ms > 0
+    assert report.quantised_to_float["bytes"] == 1
+    text = json.dumps(report.model_dump(mode="json"), allow_nan=False)
+    assert LatencyReport.model_validate_json(text) == report
+    assert measure({"float": model}, photos, QUICK).quantised_to_float == {}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
 def test_memory_is_that_of_the_model_alone(model, photos):
     """Not that of this process, which has a training framework in it."""
     held = np.ones(40_000_000)  # 320 MB
-    found = measure({"float": model}, photos, QUICK)["files"]["float"]["one_thread"]
+    found = measure({"float": model}, photos, QUICK).files["float"].one_thread
     assert torch.__version__
-    assert 10 < found["memory_before_mb"] < found["peak_memory_mb"] < 300
+    assert 10 < found.memory_before_mb < found.peak_memory_mb < 300
     assert child.peak_memory() > 320
     assert held[0]
 

@@ -4,9 +4,11 @@ import pytest
 from PIL import Image
 
 from cannabis_ml.errors import ExportError
+from cannabis_ml.evaluation.agreement import AgreementParams, agreement, agreement_faults
+from cannabis_ml.evaluation.judged_photos import photos_to_judge, pixels_at, rows_of, truth_at
+from cannabis_ml.evaluation.parity import Parity, compare, parity_faults
 from cannabis_ml.inference.decision import Decision
-from cannabis_ml.pipelines.export import parity as gate
-from cannabis_ml.pipelines.export.params import AgreementParams, ExportParams
+from cannabis_ml.pipelines.export.params import ExportParams
 from cannabis_ml.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.model_validate(
@@ -32,7 +34,15 @@ TRUTH = {
 
 
 def compared(**changed):
-    return gate.compare(Decision(TAXONOMY), {**EXPECTED, **changed}, EXPECTED, TRUTH)["heads"]
+    return compare(Decision(TAXONOMY), {**EXPECTED, **changed}, EXPECTED, TRUTH).heads
+
+
+def float_faults(heads):
+    return parity_faults(Parity(embedding_difference=0, heads=heads), ExportParams().max_difference)
+
+
+def quantized_faults(heads, export):
+    return agreement_faults(heads, export.agreement, export.max_accuracy_loss)
 
 
 def photo_set(splits):
@@ -49,51 +59,51 @@ def photo_set(splits):
 
 def test_same_answers_lose_nothing():
     for head in compared().values():
-        assert head["largest_difference"] == 0
-        assert head["same_answer"] == 1
-        assert head["accuracy_lost"] == 0
+        assert head.largest_difference == 0
+        assert head.same_answer == 1
+        assert head.accuracy_lost == 0
 
 
 def test_accuracy_counts_known_labels_only():
     heads = compared()
-    assert (heads["kind"]["accuracy"], heads["kind"]["labelled"]) == (pytest.approx(2 / 3), 3)
+    assert (heads["kind"].accuracy, heads["kind"].labelled) == (pytest.approx(2 / 3), 3)
     # The median of the first grade is the second class, though the first is likelier.
-    assert (heads["grade"]["accuracy"], heads["grade"]["labelled"]) == (1, 2)
-    assert (heads["marks"]["accuracy"], heads["marks"]["labelled"]) == (1, 4)
+    assert (heads["grade"].accuracy, heads["grade"].labelled) == (1, 2)
+    assert (heads["marks"].accuracy, heads["marks"].labelled) == (1, 4)
 
 
 def test_what_changed_is_counted():
     kind = np.array([[0.9, 0.1], [0.55, 0.45], [0.2, 0.8]])
     head = compared(kind=kind)["kind"]
-    assert head["largest_difference"] == pytest.approx(0.15)
-    assert head["same_answer"] == pytest.approx(2 / 3)
-    assert head["accuracy_lost"] == pytest.approx(1 / 3)
-    assert head["accuracy_pytorch"] == pytest.approx(2 / 3)
+    assert head.largest_difference == pytest.approx(0.15)
+    assert head.same_answer == pytest.approx(2 / 3)
+    assert head.accuracy_lost == pytest.approx(1 / 3)
+    assert head.accuracy_pytorch == pytest.approx(2 / 3)
 
 
 def test_head_without_labels_has_no_accuracy():
     unknown = {**TRUTH, "kind": np.full(3, -1)}
-    head = gate.compare(Decision(TAXONOMY), EXPECTED, EXPECTED, unknown)["heads"]["kind"]
-    assert head["accuracy"] is None
-    assert head["accuracy_lost"] is None
-    agreed = gate.agreement(Decision(TAXONOMY), EXPECTED, EXPECTED, unknown)
-    assert (agreed["kind"]["labelled"], agreed["kind"]["accuracy_lost"]) == (0, None)
-    assert gate.quantized_faults(agreed, ExportParams()) == []
+    head = compare(Decision(TAXONOMY), EXPECTED, EXPECTED, unknown).heads["kind"]
+    assert head.accuracy is None
+    assert head.accuracy_lost is None
+    agreed = agreement(Decision(TAXONOMY), EXPECTED, EXPECTED, unknown)
+    assert (agreed["kind"].labelled, agreed["kind"].accuracy_lost) == (0, None)
+    assert quantized_faults(agreed, ExportParams()) == []
 
 
 @pytest.mark.parametrize("wrong", [0.0011, float("nan")])
 def test_float_file_may_not_differ(wrong):
     marks = EXPECTED["marks"].copy()
     marks[0, 0] += wrong
-    (fault,) = gate.float_faults({"heads": compared(marks=marks)}, ExportParams())
+    (fault,) = float_faults(compared(marks=marks))
     assert fault.startswith("'marks' by")
-    assert gate.float_faults({"heads": compared()}, ExportParams()) == []
+    assert float_faults(compared()) == []
 
 
 def test_float_file_may_not_give_another_answer_however_close():
     marks = EXPECTED["marks"].copy()
     marks[2, 1] -= 1e-6
-    (fault,) = gate.float_faults({"heads": compared(marks=marks)}, ExportParams())
+    (fault,) = float_faults(compared(marks=marks))
     assert fault == "'marks' in 16.67% of top answers"
 
 
@@ -107,13 +117,13 @@ def judged(flipped, photos=1000, wrong_before=0, moved=0.0):
     given = expected + np.array([-moved, moved])
     given[:flipped] = [0.48, 0.52]
     truth = {"kind": np.zeros(photos, int)}
-    return gate.agreement(Decision(KIND), {"kind": given}, {"kind": expected}, truth)
+    return agreement(Decision(KIND), {"kind": given}, {"kind": expected}, truth)
 
 
 def faults(*arguments, **keywords):
     allowed = {"multiclass": 1, "ordinal": 1, "multilabel": 1}
     export = ExportParams(max_accuracy_loss=allowed)
-    return gate.quantized_faults(judged(*arguments, **keywords), export)
+    return quantized_faults(judged(*arguments, **keywords), export)
 
 
 def test_decisions_must_be_equal_in_98_of_100():
@@ -122,19 +132,19 @@ def test_decisions_must_be_equal_in_98_of_100():
 
 
 def test_one_photo_more_or_less_does_not_decide_with_many_photos():
-    (low, high) = judged(10)["kind"]["same_decisions_interval"]
+    (low, high) = judged(10)["kind"].same_decisions_interval
     assert low < 0.99 < high
     assert high - low < 0.015
-    few = judged(1, photos=72)["kind"]["same_decisions_interval"]
+    few = judged(1, photos=72)["kind"].same_decisions_interval
     assert few[1] - few[0] > 0.06
 
 
 def test_probabilities_may_move_a_little():
     found = judged(0, moved=0.01)["kind"]
-    assert found["mean_difference"] == pytest.approx(0.01)
-    assert found["mean_difference_interval"] == pytest.approx([0.01, 0.01])
-    assert found["p99_difference"] == pytest.approx(0.01)
-    assert found["p99_difference_interval"] == pytest.approx([0.01, 0.01])
+    assert found.mean_difference == pytest.approx(0.01)
+    assert found.mean_difference_interval == pytest.approx([0.01, 0.01])
+    assert found.p99_difference == pytest.approx(0.01)
+    assert found.p99_difference_interval == pytest.approx([0.01, 0.01])
     assert faults(0, moved=0.019) == []
     assert faults(0, moved=0.021) == ["'kind' mean difference is 0.021, allowed 0.02"]
 
@@ -145,39 +155,39 @@ def test_few_photos_that_move_far_are_seen():
     given = expected.copy()
     given[:11] = [0.6, 0.4]
     truth = {"kind": np.full(1000, -1)}
-    found = gate.agreement(Decision(KIND), {"kind": given}, {"kind": expected}, truth)
-    (fault,) = gate.quantized_faults(found, ExportParams())
+    found = agreement(Decision(KIND), {"kind": given}, {"kind": expected}, truth)
+    (fault,) = quantized_faults(found, ExportParams())
     assert fault == "'kind' 99th percentile of difference is 0.300, allowed 0.25"
 
 
 def test_loss_of_accuracy_is_tested_on_pairs():
     # 5 lost and none won: (1/2)^5; 15 lost and 14 won is nearly a coin's toss.
-    assert judged(5)["kind"]["p_value"] == pytest.approx(0.5**5)
-    assert judged(5)["kind"]["accuracy_lost"] == pytest.approx(0.005)
-    assert judged(0)["kind"]["p_value"] == 1
+    assert judged(5)["kind"].p_value == pytest.approx(0.5**5)
+    assert judged(5)["kind"].accuracy_lost == pytest.approx(0.005)
+    assert judged(0)["kind"].p_value == 1
 
 
 def test_loss_beyond_chance_is_refused():
     export = ExportParams(
         max_accuracy_loss=dict.fromkeys(("multiclass", "ordinal", "multilabel"), 0.01)
     )
-    assert gate.quantized_faults(judged(10), export) == []
-    assert gate.quantized_faults(judged(12), export) == ["'kind' loses 1.2 points, allowed 1"]
+    assert quantized_faults(judged(10), export) == []
+    assert quantized_faults(judged(12), export) == ["'kind' loses 1.2 points, allowed 1"]
     # One photo of 50 is 2 points, and chance.
-    assert gate.quantized_faults(judged(1, photos=50), export) == []
+    assert quantized_faults(judged(1, photos=50), export) == []
 
 
 def test_quantised_file_must_give_numbers():
     kind = {"kind": np.full((3, 2), np.nan)}
     truth = {"kind": np.zeros(3, int)}
-    found = gate.agreement(Decision(KIND), kind, {"kind": EXPECTED["kind"]}, truth)
-    assert gate.quantized_faults(found, ExportParams()) == ["'kind' gives no numbers"]
+    found = agreement(Decision(KIND), kind, {"kind": EXPECTED["kind"]}, truth)
+    assert quantized_faults(found, ExportParams()) == ["'kind' gives no numbers"]
 
 
 def test_no_test_photo_and_none_that_a_quantizer_saw_judges():
     photos = photo_set(["train", "test", "calibration", "validation"] * 5)
     copies = photo_set(["train"] * 40)
-    found = gate.photos_to_judge(photos, copies, {2, 6}, AgreementParams(photos=100, fewest=20))
+    found = photos_to_judge(photos, copies, {2, 6}, AgreementParams(photos=100, fewest=20))
     splits = np.asarray(photos["split"])[found.rows]
     assert set(found.rows) == set(range(20)) - {2, 6} - set(range(1, 20, 4))
     assert "test" not in splits
@@ -189,38 +199,31 @@ def test_no_test_photo_and_none_that_a_quantizer_saw_judges():
 
 def test_at_most_so_many_photos_judge_and_copies_only_where_there_are_few():
     photos, copies = photo_set(["train"] * 30), photo_set(["train"] * 40)
-    found = gate.photos_to_judge(photos, copies, (), AgreementParams(photos=10, fewest=20))
+    found = photos_to_judge(photos, copies, (), AgreementParams(photos=10, fewest=20))
     assert (len(found.rows), len(found.copy_rows)) == (10, 0)
-    found = gate.photos_to_judge(photos, copies, (), AgreementParams(photos=100, fewest=20))
+    found = photos_to_judge(photos, copies, (), AgreementParams(photos=100, fewest=20))
     assert (len(found.rows), len(found.copy_rows)) == (30, 0)
 
 
 def test_no_photo_to_judge_by_is_told():
     photos = photo_set(["test"] * 4)
     with pytest.raises(ExportError, match="No photo is left to compare quantized files on"):
-        gate.photos_to_judge(photos, photos.select([]), (), AgreementParams())
-
-
-def test_smallest_file_wins_and_order_decides_between_equals():
-    assert gate.smallest({"a": 100, "b": 80, "c": 90}, 0) == "b"
-    assert gate.smallest({"a": 100, "b": 80, "c": 81}, 0.25) == "a"
-    assert gate.smallest({"c": 81, "b": 80, "a": 101}, 0.25) == "c"
-    assert gate.smallest({}, 0.1) is None
+        photos_to_judge(photos, photos.select([]), (), AgreementParams())
 
 
 def test_only_photos_of_the_split_are_taken_from_all_over_it():
     photos = photo_set(["train", "test"] * 10)
-    assert gate.rows_of(photos, "test", 100).tolist() == list(range(1, 20, 2))
-    assert gate.rows_of(photos, "test", 3).tolist() == [1, 9, 19]
+    assert rows_of(photos, "test", 100).tolist() == list(range(1, 20, 2))
+    assert rows_of(photos, "test", 3).tolist() == [1, 9, 19]
     with pytest.raises(ExportError, match="No photo is in the calibration split"):
-        gate.rows_of(photos, "calibration", 3)
+        rows_of(photos, "calibration", 3)
 
 
 def test_labels_and_pixels_of_rows():
     photos = photo_set(["test"] * 4)
-    truth = gate.truth_at(photos, np.array([1, 2]), TAXONOMY)
+    truth = truth_at(photos, np.array([1, 2]), TAXONOMY)
     assert truth["kind"].tolist() == [-1, 0]
     assert truth["grade"].tolist() == [-1, -1]
     assert np.isnan(truth["marks"]).all()
-    pixels = gate.pixels_at(photos, np.array([1, 2]), 16)
+    pixels = pixels_at(photos, np.array([1, 2]), 16)
     assert (pixels.shape, pixels.dtype) == ((2, 16, 16, 3), np.uint8)

@@ -1,0 +1,124 @@
+"""Photos that exported files are evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cannabis_ml.errors import ExportError
+from cannabis_ml.evaluation.agreement import AgreementParams
+from cannabis_ml.photos.resize import fit
+from cannabis_ml.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def rows_of(photo_set: datasets.Dataset, split: str, most: int) -> np.ndarray:
+    """Rows of a split, spread evenly over it where there are more than `most`.
+
+    Raises:
+        ExportError: If there are none.
+    """
+    rows = np.flatnonzero(np.asarray(photo_set["split"]) == split)
+    if not rows.size:
+        raise ExportError(
+            f"No photo is in the {split} split, and export needs some. Give it a share under"
+            " ingestion.split, or photos in a folder of that name."
+        )
+    return _spread(rows, most)
+
+
+def photos_at(photo_set: datasets.Dataset, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """The photos of these rows, uint8 RGB (height, width, 3), one by one."""
+    for row in rows:
+        yield np.asarray(photo_set[int(row)]["image"].convert("RGB"))
+
+
+def pixels_at(photo_set: datasets.Dataset, rows: np.ndarray, size: int) -> np.ndarray:
+    """The photos of these rows at a model's input size: uint8 (N, size, size, 3)."""
+    return np.stack([fit(photo, size) for photo in photos_at(photo_set, rows)])
+
+
+@dataclass(frozen=True)
+class JudgedPhotos:
+    """Photos on which quantized files are compared: no test and no calibration photos.
+
+    Attributes:
+        photo_set: Stored photos.
+        rows: Rows of it, each photo once.
+        copies: Augmented copies of training photos.
+        copy_rows: Rows of those.
+    """
+
+    photo_set: datasets.Dataset
+    rows: np.ndarray
+    copies: datasets.Dataset
+    copy_rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.copy_rows)
+
+    def pixels(self, size: int) -> Iterator[np.ndarray]:
+        """Each at a model's input size, uint8 (size, size, 3), one by one."""
+        for photo in photos_at(self.photo_set, self.rows):
+            yield fit(photo, size)
+        for photo in photos_at(self.copies, self.copy_rows):
+            yield fit(photo, size)
+
+    def truth(self, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+        """Labels of each, encoded as by `Taxonomy.encode`."""
+        parts = [
+            truth_at(photos, rows, taxonomy)
+            for photos, rows in ((self.photo_set, self.rows), (self.copies, self.copy_rows))
+            if len(rows)
+        ]
+        return {h.name: np.concatenate([part[h.name] for part in parts]) for h in taxonomy.heads}
+
+
+def photos_to_judge(
+    photo_set: datasets.Dataset,
+    copies: datasets.Dataset,
+    seen: Collection[int],
+    agreement: AgreementParams,
+) -> JudgedPhotos:
+    """Photos of every split but test, then copies where there are too few.
+
+    Args:
+        photo_set: Stored photos.
+        copies: Augmented copies of training photos; may be empty.
+        seen: Rows that quantizers got as calibration photos.
+        agreement: How many.
+
+    Raises:
+        ExportError: If there are none.
+    """
+    rows = np.flatnonzero(np.asarray(photo_set["split"]) != "test")
+    rows = _spread(np.setdiff1d(rows, np.fromiter(seen, int)), agreement.photos)
+    wanted = min(agreement.photos, agreement.fewest) - len(rows)
+    copy_rows = _spread(np.arange(len(copies)), max(0, wanted))
+    if not len(rows) + len(copy_rows):
+        raise ExportError(
+            "No photo is left to compare quantized files on: every one outside the test split was"
+            " used to calibrate the quantizers. Add photos, or lower export.calibration_photos."
+        )
+    return JudgedPhotos(photo_set, rows, copies, copy_rows)
+
+
+def _spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many rows, evenly spaced: sources often list photos class by class."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)] if most else rows[:0]
+
+
+def truth_at(
+    photo_set: datasets.Dataset, rows: np.ndarray, taxonomy: Taxonomy
+) -> dict[str, np.ndarray]:
+    """Labels of these rows, encoded as by `Taxonomy.encode`."""
+    columns = [name for name in taxonomy.columns if name in photo_set.column_names]
+    table = photo_set.select_columns(columns).select(rows).to_pandas()
+    return taxonomy.encode(table.reindex(columns=taxonomy.columns))

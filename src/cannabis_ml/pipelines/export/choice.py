@@ -1,0 +1,172 @@
+"""Selection of the file that ships: the smallest that agrees with the float file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from cannabis_ml.evaluation.agreement import HeadAgreement, agreement, agreement_faults
+from cannabis_ml.evaluation.judged_photos import JudgedPhotos, photos_at
+from cannabis_ml.evaluation.parity import FileReport, LayerChange, Parity, outputs_one_by_one
+from cannabis_ml.inference.decision import Decision
+from cannabis_ml.inference.model_file import FLOAT, ModelFile
+from cannabis_ml.pipelines.export.params import ExportParams
+
+logger = logging.getLogger(__name__)
+
+LARGER_THAN: Mapping[str, tuple[str, ...]] = {
+    "mixed": ("weight_only_int8",),
+    "float16": ("weight_only_int8", "dynamic_int8", "static_int8", "mixed"),
+}
+"""Quantizations whose file is always larger than those of the named others."""
+
+MOST_LAYERS = 20
+"""Largest number of layers that a report names."""
+
+
+class Verdict(NamedTuple):
+    """Agreement of a quantized file with its float file, and the reasons why it does not pass."""
+
+    heads: dict[str, HeadAgreement]
+    faults: list[str]
+
+
+class Judge:
+    """Whether a quantized file agrees with its float file, and is smaller by half or faster.
+
+    Args:
+        float_model: The float file.
+        decision: Turns outputs into decisions.
+        photos: Those to compare on.
+        export: Allowed differences and allowed loss of accuracy.
+    """
+
+    def __init__(
+        self,
+        float_model: ModelFile,
+        decision: Decision,
+        photos: JudgedPhotos,
+        export: ExportParams,
+    ) -> None:
+        self._float_model, self._decision = float_model, decision
+        self._photos, self._export = photos, export
+        self._size = float_model.card["image_size"]
+
+    @cached_property
+    def _expected(self) -> dict[str, np.ndarray]:
+        return outputs_one_by_one(self._float_model, self._photos.pixels(self._size))
+
+    def __call__(self, model: ModelFile) -> Verdict:
+        """Judge one file."""
+        outputs = outputs_one_by_one(model, self._photos.pixels(self._size))
+        truth = self._photos.truth(self._decision.taxonomy)
+        found = agreement(self._decision, outputs, self._expected, truth)
+        export = self._export
+        faults = agreement_faults(found, export.agreement, export.max_accuracy_loss)
+        if not faults and len(model.data) > 0.5 * len(self._float_model.data):
+            faults = self._too_slow(model)
+        return Verdict(found, faults)
+
+    def _too_slow(self, model: ModelFile) -> list[str]:
+        from cannabis_ml.evaluation.latency import measure
+
+        latency = self._export.latency
+        photos = list(photos_at(self._photos.photo_set, self._photos.rows[: latency.photos]))
+        found = measure({FLOAT: self._float_model, "quantised": model}, photos, latency)
+        ratio = found.quantised_to_float["one_thread_invoke"]
+        if ratio < 1:
+            return []
+        return [f"neither smaller by half nor faster ({ratio:.2f} times the float file's time)"]
+
+
+def quantize_and_judge(
+    model: ModelFile, quantization: str, photos: np.ndarray, judge: Judge
+) -> tuple[ModelFile, Verdict]:
+    """The quantized file with its verdict; of `mixed` the smallest file that passes.
+
+    Args:
+        model: The float file.
+        quantization: One of `QUANTIZATIONS`.
+        photos: Calibration photos, uint8 (N, S, S, 3).
+        judge: Gives the verdict.
+
+    Raises:
+        ExportError: If this network cannot be quantized so.
+    """
+    from cannabis_ml.exporting.quantize import KEPT_SHARES
+
+    for share in KEPT_SHARES if quantization == "mixed" else KEPT_SHARES[:1]:
+        smaller = _quantize(model, quantization, photos, share)
+        verdict = judge(smaller)
+        if not verdict.faults:
+            break
+    return smaller, verdict
+
+
+def smallest(sizes: Mapping[str, int], same_size: float) -> str | None:
+    """The first of the smallest files, in the order given; None if there is no file.
+
+    Args:
+        sizes: Bytes by quantization, in order of preference.
+        same_size: Share of the smallest up to which another counts as equally small.
+    """
+    if not sizes:
+        return None
+    limit = min(sizes.values()) * (1 + same_size)
+    return next(name for name, size in sizes.items() if size <= limit)
+
+
+def file_report(
+    model: ModelFile, float_model: ModelFile, parity: Parity, verdict: Verdict
+) -> FileReport:
+    """What is reported on one file."""
+    return FileReport(
+        bytes=len(model.data),
+        share_of_float=len(model.data) / len(float_model.data),
+        passes=not verdict.faults,
+        why="; ".join(verdict.faults),
+        judged=verdict.heads,
+        embedding_difference=parity.embedding_difference,
+        heads=parity.heads,
+    )
+
+
+def worst_layers(
+    float_model: ModelFile, files: Mapping[str, FileReport], photos: np.ndarray
+) -> list[LayerChange]:
+    """Layers by the error that the quantization with the best agreement causes in each alone.
+
+    Args:
+        float_model: The float file.
+        files: Reports by quantization, of the float file too.
+        photos: Calibration photos, uint8 (N, S, S, 3).
+    """
+    from cannabis_ml.exporting.quantize import layer_errors
+
+    made = [name for name in files if name != FLOAT]
+    if not made or not len(photos):
+        return []
+    quantization = min(made, key=lambda name: _changed_decisions(files[name]))
+    logger.info("No quantization passes: measuring the error that each layer causes …")
+    return [
+        LayerChange(layers=", ".join(names), quantization=quantization, change=change)
+        for names, change in layer_errors(float_model, quantization, photos)[:MOST_LAYERS]
+    ]
+
+
+def _quantize(
+    model: ModelFile, quantization: str, photos: np.ndarray, kept_share: float
+) -> ModelFile:
+    from cannabis_ml.exporting.quantize import quantize
+
+    kept = f", {kept_share:.0%} of the weights in float32" if quantization == "mixed" else ""
+    logger.info("Trying %s%s …", quantization, kept)
+    return quantize(model, quantization, photos, kept_share)
+
+
+def _changed_decisions(file: FileReport) -> float:
+    return sum(1 - head.same_decisions for head in file.judged.values())
