@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
     from rich.table import Table
 
-    from cannabis_ml.evaluation.scores import Evaluation
-
     from cannabis_ml.datasets.lineage import RunVersions
+    from cannabis_ml.evaluation.scores import Evaluation
 
 MAX_PARAM_LENGTH = 500
 """Longest parameter value logged to MLflow, in characters; longer ones are truncated."""
