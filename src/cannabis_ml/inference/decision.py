@@ -9,6 +9,10 @@ taken, over as many levels as there are. A head that neither limits another nor 
 as `Head.answer` decides, and so does a child once its parent's answer is known. Attributes are
 claimed from their thresholds on, where the answer of the parent allows them; they do not vote on
 it.
+
+Probabilities are calibrated before anything is compared with them, a child's for each class of its
+parent: what is calibrated is decoded together again, so no calibrated pair of answers is
+impossible.
 """
 
 from __future__ import annotations
@@ -17,8 +21,10 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from cannabis_ml.inference import calibrators
+from cannabis_ml.inference.calibrators import Affine, Calibrator, Uncalibrated
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 GIVEN = ".given"
@@ -27,9 +33,11 @@ GIVEN = ".given"
 THRESHOLD = 0.5
 """An attribute is claimed from this probability on, unless another was chosen."""
 
-SMALLEST = 1e-30
-"""Probabilities are held above this before their logarithm is taken: what is improbable stays
-apart from what is forbidden."""
+SMALLEST = calibrators.SMALLEST
+
+FAINTEST_PARENT = 1e-12
+"""Probabilities of a parent are held above this, so that a child has an answer even where every
+parent that has children is out of the question."""
 
 
 class DecisionRule(BaseModel):
@@ -41,9 +49,43 @@ class DecisionRule(BaseModel):
         Field(
             default_factory=dict,
             description="Per multilabel head and class, the probability from which on it is said to"
-            f" be there; {THRESHOLD} where none is written",
+            f" be there; {THRESHOLD} where none is written. Calibrated, where `calibrators` has the"
+            " head",
         )
     )
+    calibrators: dict[str, Calibrator] = Field(
+        default_factory=dict,
+        description="Per head, what calibrates its probabilities before they are compared;"
+        " where its parent limits it, its probabilities given each class of the parent",
+    )
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `calibrators` where there are none: older clients read such rules."""
+        said = write(self)
+        if not self.calibrators:
+            said.pop("calibrators", None)
+        return said
+
+    def calibrated_by(self, chosen: Mapping[str, Calibrator], taxonomy: Taxonomy) -> DecisionRule:
+        """The same rule with calibrators, and with its thresholds moved along.
+
+        The thresholds of this rule are taken to be of uncalibrated probabilities. Which attributes
+        are claimed stays the same, but for heads whose parent limits them: there it may change
+        where the parent's calibrated probability differs.
+
+        Args:
+            chosen: By head; heads that are not named stay uncalibrated.
+            taxonomy: Gives the classes.
+        """
+        thresholds = {name: dict(classes) for name, classes in self.thresholds.items()}
+        for head in taxonomy.heads:
+            one = chosen.get(head.name)
+            if isinstance(one, Affine):
+                before = Decision(taxonomy, self).thresholds(head)
+                after = one.apply(before).tolist()
+                thresholds[head.name] = dict(zip(head.class_names, after, strict=True))
+        return DecisionRule(thresholds=thresholds, calibrators=dict(chosen))
 
     def faults(self, taxonomy: Taxonomy) -> Iterator[str]:
         """What the rule says of heads and classes that a taxonomy does not have."""
@@ -54,6 +96,12 @@ class DecisionRule(BaseModel):
                 continue
             for unknown in sorted(set(classes) - set(heads[name].class_names)):
                 yield f"a threshold is for '{unknown}', which is not a class of '{name}'"
+        every = {head.name: head for head in taxonomy.heads}
+        for name, calibrator in self.calibrators.items():
+            if name not in every:
+                yield f"a calibrator is for '{name}', which is not a head"
+            else:
+                yield from calibrator.faults(every[name])
 
 
 class Decision:
@@ -61,7 +109,7 @@ class Decision:
 
     Args:
         taxonomy: Gives the heads, their parents and what these allow.
-        rule: Thresholds; `THRESHOLD` for what it does not name.
+        rule: Thresholds, `THRESHOLD` for what it does not name; and calibrators.
     """
 
     def __init__(self, taxonomy: Taxonomy, rule: DecisionRule | None = None) -> None:
@@ -82,14 +130,16 @@ class Decision:
         """Decide on every head, so that no answer contradicts its parent's.
 
         Args:
-            outputs: Per head (N, K) probabilities; under the name of a head and `GIVEN`, where it
-                is there, (N, P, K), see `joint_answer`. Others are left alone.
+            outputs: Per head (N, K) probabilities as the model gives them, not calibrated yet;
+                under the name of a head and `GIVEN`, where it is there, (N, P, K), see
+                `joint_answer`. Others are left alone.
 
         Returns:
             Per head in the taxonomy's order: multiclass and ordinal, class indices, int64 (N,),
             `MISSING` where the answer of the parent allows none; multilabel, bool (N, K), which
             attributes are there.
         """
+        outputs = self.calibrated(outputs)
         given = {n.removesuffix(GIVEN): v for n, v in outputs.items() if n.endswith(GIVEN)}
         said = joint_answer(outputs, self.taxonomy, given)
         for head in self.taxonomy.heads:
@@ -97,6 +147,52 @@ class Decision:
                 claimed = np.asarray(outputs[head.name]) >= self.thresholds(head)
                 said[head.name] = claimed & self.possible(head, said, len(claimed))
         return {head.name: said[head.name] for head in self.taxonomy.heads}
+
+    def calibrated(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Apply the calibrators of the rule.
+
+        Args:
+            outputs: As for `decide`.
+
+        Returns:
+            All outputs. Of heads that have a calibrator, or whose parent has one, the
+            probabilities and those given the parent are float64 and calibrated; probabilities of
+            a head that its parent limits are again the marginals of both. Others are as they were.
+        """
+        found = dict(outputs)
+        changed = {
+            name for name, one in self.rule.calibrators.items() if not isinstance(one, Uncalibrated)
+        }
+        waiting = [head for head in self.taxonomy.heads if changed]
+        while waiting:
+            held = {head.name for head in waiting}
+            for head in [head for head in waiting if head.parent not in held]:
+                if self.taxonomy.limits(head):
+                    if {head.name, head.parent} & changed:
+                        self._calibrate_child(head, outputs, found)
+                        changed.add(head.name)  # its marginals, which its children rest on
+                elif head.name in changed:
+                    found[head.name] = self.rule.calibrators[head.name].apply(outputs[head.name])
+                waiting.remove(head)
+        return found
+
+    def _calibrate_child(
+        self, head: Head, outputs: Mapping[str, np.ndarray], found: dict[str, np.ndarray]
+    ) -> None:
+        assert head.parent is not None
+        allowed = self.taxonomy.allowed_pairs(head)
+        calibrator = self.rule.calibrators.get(head.name, Uncalibrated())
+        parent = found[head.parent]
+        if head.kind == "multilabel":
+            before, after = outputs[head.parent] @ allowed, parent @ allowed
+            own = given_possible(outputs[head.name], before)
+            found[head.name] = calibrator.apply(own) * np.minimum(after, 1.0)
+            return
+        table = given_each_parent(outputs, head, allowed)
+        table = calibrator.apply(table, allowed)
+        found[head.name + GIVEN] = table
+        mass = np.einsum("np,npk->nk", np.maximum(parent, FAINTEST_PARENT), table)
+        found[head.name] = mass / np.maximum(mass.sum(axis=1, keepdims=True), SMALLEST)
 
     def possible(self, head: Head, said: Mapping[str, np.ndarray], photos: int) -> np.ndarray:
         """Classes of a head that the answers of its parent allow.
@@ -205,6 +301,33 @@ def joint_answer(
             said[head.name] = decide(head, own, np.ones(own.shape, bool)).astype(np.int64)
             descend(head)
     return said
+
+
+def given_each_parent(
+    outputs: Mapping[str, np.ndarray], head: Head, allowed: np.ndarray
+) -> np.ndarray:
+    """Probabilities of a head for each class of the parent that limits it.
+
+    Args:
+        outputs: As for `Decision.decide`; without an output of the head and `GIVEN` they follow
+            from its probabilities.
+        head: Multiclass or ordinal.
+        allowed: As from `Taxonomy.allowed_pairs`.
+
+    Returns:
+        (N, P, K), 0 where not allowed; rows that allow anything sum to 1.
+    """
+    return _conditional(outputs[head.name], allowed, outputs.get(head.name + GIVEN))
+
+
+def given_possible(probs: np.ndarray, possible: np.ndarray) -> np.ndarray:
+    """Probabilities of attributes given that the parent allows them, each in [0, 1].
+
+    Args:
+        probs: (N, K) of the attributes.
+        possible: (N, K), how probable it is that the parent's class allows each.
+    """
+    return np.clip(np.asarray(probs, np.float64) / np.maximum(possible, SMALLEST), 0.0, 1.0)
 
 
 def _conditional(probs: np.ndarray, allowed: np.ndarray, given: np.ndarray | None) -> np.ndarray:

@@ -18,14 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cannabis_ml.inference.decision import SMALLEST
+from cannabis_ml.inference.decision import FAINTEST_PARENT, SMALLEST
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 IMPOSSIBLE = -1e9
 """Stands for log 0 where an infinity would turn gradients into NaN."""
 
 _GAP = 1e-6
-_FAINTEST_PARENT = 1e-12
 
 
 def answer(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
@@ -66,7 +65,7 @@ def member_answers(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, T
             found[head.name] = (parent[:, None, None] @ given).squeeze(2)
             continue
         # Even where every parent that has children is out of the question, some answer is due.
-        parent = parent.clamp(min=_FAINTEST_PARENT)
+        parent = parent.clamp(min=FAINTEST_PARENT)
         mass = (parent[:, None, None] @ given).squeeze(2)
         found[head.name] = mass / mass.sum(dim=2, keepdim=True)
     return {head.name: found[head.name] for head in taxonomy.heads}
