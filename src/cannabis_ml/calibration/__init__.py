@@ -1,0 +1,1 @@
+"""Fitting what inference applies: calibrators, unknown scores, prediction sets, promises."""

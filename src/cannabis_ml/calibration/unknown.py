@@ -1,0 +1,342 @@
+"""Fitting unknown scores, and choosing one by how well it tells known photos from unknown ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cannabis_ml.calibration.quantile import conformal_quantile
+from cannabis_ml.evaluation.ranking import auroc, group_samples
+from cannabis_ml.inference.unknown import (
+    EMBEDDING,
+    METHODS,
+    Method,
+    UnknownScore,
+    l2_normalized,
+)
+from cannabis_ml.taxonomy import MISSING
+
+KEPT = 0.95
+"""Share of known photos that is not called unknown."""
+
+NEIGHBORS = 10
+BANK = 2000
+"""Training photos kept for nearest neighbors."""
+
+DIRECTIONS = 256
+"""Principal directions by which a covariance is told; the others share one variance."""
+
+GAMMA, LARGEST = 0.1, 100
+"""Of GEN, as its paper recommends."""
+
+DEFAULT: tuple[Method, ...] = ("relative_mahalanobis", "max_probability")
+"""Taken, the first that could be fitted, where there are no unknown photos to choose by."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """The layer that makes logits of the embedding, where a network has such a layer.
+
+    With several members take the means of their weights and biases. A head with a hidden layer has
+    none, and then energy, NCI and fDBD are no candidates.
+
+    Attributes:
+        weight: (K, F).
+        bias: (K,).
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True)
+class UnknownChoice:
+    """Which unknown score serves a tier best.
+
+    Attributes:
+        method: The one to take.
+        because: Why, in a sentence.
+        table: Per candidate, JSON-able: `near` and `far`, AUROC of unknown against known photos
+            with `…_interval`, None where there were no such photos; `mean` of those there are;
+            and `bytes`.
+    """
+
+    method: Method
+    because: str
+    table: dict[str, dict[str, Any]]
+
+
+def fit_unknown(
+    method: Method,
+    head: str,
+    outputs: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    *,
+    linear: LinearHead | None = None,
+    alpha: float = 0.0,
+    seed: int = 0,
+) -> UnknownScore:
+    """Fit one score, without a threshold.
+
+    Args:
+        method: Which.
+        head: Multiclass or ordinal head whose classes and probabilities count.
+        outputs: Of the model file that ships, for training photos: `embedding` (N, F).
+        labels: Class indices of that head, int64 (N,), `MISSING` where unknown.
+        linear: Needed for energy, NCI and fDBD.
+        alpha: Weight of the features' length in NCI, 0 or more.
+        seed: Of the photos that nearest neighbors keep.
+
+    Raises:
+        ValueError: If there are too few photos, or no linear head where one is needed.
+    """
+    if method == "max_probability":
+        return UnknownScore(method, head)
+    if method == "gen":
+        return UnknownScore(method, head, numbers={"gamma": GAMMA, "classes": LARGEST})
+    features = np.asarray(outputs[EMBEDDING], np.float64)
+    if len(features) < 2:
+        raise ValueError(f"{method} needs 2 training photos or more; there are {len(features)}.")
+    numbers: dict[str, float] = {}
+    if method in ("energy", "nci", "fdbd"):
+        arrays = _of_linear_head(method, features, linear)
+        numbers = {"alpha": alpha} if method == "nci" else {}
+    elif method == "knn":
+        kept = np.random.default_rng(seed).permutation(len(features))[:BANK]
+        arrays = {"bank": l2_normalized(features[np.sort(kept)])}
+        numbers = {"k": min(NEIGHBORS, len(kept))}
+    else:
+        arrays, numbers = _gaussian(method, features, labels)
+    stored = {name: values.astype(np.float32) for name, values in arrays.items()}
+    return UnknownScore(method, head, stored, numbers)
+
+
+def fit_candidates(
+    head: str,
+    outputs: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    *,
+    linear: LinearHead | None = None,
+    seed: int = 0,
+) -> dict[Method, UnknownScore]:
+    """Every score that can be fitted, in the order of `METHODS`.
+
+    Args:
+        head: As for `fit_unknown`.
+        outputs: As for `fit_unknown`.
+        labels: As for `fit_unknown`.
+        linear: As for `fit_unknown`; without it energy, NCI and fDBD are left out.
+        seed: As for `fit_unknown`.
+    """
+    methods = [m for m in METHODS if linear is not None or m not in ("energy", "nci", "fdbd")]
+    return {m: fit_unknown(m, head, outputs, labels, linear=linear, seed=seed) for m in methods}
+
+
+def with_threshold(
+    score: UnknownScore,
+    known: Mapping[str, np.ndarray],
+    groups: np.ndarray,
+    kept: float = KEPT,
+) -> UnknownScore:
+    """The score with the threshold that keeps a share of known photos.
+
+    Args:
+        score: As from `fit_unknown`.
+        known: Outputs for known photos that were not trained on, which lie nearer than new ones.
+        groups: Of each photo a number or name, (N,).
+        kept: Probability that a new known photo is not called unknown, in (0, 1).
+
+    Returns:
+        With a threshold of infinity, which calls nothing unknown, where there are too few groups:
+        19 are needed to keep 95%.
+    """
+    found = conformal_quantile(score.score(known), groups, 1 - kept)
+    return replace(score, threshold=found.value, kept=kept)
+
+
+def choose_unknown(
+    candidates: Mapping[Method, UnknownScore],
+    known: Mapping[str, np.ndarray],
+    groups: np.ndarray,
+    *,
+    near: Mapping[str, np.ndarray] | None = None,
+    far: Mapping[str, np.ndarray] | None = None,
+    repeats: int = 200,
+    seed: int = 0,
+) -> UnknownChoice:
+    """Choose by the mean AUROC on near and far unknown photos.
+
+    The simplest wins whose AUROC is within one standard error, of the difference, of the best.
+
+    Args:
+        candidates: As from `fit_candidates`.
+        known: Outputs for known photos that were not trained on.
+        groups: Of each known photo a number or name, (N,).
+        near: Outputs for photos of classes that were left out of training; each photo counts.
+        far: Outputs for photos of something else altogether; each photo counts.
+        repeats: Bootstrap samples behind intervals and standard errors.
+        seed: Of these samples.
+
+    Raises:
+        ValueError: If there is no candidate.
+    """
+    if not candidates:
+        raise ValueError("There is no unknown score to choose from.")
+    unknown = {name: outputs for name, outputs in (("near", near), ("far", far)) if outputs}
+    table: dict[str, dict[str, Any]] = {}
+    drawn: dict[Method, np.ndarray] = {}
+    for method, score in candidates.items():
+        own = score.score(known)
+        others = {name: score.score(outputs) for name, outputs in unknown.items()}
+        found = {name: _auroc(own, scores) for name, scores in others.items()}
+        samples = _resampled(own, np.asarray(groups), others, repeats, seed)
+        table[method] = {
+            name: value
+            for kind in ("near", "far")
+            for name, value in (
+                (kind, found.get(kind)),
+                (f"{kind}_interval", _middle(samples[kind]) if kind in samples else None),
+            )
+        }
+        table[method]["mean"] = float(np.mean(list(found.values()))) if found else None
+        table[method]["bytes"] = score.size
+        if samples:
+            drawn[method] = np.mean(list(samples.values()), axis=0)
+    if not unknown:
+        taken = next((m for m in DEFAULT if m in candidates), next(iter(candidates)))
+        return UnknownChoice(taken, "There were no unknown photos to choose by.", table)
+    return _simplest_of_the_best(candidates, table, drawn)
+
+
+def _simplest_of_the_best(
+    candidates: Mapping[Method, UnknownScore],
+    table: dict[str, dict[str, Any]],
+    drawn: Mapping[Method, np.ndarray],
+) -> UnknownChoice:
+    ordered = sorted(candidates, key=METHODS.index)
+    best = max(ordered, key=lambda method: table[method]["mean"])
+    for method in ordered:
+        behind = table[best]["mean"] - table[method]["mean"]
+        if behind <= np.std(drawn[best] - drawn[method]):
+            break
+    why = f"{best} has the highest mean AUROC, {table[best]['mean']:.3f}"
+    if method != best:
+        mean = table[method]["mean"]
+        why += f"; {method} ({mean:.3f}) is simpler and within one standard error"
+    return UnknownChoice(method, f"{why}.", table)
+
+
+def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:
+    scores = np.concatenate([known, unknown])
+    area = auroc(scores, np.arange(len(scores)) >= len(known))
+    if area is None:
+        raise ValueError(f"{len(known)} known and {len(unknown)} unknown photos tell nothing.")
+    return area
+
+
+def _resampled(
+    known: np.ndarray,
+    groups: np.ndarray,
+    others: Mapping[str, np.ndarray],
+    repeats: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """AUROC on bootstrap samples, the same for each score, (repeats,)."""
+    rows = group_samples(groups, repeats, seed)
+    found = {}
+    for name, scores in others.items():
+        random = np.random.default_rng([seed, len(scores)])
+        draws = random.integers(len(scores), size=(repeats, len(scores)))
+        found[name] = np.array(
+            [_auroc(known[r], scores[d]) for r, d in zip(rows, draws, strict=True)]
+        )
+    return found
+
+
+def _middle(values: np.ndarray) -> list[float]:
+    return [float(end) for end in np.quantile(values, [0.025, 0.975])]
+
+
+def _of_linear_head(
+    method: Method, features: np.ndarray, linear: LinearHead | None
+) -> dict[str, np.ndarray]:
+    if linear is None:
+        raise ValueError(f"{method} needs the linear head that makes logits of the embedding.")
+    weight = np.asarray(linear.weight, np.float64)
+    arrays = {"weight": weight, "bias": np.asarray(linear.bias, np.float64)}
+    if method != "energy":
+        arrays["mean"] = features.mean(axis=0)
+    if method == "fdbd":
+        apart = np.linalg.norm(weight[:, None] - weight[None], axis=2)
+        np.fill_diagonal(apart, 1.0)  # no boundary lies between a class and itself
+        arrays["apart"] = apart
+    return arrays
+
+
+def _gaussian(
+    method: Method, features: np.ndarray, labels: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Means of classes and one shrunken covariance, of normalized features."""
+    labels = np.asarray(labels)
+    if labels.shape != (len(features),):
+        raise ValueError(f"Labels {labels.shape} are not of {len(features)} photos.")
+    labelled = labels != MISSING
+    points = l2_normalized(features)[labelled]
+    classes, which = np.unique(labels[labelled], return_inverse=True)
+    if len(points) <= len(classes):
+        raise ValueError(
+            f"{method} needs several photos of a class: there are {len(points)} with a label, of"
+            f" {len(classes)} classes."
+        )
+    center = points.mean(axis=0)
+    points = points - center
+    means = np.stack([points[which == c].mean(axis=0) for c in range(len(classes))])
+    scale, directions = precision(points - means[which])
+    arrays = {"center": center, "means": means, "directions": directions}
+    numbers = {"scale": scale}
+    if method == "relative_mahalanobis":
+        numbers["overall_scale"], arrays["overall_directions"] = precision(points)
+    return arrays, numbers
+
+
+def precision(
+    residuals: np.ndarray, directions: int = DIRECTIONS, shrinkage: float | None = None
+) -> tuple[float, np.ndarray]:
+    """Inverse of a shrunken covariance as scale · I - B Bᵀ.
+
+    The covariance is drawn towards a multiple of the identity, as photos are often fewer than
+    features. Its largest principal directions are kept, the others share their mean variance; with
+    fewer residuals than `directions` nothing is lost by that.
+
+    Args:
+        residuals: (N, F), of mean 0.
+        directions: How many are kept, at most.
+        shrinkage: In [0, 1]; None takes Ledoit & Wolf's (2004).
+
+    Returns:
+        The scale, and B, (F, R).
+
+    Raises:
+        ValueError: If the residuals are all 0.
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    n, width = residuals.shape
+    if shrinkage is None:
+        shrinkage = float(ledoit_wolf_shrinkage(residuals, assume_centered=True))
+    _, lengths, axes = np.linalg.svd(residuals, full_matrices=False)
+    variances = np.zeros(width)
+    variances[: len(lengths)] = lengths**2 / n
+    overall = variances.mean()
+    if not overall:
+        raise ValueError("The embeddings of all photos of a class are the same: no covariance.")
+    variances = (1 - shrinkage) * variances + shrinkage * overall
+    # Features that never vary would have an infinite precision.
+    variances = np.maximum(variances, 1e-6 * overall)
+    kept = min(directions, len(lengths))
+    rest = variances[kept:].mean() if kept < width else variances[kept - 1]
+    inner = np.maximum(1 / rest - 1 / variances[:kept], 0.0)
+    return float(1 / rest), axes[:kept].T * np.sqrt(inner)
