@@ -55,8 +55,11 @@ notebook: $(READY)  ## Open the notebooks
 benchmarks: $(READY)  ## Run the side-by-side measurements of tests/benchmarks
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
+# Every extra but `tensorflow`: see pyproject.toml.
+LOCKED := inference pipelines train weights export viz notebook docs dev
+
 lock: $(READY)  ## Refresh requirements.lock to the newest versions that fit pyproject.toml
-	$(BIN)/pip-compile --upgrade --all-extras --strip-extras --no-annotate --no-header --quiet \
+	$(BIN)/pip-compile --upgrade $(LOCKED:%=--extra %) --strip-extras --no-annotate --no-header --quiet \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    --output-file $(VENV)/lock.new pyproject.toml
 	@# A local build of torch (2.13.0+cpu) must not be asked of machines that have another.

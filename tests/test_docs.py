@@ -71,6 +71,16 @@ def test_every_parameter_that_the_readme_says_to_change_is_in_its_file():
             found = found[key]
 
 
+def test_the_lock_holds_every_extra_but_one():
+    """TensorFlow is another runtime of clients: it would bring every developer its gigabyte."""
+    import tomllib
+
+    makefile = (PROJECT / "Makefile").read_text("utf-8")
+    locked = re.search(r"^LOCKED := (.*)$", makefile, re.MULTILINE)[1].split()
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert sorted([*locked, "tensorflow"]) == sorted(project["optional-dependencies"])
+
+
 MADE_UP = {"tinted_above"}
 """What the examples invent."""
 
@@ -82,4 +92,4 @@ def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
     assert done.returncode == 0, done.stderr
     api = (tmp_path / "api.html").read_text("utf-8")
-    assert all(name in api for name in ("check_golden", "BundleManifest", "open_tier"))
+    assert all(name in api for name in ("check_golden", "BundleManifest", "open_model"))

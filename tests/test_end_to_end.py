@@ -118,7 +118,7 @@ def test_bundle_answers_and_agrees_with_itself(finished):
     for name, format_ in {"tier1": "tflite", "tier2": "onnx", "tier3": "onnx"}.items():
         assert bundle.model_file(name).format == format_
         assert bundle.model_file(name).card["run"] == bundle.manifest.run
-        answers = bundle.tier(name).predict(photos)
+        answers = bundle.predictor(name).probs(photos)
         assert {name: probs.shape for name, probs in answers.items()} == {
             "product_type": (3, 5),
             "quality_grade": (3, 5),
@@ -207,9 +207,9 @@ def test_every_number_of_the_model_card_is_what_the_bundle_answers(finished):
     in_table = {(row[0].split(" (")[0], row[1]): row[2:] for row in rows if len(row) == 5}
     checked = 0
     for place, name in enumerate(bundle.tiers):
-        tier = bundle.tier(name, quantised=False)
+        tier = bundle.predictor(name, quantised=False)
         assert set(tier.decision.thresholds(bundle.taxonomy["appearance"])) - {0.5}  # chosen ones
-        answers = tier.answers(pixels, batch_size=1)
+        answers = tier.outputs(pixels, batch_size=1)
         said = tier.decide(answers)
         for asked in bundle.taxonomy.heads:
             kind, classes = asked.kind, asked.class_names

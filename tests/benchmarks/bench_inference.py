@@ -2,7 +2,7 @@
 
 Run it by `python tests/benchmarks/bench_inference.py`.
 
-Ours is `decode` and `Tier.predict`, as the command line and a service call them. The other side
+Ours is `decode` and `Predictor.probs`, as the command line and a service call them. The other side
 does what cannot be left out and nothing else: the same decoder, the same resize, and LiteRT's
 interpreter on the array, tensors set and read by index. Both answer the same photo in one run, in
 turns; what ours takes longer is the overhead. The model is tier 1 as the product is meant, a
@@ -28,7 +28,7 @@ from PIL import Image
 
 from cannabis_ml.inference.bundle import BundleContents, write_bundle
 from cannabis_ml.inference.model_file import ModelFile
-from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import Taxonomy
@@ -104,17 +104,17 @@ def jpeg(width: int, height: int) -> bytes:
 
 def compare(file: ModelFile, data: bytes, title: str, threads: int, repeats: int) -> None:
     """Print milliseconds of each side and of the parts, and the overhead."""
-    tier, bare = open_tier(file, threads), Bare(file, threads)
+    tier, bare = open_model(file, threads), Bare(file, threads)
     photo = decode(data)
     pixels = fit(photo, SIZE)
     theirs = {v.shape[1]: v for v in bare(pixels)}
-    for values in tier.predict([photo]).values():
+    for values in tier.probs([photo]).values():
         assert values.shape[1] in theirs
     medians = alternate(
         {
-            "ours": lambda: tier.predict([decode(data)]),
+            "ours": lambda: tier.probs([decode(data)]),
             "bare": lambda: bare(fit(decode(data), SIZE)),
-            "ours on pixels": lambda: tier.predict([photo]),
+            "ours on pixels": lambda: tier.probs([photo]),
             "bare on pixels": lambda: bare(fit(photo, SIZE)),
             "invoke": lambda: bare(pixels),
         },

@@ -73,7 +73,7 @@ def ask_onnx(model, photo, side):
     """What one answer of an ONNX file does: by our tier, or by a session with default options."""
     import onnxruntime
 
-    from cannabis_ml.inference.tier import open_tier
+    from cannabis_ml.inference.predictor import open_model
     from cannabis_ml.photos.decode import decode
     from cannabis_ml.photos.resize import fit
 
@@ -82,18 +82,18 @@ def ask_onnx(model, photo, side):
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         return lambda: session.run(None, {name: fit(decode(data), SIZE)[None]})
-    tier = open_tier(Path(model), threads=int(side == "one thread"))
-    return lambda: tier.predict([decode(data)])
+    tier = open_model(Path(model), threads=int(side == "one thread"))
+    return lambda: tier.probs([decode(data)])
 
 
 def ask_litert(model, photo, side):
     """What one answer of a TFLite file does; LiteRT's own default is one thread."""
-    from cannabis_ml.inference.tier import open_tier
+    from cannabis_ml.inference.predictor import open_model
     from cannabis_ml.photos.decode import decode
 
     data = Path(photo).read_bytes()
-    tier = open_tier(Path(model), threads=int(side == "default"))
-    return lambda: tier.predict([decode(data)])
+    tier = open_model(Path(model), threads=int(side == "default"))
+    return lambda: tier.probs([decode(data)])
 
 
 def work(kind, *given):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cannabis_ml.exporting.onnx_export import to_onnx, torch_outputs
-from cannabis_ml.inference.onnx_tier import OnnxTier
+from cannabis_ml.inference.onnx_predictor import ONNXPredictor
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import ExportNet, HierarchicalNet, restore
@@ -61,7 +61,7 @@ def test_exported_model_answers_like_the_checkpoint(family, backbone, ensemble, 
     random = np.random.default_rng(0)
     photos = random.integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
 
-    ours, theirs = torch_outputs(checkpoint, photos), OnnxTier(model, threads=1).predict(photos)
+    ours, theirs = torch_outputs(checkpoint, photos), ONNXPredictor(model, threads=1).probs(photos)
     assert list(theirs) == [head.name for head in family.heads]
     for head in family.heads:
         assert theirs[head.name].shape == (5, len(head.classes))

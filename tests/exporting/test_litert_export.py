@@ -10,8 +10,8 @@ from cannabis_ml.errors import ExportError
 from cannabis_ml.exporting import writers
 from cannabis_ml.exporting.litert_export import module_path, to_litert
 from cannabis_ml.exporting.onnx_export import torch_outputs
-from cannabis_ml.inference.litert_tier import SIGNATURE
-from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.inference.model_file import SIGNATURE
+from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import ExportNet, HierarchicalNet, restore
@@ -71,7 +71,7 @@ pytestmark = pytest.mark.slow
 
 
 def agree(model, checkpoint, photos):
-    given = open_tier(model, threads=1).invoke(photos)
+    given = open_model(model, threads=1).invoke(photos)
     expected = torch_outputs(checkpoint, list(photos))
     assert set(given) == set(expected)
     for name, values in expected.items():

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cannabis_ml.exporting.onnx_export import to_onnx, torch_outputs
-from cannabis_ml.inference.onnx_tier import INPUT_NAME, METADATA_KEY, OnnxTier
+from cannabis_ml.inference.model_file import INPUT_NAME
+from cannabis_ml.inference.onnx_predictor import METADATA_KEY, ONNXPredictor
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import EMBEDDING, HierarchicalNet
@@ -107,7 +108,7 @@ def test_any_batch_size(session, taxonomy, photos, count):
 
 
 def test_answers_as_pytorch_does(model, checkpoint, taxonomy, photos):
-    ours, torchs = OnnxTier(model).answers(photos), torch_outputs(checkpoint, photos)
+    ours, torchs = ONNXPredictor(model).outputs(photos), torch_outputs(checkpoint, photos)
     assert list(ours) == list(torchs) == [*(head.name for head in taxonomy.heads), EMBEDDING]
     for name, expected in torchs.items():
         spread = np.ptp(expected, axis=0).max()
@@ -117,7 +118,7 @@ def test_answers_as_pytorch_does(model, checkpoint, taxonomy, photos):
 
 def test_outputs_are_probabilities(model, taxonomy, photos):
     for head in taxonomy.heads:
-        probs = OnnxTier(model).predict(photos)[head.name]
+        probs = ONNXPredictor(model).probs(photos)[head.name]
         assert (probs >= 0).all()
         assert (probs <= 1).all()
         if head.kind != "multilabel":
@@ -127,7 +128,7 @@ def test_outputs_are_probabilities(model, taxonomy, photos):
 @pytest.mark.parametrize("level", [0, 255])
 def test_black_and_white_photos_get_numbers(model, checkpoint, level):
     photo = np.full((SIZE, SIZE, 3), level, np.uint8)
-    ours, torchs = OnnxTier(model).answers([photo]), torch_outputs(checkpoint, [photo])
+    ours, torchs = ONNXPredictor(model).outputs([photo]), torch_outputs(checkpoint, [photo])
     for name, expected in torchs.items():
         assert np.isfinite(ours[name]).all()
         np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-5)
@@ -152,7 +153,7 @@ def test_run_that_trained_goes_before_the_run_that_exports(checkpoint):
 
 
 def test_card_tells_classes_and_size(model, taxonomy):
-    tier = OnnxTier(model.data)
+    tier = ONNXPredictor(model.data)
     assert tier.taxonomy == taxonomy
     assert tier.image_size == SIZE
 
@@ -177,8 +178,8 @@ def test_smallest_heads_and_odd_names():
     )
     checkpoint = make_checkpoint(taxonomy)
     photo = np.full((SIZE, SIZE + 9, 3), 90, np.uint8)
-    tier = OnnxTier(to_onnx(checkpoint))
-    ours, answers = tier.predict([photo]), tier.answers([photo])
+    tier = ONNXPredictor(to_onnx(checkpoint))
+    ours, answers = tier.probs([photo]), tier.outputs([photo])
     torchs = torch_outputs(checkpoint, [photo])
     assert {name: probs.shape for name, probs in ours.items()} == {
         "leaf.spots": (1, 2),
@@ -193,7 +194,7 @@ def test_head_may_be_called_as_a_value_inside_the_graph():
     heads = [{"name": "linear", "classes": ["plant", "hash"]}]
     checkpoint = make_checkpoint(Taxonomy.model_validate({"heads": heads}))
     photo = np.full((SIZE, SIZE, 3), 90, np.uint8)
-    ours = OnnxTier(to_onnx(checkpoint)).predict([photo])
+    ours = ONNXPredictor(to_onnx(checkpoint)).probs([photo])
     expected = torch_outputs(checkpoint, [photo])["linear"]
     np.testing.assert_allclose(ours["linear"], expected, rtol=0, atol=1e-5)
 

@@ -18,7 +18,7 @@ from cannabis_ml.exporting.quantize import (
     quantize,
 )
 from cannabis_ml.inference.model_file import ModelFile
-from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.layers import Layer
@@ -84,7 +84,7 @@ def draw(count, seed=1):
 
 
 def ask(model, photos):
-    tier = open_tier(model, threads=1)
+    tier = open_model(model, threads=1)
     each = [tier.invoke(photo[None]) for photo in photos]
     return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
 
@@ -181,7 +181,7 @@ def test_both_ways_to_multiply_give_the_same_answers(quantization):
 
 
 def test_files_from_elsewhere_are_multiplied_exactly():
-    options = open_tier(quantized("onnx", "static_int8"))._session.get_session_options()
+    options = open_model(quantized("onnx", "static_int8"))._session.get_session_options()
     assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
 

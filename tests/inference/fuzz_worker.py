@@ -12,21 +12,21 @@ import numpy as np
 
 from cannabis_ml.errors import CannabisMLError
 from cannabis_ml.inference.bundle import Bundle
-from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.inference.predictor import open_model
 
 PHOTO = np.random.default_rng(5).integers(0, 256, (20, 24, 3), dtype=np.uint8)
 
 
 def answers(kind: str, path: Path) -> dict:
     if kind == "model":
-        tiers = {"": open_tier(path, threads=1)}
+        tiers = {"": open_model(path, threads=1)}
     else:
         bundle = Bundle.open(path)
-        tiers = {name: bundle.tier(name, threads=1) for name in bundle.tiers}
+        tiers = {name: bundle.predictor(name, threads=1) for name in bundle.tiers}
     return {
         f"{name} {output}": values.tolist()
         for name, tier in tiers.items()
-        for output, values in tier.answers([PHOTO]).items()
+        for output, values in tier.outputs([PHOTO]).items()
     }
 
 

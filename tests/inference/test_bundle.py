@@ -77,7 +77,7 @@ def test_tiers_answer(form, small, photos):
     bundle, given = Bundle.open(form), photos(3)
     expected = small.reference(np.stack([fit(photo, small.size) for photo in given]))
     for tier in bundle.tiers:
-        for name, probs in bundle.tier(tier, threads=1).predict(given).items():
+        for name, probs in bundle.predictor(tier, threads=1).probs(given).items():
             np.testing.assert_allclose(probs, expected[name], atol=2e-5)
 
 
@@ -88,13 +88,13 @@ def test_what_ships_is_what_one_gets(form):
     assert bundle.model_file("tier1", quantised=False).recipe == "float"
     assert bundle.model_file("tier2").recipe == "float"
     with pytest.raises(BundleError, match=r"tier2 .* no quantised file"):
-        bundle.tier("tier2", quantised=True)
+        bundle.predictor("tier2", quantised=True)
 
 
 def test_an_unknown_tier_or_file_is_named_with_those_there_are(form):
     bundle = Bundle.open(form)
     with pytest.raises(BundleError, match="no tier 'tier_1'; it has tier1, tier2; did you mean"):
-        bundle.tier("tier_1")
+        bundle.predictor("tier_1")
     with pytest.raises(BundleError, match=r"no file READ\.me; did you mean 'README\.md'"):
         bundle.read("READ.me")
 
@@ -363,13 +363,13 @@ def test_a_file_altered_after_opening_is_told(bundle):
     path = bundle / FLOAT
     path.write_bytes(path.read_bytes()[:-1] + b"\7")
     with pytest.raises(BundleError, match="altered since the bundle was opened"):
-        opened.tier("tier1", quantised=False)
+        opened.predictor("tier1", quantised=False)
     path.write_bytes(path.read_bytes() + b"\7" * 100)
     with pytest.raises(BundleError, match="grew while it was read"):
-        opened.tier("tier1", quantised=False)
+        opened.predictor("tier1", quantised=False)
     os.truncate(path, 100)
     with pytest.raises(BundleError, match="bytes early"):
-        opened.tier("tier1", quantised=False)
+        opened.predictor("tier1", quantised=False)
 
 
 def test_a_pipe_in_the_folder_is_refused(bundle):
@@ -429,7 +429,7 @@ def test_a_model_of_another_bundle_is_refused(bundle, contents, model_file, smal
     said["tiers"]["tier2"]["float"]["bytes"] = len(other.data)
     edited(bundle, **said)
     with pytest.raises(BundleError, match="another taxonomy"):
-        Bundle.open(bundle).tier("tier2")
+        Bundle.open(bundle).predictor("tier2")
 
 
 def test_a_broken_model_in_a_sound_bundle_is_an_export_error(written, monkeypatch):
@@ -438,4 +438,4 @@ def test_a_broken_model_in_a_sound_bundle_is_an_export_error(written, monkeypatc
     broken = dataclasses.replace(file, data=file.data[:200])
     monkeypatch.setattr(bundle, "model_file", lambda *_: broken)
     with pytest.raises(ExportError):
-        bundle.tier("tier2")
+        bundle.predictor("tier2")

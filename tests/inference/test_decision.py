@@ -13,7 +13,7 @@ from cannabis_ml.inference.bundle import Bundle, write_bundle
 from cannabis_ml.inference.decision import GIVEN, Decision, DecisionRule
 from cannabis_ml.inference.golden import ExpectedAnswers
 from cannabis_ml.inference.manifest import content_hash
-from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.taxonomy import MISSING, Taxonomy
 
 RULE = {"thresholds": {"marks": {"line": 0.3, "dot": 0.7}}}
@@ -131,17 +131,17 @@ def test_the_checks_of_files_decide_by_the_thresholds_and_the_parent():
 def test_clients_decide_by_the_thresholds_that_were_scored(model_file, photos, kind):
     """Constructed: F1 was 1 with these thresholds, and would be 0 from 0.5 on."""
     given = photos(6)
-    probs = open_tier(model_file(kind), threads=1).predict(given)["marks"]
+    probs = open_model(model_file(kind), threads=1).probs(given)["marks"]
     apart = {"line": probs[:, 0] >= 0.5, "dot": probs[:, 1] >= 0.5}
     chosen = {name: 0.0 if there.mean() < 0.5 else 1.0 for name, there in apart.items()}
-    tier = open_tier(model_file(kind, decision={"thresholds": {"marks": chosen}}), threads=1)
+    tier = open_model(model_file(kind, decision={"thresholds": {"marks": chosen}}), threads=1)
     wanted = [name for name, threshold in chosen.items() if threshold == 0]
-    assert tier.decide(tier.answers(given))["marks"] == [wanted] * 6
+    assert tier.decide(tier.outputs(given))["marks"] == [wanted] * 6
     assert tier.decision.rule.thresholds == {"marks": chosen}
 
 
 def test_a_file_without_a_decision_claims_from_one_half_on(model_file):
-    tier = open_tier(model_file("onnx"), threads=1)
+    tier = open_model(model_file("onnx"), threads=1)
     outputs = {"kind.of thing": [[1, 0, 0]], "grade": [[1, 0, 0, 0]], "marks": [[0.5, 0.499]]}
     said = tier.decide({name: np.array(values) for name, values in outputs.items()})
     assert said == {"kind.of thing": ["red"], "grade": ["A"], "marks": [["line"]]}
@@ -160,7 +160,7 @@ def test_a_file_without_a_decision_claims_from_one_half_on(model_file):
 )
 def test_a_decision_that_cannot_be_is_refused(model_file, decision, told):
     with pytest.raises(ExportError, match=told):
-        open_tier(model_file("onnx", decision=decision), threads=1)
+        open_model(model_file("onnx", decision=decision), threads=1)
 
 
 def test_thresholds_are_numbers():
@@ -185,7 +185,7 @@ def test_the_decision_of_each_tier_stands_in_the_manifest(contents, model_file, 
     for packed in ("b", "b.zip"):
         bundle = Bundle.open(tmp_path / packed)
         for quantised in (False, True):
-            assert bundle.tier("tier1", quantised).decision.rule.model_dump() == RULE
+            assert bundle.predictor("tier1", quantised).decision.rule.model_dump() == RULE
     assert bundle.check_golden()["passed"]
 
 
@@ -205,7 +205,7 @@ def _edited(folder, change):
 def test_a_manifest_that_decides_otherwise_than_its_file_is_told(bundle):
     _edited(bundle, lambda said: said["tiers"]["tier1"].update(decision=RULE))
     with pytest.raises(BundleError, match=r"tier1.* decides otherwise than bundle\.json says"):
-        Bundle.open(bundle).tier("tier1")
+        Bundle.open(bundle).predictor("tier1")
     of_another = {"thresholds": {"spots": {"line": 0.3}}}
     _edited(bundle, lambda said: said["tiers"]["tier1"].update(decision=of_another))
     with pytest.raises(BundleError, match="tier1: thresholds are for 'spots', which is not"):
@@ -219,7 +219,7 @@ def test_a_bundle_from_before_decisions_is_read(bundle):
             del tier["decision"]
 
     _edited(bundle, without)
-    assert Bundle.open(bundle).tier("tier1").decision.rule == DecisionRule()
+    assert Bundle.open(bundle).predictor("tier1").decision.rule == DecisionRule()
 
 
 def test_golden_answers_are_compared_as_they_are_decided(small):

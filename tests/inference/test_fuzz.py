@@ -170,7 +170,7 @@ def count(found: Counter, kind: str, how: str, told: dict, whole: dict | None) -
 def test_files_without_a_seal_crash_no_interpreter(bare, small, worker, tmp_path, kind):
     """What no hash protects may give other answers; these all end, and in no crash.
 
-    That is luck to some degree: see `open_tier`.
+    That is luck to some degree: see `open_model`.
     """
     import onnx
 

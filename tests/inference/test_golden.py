@@ -7,7 +7,7 @@ from cannabis_ml.errors import BundleError
 from cannabis_ml.inference import golden
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.golden import ExpectedAnswers
-from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.inference.predictor import open_model
 
 ANSWERS = {
     "kind.of thing": [[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]],
@@ -67,14 +67,14 @@ def test_a_missing_output_fails(small, expected, same):
 
 
 def test_written_answers_are_the_same_float32(small, model_file, photos):
-    tier, given = open_tier(model_file("onnx")), photos(4)
+    tier, given = open_model(model_file("onnx")), photos(4)
     written = golden.expected_answers(tier, given, "f", "float").model_dump_json()
     for name, values in json.loads(written)["outputs"].items():
-        np.testing.assert_array_equal(np.array(values, np.float32), tier.answers(given)[name])
+        np.testing.assert_array_equal(np.array(values, np.float32), tier.outputs(given)[name])
 
 
 def test_recipes_that_round_have_more_tolerance(model_file, photos):
-    tier = open_tier(model_file("onnx"))
+    tier = open_model(model_file("onnx"))
     found = [
         golden.expected_answers(tier, photos(1), "f", recipe).tolerance
         for recipe in ("float", "weight_only_int8", "dynamic_int8", "anything")
@@ -83,9 +83,9 @@ def test_recipes_that_round_have_more_tolerance(model_file, photos):
 
 
 def test_answers_that_are_no_numbers_are_not_written(model_file, photos, monkeypatch):
-    tier = open_tier(model_file("onnx"))
+    tier = open_model(model_file("onnx"))
     broken = {"grade": np.full((1, 4), np.nan, np.float32)}
-    monkeypatch.setattr(tier, "answers", lambda *_, **__: broken)
+    monkeypatch.setattr(tier, "outputs", lambda *_, **__: broken)
     with pytest.raises(BundleError, match="no number for 'grade'"):
         golden.expected_answers(tier, photos(1), "tiers/x.onnx", "float")
 

@@ -189,11 +189,11 @@ def test_top_limits_what_is_shown(run, folder):
 def test_float_takes_the_float_file(run, folder, written, monkeypatch):
     from cannabis_ml.inference.bundle import Bundle
 
-    asked, tier = [], Bundle.tier
-    monkeypatch.setattr(Bundle, "tier", lambda *a: asked.append(a[1:]) or tier(*a))
+    asked, real = [], Bundle.predictor
+    monkeypatch.setattr(Bundle, "predictor", lambda *a: asked.append(a[1:]) or real(*a))
     run(folder / "1.png", "--float", "--threads", "2")
     run(folder / "1.png")
-    assert asked == [("tier1", False, 2), ("tier1", None, 0)]
+    assert asked == [("tier1", False, 2, None), ("tier1", None, 0, None)]
 
 
 def test_an_unknown_tier_is_refused(run, folder):
@@ -232,11 +232,11 @@ def test_check_reports_on_the_golden_photos(run, written, bundle):
 
 
 def test_check_fails_where_answers_differ(run, written, monkeypatch):
-    from cannabis_ml.inference.tier import Tier
+    from cannabis_ml.inference.predictor import Predictor
 
-    real = Tier.answers
+    real = Predictor.outputs
     monkeypatch.setattr(
-        Tier, "answers", lambda *a, **k: {n: 0.9 * v for n, v in real(*a, **k).items()}
+        Predictor, "outputs", lambda *a, **k: {n: 0.9 * v for n, v in real(*a, **k).items()}
     )
     status, out, _ = run("--check")
     assert status == 1
@@ -296,3 +296,20 @@ def test_names_that_the_output_cannot_say_cost_no_answer(encoding, as_json, writ
     else:
         assert "last.png" in text
         assert "caf\\xe9.png" in text
+
+
+def test_a_runtime_is_chosen_by_name(run, folder):
+    status, out, err = run(folder / "1.png", "--json", "--runtime", "onnxruntime")
+    told = json.loads(out)
+    assert (status, err, told["tier"], told["runtime"]) == (0, "", "tier2", "onnxruntime")
+    status, out, err = run(folder / "1.png", "--runtime", "onnxruntime", "--tier", "tier1")
+    assert (status, out) == (2, "")
+    assert "onnxruntime does not run tflite files: take litert or tensorflow" in err
+    assert run(folder / "1.png", "--runtime", "tflite")[0] == 2
+
+
+def test_check_says_what_the_runtime_does_not_run(run):
+    status, out, _ = run("--check", "--runtime", "litert")
+    assert status == 0
+    assert out.count("litert: agrees") == 2
+    assert "tiers/tier2.float.onnx: not checked, litert does not run it" in out

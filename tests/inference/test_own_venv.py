@@ -1,10 +1,12 @@
-"""Environments that have only what `pip install cannabis_ml[inference]` brings.
+"""Environments that have only what `pip install cannabis_ml[inference]` or `[tensorflow]` brings.
 
-One takes the newest versions, one the lowest that pyproject.toml allows.
+Of the first, one takes the newest versions and one the lowest that pyproject.toml allows; of
+TensorFlow it allows one minor version alone.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,48 +22,65 @@ from cannabis_ml.exporting.litert_export import to_litert
 from cannabis_ml.exporting.onnx_export import to_onnx
 from cannabis_ml.exporting.quantize import QUANTIZATIONS, quantize
 from cannabis_ml.inference.golden import ROUNDED
-from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.inference.predictor import open_model
+from cannabis_ml.inference.runtimes import NAMES
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import HierarchicalNet
 
 pytestmark = pytest.mark.slow
 
-ABSENT = ("torch", "tensorflow", "kedro", "mlflow", "pandas", "datasets", "onnx", "sklearn")
+ABSENT = ("torch", "kedro", "mlflow", "pandas", "datasets", "onnx", "sklearn")
+
+RUNTIMES = {"inference": ("litert", "onnxruntime"), "tensorflow": ("tensorflow", "onnxruntime")}
+"""By extra; each has its own interpreter of TFLite files, and not the other's."""
+
+ENVIRONMENTS = [("inference", "newest"), ("inference", "lowest"), ("tensorflow", "newest")]
 
 
-def run(*command, **options):
+def run(*command, expected=0, **options):
+    """What it printed; of one that is expected to fail, what it complained of."""
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=clean, timeout=900, **options
     )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    assert done.returncode == expected, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stderr if expected else done.stdout
 
 
-def lowest_versions(pyproject):
+def lowest_versions(pyproject, extra):
     """`name>=1.2` -> `name==1.2` for everything that answering needs."""
     project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
-    needed = [*project["dependencies"], *project["optional-dependencies"]["inference"]]
-    assert all(">=" in each and "," not in each for each in needed), needed
-    return [each.replace(">=", "==") for each in needed]
+    needed = [*project["dependencies"], *project["optional-dependencies"][extra]]
+    found = [re.fullmatch(r"([\w-]+)>=([\w.]+)(?:,<[\w.]+)?(;.*)?", each) for each in needed]
+    assert all(found), needed
+    return [
+        f"{name}=={version}{marker or ''}" for name, version, marker in (f.groups() for f in found)
+    ]
 
 
-@pytest.fixture(scope="module", params=["newest", "lowest"])
-def python(request, copy_project, tmp_path_factory):
-    """The Python of such an environment."""
-    if request.param == "lowest" and sys.version_info >= (3, 12):
+@pytest.fixture(scope="module", params=ENVIRONMENTS)
+def environment(request, copy_project, tmp_path_factory):
+    """The Python of such an environment, and its extra."""
+    extra, versions = request.param
+    if versions == "lowest" and sys.version_info >= (3, 12):
         pytest.skip("the lowest versions have no wheels for Python 3.12 and newer")
     home = tmp_path_factory.mktemp("venv")
     tree = copy_project(home / "tree")
     run(sys.executable, "-m", "venv", str(home / "venv"))
     python = home / "venv" / "bin" / "python"
-    pins = lowest_versions(tree / "pyproject.toml") if request.param == "lowest" else []
+    pins = lowest_versions(tree / "pyproject.toml", extra) if versions == "lowest" else []
     names = ",".join(pin.partition("==")[0] for pin in pins)
     wheels = ["--only-binary", names] if pins else []
-    run(str(python), "-m", "pip", "install", "--quiet", *wheels, *pins, f"{tree}[inference]")
+    run(str(python), "-m", "pip", "install", "--quiet", *wheels, *pins, f"{tree}[{extra}]")
     shutil.rmtree(tree)
-    return str(python)
+    yield str(python), extra
+    shutil.rmtree(home)  # hundreds of megabytes
+
+
+@pytest.fixture
+def python(environment):
+    return environment[0]
 
 
 def test_it_answers_from_a_bundle(python, written, photos, tmp_path):
@@ -76,13 +95,42 @@ def test_it_answers_from_a_bundle(python, written, photos, tmp_path):
     assert report["passed"]
 
 
+def test_golden_photos_pass_on_every_runtime_and_no_other_is_there(environment, written):
+    python, extra = environment
+    check = [python, "-m", "cannabis_ml.inference", str(written), "--check", "--json"]
+    taken = set()
+    for name in NAMES:
+        if name not in RUNTIMES[extra]:
+            done = run(*check, "--runtime", name, expected=2)
+            assert "pip install 'cannabis_ml[" in done
+            continue
+        report = json.loads(run(*check, "--runtime", name))
+        assert report["passed"]
+        files = [found for kinds in report["tiers"].values() for found in kinds.values()]
+        assert {found["runtime"] for found in files} == {name}
+        taken |= {found["file"] for found in files}
+    assert len(taken) == 3  # all that the bundle has
+
+
+def test_readme_prints_a_class_name(python, written, photos, small, tmp_path):
+    Image.fromarray(photos(1)[0]).save(tmp_path / "photo.jpg")
+    shutil.copy(written.with_name("bundle.zip"), tmp_path)
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    block = readme.partition("```python\nfrom cannabis_ml.inference import")[2].partition("```")[0]
+    code = f"from cannabis_ml.inference import{block}".replace("product_type", "kind.of thing")
+    first = run(python, "-c", code, cwd=tmp_path).splitlines()[0]
+    assert first in small.taxonomy["kind.of thing"].class_names
+
+
 COMPARE = """
 import sys, numpy as np
-from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.inference.predictor import open_model
+from cannabis_ml.inference.runtimes import NAMES
+from cannabis_ml.inference.runtimes import NAMES
 for path in sys.argv[1:]:
     given = np.load(path + ".npz")
-    tier = open_tier(path)
-    answers = tier.answers(list(given["photos"]), batch_size=1)
+    tier = open_model(path)
+    answers = tier.outputs(list(given["photos"]), batch_size=1)
     for head in tier.taxonomy.heads:
         print('apart', path, head.name, float(np.abs(answers[head.name] - given[head.name]).max()))
 """
@@ -103,7 +151,7 @@ def quantized(small, tmp_path_factory):
         for quantization in QUANTIZATIONS:
             path = folder / f"{quantization}.{original.format}"
             path.write_bytes(quantize(original, quantization, pixels).data)
-            answers = open_tier(path).answers(list(pixels), batch_size=1)
+            answers = open_model(path).outputs(list(pixels), batch_size=1)
             np.savez(Path(f"{path}.npz"), photos=pixels, **answers)
     return sorted(str(path) for path in folder.iterdir() if path.suffix != ".npz")
 
@@ -115,10 +163,13 @@ def test_it_answers_alike_from_files_of_every_quantization(python, quantized, sm
     assert [line for line in told if float(line.rpartition(" ")[2]) > ROUNDED] == []
 
 
-def test_nothing_heavy_came_along(python):
+def test_nothing_heavy_came_along(environment):
+    python, extra = environment
     asked = "import importlib.util as u, json, sys; "
     asked += "print(json.dumps([n for n in sys.argv[1:] if u.find_spec(n)]))"
     assert json.loads(run(python, "-c", asked, *ABSENT)) == []
+    others = {"inference": "tensorflow", "tensorflow": "ai_edge_litert"}
+    assert json.loads(run(python, "-c", asked, others[extra])) == []
     run(python, "-m", "pip", "check")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.photos.decode import decode
 
 
@@ -64,18 +64,18 @@ def test_training_and_inference_show_the_same_pixels(small, model_file, stored, 
 
     plain = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["a", "b"]}]})
     theirs = seen_in_training(stored, plain, small.size)
-    tier, ours = open_tier(model_file(kind)), []
+    tier, ours = open_model(model_file(kind)), []
     invoke = tier.invoke
     monkeypatch.setattr(tier, "invoke", lambda pixels: ours.extend(pixels) or invoke(pixels))
-    tier.predict([decode(data) for data in stored])
+    tier.probs([decode(data) for data in stored])
     for i, (seen, expected) in enumerate(zip(ours, theirs, strict=True)):
         apart = np.abs(seen.astype(int) - expected).max()
         assert apart <= (0 if stored[i].startswith(b"\x89PNG") else 1), i
 
 
 def test_reading_a_large_jpeg_smaller_changes_little():
-    """What the command line does for speed, measured against decoding the photo whole."""
-    from cannabis_ml.inference.__main__ import FINER
+    """What `predict` does for speed, measured against decoding the photo whole."""
+    from cannabis_ml.inference.predictor import as_pixels
     from cannabis_ml.photos.resize import fit
 
     random = np.random.default_rng(0)
@@ -85,7 +85,7 @@ def test_reading_a_large_jpeg_smaller_changes_little():
     held = io.BytesIO()
     Image.fromarray((np.asarray(large) + noise).clip(0, 255).astype(np.uint8)).save(held, "JPEG")
     data = held.getvalue()
-    reduced = decode(data, reduce_to=FINER * 100)
+    reduced = as_pixels(data, 100)
     assert min(reduced.shape[:2]) < 1800
     apart = np.abs(fit(decode(data), 100).astype(int) - fit(reduced, 100))
     assert apart.max() <= 2

@@ -12,7 +12,7 @@ from cannabis_ml.evaluation.agreement import HeadAgreement, known_labels
 from cannabis_ml.evaluation.scores import Record
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
-from cannabis_ml.inference.tier import EMBEDDING, open_tier
+from cannabis_ml.inference.predictor import EMBEDDING, open_model
 from cannabis_ml.taxonomy import Kind
 
 
@@ -136,7 +136,7 @@ def outputs_one_by_one(model: ModelFile, pixels: Iterable[np.ndarray]) -> dict[s
     Returns:
         Every output by name, (N, …).
     """
-    tier = open_tier(model)
+    tier = open_model(model)
     each = [tier.invoke(photo[None]) for photo in pixels]
     return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
 

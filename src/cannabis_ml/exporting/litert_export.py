@@ -11,9 +11,7 @@ from cannabis_ml.exporting.held_back import held_back
 from cannabis_ml.exporting.quantize_tflite import WEIGHTED
 from cannabis_ml.exporting.writers import require_writers
 from cannabis_ml.inference import tflite_metadata
-from cannabis_ml.inference.litert_tier import SIGNATURE
-from cannabis_ml.inference.model_file import FLOAT, ModelFile
-from cannabis_ml.inference.onnx_tier import INPUT_NAME
+from cannabis_ml.inference.model_file import FLOAT, INPUT_NAME, SIGNATURE, ModelFile
 from cannabis_ml.networks.network import ExportNet, restore
 
 import torch  # isort: skip

@@ -13,8 +13,7 @@ from cannabis_ml.exporting.file_card import file_card
 from cannabis_ml.exporting.held_back import held_back
 from cannabis_ml.exporting.writers import require_writers
 from cannabis_ml.inference import onnx_metadata
-from cannabis_ml.inference.model_file import FLOAT, ModelFile
-from cannabis_ml.inference.onnx_tier import INPUT_NAME
+from cannabis_ml.inference.model_file import FLOAT, INPUT_NAME, ModelFile
 from cannabis_ml.networks.network import ExportNet, restore
 from cannabis_ml.photos.resize import fit
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.model_file import ModelFile
-from cannabis_ml.inference.tier import Tier, open_tier
+from cannabis_ml.inference.predictor import Predictor, open_model
 from cannabis_ml.networks.layers import Layer
 
 Quantization = Literal["weight_only_int8", "dynamic_int8", "static_int8", "mixed", "float16"]
@@ -132,14 +132,14 @@ def _layer_errors(
 ) -> list[tuple[tuple[str, ...], float]]:
     names = [layer.name for layer in layers_of(model)]
     probes = photos[:PROBES]
-    tier = open_tier(model, threads=1)
-    expected = _probabilities(tier, probes)
+    predictor = open_model(model, threads=1)
+    expected = _probabilities(predictor, probes)
     found = []
     for group in grouped(layers_of(model)):
         others = [name for name in names if name not in group]
         data = _apply(model, quantization, probes, others)
         probe = ModelFile(data, model.format, quantization).with_card(model.card)
-        given = _probabilities(open_tier(probe, threads=1), probes)
+        given = _probabilities(open_model(probe, threads=1), probes)
         changes = [np.abs(given[h] - expected[h]).max(axis=1).mean() for h in expected]
         found.append((group, float(np.mean(changes))))
     return sorted(found, key=lambda pair: -pair[1])
@@ -194,7 +194,7 @@ def _apply(
         ) from error
 
 
-def _probabilities(tier: Tier, photos: np.ndarray) -> dict[str, np.ndarray]:
-    answers = [tier.invoke(photo[None]) for photo in photos]
-    names = [head.name for head in tier.taxonomy.heads]
+def _probabilities(predictor: Predictor, photos: np.ndarray) -> dict[str, np.ndarray]:
+    answers = [predictor.invoke(photo[None]) for photo in photos]
+    names = [head.name for head in predictor.taxonomy.heads]
     return {name: np.concatenate([a[name] for a in answers]) for name in names}

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from cannabis_ml.exporting.held_back import held_back
-from cannabis_ml.inference.litert_tier import SIGNATURE
-from cannabis_ml.inference.onnx_tier import INPUT_NAME
+from cannabis_ml.inference.model_file import INPUT_NAME, SIGNATURE
 from cannabis_ml.networks.layers import FEWEST, Layer
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")

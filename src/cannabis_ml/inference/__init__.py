@@ -1,1 +1,36 @@
-"""Answers from exported models: numpy and a runtime, no training framework."""
+"""Answers from exported models: NumPy and a runtime, no training framework.
+
+The public API. What it names is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cannabis_ml.inference.answer import Answer, HeadAnswer
+    from cannabis_ml.inference.bundle import Bundle
+    from cannabis_ml.inference.model_file import ModelFile
+    from cannabis_ml.inference.predictor import Predictor, open_model
+
+__all__ = ["Answer", "Bundle", "HeadAnswer", "ModelFile", "Predictor", "open_model"]
+
+_MODULES = {
+    "Answer": "answer",
+    "Bundle": "bundle",
+    "HeadAnswer": "answer",
+    "ModelFile": "model_file",
+    "Predictor": "predictor",
+    "open_model": "predictor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

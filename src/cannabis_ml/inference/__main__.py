@@ -14,17 +14,13 @@ from typing import TYPE_CHECKING, Any
 from cannabis_ml._io.file_names import printable
 from cannabis_ml._io.terminal import let_terminal_say_all_names
 from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.inference.runtimes import NAMES
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from cannabis_ml.inference.tier import Tier
+    from cannabis_ml.inference.answer import Answer
+    from cannabis_ml.taxonomy import Taxonomy
 
 STDIN = "-"
-
-FINER = 4
-"""A JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the model's side remains: on photos of
-24 megapixels several times faster, and within two grey levels of decoding it whole."""
 
 SOME_FAILED, REFUSED = 1, 2
 
@@ -60,9 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("bundle", type=Path, help="its folder or its .zip")
     parser.add_argument("photos", nargs="*", help="files, folders, - for one photo on stdin")
-    parser.add_argument("--tier", help="default: the smallest")
+    parser.add_argument("--tier", help="default: the smallest that the runtime runs")
     parser.add_argument(
         "--float", action="store_true", help="the float file, not the one that ships"
+    )
+    parser.add_argument(
+        "--runtime", choices=NAMES, help="default: what is installed; litert before tensorflow"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per line and photo")
     parser.add_argument(
@@ -92,17 +91,19 @@ def _answer(options: argparse.Namespace) -> int:
         _parser().error("no photos given")
     bundle = Bundle.open(options.bundle)
     with _quietly():
-        kind = False if options.float else None
-        tier = bundle.tier(options.tier or bundle.tiers[0], kind, options.threads)
+        quantised = False if options.float else None
+        tier = options.tier or bundle.smallest_tier(options.runtime, quantised)
+        predictor = bundle.predictor(tier, quantised, options.threads, options.runtime)
     photos = _found(options.photos)
     if not photos:
         print("No photo is among what was given.", file=sys.stderr)
         return REFUSED
-    show = _as_json if options.json else _Table(tier, [*map(printable, photos)], options.top).show
+    names = [*map(printable, photos)]
+    show = _as_json if options.json else _Table(bundle.taxonomy, names, options.top).show
     failed = 0
     for name in photos:
         try:
-            answers = _answers(tier, _read(name))
+            answer = predictor.predict(_read(name))
         except (ValueError, OSError, CannabisMLError) as error:
             failed += 1
             said = getattr(error, "strerror", None) or str(error)
@@ -110,7 +111,7 @@ def _answer(options: argparse.Namespace) -> int:
             if options.json:
                 _print_json({"photo": printable(name), "error": said})
             continue
-        show(printable(name), tier, answers)
+        show(printable(name), answer)
     sys.stdout.flush()
     return SOME_FAILED if failed else 0
 
@@ -149,37 +150,8 @@ def _read(name: str) -> bytes:
     return path.read_bytes()
 
 
-def _answers(tier: Tier, data: bytes) -> dict[str, np.ndarray]:
-    """Every output for one photo, (1, …)."""
-    from cannabis_ml.photos.decode import decode
-
-    photo = decode(data, reduce_to=FINER * tier.image_size)
-    return tier.answers([photo])
-
-
-def _as_json(name: str, tier: Tier, answers: dict[str, np.ndarray]) -> None:
-    from cannabis_ml.inference.reading import sureness
-
-    said = {head: found[0] for head, found in tier.decide(answers).items()}
-    heads = {
-        head.name: {
-            "answer": said[head.name],
-            **(
-                sureness(
-                    head, answers[head.name][0], said[head.name], _of_parent(said, head.parent)
-                )
-                if head.kind == "ordinal" and said[head.name] is not None
-                else {}
-            ),
-            "probs": {
-                # The shortest decimals that are the same float32.
-                c: float(str(p))
-                for c, p in zip(head.class_names, answers[head.name][0], strict=True)
-            },
-        }
-        for head in tier.taxonomy.heads
-    }
-    _print_json({"photo": name, "heads": heads})
+def _as_json(name: str, answer: Answer) -> None:
+    _print_json({"photo": name, **answer.as_json()})
 
 
 def _print_json(value: Any) -> None:
@@ -188,20 +160,14 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=encoding != "utf8"))
 
 
-def _of_parent(said: dict[str, Any], parent: str | None) -> str | None:
-    """The class that is said of a parent; None of one that may have several."""
-    answer = said.get(parent or "")
-    return answer if isinstance(answer, str) else None
-
-
 class _Table:
     """Lines for people: photo, head, answer, and the most likely classes.
 
     Of an ordinal head how likely its answer "or better" is, which the median stands on.
     """
 
-    def __init__(self, tier: Tier, photos: Sequence[str], top: int) -> None:
-        heads = tier.taxonomy.heads
+    def __init__(self, taxonomy: Taxonomy, photos: Sequence[str], top: int) -> None:
+        heads = taxonomy.heads
         classes = [c for h in heads if h.kind != "multilabel" for c in h.class_names]
         self.top = top
         self.widths = (
@@ -215,20 +181,10 @@ class _Table:
         padded = [cell.ljust(w) for cell, w in zip(cells, (*self.widths, 0), strict=True)]
         print("  ".join(padded).rstrip())
 
-    def show(self, name: str, tier: Tier, answers: dict[str, np.ndarray]) -> None:
-        from cannabis_ml.inference.reading import in_words
-
-        said = {head: found[0] for head, found in tier.decide(answers).items()}
-        for head in tier.taxonomy.heads:
-            found, answer = answers[head.name][0], said[head.name]
-            told = ", ".join(answer) or "none" if isinstance(answer, list) else answer or "none"
-            if head.kind == "ordinal" and answer is not None:
-                likely = in_words(head, found, answer, _of_parent(said, head.parent))
-            else:
-                best = found.argsort(kind="stable")[::-1][: self.top]
-                likely = [f"{head.class_names[i]} {found[i]:.2f}" for i in best]
-            self.line(name, head.name, told, "  ".join(likely))
-            name = ""
+    def show(self, photo: str, answer: Answer) -> None:
+        for name, found in answer.items():
+            self.line(photo, name, str(found), "  ".join(found.in_words(self.top)))
+            photo = ""
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -237,7 +193,7 @@ def _check(options: argparse.Namespace) -> int:
 
     bundle = Bundle.open(options.bundle)
     with _quietly():
-        report = bundle.check_golden(max(1, options.threads))
+        report = bundle.check_golden(max(1, options.threads), options.runtime)
     if options.json:
         _print_json(report)
         return 0 if report["passed"] else SOME_FAILED
@@ -245,7 +201,10 @@ def _check(options: argparse.Namespace) -> int:
         for kind, found in kinds.items():
             verdict = "agrees" if found["passed"] else "DIFFERS"
             worst = max(found["largest_difference"].values())
-            print(f"{tier} {kind}: {verdict}, by {worst:.1e} of {found['tolerance']:.0e} allowed")
+            limit = f"{found['tolerance']:.0e} allowed"
+            print(f"{tier} {kind}, {found['runtime']}: {verdict}, by {worst:.1e} of {limit}")
+    for file in report["not_checked"]:
+        print(f"{file}: not checked, {options.runtime} does not run it")
     for size, levels in report["inputs"].items():
         print(f"photos at {size}: {levels} grey levels apart, 1 allowed")
     return 0 if report["passed"] else SOME_FAILED
@@ -253,7 +212,7 @@ def _check(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep what LiteRT's C++ tells of its delegates off stderr, where bad photos are named."""
+    """Keep what a runtime's C++ tells of itself off stderr, where bad photos are named."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

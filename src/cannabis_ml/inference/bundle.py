@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from pydantic import BaseModel, ValidationError
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.errors import BundleError, TaxonomyError
 from cannabis_ml.inference import golden
+from cannabis_ml.inference.answer import Answer
 from cannabis_ml.inference.archive import Archive, open_archive
 from cannabis_ml.inference.decision import DecisionRule
 from cannabis_ml.inference.golden import ExpectedAnswers, GoldenAnswers
@@ -39,7 +41,8 @@ from cannabis_ml.inference.manifest import (
     content_hash,
 )
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
-from cannabis_ml.inference.tier import Tier, open_tier, prepared
+from cannabis_ml.inference.predictor import PhotoLike, Predictor, open_model, open_verified
+from cannabis_ml.inference.runtimes import runs
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.taxonomy import Taxonomy, did_you_mean
 
@@ -82,6 +85,9 @@ class BundleContents:
 class Bundle:
     """A bundle whose every file was found as it was written.
 
+        bundle = Bundle.open("bundle.zip")
+        print(bundle.predict("photo.jpg")["product_type"].decided)
+
     Attributes:
         path: The folder or `.zip`.
         manifest: What is in it.
@@ -91,6 +97,8 @@ class Bundle:
         self.path = archive.path
         self.manifest = manifest
         self._archive = archive
+        self._opened: dict[tuple[Any, ...], Predictor] = {}
+        self._lock = threading.Lock()
 
     @classmethod
     def open(cls, path: Path | str) -> Bundle:
@@ -142,24 +150,85 @@ class Bundle:
         return data
 
     def model_file(self, tier: str, quantised: bool | None = None) -> ModelFile:
-        """A model file, see `tier`."""
+        """A model file, see `predictor`."""
         entry = self._entry(tier, quantised)
         return ModelFile(self.read(entry.file), entry.format, entry.recipe)
 
-    def tier(self, tier: str, quantised: bool | None = None, threads: int = 0) -> Tier:
-        """A tier, ready to answer.
+    def predict(
+        self,
+        photo: PhotoLike,
+        tier: str | None = None,
+        *,
+        quantised: bool | None = None,
+        runtime: str | None = None,
+        threads: int = 0,
+    ) -> Answer:
+        """Answer for one photo. The model is opened at the first call, and kept.
 
         Args:
-            tier: Its name, as `tier1`.
+            photo: A path, the bytes of a file, a Pillow image, or an array, uint8 RGB
+                (height, width, 3), upright.
+            tier: Name of the tier; None takes the smallest that the runtime runs.
+            quantised: As for `predictor`.
+            runtime: As for `predictor`.
+            threads: As for `predictor`.
+
+        Returns:
+            Per head the probabilities and the decision, and which tier answered.
+
+        Raises:
+            PhotoError: If something else than a photo is given.
+            UnreadableError: If the file or the image gives no photo.
+            OSError: If the file cannot be read.
+            BundleError: As `predictor`.
+            ExportError: As `predictor`.
+        """
+        tier = tier or self.smallest_tier(runtime, quantised)
+        key = (tier, quantised, runtime, threads)
+        with self._lock:
+            if key not in self._opened:
+                self._opened[key] = self.predictor(tier, quantised, threads, runtime)
+            predictor = self._opened[key]
+        return predictor.predict(photo)
+
+    def smallest_tier(self, runtime: str | None = None, quantised: bool | None = None) -> str:
+        """The first of the tiers whose file a runtime runs.
+
+        Args:
+            runtime: As for `predictor`; None stands for any.
+            quantised: As for `predictor`.
+
+        Raises:
+            BundleError: If it runs none of them.
+            ExportError: If there is no runtime of this name.
+        """
+        for tier in self.tiers:
+            if runs(runtime, self._entry(tier, quantised).format):
+                return tier
+        raise BundleError(f"{self.path} has no tier whose file {runtime} runs.")
+
+    def predictor(
+        self,
+        tier: str,
+        quantised: bool | None = None,
+        threads: int = 0,
+        runtime: str | None = None,
+    ) -> Predictor:
+        """Open a model file, see `open_model`.
+
+        Args:
+            tier: Name of the tier, such as `tier1`.
             quantised: Which of its files; None takes the one that ships.
             threads: CPU threads of one answer; 0 takes what the machine offers.
+            runtime: `litert`, `tensorflow` or `onnxruntime`; None takes the first that runs the
+                file's format and is installed.
 
         Raises:
             BundleError: If there is no such tier or file, or it is not one of this bundle.
-            ExportError: If its runtime cannot open it, or is not installed.
+            ExportError: If the runtime cannot open it, or is not installed.
         """
         entry = self._entry(tier, quantised)
-        opened = prepared(self.model_file(tier, quantised), threads)
+        opened = open_verified(self.model_file(tier, quantised), threads, runtime, tier)
         if opened.taxonomy.sha256 != self.manifest.taxonomy_hash:
             raise BundleError(f"{entry.file} has another taxonomy than its bundle. {_AGAIN}")
         if opened.image_size != entry.image_size:
@@ -181,26 +250,48 @@ class Bundle:
         """Each uint8 RGB (height, width, 3), in the order of the answers."""
         return [decode(self.read(name)) for name in self.golden().photos]
 
-    def check_golden(self, threads: int = 1) -> dict[str, Any]:
+    def check_golden(self, threads: int = 1, runtime: str | None = None) -> dict[str, Any]:
         """Let every model file answer for the golden photos on this machine.
+
+        Args:
+            threads: CPU threads of one answer.
+            runtime: As for `predictor`; files of formats that it does not run are not checked.
 
         Returns:
             passed; photos (count); inputs, the largest difference to the inputs of the bundle in
-            grey levels by image size, of which 1 is allowed; and tiers, by tier and kind of file
-            what `golden.compare` reports.
+            grey levels by image size, of which 1 is allowed; tiers, by tier and kind of file
+            what `golden.compare` reports; and not_checked, files that the runtime does not run.
+
+        Raises:
+            BundleError: If the runtime runs none of the files.
+            ExportError: If it cannot open a file, or is not installed.
         """
+        self.smallest_tier(runtime)
         answers, photos = self.golden(), self.golden_photos()
         inputs = {size: self._grey_levels(answers, size) for size in answers.inputs}
         tiers = {
             name: {
-                kind: self._compared(name, kind, expected, photos, threads)
+                kind: self._compared(name, kind, expected, photos, threads, runtime)
                 for kind, expected in kinds.items()
+                if runs(runtime, self._entry(name, kind == QUANTISED).format)
             }
             for name, kinds in answers.tiers.items()
         }
+        skipped = [
+            expected.file
+            for name, kinds in answers.tiers.items()
+            for kind, expected in kinds.items()
+            if kind not in tiers[name]
+        ]
         reports = [report for kinds in tiers.values() for report in kinds.values()]
         passed = all(r["passed"] for r in reports) and all(d <= 1 for d in inputs.values())
-        return {"passed": passed, "photos": len(photos), "inputs": inputs, "tiers": tiers}
+        return {
+            "passed": passed,
+            "photos": len(photos),
+            "inputs": inputs,
+            "tiers": tiers,
+            "not_checked": skipped,
+        }
 
     def _compared(
         self,
@@ -209,9 +300,11 @@ class Bundle:
         expected: ExpectedAnswers,
         photos: list[np.ndarray],
         threads: int,
+        runtime: str | None,
     ) -> dict[str, Any]:
-        opened = self.tier(tier, quantised=kind == QUANTISED, threads=threads)
-        return golden.compare(expected, opened.answers(photos, batch_size=1), opened.decision)
+        opened = self.predictor(tier, kind == QUANTISED, threads, runtime)
+        report = golden.compare(expected, opened.outputs(photos, batch_size=1), opened.decision)
+        return {"runtime": opened.runtime, **report}
 
     def _grey_levels(self, answers: GoldenAnswers, size: str) -> int:
         pairs = zip(answers.photos, answers.inputs[size], strict=True)
@@ -322,7 +415,7 @@ def _parts(tier: str, kinds: Mapping[str, ModelFile], contents: BundleContents) 
 def _part(tier: str, given: ModelFile, contents: BundleContents) -> _Part:
     model = given if given.is_sealed else given.with_card(given.card)
     name = f"tiers/{tier}.{model.recipe}.{model.suffix}"
-    opened = open_tier(model, threads=1)
+    opened = open_model(model, threads=1)
     if opened.taxonomy.sha256 != contents.taxonomy.sha256:
         raise BundleError(f"{name} was trained for another taxonomy than the bundle's.")
     entry = TierFile(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.errors import BundleError
 from cannabis_ml.inference.decision import Decision
-from cannabis_ml.inference.tier import Tier
+from cannabis_ml.inference.predictor import Predictor
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.resize import fit
 
@@ -60,12 +60,12 @@ class GoldenAnswers(BaseModel):
 
 
 def expected_answers(
-    tier: Tier, photos: Sequence[np.ndarray], file: str, recipe: str
+    predictor: Predictor, photos: Sequence[np.ndarray], file: str, recipe: str
 ) -> ExpectedAnswers:
     """Ask a model for the answers that clients must reproduce.
 
     Args:
-        tier: The model.
+        predictor: The opened model file.
         photos: Each uint8 RGB (height, width, 3).
         file: Where the model lies in the bundle.
         recipe: Decides the tolerance.
@@ -73,13 +73,13 @@ def expected_answers(
     Raises:
         BundleError: If an answer is no number.
     """
-    outputs = tier.answers(photos, batch_size=1)
+    outputs = predictor.outputs(photos, batch_size=1)
     unsound = [f"'{name}'" for name, values in outputs.items() if not np.isfinite(values).all()]
     if unsound:
         raise BundleError(f"{file} answers what is no number for {', '.join(unsound)}.")
     return ExpectedAnswers(
         file=file,
-        image_size=tier.image_size,
+        image_size=predictor.image_size,
         tolerance=EXACT if recipe in _FLOAT_RECIPES else ROUNDED,
         outputs={name: _shortest(values) for name, values in outputs.items()},
     )
@@ -93,7 +93,7 @@ def compare(
     Args:
         expected: The answers of the bundle.
         answers: Those of the client, by output, (N, …).
-        decision: What is said of the answers, such as `Tier.decision`.
+        decision: What is said of the answers, such as `Predictor.decision`.
 
     Returns:
         file, tolerance, largest_difference per output (relative to its largest value where that is

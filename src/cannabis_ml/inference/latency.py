@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cannabis_ml._io.parallel import available_workers
-from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.resize import fit
 
@@ -43,17 +43,17 @@ def timed(model: Path, photos: Sequence[bytes], threads: int, repeats: int) -> d
     """
     before = peak_memory()
     opened: list[float] = []
-    tier = _taking(opened, open_tier, model, threads)
+    predictor = _taking(opened, open_model, model, threads)
     pixels = [decode(photo) for photo in photos]
-    fitted = [fit(photo, tier.image_size)[None] for photo in pixels]
+    fitted = [fit(photo, predictor.image_size)[None] for photo in pixels]
     times: dict[str, list[float]] = {"invoke_ms": [], "pixels_ms": [], "jpeg_ms": []}
     for repeat in range(-1, repeats):
         # The first round warms up: memory is taken, code is loaded.
         into = times if repeat >= 0 else {name: [] for name in times}
         for encoded, photo, square in zip(photos, pixels, fitted, strict=True):
-            _taking(into["invoke_ms"], tier.invoke, square)
-            _taking(into["pixels_ms"], tier.predict, [photo])
-            _taking(into["jpeg_ms"], lambda data: tier.predict([decode(data)]), encoded)
+            _taking(into["invoke_ms"], predictor.invoke, square)
+            _taking(into["pixels_ms"], predictor.probs, [photo])
+            _taking(into["jpeg_ms"], lambda data: predictor.probs([decode(data)]), encoded)
     return {
         **times,
         "open_ms": opened,

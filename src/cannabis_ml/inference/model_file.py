@@ -15,6 +15,12 @@ from cannabis_ml.inference import onnx_metadata, tflite_metadata
 Format = Literal["onnx", "tflite"]
 FORMATS: tuple[str, ...] = get_args(Format)
 
+INPUT_NAME = "photos"
+"""Name of the input of every model file."""
+
+SIGNATURE = "serving_default"
+"""Name of the signature of a TFLite file."""
+
 FLOAT = "float"
 """Recipe of a file that was not quantised."""
 
@@ -74,7 +80,7 @@ class ModelFile:
 
     @cached_property
     def card(self) -> dict[str, Any]:
-        """What the file says of itself: see `cannabis_ml.inference.tier.Tier.card`.
+        """What the file says of itself: see `cannabis_ml.inference.predictor.Predictor.card`.
 
         Raises:
             ExportError: If it says nothing.

@@ -182,6 +182,29 @@ def decode(
     return examine(data, **limits).pixels  # type: ignore[arg-type]
 
 
+def decode_image(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Turn a Pillow image into upright RGB, as `decode` does with the file that it came from.
+
+    Args:
+        image: Opened or drawn; EXIF orientation is applied where it has one.
+        max_pixels: Refuse more than this.
+
+    Returns:
+        uint8 (H, W, 3), contiguous.
+
+    Raises:
+        UnreadableError: If it is too large, or its file is damaged.
+    """
+    try:
+        _limit_pixels(image, max_pixels)
+        orientation, _ = _exif(image)
+        return _upright(_rgb(image), orientation)
+    except UnreadableError:
+        raise
+    except Exception as error:  # as in `_opened`
+        raise _damaged(error) from error
+
+
 def examine(
     data: bytes,
     *,
@@ -196,11 +219,7 @@ def examine(
     """
 
     def read(image: Image.Image) -> Photo:
-        width, height = image.size
-        if width * height > max_pixels:  # before the header is: Pillow may decode to find EXIF
-            raise UnreadableError(
-                "too_large", f"{width} x {height} pixels, more than the {max_pixels:,} allowed."
-            )
+        _limit_pixels(image, max_pixels)
         header = _header(image)
         width, height = header.width, header.height
         if min_side is not None and min(width, height) < min_side:
@@ -209,10 +228,7 @@ def examine(
             )
         if reduce_to is not None:
             image.draft(None, (reduce_to, reduce_to))
-        pixels = _rgb(image)
-        for step in _UPRIGHT_STEPS.get(header.orientation, ()):
-            pixels = step(pixels)
-        return Photo(**vars(header), pixels=pixels)
+        return Photo(**vars(header), pixels=_upright(_rgb(image), header.orientation))
 
     return _opened(data, read)
 
@@ -263,6 +279,21 @@ def _opened(data: bytes, read: Callable[[Image.Image], Found]) -> Found:
         raise _unidentified(data) from None
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
         raise _damaged(error) from error
+
+
+def _limit_pixels(image: Image.Image, max_pixels: int) -> None:
+    """Refuse too many pixels, before the header is read: Pillow may decode to find EXIF."""
+    width, height = image.size
+    if width * height > max_pixels:
+        raise UnreadableError(
+            "too_large", f"{width} x {height} pixels, more than the {max_pixels:,} allowed."
+        )
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    for step in _UPRIGHT_STEPS.get(orientation, ()):
+        pixels = step(pixels)
+    return np.ascontiguousarray(pixels)
 
 
 def _header(image: Image.Image) -> Header:

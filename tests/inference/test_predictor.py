@@ -8,7 +8,7 @@ from PIL import Image
 
 from cannabis_ml.errors import CannabisMLError, ExportError, PhotoError
 from cannabis_ml.inference.model_file import ModelFile
-from cannabis_ml.inference.tier import open_tier
+from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.photos.resize import fit
 
 both = pytest.mark.parametrize("kind", ["onnx", "tflite"])
@@ -18,14 +18,14 @@ both = pytest.mark.parametrize("kind", ["onnx", "tflite"])
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_answers_are_those_of_the_network(small, model_file, photos, kind, count):
     given = photos(count)
-    tier = open_tier(model_file(kind), threads=1)
+    tier = open_model(model_file(kind), threads=1)
     expected = small.reference(np.stack([fit(photo, small.size) for photo in given]))
-    answers = tier.answers(given, batch_size=2)
+    answers = tier.outputs(given, batch_size=2)
     assert sorted(answers) == sorted(expected)
     for name, values in answers.items():
         assert values.dtype == np.float32
         np.testing.assert_allclose(values, expected[name], atol=2e-5)
-    probs = tier.predict(given, batch_size=2)
+    probs = tier.probs(given, batch_size=2)
     assert list(probs) == [head.name for head in small.taxonomy.heads]
     for name, values in probs.items():
         np.testing.assert_array_equal(values, answers[name])
@@ -34,14 +34,14 @@ def test_answers_are_those_of_the_network(small, model_file, photos, kind, count
 @both
 def test_a_batch_of_any_size_can_be_invoked(small, model_file, kind):
     pixels = np.random.default_rng(2).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    answers = open_tier(model_file(kind)).invoke(pixels)
+    answers = open_model(model_file(kind)).invoke(pixels)
     for name, values in small.reference(pixels).items():
         np.testing.assert_allclose(answers[name], values, atol=2e-5)
 
 
 @both
 def test_no_photos_give_no_answers(model_file, kind):
-    answers = open_tier(model_file(kind)).answers([])
+    answers = open_model(model_file(kind)).outputs([])
     shapes = {name: values.shape for name, values in answers.items()}
     assert shapes == {
         "embedding": (0, 3),
@@ -53,7 +53,7 @@ def test_no_photos_give_no_answers(model_file, kind):
 
 @both
 def test_a_tier_says_what_it_is(small, model_file, kind):
-    tier = open_tier(model_file(kind, data_fingerprint="f"))
+    tier = open_model(model_file(kind, data_fingerprint="f"))
     assert (tier.format, tier.image_size) == (kind, small.size)
     assert tier.taxonomy == small.taxonomy
     assert tier.card["data_fingerprint"] == "f"
@@ -66,7 +66,7 @@ def test_a_file_is_opened_from_a_path_its_bytes_or_memory(model_file, photos, tm
     path.write_bytes(file.data)
     assert ModelFile.read(path) == file
     first, *others = [
-        open_tier(given).predict(photos(2)) for given in (file, path, str(path), file.data)
+        open_model(given).probs(photos(2)) for given in (file, path, str(path), file.data)
     ]
     for other in others:
         for name, values in first.items():
@@ -79,34 +79,34 @@ def test_a_file_is_opened_from_a_path_its_bytes_or_memory(model_file, photos, tm
 )
 def test_what_is_no_photo_is_refused(model_file, kind, photo):
     with pytest.raises(PhotoError, match=r"1 of 1 are not photos: number 0 is .*uint8"):
-        open_tier(model_file(kind)).predict([photo])
+        open_model(model_file(kind)).probs([photo])
 
 
 @pytest.mark.parametrize(
     "given", ["a.jpg", Path("a.jpg"), b"\xff\xd8", None, 7, Image.new("RGB", (9, 9)), [[1, 2]]]
 )
 def test_what_is_no_array_is_refused_by_its_kind(model_file, photos, given):
-    tier = open_tier(model_file("onnx"))
+    tier = open_model(model_file("onnx"))
     kind = type(given).__name__
     with pytest.raises(PhotoError, match=rf"1 of 3 .*number 1 is of type {kind},(?s:.*)decode"):
-        tier.predict([photos(1)[0], given, photos(1)[0]])
+        tier.probs([photos(1)[0], given, photos(1)[0]])
     if not isinstance(given, list):
         with pytest.raises(PhotoError, match=rf"as a list of arrays, not of type {kind}"):
-            tier.predict(given)
+            tier.probs(given)
     with pytest.raises(PhotoError, match="not of type generator"):
-        tier.predict(photo for photo in [given])
+        tier.probs(photo for photo in [given])
 
 
 def test_one_photo_belongs_in_a_list(model_file, photos):
     with pytest.raises(PhotoError, match=r"one photo, .*\[photo\]"):
-        open_tier(model_file("onnx")).predict(photos(1)[0])
+        open_model(model_file("onnx")).probs(photos(1)[0])
 
 
 def test_photos_of_one_size_may_be_one_array(small, model_file, photos):
-    tier = open_tier(model_file("onnx"), threads=1)
+    tier = open_model(model_file("onnx"), threads=1)
     same = np.stack([fit(photo, 20) for photo in photos(3)])
-    for name, values in tier.predict(same).items():
-        np.testing.assert_array_equal(values, tier.predict(list(same))[name])
+    for name, values in tier.probs(same).items():
+        np.testing.assert_array_equal(values, tier.probs(list(same))[name])
 
 
 def test_a_photo_error_is_a_type_error_and_ours():
@@ -117,7 +117,7 @@ def test_a_photo_error_is_a_type_error_and_ours():
 @both
 def test_a_file_without_a_card_is_refused(bare, kind):
     with pytest.raises(ExportError, match="no 'cannabis_ml' metadata"):
-        open_tier(bare[kind])
+        open_model(bare[kind])
 
 
 @both
@@ -135,16 +135,16 @@ def test_a_file_without_a_card_is_refused(bare, kind):
 def test_a_card_of_another_model_is_refused(small, bare, kind, said, complaint):
     file = ModelFile(bare[kind], kind).with_card({**small.card(), **said})
     with pytest.raises(ExportError, match=complaint):
-        open_tier(file)
+        open_model(file)
 
 
 @both
 def test_an_altered_file_is_refused_before_a_runtime_sees_it(model_file, monkeypatch, kind):
     data = bytearray(model_file(kind).data)
     data[-20] ^= 1
-    monkeypatch.setattr("cannabis_ml.inference.tier.prepared", None)
+    monkeypatch.setattr("cannabis_ml.inference.predictor.open_verified", None)
     with pytest.raises(ExportError, match="not as it was written"):
-        open_tier(bytes(data))
+        open_model(bytes(data))
 
 
 @both
@@ -153,12 +153,12 @@ def test_a_file_of_something_else_is_refused(kind):
     start = b"\0\0\0\0TFL3" if kind == "tflite" else b""
     for data in (b"", start, start + noise, b"\xff\xd8\xff" + noise):
         with pytest.raises(ExportError, match="whole"):
-            open_tier(data)
+            open_model(data)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ExportError, match=r"absent\.onnx cannot be read"):
-        open_tier(tmp_path / "absent.onnx")
+        open_model(tmp_path / "absent.onnx")
 
 
 def test_the_format_is_one_of_two():
@@ -172,24 +172,24 @@ def test_the_format_is_one_of_two():
 def test_a_missing_runtime_says_what_to_install(model_file, monkeypatch, kind, module):
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(ExportError, match=r"pip install 'cannabis_ml\[inference\]'"):
-        open_tier(model_file(kind))
+        open_model(model_file(kind))
 
 
 def test_dynamically_quantised_onnx_sees_one_photo_at_a_time(model_file, photos, monkeypatch):
     """It scales values by the largest of the batch: answers would depend on neighbours."""
     seen = []
-    tier = open_tier(model_file("onnx", recipe="dynamic_int8"))
+    tier = open_model(model_file("onnx", recipe="dynamic_int8"))
     invoke = tier.invoke
     monkeypatch.setattr(tier, "invoke", lambda pixels: seen.append(len(pixels)) or invoke(pixels))
-    assert tier.predict(photos(3))["grade"].shape == (3, 4)
+    assert tier.probs(photos(3))["grade"].shape == (3, 4)
     assert seen == [1, 1, 1]
 
 
 def test_several_threads_may_ask_one_tier(small, model_file, photos):
     from concurrent.futures import ThreadPoolExecutor
 
-    tier, given = open_tier(model_file("tflite"), threads=1), photos(8)
+    tier, given = open_model(model_file("tflite"), threads=1), photos(8)
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda photo: tier.predict([photo])["grade"][0], given * 5))
+        answers = list(pool.map(lambda photo: tier.probs([photo])["grade"][0], given * 5))
     expected = small.reference(np.stack([fit(photo, small.size) for photo in given * 5]))["grade"]
     np.testing.assert_allclose(answers, expected, atol=2e-5)

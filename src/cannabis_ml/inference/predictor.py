@@ -1,4 +1,4 @@
-"""A model that answers about photos, whatever runs it."""
+"""One opened model file, whatever runtime runs it."""
 
 from __future__ import annotations
 
@@ -8,37 +8,52 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from pydantic import ValidationError
 
 from cannabis_ml.errors import CannabisMLError, ExportError, PhotoError
+from cannabis_ml.inference.answer import Answer, HeadAnswer
 from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.inference.runtimes import runtime_for
+from cannabis_ml.photos.decode import decode, decode_image
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import Taxonomy
 
 EMBEDDING = "embedding"
 """Name of the output that holds features, (N, F)."""
 
+PhotoLike = Path | str | bytes | np.ndarray | Image.Image
+"""A photo: where its file is, the file's bytes, uint8 RGB (height, width, 3), or a Pillow image."""
 
-class Tier(ABC):
-    """An exported model, ready to answer.
+_FINER = 4
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the model's side remains: on photos of
+24 megapixels several times faster, and within two grey levels of decoding it whole."""
+
+
+class Predictor(ABC):
+    """One opened model file.
 
     Attributes:
-        taxonomy: What can be said of a photo.
+        taxonomy: Heads and their classes.
         image_size: Side S of the square that the model sees, in pixels.
         card: What the file says of itself: the checkpoint's card, and input, outputs, tier,
             format, recipe, run, data_fingerprint, decision and calibration.
         decision: What is said of a photo; its rule stands in the card. Files without one claim
             attributes from 0.5 on.
+        tier: Name of the tier that the file belongs to, where that is known.
         format: `onnx` or `tflite`.
+        runtime: What runs it, one of `runtimes.RUNTIMES`.
         largest_batch: Photos the model is given at once, at most.
     """
 
     format: str
+    runtime: str
     largest_batch: int
 
-    def __init__(self, card: Mapping[str, Any]) -> None:
+    def __init__(self, card: Mapping[str, Any], tier: str | None = None) -> None:
         self.card = dict(card)
+        self.tier = tier or card.get("tier")
         try:
             self.taxonomy = Taxonomy.model_validate(card["taxonomy"])
             self.image_size = int(card["image_size"])
@@ -53,7 +68,7 @@ class Tier(ABC):
 
     @property
     @abstractmethod
-    def outputs(self) -> dict[str, tuple[int, ...]]:
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each output without the first dimension, N; 0 where it is not fixed."""
 
     @abstractmethod
@@ -71,8 +86,46 @@ class Tier(ABC):
             ExportError: If the runtime fails.
         """
 
-    def answers(self, photos: Sequence[np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
-        """All outputs for photos of any size, as `predict`."""
+    def predict(self, photo: PhotoLike) -> Answer:
+        """Answer for one photo.
+
+        Args:
+            photo: A path, the bytes of a file, a Pillow image, or an array, uint8 RGB
+                (height, width, 3), upright. Files and Pillow images are brought upright by their
+                EXIF orientation.
+
+        Returns:
+            Per head the probabilities and the decision.
+
+        Raises:
+            PhotoError: If something else is given.
+            UnreadableError: If the file or the image gives no photo.
+            OSError: If the file cannot be read.
+        """
+        return self.answer(self.outputs([as_pixels(photo, self.image_size)]))
+
+    def answer(self, outputs: Mapping[str, np.ndarray], row: int = 0) -> Answer:
+        """What one row of `outputs` says.
+
+        Args:
+            outputs: As from `outputs`.
+            row: Which photo.
+        """
+        one = {name: values[row : row + 1] for name, values in outputs.items()}
+        decided = {name: found[0] for name, found in self.decision.named(one).items()}
+        heads = {
+            head.name: HeadAnswer(
+                head=head,
+                probs=one[head.name][0],
+                decided=decided[head.name],
+                parent_decided=decided.get(head.parent or ""),
+            )
+            for head in self.taxonomy.heads
+        }
+        return Answer(heads, tier=self.tier, runtime=self.runtime)
+
+    def outputs(self, photos: Sequence[np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
+        """All outputs for photos of any size, as `probs`."""
         _check_photos(photos)
         step = max(1, min(batch_size, self.largest_batch))
         parts = [
@@ -82,11 +135,11 @@ class Tier(ABC):
         if len(parts) == 1:
             return parts[0]
         if not parts:
-            return {name: np.empty((0, *s), np.float32) for name, s in self.outputs.items()}
+            return {name: np.empty((0, *s), np.float32) for name, s in self.output_shapes.items()}
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def predict(self, photos: Sequence[np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
-        """Answer for photos of any size.
+    def probs(self, photos: Sequence[np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
+        """Probabilities for photos of any size.
 
         A photo is cut to its centre square and resized by `photos.resize.fit`, the function that
         training's evaluation calls: the model sees the very pixels that it was judged on.
@@ -101,20 +154,20 @@ class Tier(ABC):
         Raises:
             PhotoError: If something else than a list of such photos is given.
         """
-        answers = self.answers(photos, batch_size)
-        return {head.name: answers[head.name] for head in self.taxonomy.heads}
+        outputs = self.outputs(photos, batch_size)
+        return {head.name: outputs[head.name] for head in self.taxonomy.heads}
 
-    def decide(self, answers: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
-        """What to say of photos, by the decision that the model was scored with.
+    def decide(self, outputs: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
+        """Decide on every head, by the decision that the model was scored with.
 
         Args:
-            answers: As from `answers`.
+            outputs: As from `outputs`.
 
         Returns:
             Per head one entry per photo: the class, or None where the answer of its parent
             allows none; of a multilabel head the list of classes that are there.
         """
-        return self.decision.named(answers)
+        return self.decision.named(outputs)
 
     def _check_input(self, inputs: int, shape: Sequence[Any], is_uint8: bool) -> None:
         """See that the graph takes what the card says.
@@ -133,7 +186,7 @@ class Tier(ABC):
 
     def _check_outputs(self) -> None:
         """See that the graph gives what the card says."""
-        outputs = self.outputs
+        outputs = self.output_shapes
         wrong = [
             f"'{head.name}'"
             for head in self.taxonomy.heads
@@ -163,8 +216,38 @@ def _rule_of(card: Mapping[str, Any], taxonomy: Taxonomy, format: str) -> Decisi
     return rule
 
 
+def as_pixels(photo: PhotoLike, image_size: int) -> np.ndarray:
+    """A photo as what `Predictor.probs` takes.
+
+    Args:
+        photo: As for `Predictor.predict`.
+        image_size: Side of the square that the model sees; large JPEGs are decoded smaller, as far
+            as that needs no more.
+
+    Returns:
+        uint8 RGB (height, width, 3), upright.
+
+    Raises:
+        PhotoError: If it is nothing that `Predictor.predict` takes.
+        UnreadableError: If the file or the image gives no photo.
+        OSError: If the file cannot be read.
+    """
+    if isinstance(photo, str | Path):
+        photo = Path(photo).read_bytes()
+    if isinstance(photo, bytes):
+        return decode(photo, reduce_to=_FINER * image_size)
+    if isinstance(photo, Image.Image):
+        return decode_image(photo)
+    if not _is_photo(photo):
+        raise PhotoError(
+            f"A photo is a path, the bytes of a file, a Pillow image or a NumPy array of uint8"
+            f" (height, width, 3) in RGB, not {_kind(photo)}."
+        )
+    return photo
+
+
 def _check_photos(photos: Sequence[np.ndarray]) -> None:
-    """See that they are what `predict` takes, before any of them is worked on."""
+    """See that they are what `probs` takes, before any of them is worked on."""
     if isinstance(photos, np.ndarray) and photos.ndim == 3:
         raise PhotoError(f"This is one photo, {photos.shape}: put it in a list, [photo].")
     if isinstance(photos, np.ndarray):
@@ -203,8 +286,10 @@ _READ_FIRST = (
 )
 
 
-def open_tier(model: ModelFile | Path | str | bytes, threads: int = 0) -> Tier:
-    """Get a model file ready to answer.
+def open_model(
+    model: ModelFile | Path | str | bytes, threads: int = 0, runtime: str | None = None
+) -> Predictor:
+    """Open a model file.
 
     The file is checked before an interpreter sees it. Files of this project carry a checksum of
     themselves, which shows any damage; files of a bundle have their hashes there as well. Of a file
@@ -216,32 +301,37 @@ def open_tier(model: ModelFile | Path | str | bytes, threads: int = 0) -> Tier:
     Args:
         model: The file, where it is, or its bytes.
         threads: CPU threads of one answer; 0 takes what the machine offers.
+        runtime: `litert`, `tensorflow` or `onnxruntime`; None takes the first that runs the
+            file's format and is installed.
 
     Raises:
-        ExportError: If the file is damaged, is not a model of this project, or its runtime is not
-            installed.
+        ExportError: If the file is damaged, is not a model of this project, or the runtime does
+            not run its format or is not installed.
     """
     if isinstance(model, str | Path):
         model = ModelFile.read(Path(model))
     elif isinstance(model, bytes):
         model = ModelFile.from_bytes(model)
     model.check()
-    return prepared(model, threads)
+    return open_verified(model, threads, runtime)
 
 
-def prepared(file: ModelFile, threads: int = 0) -> Tier:
-    """As `open_tier`, for a file that is known to be whole."""
+def open_verified(
+    file: ModelFile, threads: int = 0, runtime: str | None = None, tier: str | None = None
+) -> Predictor:
+    """As `open_model`, for a file that is known to be whole.
+
+    Args:
+        file: The file.
+        threads: As for `open_model`.
+        runtime: As for `open_model`.
+        tier: Name of the tier; None takes what the card says.
+    """
+    runs = runtime_for(file.format, runtime)
     if file.format == "tflite":
-        from cannabis_ml.inference.litert_tier import LitertTier
+        from cannabis_ml.inference.tflite_predictor import TFLitePredictor
 
-        return LitertTier(file, threads)
-    from cannabis_ml.inference.onnx_tier import OnnxTier
+        return TFLitePredictor(file, threads, runs, tier)
+    from cannabis_ml.inference.onnx_predictor import ONNXPredictor
 
-    return OnnxTier(file, threads)
-
-
-def runtime_missing(package: str, error: ImportError) -> ExportError:
-    """Says what to install."""
-    return ExportError(
-        f"{package} is not installed ({error}): pip install 'cannabis_ml[inference]'."
-    )
+    return ONNXPredictor(file, threads, tier)

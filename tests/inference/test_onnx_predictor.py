@@ -5,7 +5,7 @@ from onnx import TensorProto, helper
 
 from cannabis_ml._io.parallel import available_workers
 from cannabis_ml.errors import ExportError
-from cannabis_ml.inference.onnx_tier import METADATA_KEY, OnnxTier
+from cannabis_ml.inference.onnx_predictor import METADATA_KEY, ONNXPredictor
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -36,7 +36,7 @@ def tier():
     model = mean_colour_model()
     card = {"taxonomy": TAXONOMY.model_dump(), "image_size": SIZE}
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(card)})
-    return OnnxTier(model)
+    return ONNXPredictor(model)
 
 
 def photos(count):
@@ -48,11 +48,11 @@ def photos(count):
 def test_any_number_of_photos_of_any_size_is_answered_in_order(tier, count):
     given = photos(count)
     expected = [fit(photo, SIZE).mean((0, 1)) for photo in given]
-    np.testing.assert_allclose(tier.predict(given, batch_size=2)["type"], expected, rtol=1e-5)
+    np.testing.assert_allclose(tier.probs(given, batch_size=2)["type"], expected, rtol=1e-5)
 
 
 def test_no_photos_give_no_answers(tier):
-    assert tier.predict([])["type"].shape == (0, 3)
+    assert tier.probs([])["type"].shape == (0, 3)
 
 
 def test_file_says_what_it_is(tier):
@@ -62,7 +62,7 @@ def test_file_says_what_it_is(tier):
 
 def test_foreign_model_is_refused():
     with pytest.raises(ExportError, match="metadata"):
-        OnnxTier(mean_colour_model())
+        ONNXPredictor(mean_colour_model())
 
 
 def test_idle_threads_sleep_and_are_no_more_than_the_cores_that_may_be_used(tier):

@@ -1,4 +1,4 @@
-"""Ask an exported ONNX model about photos, through ONNX Runtime."""
+"""ONNX files, run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from cannabis_ml._io.parallel import available_workers
 from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.onnx_metadata import KEY as METADATA_KEY
-from cannabis_ml.inference.tier import Tier, runtime_missing
+from cannabis_ml.inference.predictor import Predictor
+from cannabis_ml.inference.runtimes import ONNXRUNTIME, runtime_missing
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["INPUT_NAME", "METADATA_KEY", "OnnxTier"]
-
-INPUT_NAME = "photos"
+__all__ = ["METADATA_KEY", "ONNXPredictor"]
 
 MANY = 1 << 20
 
@@ -25,29 +24,36 @@ _ERRORS_ONLY = 3
 """ONNX Runtime's severity from which it writes to stderr: what fails is raised as well."""
 
 
-class OnnxTier(Tier):
-    """An ONNX model, ready to answer.
+class ONNXPredictor(Predictor):
+    """An opened ONNX file.
 
     Where weights were quantised dynamically, the scale of a photo's values is taken over the whole
     batch, so that an answer would depend on the photos beside it: such models get one at a time.
 
     Args:
-        model: The file, or the model in memory, or its bytes; see `open_tier` for what is checked.
+        model: The file, or the model in memory, or its bytes; see `open_model` for what is checked.
         threads: CPU threads for one operator; 0 takes all that this process may use. Threads
             without work sleep: spinning, as is ONNX Runtime's default, they use up a core between
             two photos, and hold up whatever else the machine does.
+        tier: Name of the tier; None takes what the card says.
 
     Raises:
         ExportError: If the file is damaged or does not say what its outputs mean.
     """
 
     format = "onnx"
+    runtime = ONNXRUNTIME
 
-    def __init__(self, model: ModelFile | onnx.ModelProto | bytes, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: ModelFile | onnx.ModelProto | bytes,
+        threads: int = 0,
+        tier: str | None = None,
+    ) -> None:
         if not isinstance(model, ModelFile):
             data = model if isinstance(model, bytes) else model.SerializeToString()
             model = ModelFile(data, self.format)
-        super().__init__(model.card)
+        super().__init__(model.card, tier)
         recipe = str(self.card.get("recipe", model.recipe))
         self.largest_batch = 1 if recipe.startswith("dynamic") else MANY
         self._session = _session(model.data, threads)
@@ -59,14 +65,14 @@ class OnnxTier(Tier):
         self._input = inputs[0].name
 
     @property
-    def outputs(self) -> dict[str, tuple[int, ...]]:
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
         return {
             output.name: tuple(n if isinstance(n, int) else 0 for n in output.shape[1:])
             for output in self._session.get_outputs()
         }
 
     def invoke(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        names = list(self.outputs)
+        names = list(self.output_shapes)
         try:
             found = self._session.run(names, {self._input: pixels})
         except Exception as error:  # ONNX Runtime's errors share no base class
@@ -78,7 +84,7 @@ def _session(data: bytes, threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise runtime_missing("onnxruntime", error) from error
+        raise runtime_missing(ONNXRUNTIME, error=error) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_workers()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

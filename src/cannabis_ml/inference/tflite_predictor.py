@@ -1,29 +1,32 @@
-"""Ask an exported TFLite model about photos, through LiteRT."""
+"""TFLite files, run by LiteRT or by TensorFlow's own interpreter."""
 
 from __future__ import annotations
 
+import os
 import threading
+import warnings
 from typing import Any
 
 import numpy as np
 
 from cannabis_ml._io.parallel import available_workers
 from cannabis_ml.errors import ExportError
-from cannabis_ml.inference.model_file import ModelFile
-from cannabis_ml.inference.tier import Tier, runtime_missing
+from cannabis_ml.inference.model_file import SIGNATURE, ModelFile
+from cannabis_ml.inference.predictor import Predictor
+from cannabis_ml.inference.runtimes import LITERT, TENSORFLOW, runtime_missing
 
-SIGNATURE = "serving_default"
 
-
-class LitertTier(Tier):
-    """A TFLite model, ready to answer; XNNPACK runs what it can.
+class TFLitePredictor(Predictor):
+    """An opened TFLite file; XNNPACK runs what it can.
 
     The graph takes one photo: several are asked one after the other. Calls from several threads
     take turns.
 
     Args:
-        model: The file; see `open_tier` for what is checked.
+        model: The file; see `open_model` for what is checked.
         threads: CPU threads of one answer; 0 takes all that this process may use.
+        runtime: `litert` or `tensorflow`.
+        tier: Name of the tier; None takes what the card says.
 
     Raises:
         ExportError: If the file is damaged or does not say what its outputs mean.
@@ -32,10 +35,13 @@ class LitertTier(Tier):
     format = "tflite"
     largest_batch = 1
 
-    def __init__(self, model: ModelFile, threads: int = 0) -> None:
-        super().__init__(model.card)
+    def __init__(
+        self, model: ModelFile, threads: int = 0, runtime: str = LITERT, tier: str | None = None
+    ) -> None:
+        super().__init__(model.card, tier)
+        self.runtime = runtime
         self._lock = threading.Lock()
-        interpreter = _interpreter(model.data, threads or available_workers())
+        interpreter = self._interpreter(model.data, threads or available_workers())
         try:
             inputs = interpreter.get_input_details()
             # Before room is made for them: a broken size may ask for all memory.
@@ -49,14 +55,14 @@ class LitertTier(Tier):
             (self._input,) = self._runner.get_input_details()
             outputs = self._runner.get_output_details()
         except (ValueError, RuntimeError, KeyError, MemoryError) as error:
-            raise _cannot_open(error) from error
+            raise self._cannot_open(error) from error
         self._outputs = {
             name: tuple(int(n) for n in details["shape"][1:]) for name, details in outputs.items()
         }
         self._check_outputs()
 
     @property
-    def outputs(self) -> dict[str, tuple[int, ...]]:
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
         return self._outputs
 
     def invoke(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -70,18 +76,37 @@ class LitertTier(Tier):
             with self._lock:
                 return self._runner(**{self._input: pixels})
         except (ValueError, RuntimeError) as error:
-            raise ExportError(f"LiteRT could not run the model: {error}") from error
+            raise ExportError(f"{self.runtime} could not run the model: {error}") from error
+
+    def _interpreter(self, data: bytes, threads: int) -> Any:
+        interpreter = _interpreter_class(self.runtime)
+        try:
+            with warnings.catch_warnings():
+                # TensorFlow's says at every call that LiteRT is its successor.
+                warnings.filterwarnings(
+                    "ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated"
+                )
+                return interpreter(model_content=data, num_threads=threads)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            raise self._cannot_open(error) from error
+
+    def _cannot_open(self, error: Exception) -> ExportError:
+        return ExportError(
+            f"{self.runtime} cannot open the model: {error}. The file is damaged, or was made for a"
+            " newer runtime."
+        )
 
 
-def _interpreter(data: bytes, threads: int) -> Any:
+def _interpreter_class(runtime: str) -> Any:
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        if runtime == TENSORFLOW:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else it tells of its own build
+            from tensorflow.lite.python.interpreter import Interpreter
+        else:
+            from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise runtime_missing("ai-edge-litert", error) from error
-    try:
-        return Interpreter(model_content=data, num_threads=threads)
-    except (ValueError, RuntimeError, MemoryError) as error:
-        raise _cannot_open(error) from error
+        raise runtime_missing(runtime, error=error) from error
+    return Interpreter
 
 
 def _signature(interpreter: Any) -> Any:
@@ -92,10 +117,3 @@ def _signature(interpreter: Any) -> Any:
             " have no names. Export it with `kedro run --pipeline=export`."
         )
     return interpreter.get_signature_runner(SIGNATURE if SIGNATURE in names else names[0])
-
-
-def _cannot_open(error: Exception) -> ExportError:
-    return ExportError(
-        f"LiteRT cannot open the model: {error}. The file is damaged, or was made for a newer"
-        " runtime."
-    )

@@ -1,0 +1,113 @@
+"""What a model answers for one photo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cannabis_ml.inference.reading import in_words, sureness
+from cannabis_ml.taxonomy import Head
+
+
+@dataclass(frozen=True, eq=False)
+class HeadAnswer:
+    """What is answered for one head.
+
+    Attributes:
+        head: Name, kind and classes.
+        probs: float32 (K,) in class order, each in [0, 1]; sum to 1 unless the head is multilabel.
+        decided: The class; None where the decided class of the parent allows none. Of a multilabel
+            head the list of its classes that are there.
+        parent_decided: What is decided for the head's parent, if it has one.
+    """
+
+    head: Head = field(repr=False)
+    probs: np.ndarray
+    decided: str | list[str] | None
+    parent_decided: str | list[str] | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of `probs`."""
+        return self.head.class_names
+
+    def top(self, count: int = 3) -> list[tuple[str, float]]:
+        """The most probable classes with their probabilities, the best first."""
+        best = self.probs.argsort(kind="stable")[::-1][:count]
+        return [(self.classes[i], float(self.probs[i])) for i in best]
+
+    @property
+    def sureness(self) -> dict[str, float]:
+        """How sure the class of an ordinal head is, see `reading.sureness`; empty for others."""
+        if self.head.kind != "ordinal" or not isinstance(self.decided, str):
+            return {}
+        return sureness(self.head, self.probs, self.decided, self._limiting)
+
+    def in_words(self, top: int = 3) -> list[str]:
+        """For people: of an ordinal head what its answer stands on, else the `top` classes."""
+        if self.head.kind == "ordinal" and isinstance(self.decided, str):
+            return in_words(self.head, self.probs, self.decided, self._limiting)
+        return [f"{name} {prob:.2f}" for name, prob in self.top(top)]
+
+    @property
+    def _limiting(self) -> str | None:
+        return self.parent_decided if isinstance(self.parent_decided, str) else None
+
+    def __str__(self) -> str:
+        if isinstance(self.decided, list):
+            return ", ".join(self.decided) or "none"
+        return self.decided or "none"
+
+
+class Answer(Mapping[str, HeadAnswer]):
+    """What a model answers for one photo: a `HeadAnswer` by the name of each head.
+
+    Attributes:
+        tier: Name of the tier that answered, such as `tier1`; None of a lone model file that does
+            not say.
+        runtime: What ran it: `litert`, `tensorflow` or `onnxruntime`.
+    """
+
+    def __init__(self, heads: Mapping[str, HeadAnswer], *, tier: str | None, runtime: str) -> None:
+        self._heads = dict(heads)
+        self.tier = tier
+        self.runtime = runtime
+
+    def __getitem__(self, name: str) -> HeadAnswer:
+        return self._heads[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._heads)
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for JSON.
+
+        Returns:
+            tier; runtime; and heads: by name the `answer`, `probs` by class, and of ordinal heads
+            `or_better` and `within_one`, see `reading.sureness`.
+        """
+        heads = {
+            name: {
+                "answer": found.decided,
+                **found.sureness,
+                "probs": {
+                    # The shortest decimals that are the same float32.
+                    c: float(str(p))
+                    for c, p in zip(found.classes, found.probs, strict=True)
+                },
+            }
+            for name, found in self.items()
+        }
+        return {"tier": self.tier, "runtime": self.runtime, "heads": heads}
+
+    def __str__(self) -> str:
+        return "; ".join(f"{name}: {found}" for name, found in self.items())
+
+    def __repr__(self) -> str:
+        return f"Answer({self}, tier={self.tier!r}, runtime={self.runtime!r})"
