@@ -119,8 +119,8 @@ def test_tier_and_runtime_can_be_chosen(bundle, photos):
 
 def test_a_lone_model_file_answers_too(model_file, photos):
     (photo,) = photos(1)
-    assert open_model(model_file("onnx", tier="tier2")).probs(photo).tier == "tier2"
-    assert open_model(model_file("onnx")).probs(photo).tier is None
+    assert open_model(model_file("onnx", tier="tier2")).predict(photo).tier == "tier2"
+    assert open_model(model_file("onnx")).predict(photo).tier is None
 
 
 def answer_of(probs, decided, kind="ordinal", parent_decided=None, **other):

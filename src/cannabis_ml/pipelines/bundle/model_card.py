@@ -95,7 +95,7 @@ def describe(
     backbone = card["backbone"]
     return TierDescription(
         device=tier.device,
-        backbone=backbone if isinstance(backbone, str) else " + ".join(backbone["fusion"]),
+        backbone=backbone if isinstance(backbone, str) else " + ".join(backbone),
         image_size=card["image_size"],
         weights=card.get("weights") or {},
         teacher=tier.teacher if card.get("taught") else None,

@@ -1,0 +1,151 @@
+"""What the parameters say can be chosen goes through every stage, to an opened bundle.
+
+`kedro run --env test` takes the defaults. Two more runs take the rest between them: each changes
+as many parameters as can be changed at once, on fewer and smaller photos.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from cannabis_ml.inference import Bundle
+
+pytestmark = pytest.mark.slow
+
+HEADS = [{"name": "heads", "epochs": 1, "learning_rate": 1.0e-3, "train": "heads"}]
+
+FUSED = {
+    "balancing": {"strategy": "effective_number", "heads": ["product_type", "quality_grade"]},
+    "augmentation": {"copies": 2},
+    "training": {
+        "ema_decay": 0.9,
+        "cache_features": False,
+        "mixup": 0.2,
+        "cutmix": 1.0,
+        "layer_decay": 0.8,
+        "loss": {"balance": "learned", "multilabel": "asymmetric", "weights": {"appearance": 2.0}},
+    },
+    "tier3": {
+        "model": {
+            "backbone": {"fusion": ["test_efficientnet", "test_vit"]},
+            "ensemble": 2,
+            "hidden": 16,
+        },
+        "recipe": {
+            "phases": [
+                *HEADS,
+                {"name": "top", "epochs": 1, "learning_rate": 1.0e-3, "train": {"last_blocks": 2}},
+                {"name": "all", "epochs": 1, "learning_rate": 1.0e-4, "train": "all"},
+            ]
+        },
+        "export": {"quantizations": ["static_int8"]},
+    },
+    "tier2": {
+        "model": {"backbone": "test_vit", "attention": False, "dropout": 0.0},
+        "recipe": {
+            "phases": HEADS,
+            "distillation": {"weight": 0.7, "compare_without_teacher": True},
+        },
+        "export": {"quantizations": ["float16"]},
+    },
+    "tier1": {
+        "model": {"backbone": "test_resnet", "ensemble": 3},
+        "recipe": {"phases": HEADS, "batch_size": 8},
+        "export": {"format": "tflite", "quantizations": ["static_int8"]},
+    },
+}
+"""A teacher of two networks; weights from balancing; everything that training can be told on."""
+
+PLAIN = {
+    "balancing": {"strategy": "undersample"},
+    "augmentation": {"copies": 0},
+    "training": {
+        "ema_decay": 0.0,
+        "augment": False,
+        "class_weights": "inverse_frequency",
+        "precision": "bf16-mixed",
+    },
+    "tier3": {
+        "model": {"backbone": "test_resnet", "attention": False},
+        "recipe": {"phases": HEADS},
+        "export": {"quantizations": ["mixed"]},
+    },
+    "tier2": {
+        "model": {"backbone": "test_efficientnet", "ensemble": 1},
+        "recipe": {"phases": HEADS, "distillation": {"weight": 0.0}},
+        "export": {"quantizations": []},
+    },
+    "tier1": {
+        "model": {"backbone": "test_efficientnet", "hidden": 16},
+        "recipe": {"phases": HEADS},
+        "export": {"format": "onnx", "quantizations": ["weight_only_int8", "dynamic_int8"]},
+    },
+}
+"""No running average, no copies, rows left out; a tier without teacher, in float alone."""
+
+
+def _merged(below, above):
+    if not isinstance(below, dict) or not isinstance(above, dict) or "fusion" in above:
+        return above
+    return {
+        key: _merged(below.get(key), above[key]) if key in above else below[key] for key in below
+    } | {key: value for key, value in above.items() if key not in below}
+
+
+def _configure(project, variant):
+    """Write a variant into the environment `test` of a copied project."""
+    folder = project / "conf/test"
+    told = {}
+    for path in folder.glob("parameters*.yml"):
+        told = _merged(told, yaml.safe_load(path.read_text("utf-8")))
+        path.unlink()
+    told = _merged(told, variant)
+    for tier in ("tier1", "tier2", "tier3"):
+        told[tier]["model"] |= {"image_size": 64, "weights": ["random"]}
+    told["augmentation"]["recipe"] = {"size": 64}
+    (folder / "parameters.yml").write_text(yaml.safe_dump(told), "utf-8")
+    catalog = folder / "catalog_ingestion.yml"
+    entries = yaml.safe_load(catalog.read_text("utf-8"))
+    entries["source_photos"]["source"] |= {"count": 64, "size": 64}
+    catalog.write_text(yaml.safe_dump(entries), "utf-8")
+
+
+@pytest.mark.parametrize("variant", [FUSED, PLAIN], ids=["fused", "plain"])
+def test_what_can_be_chosen_ends_in_a_bundle(variant, copy_project, tmp_path):
+    project = copy_project(tmp_path / "project")
+    _configure(project, variant)
+    done = subprocess.run(
+        [sys.executable, "-m", "kedro", "run", "--env", "test"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DO_NOT_TRACK": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    (path,) = (project / "data/envs/test/06_models/bundle").glob("*/bundle.zip")
+    bundle = Bundle.open(path)
+    assert bundle.check_golden()["passed"]
+    photo = np.full((70, 90, 3), 90, np.uint8)
+    for tier in bundle.tiers:
+        answer = bundle.predict(photo, tier)
+        assert answer["product_type"].decided in answer["product_type"].classes
+        # What was asked for is what was trained and exported.
+        asked, card = variant[tier], bundle.model_file(tier, quantised=False).card
+        backbone = asked["model"]["backbone"]
+        names = backbone["fusion"] if isinstance(backbone, dict) else backbone
+        assert card["backbone"] == names
+        weight = asked["recipe"].get("distillation", {"weight": 0.5})["weight"]
+        assert card["taught"] is (tier != "tier3" and weight > 0)
+        assert " + ".join([names] if isinstance(names, str) else names) in bundle.model_card
+        tried = json.loads(
+            next(
+                project.glob(f"data/envs/test/08_reporting/{tier}/parity.json/*/*.json")
+            ).read_text()
+        )
+        assert set(tried["files"]) == {"float", *asked["export"]["quantizations"]}
