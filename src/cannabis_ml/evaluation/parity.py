@@ -136,8 +136,8 @@ def outputs_one_by_one(model: ModelFile, pixels: Iterable[np.ndarray]) -> dict[s
     Returns:
         Every output by name, (N, …).
     """
-    tier = open_model(model)
-    each = [tier.invoke(photo[None]) for photo in pixels]
+    predictor = open_model(model)
+    each = [predictor.invoke(photo[None]) for photo in pixels]
     return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
 
 
