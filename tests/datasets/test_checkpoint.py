@@ -62,7 +62,7 @@ def test_damaged_file_is_named(tmp_path, checkpoint, damage):
     dataset.save(checkpoint)
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[:-10], "empty": b"", "text": b"hello there, no tensors"}[damage])
-    with pytest.raises(DatasetError, match="no sound safetensors file"):
+    with pytest.raises(DatasetError, match="is not a safetensors file"):
         dataset.load()
 
 

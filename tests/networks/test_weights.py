@@ -161,7 +161,7 @@ def test_error_lists_every_source_and_runs_nothing(tmp_path, monkeypatch):
     with pytest.raises(WeightsError) as caught:
         load_backbone(ModelParams(backbone="test_efficientnet", weights=sources))
     lines = str(caught.value).splitlines()
-    assert "package: no package is known" in lines[1]
+    assert "package: no package has weights for it" in lines[1]
     assert "missing.pth: no such file" in lines[2]
     assert "bomb.pth: cannot be read" in lines[3]
     assert "damaged.safetensors: cannot be read" in lines[4]

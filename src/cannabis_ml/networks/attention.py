@@ -1,4 +1,4 @@
-"""Spatial attention: which places of the photo the features are taken from."""
+"""Spatial attention over a feature map."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ HIDDEN = 64
 
 
 class SpatialAttention(nn.Module):
-    """A weight for every place of a feature map, multiplied onto it.
+    """Multiply every position of a feature map by a learned weight.
 
-    1x1 convolution to 64 channels, ReLU, 1x1 convolution to one, sigmoid. The map is divided by
-    its mean before it is multiplied, so that it decides between places and leaves the scale of
-    the features alone. A fresh one weighs all places alike: with it, a pretrained backbone gives
-    exactly the features that it gives without, and features cached before it has learnt anything
-    hold.
+    1x1 convolution to 64 channels, ReLU, 1x1 convolution to one, sigmoid. Weights are divided by
+    their mean first, which leaves the scale of the features alone. Initially all positions weigh
+    the same: a pretrained backbone gives exactly the features that it gives without attention, so
+    that features cached before attention is trained stay valid.
 
     Args:
         channels: Of the feature map.

@@ -15,14 +15,14 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 _PROBE_SIDE = 64
-"""Pixels of the blank photo that tells what a feature map is like."""
+"""Side in pixels of the blank photo that a feature map's layout is read from."""
 
 
 class FusedBackbone(nn.Module):
-    """Several backbones that see the same photo; their features are joined.
+    """Several backbones on the same photo, their features concatenated.
 
     Args:
-        branches: Each maps (N, 3, S, S) to (N, F_i); pixels come normalised for the first.
+        branches: Each maps (N, 3, S, S) to (N, F_i); pixels come normalized for the first.
     """
 
     def __init__(self, branches: Sequence[nn.Module]) -> None:
@@ -38,7 +38,7 @@ class FusedBackbone(nn.Module):
         self.register_buffer("shift", ((mean - means) / stds)[:, :, None, None], persistent=False)
 
     def views(self, pixels: torch.Tensor) -> list[torch.Tensor]:
-        """The pixels as each branch expects them to be normalised."""
+        """The pixels, normalized for each branch."""
         return [pixels * a + b for a, b in zip(self.scale, self.shift, strict=True)]
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -47,7 +47,7 @@ class FusedBackbone(nn.Module):
         return torch.cat([branch(view) for branch, view in seen], dim=1)
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """Layer of a parameter; tops lie level, so that layers are counted from them alike."""
+        """Depth of a parameter, counted from the top: last layers of all branches are one group."""
         layers: dict[str, int] = {}
         for index, branch in enumerate(self.branches):
             groups = layer_groups(branch, coarse=coarse)
@@ -56,7 +56,7 @@ class FusedBackbone(nn.Module):
         return layers.__getitem__
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters that the branches want not to be decayed."""
+        """Parameters that the branches exclude from weight decay."""
         return {
             f"branches.{index}.{name}"
             for index, branch in enumerate(self.branches)
@@ -80,10 +80,10 @@ def create_backbone(name: str | Sequence[str], image_size: int, **options: Any) 
 
 
 def check_known(name: str) -> None:
-    """Refuse a name that timm does not know.
+    """Check that timm knows a backbone.
 
     Raises:
-        WeightsError: With names that are near.
+        WeightsError: If it does not; names similar ones.
     """
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]
@@ -119,13 +119,13 @@ def branches_of(backbone: nn.Module) -> list[nn.Module]:
 
 
 def feature_width(backbone: nn.Module) -> int:
-    """F of the (N, F) features, which timm's `num_features` is not where a head comes between."""
+    """F of the (N, F) features; timm's `num_features` is that before a final projection."""
     width = getattr(backbone, "head_hidden_size", None) or backbone.num_features
     return int(width)  # type: ignore[arg-type]
 
 
 class MapLayout(NamedTuple):
-    """How a backbone's feature map lies in memory."""
+    """Layout of a feature map in memory."""
 
     channels: int
     channels_last: bool
@@ -133,9 +133,9 @@ class MapLayout(NamedTuple):
 
 @torch.no_grad()
 def feature_map_layout(backbone: nn.Module, image_size: int) -> MapLayout | None:
-    """What the backbone's feature map is like, None where it has none (a ViT has tokens).
+    """Layout of the backbone's feature map, None if it has none (a ViT has tokens).
 
-    Asks it about a blank photo, for timm does not say.
+    Runs it on a blank photo, as timm has no attribute for this.
     """
     if not hasattr(backbone, "forward_features") or not hasattr(backbone, "forward_head"):
         return None

@@ -1,4 +1,4 @@
-"""A trained network as tensors and a card: nothing in the file can run code when it is read."""
+"""Checkpoints: tensors and a card in safetensors, which cannot run code when read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CARD = "cannabis_ml"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What training leaves behind.
+    """A trained network.
 
     Attributes:
         state: Every tensor of the network, by name.
-        card: What else is needed to use it or to tell where it came from; JSON-able. Holds
+        card: What else is needed to use it, and its provenance; JSON-able. Holds
             cannabis_ml (version), backbone, image_size, mean, std, dropout, taxonomy,
             taxonomy_sha256, weights (provenance), photo_set (fingerprint), best_epoch and
             validation_loss.
@@ -49,8 +49,8 @@ class Checkpoint:
             raise
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
-                f"{path} ({path.stat().st_size:,} bytes) is no sound safetensors file: {error}."
-                " Train again, or restore it from where it was copied."
+                f"{path} ({path.stat().st_size:,} bytes) is not a safetensors file:"
+                f" {error}. Train again, or restore it from where it was copied."
             ) from error
         if CARD not in metadata:
             raise CheckpointError(

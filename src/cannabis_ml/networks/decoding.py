@@ -1,8 +1,7 @@
-"""What the logits of all heads mean together: members averaged, children limited by their parents.
+"""From logits to probabilities: ensembles averaged, heads decoded jointly with their parents.
 
-A head has M members (an ensemble), each with an opinion: logits (N, M, C) with C = K, or K - 1 of
-an ordinal head. Opinions are averaged as probabilities. A child head's answer is decoded jointly
-with its parent's:
+A head has M members (an ensemble) with logits (N, M, C), where C = K, or K - 1 of an ordinal head.
+Members are averaged as probabilities. A head with a parent is decoded jointly with it:
 
     P(child) = sum over p of P(p) P(child | p)
 
@@ -22,7 +21,7 @@ from cannabis_ml.inference.decision import FAINTEST_PARENT, SMALLEST
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 IMPOSSIBLE = -1e9
-"""Stands for log 0 where an infinity would turn gradients into NaN."""
+"""Used for log 0, as an infinity would turn gradients into NaN."""
 
 _GAP = 1e-6
 
@@ -72,10 +71,10 @@ def member_answers(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, T
 
 
 def uncertainty(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
-    """How much the members disagree: what more photos could teach, not what no photo can.
+    """Epistemic uncertainty: mutual information between the prediction and the ensemble member.
 
-    The mutual information between answer and member: entropy of the mean minus mean of the
-    entropies (Depeweg et al. 2018, eq. 4).
+    Entropy of the mean minus mean of the entropies (Depeweg et al. 2018, eq. 4). It falls with
+    more training photos; noise in the labels does not raise it.
 
     Args:
         logits: Per head (N, M, C).
@@ -99,10 +98,10 @@ def disagreement(members: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Te
 
 
 def given_parents(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
-    """What heads say for each class of the parent that limits them.
+    """P(child | parent) of every head that its parent limits.
 
-    Marginals alone cannot give answers that are possible together; with these
-    `cannabis_ml.inference.decision` can.
+    Marginals alone do not give a most probable combination; with these
+    `cannabis_ml.inference.decision` finds it.
 
     Args:
         logits: Per head (N, M, C).
@@ -121,7 +120,7 @@ def given_parents(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Te
 
 
 def probabilities(head: Head, logits: Tensor) -> Tensor:
-    """What the logits of a head mean on their own, whatever its parent says.
+    """Probabilities of one head by itself, without its parent.
 
     Args:
         head: Its kind decides.

@@ -1,7 +1,7 @@
 """The network: a timm backbone with an ensemble of small heads per question of the taxonomy.
 
 Photos go in as uint8 pixels, so that preprocessing is part of the model and no client can get it
-wrong. Logits come out; `answer` says what they mean.
+wrong. Logits come out; `decoding` turns them into probabilities.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ EMBEDDING = "embedding"
 class OrdinalHead(nn.Module):
     """Cumulative logits that cannot cross: CORAL (Cao, Mirjalili & Raschka 2020, eq. 2-4).
 
-    Logit k says how much speaks for "worse than class k": P(y > k) = sigmoid(logit k). All share
+    Logit k is that of being worse than class k: P(y > k) = sigmoid(logit k). All share
     one weight vector and differ by a threshold; each threshold is the one before minus a softplus,
     so P(y > k) never rises with k. (The paper lets training bring the thresholds into order; here
     they are in order by construction.)
@@ -86,7 +86,7 @@ class OrdinalHead(nn.Module):
 
 
 class EnsembleHead(nn.ModuleList):
-    """Members that answer the same question; each has its own start and its own dropout."""
+    """An ensemble of heads; each member has its own initial weights and its own dropout."""
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, F) -> float32 (N, M, C)."""
@@ -100,7 +100,7 @@ class HierarchicalNet(nn.Module):
     there is none) and `heads`.
 
     Args:
-        backbone: Maps (N, 3, S, S) normalised pixels to (N, F) features; has `num_features`.
+        backbone: Maps (N, 3, S, S) normalized pixels to (N, F) features; has `num_features`.
         taxonomy: Gives the heads.
         dropout: Share of features dropped before each head while training.
         image_size: S.
@@ -197,7 +197,7 @@ class HierarchicalNet(nn.Module):
 
 
 class ExportNet(nn.Module):
-    """What clients get: uint8 (N, S, S, 3) RGB in, named float32 answers out.
+    """The network as it is exported: uint8 (N, S, S, 3) RGB in, named float32 outputs out.
 
     Per head its probabilities, (N, K) under the head's name; `embedding`, (N, F); where heads have
     several members, the (N,) `uncertainty` of each under `{head}.uncertainty`; and of heads that
@@ -210,7 +210,7 @@ class ExportNet(nn.Module):
 
     @property
     def outputs(self) -> list[str]:
-        """Names of the answers, in their order."""
+        """Names of the outputs, in their order."""
         heads = [head.name for head in self.network.taxonomy.heads]
         unsure = [f"{name}.uncertainty" for name in heads] if self.network.ensemble > 1 else []
         return [*heads, EMBEDDING, *unsure, *(name + GIVEN for name in self._limited)]
@@ -226,22 +226,22 @@ class ExportNet(nn.Module):
         features = network.embed(image.permute(0, 3, 1, 2))
         logits = network.classify(features)
         members = member_answers(logits, network.taxonomy)
-        answers = {name: probs.mean(dim=1) for name, probs in members.items()}
-        answers[EMBEDDING] = features.float()
+        outputs = {name: probs.mean(dim=1) for name, probs in members.items()}
+        outputs[EMBEDDING] = features.float()
         if network.ensemble > 1:
             unsure = disagreement(members, network.taxonomy)
-            answers |= {f"{name}.uncertainty": values for name, values in unsure.items()}
+            outputs |= {f"{name}.uncertainty": values for name, values in unsure.items()}
         given = given_parents(logits, network.taxonomy)
-        return answers | {name + GIVEN: probs for name, probs in given.items()}
+        return outputs | {name + GIVEN: probs for name, probs in given.items()}
 
 
 def build_network(
     params: ModelParams, taxonomy: Taxonomy
 ) -> tuple[HierarchicalNet, dict[str, Any]]:
-    """A network to train, its backbone filled from the first source that has weights.
+    """Build a network, its backbone filled from the first source that has weights.
 
     Args:
-        params: What it is made of.
+        params: Backbone, sizes and sources of weights.
         taxonomy: Gives the heads.
 
     Returns:
@@ -308,7 +308,7 @@ def _make_member(head: Head, features: int, hidden: int, dropout: float) -> nn.M
 
 def _make_head(head: Head, features: int) -> nn.Module:
     classes = len(head.classes)
-    std = 0.1 / math.sqrt(features)  # first answers close to "every class is equally likely"
+    std = 0.1 / math.sqrt(features)  # at first every class is about equally likely
     if head.kind == "ordinal":
         ordinal = OrdinalHead(features, classes)
         nn.init.normal_(ordinal.weight.weight, std=std)

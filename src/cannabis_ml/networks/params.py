@@ -1,4 +1,4 @@
-"""What can be chosen about a network and its training, checked before any node runs."""
+"""Parameters of networks and losses, checked before any node runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cannabis_ml.text import Name, NormalNames
 
 
 class WeightSource(BaseModel):
-    """One place to take pretrained weights from. Written as its kind alone, or `file: path`."""
+    """A source of pretrained weights. Written as its kind alone, or `file: path`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,8 +75,8 @@ class ModelParams(BaseModel):
     )
     attention: bool = Field(
         default=True,
-        description="Weigh the places of the feature map before they are averaged; does nothing"
-        " for a backbone without a map (a ViT)",
+        description="Spatial attention over the feature map before pooling; no effect on a"
+        " backbone without a feature map (a ViT)",
     )
     ensemble: int = Field(
         default=4, ge=1, description="Members of every head; their disagreement is the uncertainty"
@@ -92,7 +92,7 @@ class ModelParams(BaseModel):
 
 
 class LossParams(BaseModel):
-    """What a wrong answer costs, and what the heads' losses weigh against each other."""
+    """Losses of the heads, and their weights."""
 
     model_config = ConfigDict(extra="forbid")
 

