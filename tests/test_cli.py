@@ -45,7 +45,7 @@ def test_an_interrupted_run_is_killed_in_mlflow(name, tmp_path):
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
         assert b"running\n" in iter(process.stdout.readline, b"")
         process.send_signal(getattr(signal, name))
-        assert process.wait(60) != 0
+        assert process.wait() != 0
     assert status_in(tmp_path) == ["KILLED"]
 
 
