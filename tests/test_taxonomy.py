@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cannabis_ml.errors import TaxonomyError
-from cannabis_ml.taxonomy import MISSING, Taxonomy, TaxonomySpec, check_labels, did_you_mean
+from cannabis_ml.taxonomy import MISSING, Head, Taxonomy, TaxonomySpec, check_labels, did_you_mean
 
 
 def taxonomy(*heads):
@@ -259,3 +259,39 @@ def test_classes_that_become_one_name_are_refused():
 
 def test_what_looks_the_same_is_meant():
     assert did_you_mean("leaf\u00a0spot\u200b", ["Leaf_Spot"]) == "; did you mean 'Leaf_Spot'?"
+
+
+def test_which_photos_show_a_class_whatever_the_kind_of_head():
+    taxonomy = Taxonomy.model_validate(
+        {
+            "heads": [
+                {"name": "kind", "classes": ["leaf", "root"]},
+                {"name": "grade", "kind": "ordinal", "classes": ["A", "B"]},
+                {"name": "look", "kind": "multilabel", "classes": ["red", "shiny"]},
+            ]
+        }
+    )
+    photos = pd.DataFrame(
+        {
+            "kind": pd.Series(["leaf", None, "root"], dtype="str"),
+            "grade": pd.Series(["B", "B", None], dtype="str"),
+            "look.red": pd.array([1, 0, None], dtype="Int8"),
+        }
+    ).set_axis([5, 7, 9])
+    kind, grade, look = taxonomy.heads
+    assert kind.shows(photos, "leaf").tolist() == [True, False, False]
+    assert grade.shows(photos, "B").tolist() == [True, True, False]
+    red = look.shows(photos, "red")
+    assert (red.tolist(), red.dtype, red.index.tolist()) == ([True, False, False], bool, [5, 7, 9])
+    assert look.shows(photos, "shiny").tolist() == [False] * 3  # there is no column for it
+
+
+def test_whether_one_photo_shows_a_class_or_nobody_knows():
+    kind = Head(name="kind", classes=["leaf", "root"])
+    look = Head(name="look", kind="multilabel", classes=["red", "shiny"])
+    photo = {"kind": "root", "look.red": 0, "look.shiny": 1}
+    assert [kind.is_shown(photo, name) for name in kind.class_names] == [False, True]
+    assert [look.is_shown(photo, name) for name in look.class_names] == [False, True]
+    unknown = dict.fromkeys(photo)
+    assert kind.is_shown(unknown, "root") is None
+    assert look.is_shown(unknown, "red") is None

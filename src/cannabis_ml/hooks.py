@@ -101,9 +101,7 @@ class TrackingHook:
             return
         mlflow = _mlflow_in_run()
         if mlflow is not None:
-            from cannabis_ml.photo_sets.photo_set import photo_set_fingerprint
-
-            mlflow.set_tag(f"{dataset_name}_fingerprint", photo_set_fingerprint(data))
+            mlflow.set_tag(f"{dataset_name}_fingerprint", data.fingerprint)
             mlflow.set_tag(f"{dataset_name}_photos", len(data))
 
     def _wanted(self, dataset_name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import difflib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -86,8 +86,38 @@ class Head(BaseModel):
     def columns(self) -> list[str]:
         """The label columns of this head in a table of photos."""
         if self.kind == "multilabel":
-            return [f"{self.name}.{name}" for name in self.class_names]
+            return [self.column_of(name) for name in self.class_names]
         return [self.name]
+
+    def column_of(self, class_name: str) -> str:
+        """The label column that tells of one class."""
+        return f"{self.name}.{class_name}" if self.kind == "multilabel" else self.name
+
+    def shows(self, photos: pd.DataFrame, class_name: str) -> pd.Series:
+        """Which photos are labelled with a class, whatever the kind of head.
+
+        Args:
+            photos: One row per photo; without the head's column nothing is known of any.
+            class_name: One of `class_names`.
+
+        Returns:
+            bool, with the index of `photos`; False where unknown.
+        """
+        labels = photos.reindex(columns=[self.column_of(class_name)]).iloc[:, 0]
+        return (labels == self._label_of(class_name)).fillna(False).astype(bool)
+
+    def is_shown(self, photo: Mapping[str, Any], class_name: str) -> bool | None:
+        """Whether one photo is labelled with a class; None where unknown.
+
+        Args:
+            photo: Its labels by column, None where unknown.
+            class_name: One of `class_names`.
+        """
+        label = photo[self.column_of(class_name)]
+        return None if label is None else label == self._label_of(class_name)
+
+    def _label_of(self, class_name: str) -> str | int:
+        return 1 if self.kind == "multilabel" else class_name
 
     def answer(self, probs: np.ndarray) -> np.ndarray:
         """Decide on one class; not for multilabel heads.

@@ -17,6 +17,7 @@ import pyarrow as pa
 from datasets import Dataset
 from machine import machine, median_seconds
 
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.balancing.nodes import balance_classes
 from cannabis_ml.pipelines.balancing.params import BalancingParams
 from cannabis_ml.taxonomy import Taxonomy
@@ -41,7 +42,7 @@ def photo_set(rows, folder):
         }
     )
     Dataset(table).save_to_disk(folder)
-    return Dataset.load_from_disk(folder)
+    return PhotoSet(Dataset.load_from_disk(folder))
 
 
 def main():

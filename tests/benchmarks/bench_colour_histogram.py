@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
 
 from cannabis_ml.evaluation.metrics import choose_thresholds, score
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 PROJECT = Path(__file__).parents[2]
@@ -171,11 +172,10 @@ def main() -> None:
     cv2.setNumThreads(1)
     photo_set, taxonomy, tiers = _from_catalog(options.env)
     if options.photos:
-        photo_set = photo_set.select(range(min(options.photos, len(photo_set))))
-    labels = photo_set.remove_columns("image").to_pandas()
-    features = np.stack(
-        [colour_histogram(np.asarray(row["image"].convert("RGB"))) for row in photo_set]
-    )
+        first = range(min(options.photos, len(photo_set)))
+        photo_set = PhotoSet(photo_set.arrow.select(first))
+    labels = photo_set.labels()
+    features = np.stack([colour_histogram(photo_set.pixels(row)) for row in range(len(photo_set))])
     counts = labels["split"].value_counts()
     print(machine())
     print("photos: " + ", ".join(f"{name} {n:,}" for name, n in counts.items()) + "\n")

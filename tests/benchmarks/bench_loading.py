@@ -93,7 +93,7 @@ def peers():
 
 def ours(folder, workers):
     photo_set = PhotoSetDataset(filepath=str(folder)).load()
-    classes = sorted(set(photo_set["label"]))
+    classes = sorted(set(photo_set.labels("label")["label"]))
     taxonomy = Taxonomy(heads=[{"name": "label", "classes": classes}])
     photos = Photos(photo_set, range(len(photo_set)), taxonomy, SIZE, TrainingParams())
     return make_loader(photos, batch_size=BATCH, workers=workers, shuffle=True)

@@ -86,7 +86,7 @@ def bytes_of(dataset):
 
 def test_loads_what_was_saved_in_order(store, maker):
     store.save(maker.numbers([3, 1, 2]))
-    loaded = store.load()
+    loaded = store.load().arrow
     assert loaded.column_names == [*FEATURES, "copy"]
     assert loaded["copy"] == [1, 2] * 3
     expected = [maker.photo(n) for n in (3, 1, 2)]
@@ -96,10 +96,10 @@ def test_loads_what_was_saved_in_order(store, maker):
 
 def test_a_photo_without_copies_and_none_at_all(store, maker):
     store.save(maker.stream([maker.photo(1, copies=0), maker.photo(2, copies=3)]))
-    assert store.load()["copy"] == [1, 2, 3]
+    assert store.load().arrow["copy"] == [1, 2, 3]
     store.save(maker.stream([maker.photo(1, copies=0)]))
     assert len(store.load()) == 0
-    assert store.load().column_names == [*FEATURES, "copy"]
+    assert store.load().arrow.column_names == [*FEATURES, "copy"]
 
 
 def test_nothing_is_made_twice(store, maker):
@@ -116,7 +116,7 @@ def test_one_percent_more_photos_make_one_percent_more_copies(store, maker):
     maker.made.clear()
     store.save(maker.numbers([*range(40), 1000, *range(40, 100)]))
     assert maker.made == [(1000, 0), (1000, 1)]
-    assert store.load()["photo_id"][80] == maker.photo(1000).row["photo_id"]
+    assert store.load().arrow["photo_id"][80] == maker.photo(1000).row["photo_id"]
 
 
 def test_more_copies_make_the_new_ones_only(store, maker):
@@ -131,7 +131,7 @@ def test_a_corrected_label_moves_no_pixels(store, maker):
     maker.made.clear()
     store.save(maker.numbers(range(10), label="b"))
     assert maker.made == []
-    assert set(store.load()["label"]) == {"b"}
+    assert set(store.load().arrow["label"]) == {"b"}
 
 
 def test_what_is_no_longer_wanted_is_dropped(store, maker):
@@ -151,7 +151,7 @@ def test_other_columns_keep_the_copies(store, maker):
     features = Features({**FEATURES, "grade": Value("string")})
     store.save(CopyStream(features, photos, 20, 1))
     assert maker.made == []
-    assert set(store.load()["grade"]) == {"A"}
+    assert set(store.load().arrow["grade"]) == {"A"}
 
 
 wanted = st.lists(
@@ -177,7 +177,7 @@ def test_only_what_is_wanted_last_decides_the_bytes(tmp_path_factory, saves, wor
 
 def test_an_error_leaves_the_last_state_and_what_was_finished(store, maker):
     store.save(maker.numbers(range(5)))
-    before = bytes_of(store.load())
+    before = bytes_of(store.load().arrow)
 
     def fail(_):
         raise RuntimeError("no more")
@@ -186,7 +186,7 @@ def test_an_error_leaves_the_last_state_and_what_was_finished(store, maker):
     photos[35] = Copies(photos[35].row, photos[35].keys, fail)
     with pytest.raises(DatasetError, match="no more"):
         store.save(maker.stream(photos))
-    assert bytes_of(store.load()) == before
+    assert bytes_of(store.load().arrow) == before
     assert not list(store.store.folder.glob(".*.part"))
     maker.made.clear()
     store.save(maker.numbers(range(40), seed=1))

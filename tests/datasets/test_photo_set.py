@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError, Version
 
-from cannabis_ml.datasets import photo_set
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
-from cannabis_ml.photo_sets.photo_set import PhotoStream, photo_set_fingerprint
+from cannabis_ml.photo_sets import photo_set
+from cannabis_ml.photo_sets.photo_set import PhotoSet, PhotoStream
 
 
 def rows(n=7):
@@ -58,17 +58,15 @@ def test_what_is_saved_is_loaded(stream, tmp_path, draw):
     dataset.save(stream())
     assert dataset.exists()
     loaded = dataset.load()
-    table = loaded.remove_columns("image").to_pandas()
+    table = loaded.labels()
     expected = rows()
     assert table["path"].tolist() == expected["path"].tolist()
     assert table["kind"].fillna("?").tolist() == ["a", "?"] * 3 + ["a"]
     assert table["traits.wet"].fillna(-1).tolist() == [1, 0, -1, 1, 0, -1, 1]
     assert table["empty"].isna().all()
-    assert loaded.features["traits.wet"].dtype == "int8"
-    image = loaded[3]["image"]
-    assert image.size == (24, 16)
+    assert loaded.arrow.features["traits.wet"].dtype == "int8"
     seed = int(expected["photo_id"][3][:6], 16)
-    np.testing.assert_array_equal(np.asarray(image), np.asarray(draw(seed, 24, 16)))
+    np.testing.assert_array_equal(loaded.pixels(3), np.asarray(draw(seed, 24, 16)))
 
 
 def test_hugging_face_reads_it_without_us(stream, tmp_path):
@@ -85,10 +83,9 @@ def test_rows_survive_batch_borders(n, tmp_path):
     stream = PhotoStream(rows(256).head(n), lambda row: row["photo_id"].encode(), 2)
     dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
     dataset.save(stream)
-    from datasets import Image
-
-    loaded = dataset.load().cast_column("image", Image(decode=False))
-    assert [r["image"]["bytes"].decode() for r in loaded] == rows(256)["photo_id"].head(n).tolist()
+    loaded = dataset.load()
+    stored = [loaded.stored(row).decode() for row in range(len(loaded))]
+    assert stored == rows(256)["photo_id"].head(n).tolist()
 
 
 def test_same_bytes_whatever_the_workers(stream, tmp_path):
@@ -103,7 +100,7 @@ def test_newer_set_takes_the_place_of_the_older(stream, tmp_path):
     open_one = dataset.load()
     dataset.save(stream(3))
     assert len(dataset.load()) == 3
-    assert open_one[6]["path"] == "ü 6.jpg"
+    assert open_one.labels_at(6)["path"] == "ü 6.jpg"
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
@@ -121,11 +118,11 @@ def test_failure_leaves_the_older_set(stream, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-def test_hugging_face_set_can_be_saved_over_itself(stream, tmp_path):
+def test_part_of_a_set_can_be_saved_over_itself(stream, tmp_path):
     dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
     dataset.save(stream())
-    dataset.save(dataset.load().select([0, 2]))
-    assert dataset.load()["path"][:] == ["ü 0.jpg", "ü 2.jpg"]
+    dataset.save(PhotoSet(dataset.load().arrow.select([0, 2])))
+    assert dataset.load().labels("path")["path"].tolist() == ["ü 0.jpg", "ü 2.jpg"]
 
 
 def test_missing_set_is_named(tmp_path):
@@ -164,11 +161,12 @@ def test_nothing_is_written_to_the_home_directory(tmp_path):
     home.mkdir()
     code = """
 import sys, pandas as pd
-from cannabis_ml.datasets.photo_set import *
+from cannabis_ml.datasets.photo_set import PhotoSetDataset
+from cannabis_ml.photo_sets.photo_set import PhotoStream
 rows = pd.DataFrame({"photo_id": ["a"], "path": ["p"], "group": ["g"], "split": ["train"]})
 dataset = PhotoSetDataset(filepath=sys.argv[1])
 dataset.save(PhotoStream(rows, lambda row: b"x", 1))
-photo_set_fingerprint(dataset.load())
+dataset.load().fingerprint
 """
     hidden = ("HF_HOME", "XDG_CACHE_HOME")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
@@ -220,14 +218,14 @@ class TestVersions:
         assert [len(opened(path, number)) for number in (1, 2, 3)] == [7, 3, 5]
         assert len(PhotoSetDataset(filepath=str(path), version=Version(None, None)).load()) == 5
         alone = datasets.load_from_disk(str(path / "2026-01-02" / "set"))
-        assert alone["path"][:] == opened(path, 2)["path"][:]
+        assert alone["path"][:] == opened(path, 2).arrow["path"][:]
         assert alone.cache_files  # memory-mapped
 
     def test_a_set_can_be_moved_with_its_versions(self, stream, tmp_path):
         versioned(tmp_path / "set", 1).save(stream())
         (tmp_path / "far" / "away").mkdir(parents=True)
         (tmp_path / "set").rename(tmp_path / "far" / "away" / "set")
-        assert opened(tmp_path / "far" / "away" / "set", 1)[6]["image"].size == (24, 16)
+        assert opened(tmp_path / "far" / "away" / "set", 1).pixels(6).shape == (16, 24, 3)
 
     def test_the_same_photos_again_cost_an_index(self, stream, tmp_path):
         versioned(tmp_path / "set", 1).save(stream())
@@ -235,7 +233,7 @@ class TestVersions:
         versioned(tmp_path / "set", 2).save(stream())
         assert contents(tmp_path / "set" / "shards") == shards
         first, second = (opened(tmp_path / "set", number) for number in (1, 2))
-        assert photo_set_fingerprint(first) == photo_set_fingerprint(second)
+        assert first.fingerprint == second.fingerprint
 
     def test_a_failure_leaves_no_version(self, stream, tmp_path):
         versioned(tmp_path / "set", 1).save(stream(3))
@@ -267,7 +265,7 @@ class TestFingerprint:
         def of(**changes):
             dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
             dataset.save(stream(**changes))
-            return photo_set_fingerprint(dataset.load())
+            return dataset.load().fingerprint
 
         return of
 
@@ -293,7 +291,7 @@ class TestFingerprint:
         for quality in (95, 80):
             dataset = PhotoSetDataset(filepath=str(tmp_path / "set"))
             dataset.save(PhotoStream(rows(3), lambda row, q=quality: encode(quality=q), 1))
-            prints.add(photo_set_fingerprint(dataset.load()))
+            prints.add(dataset.load().fingerprint)
         assert len(prints) == 2
 
     def test_is_computed_once_for_a_set_however_often_it_is_loaded(
@@ -306,12 +304,13 @@ class TestFingerprint:
         monkeypatch.setattr(
             photo_set, "_fingerprint", lambda found: computed.append(found) or real(found)
         )
-        first = photo_set_fingerprint(dataset.load())
-        assert photo_set_fingerprint(dataset.load()) == first
+        first = dataset.load().fingerprint
+        assert dataset.load().fingerprint == first
         assert len(computed) == 1
         # Fewer photos or columns of the same set are another set.
-        assert photo_set_fingerprint(dataset.load().select([0])) != first
-        assert photo_set_fingerprint(dataset.load().remove_columns("kind")) != first
+        arrow = dataset.load().arrow
+        assert PhotoSet(arrow.select([0])).fingerprint != first
+        assert PhotoSet(arrow.remove_columns("kind")).fingerprint != first
         assert len(computed) == 3
 
 

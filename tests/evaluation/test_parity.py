@@ -5,9 +5,10 @@ from PIL import Image
 
 from cannabis_ml.errors import ExportError
 from cannabis_ml.evaluation.agreement import AgreementParams, agreement, agreement_faults
-from cannabis_ml.evaluation.judged_photos import photos_to_judge, pixels_at, rows_of, truth_at
+from cannabis_ml.evaluation.judged_photos import photos_to_judge, pixels_at, rows_of
 from cannabis_ml.evaluation.parity import Parity, compare, parity_faults
 from cannabis_ml.inference.decision import Decision
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.export.params import ExportParams
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -54,7 +55,7 @@ def photo_set(splits):
     }
     texts = {name: datasets.Value("string") for name in ("split", "kind")}
     features = datasets.Features({"image": datasets.Image(), **texts})
-    return datasets.Dataset.from_dict(rows, features=features)
+    return PhotoSet(datasets.Dataset.from_dict(rows, features=features))
 
 
 def test_same_answers_lose_nothing():
@@ -188,9 +189,9 @@ def test_no_test_photo_and_none_that_a_quantizer_saw_judges():
     photos = photo_set(["train", "test", "calibration", "validation"] * 5)
     copies = photo_set(["train"] * 40)
     found = photos_to_judge(photos, copies, {2, 6}, AgreementParams(photos=100, fewest=20))
-    splits = np.asarray(photos["split"])[found.rows]
+    splits = photos.labels()["split"][found.rows]
     assert set(found.rows) == set(range(20)) - {2, 6} - set(range(1, 20, 4))
-    assert "test" not in splits
+    assert "test" not in set(splits)
     assert len(found) == 20
     assert (len(found.copy_rows), found.copy_rows[0], found.copy_rows[-1]) == (7, 0, 39)
     assert len(list(found.pixels(16))) == 20
@@ -208,7 +209,7 @@ def test_at_most_so_many_photos_judge_and_copies_only_where_there_are_few():
 def test_no_photo_to_judge_by_is_told():
     photos = photo_set(["test"] * 4)
     with pytest.raises(ExportError, match="No photo is left to compare quantized files on"):
-        photos_to_judge(photos, photos.select([]), (), AgreementParams())
+        photos_to_judge(photos, PhotoSet(photos.arrow.select([])), (), AgreementParams())
 
 
 def test_only_photos_of_the_split_are_taken_from_all_over_it():
@@ -221,7 +222,7 @@ def test_only_photos_of_the_split_are_taken_from_all_over_it():
 
 def test_labels_and_pixels_of_rows():
     photos = photo_set(["test"] * 4)
-    truth = truth_at(photos, np.array([1, 2]), TAXONOMY)
+    truth = photos.encode(TAXONOMY, np.array([1, 2]))
     assert truth["kind"].tolist() == [-1, 0]
     assert truth["grade"].tolist() == [-1, -1]
     assert np.isnan(truth["marks"]).all()

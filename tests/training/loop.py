@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 import torch
 
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.taxonomy import Taxonomy
 
 SIDE = 64
@@ -37,7 +38,7 @@ def draw_photo_set(count=32, complete=False):
         "marks.line": datasets.Value("int8"),
         "marks.dot": datasets.Value("int8"),
     }
-    return datasets.Dataset.from_list(rows, features=datasets.Features(features))
+    return PhotoSet(datasets.Dataset.from_list(rows, features=datasets.Features(features)))
 
 
 def _row(i, random, complete):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training.data import (
@@ -17,7 +18,6 @@ from cannabis_ml.training.data import (
     PhasedLoader,
     Photos,
     augment,
-    decode_stored,
     make_loader,
 )
 from cannabis_ml.training.recipe import TrainingParams
@@ -64,7 +64,7 @@ def test_evaluation_shows_the_photo_as_it_is(photo_set, taxonomy):
     pixels, targets = batch.photos, batch.targets
     assert pixels.dtype == torch.uint8
     assert pixels.shape == (2, 3, 48, 48)
-    original = np.asarray(photo_set[7]["image"].convert("RGB"))
+    original = photo_set.pixels(7)
     np.testing.assert_array_equal(pixels[1].permute(1, 2, 0).numpy(), fit(original, 48))
     assert targets["colour"].tolist() == [1, 1]
     assert targets["colour"].dtype == torch.int64
@@ -141,7 +141,7 @@ def test_first_epochs_come_from_the_cache(photo_set, taxonomy):
 
 
 def test_teacher_and_members_go_with_their_photo(photo_set, taxonomy):
-    ids = photo_set["photo_id"][:]
+    ids = photo_set.arrow["photo_id"][:]
     teacher = {"photo_id": ids[::-1]}
     for head in taxonomy.heads:
         values = [[float(int(i, 16))] * len(head.classes) for i in teacher["photo_id"]]
@@ -165,11 +165,6 @@ def test_augmentation_takes_any_shape(shape):
         assert result.dtype == np.uint8
 
 
-def test_what_is_no_image_is_refused():
-    with pytest.raises(ValueError, match="no image"):
-        decode_stored(b"not a photo")
-
-
 def plain(level: int, photo_id: str) -> dict:
     """A photo of one grey level, which no crop, mirror or copy order can hide."""
     held = io.BytesIO()
@@ -184,7 +179,7 @@ def test_a_photo_and_its_copies_are_shown_in_turn():
     )
 
     def made(*rows):
-        return datasets.Dataset.from_list(list(rows), features=features)
+        return PhotoSet(datasets.Dataset.from_list(list(rows), features=features))
 
     taxonomy = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["a", "b"]}]})
     training = TrainingParams(brightness=0.0)

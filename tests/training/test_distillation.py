@@ -8,6 +8,7 @@ import pytest
 
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.networks.params import ModelParams
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.training import distillation, train
 from cannabis_ml.training.distillation import fit_student
 from cannabis_ml.training.predict import predict
@@ -27,8 +28,8 @@ def photo_set():
     loop = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loop)
     splits = ["train", "train", "validation", "test"]
-    whole = loop.draw_photo_set(complete=True)
-    return whole.remove_columns("split").add_column("split", splits * 8)
+    whole = loop.draw_photo_set(complete=True).arrow
+    return PhotoSet(whole.remove_columns("split").add_column("split", splits * 8))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def recipe(**given):
 @pytest.fixture(scope="module")
 def teacher(photo_set, taxonomy):
     """One that always says the second class, whatever the label."""
-    rows = {"photo_id": photo_set["photo_id"][:], "split": photo_set["split"][:]}
+    rows = photo_set.labels("photo_id", "split").to_dict("list")
     for head in taxonomy.heads:
         probs = np.full(len(head.classes), 0.02, np.float32)
         probs[1] = 1 - 0.02 * (len(probs) - 1)
@@ -100,7 +101,7 @@ def test_gain_is_told_against_the_same_training_without_teacher(
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     alone, _ = train.fit(photo_set, taxonomy, model, TRAINING, wanted)
     answers = predict(alone, photo_set, ["test"])
-    truth = distillation.labels_of(photo_set)
+    truth = photo_set.labels()
     expected = distillation.score(answers, truth, taxonomy)["colour"].accuracy
     values = report["heads"]["colour"]["accuracy"]
     assert values["without_teacher"] == expected

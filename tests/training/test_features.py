@@ -7,7 +7,6 @@ import torch
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.network import HierarchicalNet
 from cannabis_ml.networks.params import ModelParams
-from cannabis_ml.photo_sets.photo_set import photo_set_fingerprint
 from cannabis_ml.training import features, train
 from cannabis_ml.training.data import Photos
 from cannabis_ml.training.features import cached_features, compute_features, weights_hash
@@ -108,4 +107,4 @@ def test_training_on_them_equals_training_through_the_frozen_backbone(
         np.testing.assert_allclose(array, whole.state[name], rtol=1e-3, atol=1e-5, err_msg=name)
     columns = [c for c in history.columns if c not in ("phase", "seconds")]
     np.testing.assert_allclose(told[columns], history[columns], rtol=1e-4)
-    assert photo_set_fingerprint(photo_set) == cached.card["photo_set"]
+    assert photo_set.fingerprint == cached.card["photo_set"]

@@ -13,7 +13,8 @@ from cannabis_ml.datasets.checkpoint import CheckpointDataset
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.evaluation.metrics import score
 from cannabis_ml.networks.params import ModelParams, WeightSource
-from cannabis_ml.photo_sets.photo_set import photo_set_fingerprint
+from cannabis_ml.photo_sets.photo_set import PhotoSet
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training import callbacks, train
 from cannabis_ml.training.predict import predict
@@ -59,7 +60,7 @@ def test_card_tells_what_the_checkpoint_is(trained, photo_set, taxonomy):
     assert card == checkpoint.card
     assert Taxonomy.model_validate(card["taxonomy"]).sha256 == card["taxonomy_sha256"]
     assert card["weights"]["source"] == "random"
-    assert card["photo_set"] == photo_set_fingerprint(photo_set)
+    assert card["photo_set"] == photo_set.fingerprint
     best = history.loc[history["validation_loss"].idxmin()]
     assert card["best_epoch"] == best["epoch"]
     assert card["validation_loss"] == best["validation_loss"]
@@ -68,7 +69,7 @@ def test_card_tells_what_the_checkpoint_is(trained, photo_set, taxonomy):
 def test_checkpoint_is_that_of_the_best_epoch(trained, photo_set, taxonomy):
     checkpoint, history = trained
     predictions = predict(checkpoint, photo_set, ["validation"])
-    found = score(predictions, photo_set.remove_columns("image").to_pandas(), taxonomy)
+    found = score(predictions, photo_set.labels(), taxonomy)
     best = history.loc[history["validation_loss"].idxmin()]
     for head in taxonomy.heads:
         expected = best[f"validation_{head.name}_accuracy"]
@@ -82,16 +83,14 @@ def test_predictions_table(trained, photo_set, taxonomy, tmp_path):
     columns = [c for h in heads for c in (h, f"{h}.logits", f"{h}.uncertainty")]
     labels = [f"{h}.label" for h in heads]
     assert list(table) == ["photo_id", "split", *labels, *columns, "embedding"]
-    assert table["colour.label"].tolist() == photo_set["colour"][:]
-    assert table["marks.label"][0].tolist() == [
-        photo_set[0]["marks.line"],
-        photo_set[0]["marks.dot"],
-    ]
+    assert table["colour.label"].tolist() == photo_set.arrow["colour"][:]
+    first = photo_set.labels_at(0)
+    assert table["marks.label"][0].tolist() == [first["marks.line"], first["marks.dot"]]
     members, features = checkpoint.card["ensemble"], 256
     assert [len(table[f"{h}.logits"][0]) for h in heads] == [3 * members, 3 * members, 2 * members]
     assert len(table["embedding"][0]) == features
     assert (table["colour.uncertainty"] >= 0).all()
-    assert table["photo_id"].tolist() == photo_set["photo_id"][:]
+    assert table["photo_id"].tolist() == photo_set.arrow["photo_id"][:]
     path = tmp_path / "predictions.parquet"
     table.to_parquet(path)
     again = pd.read_parquet(path)
@@ -204,7 +203,7 @@ def test_mixed_precision_trains_and_keeps_weights_whole(photo_set, taxonomy, pre
 
 
 def test_one_training_photo_is_enough(photo_set, taxonomy):
-    alone = photo_set.select([4, 3, 7])
+    alone = PhotoSet(photo_set.arrow.select([4, 3, 7]))
     model = MODEL.model_copy(update={"image_size": 64})
     _, history = train.fit(alone, taxonomy, model, TRAINING, epochs(1))
     assert np.isfinite(history["train_loss"]).all()
@@ -285,17 +284,17 @@ def test_each_epoch_is_told_in_a_line(photo_set, taxonomy, caplog):
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_empty_split_is_an_error(photo_set, taxonomy, split):
-    left = photo_set.filter(lambda row: row["split"] != split)
+    left = PhotoSet(photo_set.arrow.filter(lambda row: row["split"] != split))
     with pytest.raises(TrainingError, match=f"no photo in the {split} split"):
         train.fit(left, taxonomy, MODEL, TRAINING)
 
 
 def test_split_without_labels_is_an_error(photo_set, taxonomy):
-    bare = photo_set.map(
+    bare = photo_set.arrow.map(
         lambda row: dict.fromkeys(taxonomy.columns) if row["split"] == "train" else {}
     )
     with pytest.raises(TrainingError, match="None of the 24 photos of the train split"):
-        train.fit(bare, taxonomy, MODEL, TRAINING)
+        train.fit(PhotoSet(bare), taxonomy, MODEL, TRAINING)
 
 
 def test_training_stops_when_validation_no_longer_improves(photo_set, taxonomy, monkeypatch):
@@ -304,7 +303,7 @@ def test_training_stops_when_validation_no_longer_improves(photo_set, taxonomy, 
     )
     still = TRAINING.model_copy(update={"patience": 1})
     frozen = MODEL.model_copy(update={"backbone": "test_vit", "image_size": 160})
-    few = photo_set.select(range(8))
+    few = PhotoSet(photo_set.arrow.select(range(8)))
     _, history = train.fit(few, taxonomy, frozen, still, epochs(9))
     assert len(history) == 2
     # Only the last phase may be cut short.
@@ -353,7 +352,7 @@ def test_tracking_that_fails_does_not_stop_training(monkeypatch, caplog):
 
 
 def test_rows_of_another_photo_set_are_refused(photo_set, taxonomy):
-    test_row = list(photo_set["split"]).index("test") if "test" in photo_set["split"] else 10**6
-    rows = pd.DataFrame({"row": [test_row], "weight": [1.0]})
+    held_out = int(photo_set.rows_of(Split.VALIDATION)[0])
+    rows = pd.DataFrame({"row": [held_out], "weight": [1.0]})
     with pytest.raises(TrainingError, match="1 of 1 rows of balanced_rows are no training photos"):
         train.fit(photo_set, taxonomy, MODEL, TRAINING, balanced_rows=rows)

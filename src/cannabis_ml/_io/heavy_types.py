@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from matplotlib.figure import Figure
 else:
-    Dataset = Figure = Any
+    Figure = Any
 
-__all__ = ["Dataset", "Figure"]
+__all__ = ["Figure"]

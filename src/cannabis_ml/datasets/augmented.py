@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cannabis_ml.datasets.photo_set import ShardedDataset
 from cannabis_ml.photo_sets.copies import KEY, CopyStream, write_copies
-
-if TYPE_CHECKING:
-    import datasets
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 
 
-class AugmentedPhotosDataset(ShardedDataset["CopyStream"]):
-    """Saves the copies that are missing and loads all, memory-mapped; see `ShardedDataset`.
+class AugmentedPhotosDataset(ShardedDataset[CopyStream]):
+    """Saves the copies that are missing and loads all as a `PhotoSet`; see `ShardedDataset`.
 
     Rows stand in the order of the photos, then of the copies. Their columns are those of the
     photo set and `copy`, 1 for the first. Interrupted at any moment, the next run keeps every file
@@ -23,8 +20,8 @@ class AugmentedPhotosDataset(ShardedDataset["CopyStream"]):
     CONTENT = "augmented photos"
     STAGE = "augmentation"
 
-    def load(self) -> datasets.Dataset:
-        return super().load().remove_columns(KEY)
+    def load(self) -> PhotoSet:
+        return PhotoSet(super().load().arrow.remove_columns(KEY))
 
     def save(self, data: CopyStream) -> None:
         write_copies(data, self.store, Path(self._get_save_path()))

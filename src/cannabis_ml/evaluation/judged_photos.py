@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cannabis_ml.errors import ExportError
 from cannabis_ml.evaluation.agreement import AgreementParams
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.photos.resize import fit
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 
-if TYPE_CHECKING:
-    import datasets
 
-
-def rows_of(photo_set: datasets.Dataset, split: str, most: int) -> np.ndarray:
+def rows_of(photo_set: PhotoSet, split: Split, most: int) -> np.ndarray:
     """Rows of a split, spread evenly over it where there are more than `most`.
 
     Raises:
         ExportError: If there are none.
     """
-    rows = np.flatnonzero(np.asarray(photo_set["split"]) == split)
+    rows = photo_set.rows_of(split)
     if not rows.size:
         raise ExportError(
             f"No photo is in the {split} split, and export needs some. Give it a share under"
@@ -32,15 +30,9 @@ def rows_of(photo_set: datasets.Dataset, split: str, most: int) -> np.ndarray:
     return _spread(rows, most)
 
 
-def photos_at(photo_set: datasets.Dataset, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """The photos of these rows, uint8 RGB (height, width, 3), one by one."""
-    for row in rows:
-        yield np.asarray(photo_set[int(row)]["image"].convert("RGB"))
-
-
-def pixels_at(photo_set: datasets.Dataset, rows: np.ndarray, size: int) -> np.ndarray:
+def pixels_at(photo_set: PhotoSet, rows: np.ndarray, size: int) -> np.ndarray:
     """The photos of these rows at a model's input size: uint8 (N, size, size, 3)."""
-    return np.stack([fit(photo, size) for photo in photos_at(photo_set, rows)])
+    return np.stack([fit(photo_set.pixels(row), size) for row in rows])
 
 
 @dataclass(frozen=True)
@@ -54,9 +46,9 @@ class JudgedPhotos:
         copy_rows: Rows of those.
     """
 
-    photo_set: datasets.Dataset
+    photo_set: PhotoSet
     rows: np.ndarray
-    copies: datasets.Dataset
+    copies: PhotoSet
     copy_rows: np.ndarray
 
     def __len__(self) -> int:
@@ -64,24 +56,23 @@ class JudgedPhotos:
 
     def pixels(self, size: int) -> Iterator[np.ndarray]:
         """Each at a model's input size, uint8 (size, size, 3), one by one."""
-        for photo in photos_at(self.photo_set, self.rows):
-            yield fit(photo, size)
-        for photo in photos_at(self.copies, self.copy_rows):
-            yield fit(photo, size)
+        for photos, rows in self._parts:
+            for row in rows:
+                yield fit(photos.pixels(row), size)
 
     def truth(self, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
         """Labels of each, encoded as by `Taxonomy.encode`."""
-        parts = [
-            truth_at(photos, rows, taxonomy)
-            for photos, rows in ((self.photo_set, self.rows), (self.copies, self.copy_rows))
-            if len(rows)
-        ]
+        parts = [photos.encode(taxonomy, rows) for photos, rows in self._parts if len(rows)]
         return {h.name: np.concatenate([part[h.name] for part in parts]) for h in taxonomy.heads}
+
+    @property
+    def _parts(self) -> tuple[tuple[PhotoSet, np.ndarray], ...]:
+        return (self.photo_set, self.rows), (self.copies, self.copy_rows)
 
 
 def photos_to_judge(
-    photo_set: datasets.Dataset,
-    copies: datasets.Dataset,
+    photo_set: PhotoSet,
+    copies: PhotoSet,
     seen: Collection[int],
     agreement: AgreementParams,
 ) -> JudgedPhotos:
@@ -96,7 +87,7 @@ def photos_to_judge(
     Raises:
         ExportError: If there are none.
     """
-    rows = np.flatnonzero(np.asarray(photo_set["split"]) != "test")
+    rows = photo_set.rows_of(*(split for split in Split if split != Split.TEST))
     rows = _spread(np.setdiff1d(rows, np.fromiter(seen, int)), agreement.photos)
     wanted = min(agreement.photos, agreement.fewest) - len(rows)
     copy_rows = _spread(np.arange(len(copies)), max(0, wanted))
@@ -113,12 +104,3 @@ def _spread(rows: np.ndarray, most: int) -> np.ndarray:
     if len(rows) <= most:
         return rows
     return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)] if most else rows[:0]
-
-
-def truth_at(
-    photo_set: datasets.Dataset, rows: np.ndarray, taxonomy: Taxonomy
-) -> dict[str, np.ndarray]:
-    """Labels of these rows, encoded as by `Taxonomy.encode`."""
-    columns = [name for name in taxonomy.columns if name in photo_set.column_names]
-    table = photo_set.select_columns(columns).select(rows).to_pandas()
-    return taxonomy.encode(table.reindex(columns=taxonomy.columns))

@@ -33,6 +33,7 @@ from cannabis_ml.evaluation.scores import (
     OrdinalScores,
     Thresholds,
 )
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 CONFIDENCE = 0.95
@@ -48,7 +49,7 @@ def evaluate(
     taxonomy: Taxonomy,
     thresholds: Thresholds | None = None,
     *,
-    split: str = "test",
+    split: Split = Split.TEST,
     confidence: float = CONFIDENCE,
     error_limit: float = ERROR_LIMIT,
 ) -> Evaluation:

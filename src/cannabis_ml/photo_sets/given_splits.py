@@ -11,7 +11,7 @@ import logging
 import pandas as pd
 
 from cannabis_ml.photo_sets.checks.finding import photos_of
-from cannabis_ml.splits import HELD_OUT
+from cannabis_ml.splits import HELD_OUT, Split
 from cannabis_ml.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def splits_that_count(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
                 continue
             if (has & (is_given | counted.isna())).any():
                 continue
-            of_head = has & counted.eq("train").fillna(False)
+            of_head = has & counted.eq(Split.TRAIN).fillna(False)
             log.warning(
                 "No photo given as %s has a label for '%s': of those given as train, %s with one"
                 " are divided anew",

@@ -30,14 +30,14 @@ from cannabis_ml.photo_sets.checks import twin_of_test
 from cannabis_ml.photo_sets.checks.finding import questions
 from cannabis_ml.photo_sets.split_ledger import COLUMNS, next_ingestion
 from cannabis_ml.photo_sets.stratify import stratify
-from cannabis_ml.splits import HELD_OUT, SPLITS, split_rank
+from cannabis_ml.splits import HELD_OUT, SPLITS, Split, split_rank
 from cannabis_ml.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
 
 TWIN = twin_of_test.DEFECT.name
 
-NEEDED_FIRST = ("train", "test", "validation", "calibration")
+NEEDED_FIRST = (Split.TRAIN, Split.TEST, Split.VALIDATION, Split.CALIBRATION)
 """A class of a single group is for training; of two, for testing too; and so on."""
 
 
@@ -144,9 +144,9 @@ def _joined_splits(
     """`own`, and for other photos of these groups the split that they join."""
     joined = _least_learnt(own, sound["group"])
     # Given as train, it may not become a test photo where the source gives those.
-    is_train = (sound["given_split"] == "train").fillna(False)
-    stays = is_train & joined.notna() & ~joined.isin(list(shares["train"]))
-    return own.where(own.notna(), joined.mask(stays, "train"))
+    is_train = (sound["given_split"] == Split.TRAIN).fillna(False)
+    stays = is_train & joined.notna() & ~joined.isin(list(shares[Split.TRAIN]))
+    return own.where(own.notna(), joined.mask(stays, Split.TRAIN))
 
 
 def _least_learnt(splits: pd.Series, groups: pd.Series) -> pd.Series:
@@ -159,8 +159,8 @@ def _least_learnt(splits: pd.Series, groups: pd.Series) -> pd.Series:
 def _shares(split: SplitParams, given: pd.Series) -> dict[str | None, dict[str, float]]:
     """What new groups are divided among: those given as train, and those not given at all."""
     names = set(given.dropna())
-    for_train = [s for s in SPLITS if s == "train" or s not in names]
-    return {"train": _normal(split, for_train), None: _normal(split, SPLITS)}
+    for_train = [s for s in SPLITS if s == Split.TRAIN or s not in names]
+    return {Split.TRAIN: _normal(split, for_train), None: _normal(split, SPLITS)}
 
 
 def _normal(split: SplitParams, names: Iterable[str]) -> dict[str, float]:
@@ -196,9 +196,9 @@ def _new_splits(
     if not is_new.any():
         return wanted
     shares = _shares(split, sound["given_split"])
-    given_as_train = set(sound.loc[sound["given_split"] == "train", "group"])
+    given_as_train = set(sound.loc[sound["given_split"] == Split.TRAIN, "group"])
     names = sorted(sound.loc[is_new, "group"].unique())
-    may = [shares["train" if name in given_as_train else None] for name in names]
+    may = [shares[Split.TRAIN if name in given_as_train else None] for name in names]
     shown = _shown(sound, taxonomy)
     stays = _least_learnt(wanted, sound["group"]) == wanted  # others will be set aside as twins
     parts = _stratified(sound, wanted.where(stays), names, may, shown, split, shares)
@@ -233,14 +233,14 @@ def _stratified(
     # What the source holds out is beside the fractions: the rest is divided by them.
     place = pd.Categorical(settled, categories=NEEDED_FIRST).codes.astype(int)
     is_counted = (~sound["given_split"].isin(HELD_OUT)).to_numpy() & ((place >= 0) | (group >= 0))
-    is_train = (sound["given_split"] == "train").fillna(False).to_numpy(bool)
-    new_as_train = np.array([choice is shares["train"] for choice in may])
+    is_train = (sound["given_split"] == Split.TRAIN).fillna(False).to_numpy(bool)
+    new_as_train = np.array([choice is shares[Split.TRAIN] for choice in may])
     is_train = np.where(group >= 0, new_as_train[group], is_train)
     there = np.zeros((shown.numbers, len(NEEDED_FIRST)), int)
     is_there = (is_counted & (place >= 0))[rows]
     np.add.at(there, (classes[is_there], place[rows[is_there]]), 1)
     asked = np.zeros(there.shape)
-    for pool, members in (("train", is_train), (None, ~is_train)):
+    for pool, members in ((Split.TRAIN, is_train), (None, ~is_train)):
         of_pool = (is_counted & members)[rows]
         fractions = [shares[pool].get(name, 0.0) for name in NEEDED_FIRST]
         asked += np.bincount(classes[of_pool], minlength=shown.numbers)[:, None] * fractions
@@ -281,7 +281,9 @@ def _fill_gaps(
         for group in members[number]:
             group.classes.add(number)
             present[number][group.split] += 1
-    used = [s for s in NEEDED_FIRST if split.fractions[s] > 0 or s in set(sound["given_split"])]
+    used: list[str] = [
+        s for s in NEEDED_FIRST if split.fractions[s] > 0 or s in set(sound["given_split"])
+    ]
     due = {key: used[: counts.total()] for key, counts in present.items()}
     for key in sorted(members, key=lambda key: (present[key].total(), key)):
         for needy in due[key]:
@@ -365,19 +367,19 @@ def _check_splits(
     counts = photos["split"].value_counts()
     faults = [
         f"no photo falls into {name}"
-        for name in ("train", "validation", "test")
+        for name in (Split.TRAIN, Split.VALIDATION, Split.TEST)
         if name not in counts
     ]
     has_label = photos[taxonomy.columns].notna().any(axis=1)
     faults += [
         f"no photo in {name} has a label"
-        for name in ("validation", "test")
+        for name in (Split.VALIDATION, Split.TEST)
         if name in counts and has_label.any() and not (has_label & (photos["split"] == name)).any()
     ]
-    train = photos[photos["split"] == "train"]
+    train = photos[photos["split"] == Split.TRAIN]
     for head in taxonomy.heads:
         is_labelled = photos[head.columns].notna().any(axis=None)
-        if head.kind != "multilabel" and "train" in counts and is_labelled:
+        if head.kind != "multilabel" and Split.TRAIN in counts and is_labelled:
             seen = sorted(train[head.name].dropna().unique())
             if len(seen) < 2:
                 only = f"only '{seen[0]}'" if seen else "no class"

@@ -23,14 +23,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cannabis_ml._io.processes import end_with_parent
-from cannabis_ml.photo_sets.photo_set import labels_of
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training.losses import bootstrap_weights
 
 if TYPE_CHECKING:
-    import datasets
-
     from cannabis_ml.training.recipe import TrainingParams
 
 Item = tuple[int, int]
@@ -66,7 +64,7 @@ class Known:
     """What is known of chosen photos besides their pixels, row by row.
 
     Args:
-        table: As from `labels_of`, of the chosen photos; a photo may stand there several times.
+        table: Labels of the chosen photos; a photo may stand there several times.
         taxonomy: Encodes the labels.
         teacher: Predictions of a teacher: `photo_id` and probabilities per head.
         members: M.
@@ -131,7 +129,7 @@ class Photos(Dataset):
 
     def __init__(  # noqa: PLR0913
         self,
-        photo_set: datasets.Dataset,
+        photo_set: PhotoSet,
         rows: Sequence[int] | np.ndarray,
         taxonomy: Taxonomy,
         image_size: int,
@@ -139,20 +137,18 @@ class Photos(Dataset):
         *,
         teacher: pd.DataFrame | None = None,
         members: int = 1,
-        copies: datasets.Dataset | None = None,
+        copies: PhotoSet | None = None,
         weights: np.ndarray | None = None,
     ) -> None:
         self.rows = np.asarray(rows, dtype=np.int64)
         self.image_size = image_size
         self.training = training
         seed = training.seed if training else 0
-        table = labels_of(photo_set).iloc[self.rows]
+        table = photo_set.labels().iloc[self.rows]
         self.known = Known(table, taxonomy, teacher, members, seed, weights)
         self._turn = pd.Series(self.rows).groupby(self.rows).cumcount().to_numpy()
-        self._images = _undecoded(photo_set)
-        self._copies = None if copies is None else _undecoded(copies)
-        ids = pd.Series([] if copies is None else copies["photo_id"], dtype=object)
-        self._copies_of: dict[Any, Any] = dict(ids.groupby(ids).indices)
+        self._photo_set, self._copies = photo_set, copies
+        self._copies_of = {} if copies is None else copies.rows_by_id()
         self._ids = table["photo_id"].to_numpy()
 
     def __len__(self) -> int:
@@ -162,12 +158,12 @@ class Photos(Dataset):
         epoch, position = item
         row, turn = int(self.rows[position]), int(self._turn[position])
         if self.training is None or not self.training.augment or epoch == EVALUATION:
-            pixels = fit(decode_stored(self._images[row]["image"]["bytes"]), self.image_size)
+            pixels = fit(self._photo_set.pixels(row), self.image_size)
         else:
             random = np.random.default_rng((self.training.seed, epoch, row, turn))
             copy = self._copy(position, epoch + turn)
             if copy is None:
-                stored = decode_stored(self._images[row]["image"]["bytes"])
+                stored = self._photo_set.pixels(row)
                 pixels = augment(stored, self.image_size, self.training, random)
             else:
                 pixels = fit(copy, self.image_size)
@@ -181,13 +177,7 @@ class Photos(Dataset):
         number %= 1 + len(copies)
         if number == 0 or self._copies is None:
             return None
-        return decode_stored(self._copies[int(copies[number - 1])]["image"]["bytes"])
-
-
-def _undecoded(photo_set: datasets.Dataset) -> datasets.Dataset:
-    import datasets
-
-    return photo_set.select_columns("image").cast_column("image", datasets.Image(decode=False))
+        return self._copies.pixels(copies[number - 1])
 
 
 class CachedFeatures(Dataset):
@@ -345,15 +335,6 @@ def process_of() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
-
-
-def decode_stored(data: bytes) -> np.ndarray:
-    """Pixels of a photo as the photo set stores it (JPEG or PNG, upright, RGB): uint8 (H, W, 3)."""
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
-    if pixels is None:
-        raise ValueError(f"the photo set holds {len(data):,} bytes that are no image")
-    return pixels
 
 
 def augment(

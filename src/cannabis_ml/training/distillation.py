@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -13,30 +13,28 @@ from cannabis_ml.evaluation.scores import HeadScores
 from cannabis_ml.evaluation.tables import value_of
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.params import ModelParams
-from cannabis_ml.photo_sets.photo_set import labels_of
+from cannabis_ml.photo_sets.photo_set import PhotoSet
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training.predict import predict
 from cannabis_ml.training.recipe import Recipe, TrainingParams
 from cannabis_ml.training.train import fit
 
-if TYPE_CHECKING:
-    import datasets
-
 logger = logging.getLogger(__name__)
 
-JUDGED = "test"
+JUDGED = Split.TEST
 """The split that gains are measured on."""
 
 
 def fit_student(  # noqa: PLR0913
-    photo_set: datasets.Dataset,
+    photo_set: PhotoSet,
     taxonomy: Taxonomy,
     model: ModelParams,
     training: TrainingParams,
     recipe: Recipe,
     teacher: pd.DataFrame,
     *,
-    augmented_photos: datasets.Dataset | None = None,
+    augmented_photos: PhotoSet | None = None,
     balanced_rows: pd.DataFrame | None = None,
     workspace: Path | None = None,
     log_as: str = "",
@@ -78,7 +76,7 @@ def fit_student(  # noqa: PLR0913
         found["without_teacher"], _ = fit(
             photo_set, taxonomy, model, training, recipe, log_as=alone, **shown
         )
-    truth = labels_of(photo_set)
+    truth = photo_set.labels()
     scores = {"teacher": score(teacher[teacher["split"] == JUDGED], truth, taxonomy)}
     for name, student in found.items():
         answers = predict(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from cannabis_ml.networks.compat import ready_torchvision
 
@@ -16,18 +15,15 @@ from tqdm import tqdm  # noqa: E402
 
 from cannabis_ml.networks.checkpoint import Checkpoint  # noqa: E402
 from cannabis_ml.networks.network import answer, restore, uncertainty  # noqa: E402
-from cannabis_ml.photo_sets.photo_set import labels_of  # noqa: E402
+from cannabis_ml.photo_sets.photo_set import PhotoSet  # noqa: E402
 from cannabis_ml.taxonomy import Head  # noqa: E402
 from cannabis_ml.training.data import Photos, make_loader  # noqa: E402
 from cannabis_ml.training.module import channels_last  # noqa: E402
 
-if TYPE_CHECKING:
-    import datasets
-
 
 def predict(
     checkpoint: Checkpoint,
-    photo_set: datasets.Dataset,
+    photo_set: PhotoSet,
     splits: Sequence[str] | None = None,
     batch_size: int = 64,
     workers: int = 0,
@@ -54,7 +50,7 @@ def predict(
     cuda = accelerator != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     network = channels_last(network).to(device)
-    table = labels_of(photo_set)
+    table = photo_set.labels()
     chosen = np.ones(len(table), bool) if splits is None else table["split"].isin(splits)
     photos = Photos(photo_set, np.flatnonzero(chosen), taxonomy, network.image_size)
     loader = make_loader(photos, batch_size=batch_size, workers=workers, shuffle=False)

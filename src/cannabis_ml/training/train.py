@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cannabis_ml.networks.compat import ready_torchvision
 
@@ -34,7 +34,8 @@ from cannabis_ml.errors import TrainingError  # noqa: E402
 from cannabis_ml.networks.checkpoint import Checkpoint  # noqa: E402
 from cannabis_ml.networks.network import HierarchicalNet, build_network, restore  # noqa: E402
 from cannabis_ml.networks.params import ModelParams  # noqa: E402
-from cannabis_ml.photo_sets.photo_set import labels_of, photo_set_fingerprint  # noqa: E402
+from cannabis_ml.photo_sets.photo_set import PhotoSet  # noqa: E402
+from cannabis_ml.splits import Split  # noqa: E402
 from cannabis_ml.taxonomy import MISSING, Taxonomy  # noqa: E402
 from cannabis_ml.training.callbacks import (  # noqa: E402
     STATE,
@@ -55,9 +56,6 @@ from cannabis_ml.training.module import PhotoModule  # noqa: E402
 from cannabis_ml.training.quiet import quiet  # noqa: E402
 from cannabis_ml.training.recipe import Recipe, TrainingParams  # noqa: E402
 
-if TYPE_CHECKING:
-    import datasets
-
 logger = logging.getLogger(__name__)
 
 RUNS_KEPT = 3
@@ -68,13 +66,13 @@ DECIDE_NOTHING = {"workers", "checkpoint_every"}
 
 
 def fit(  # noqa: PLR0913
-    photo_set: datasets.Dataset,
+    photo_set: PhotoSet,
     taxonomy: Taxonomy,
     model: ModelParams,
     training: TrainingParams,
     recipe: Recipe | None = None,
     *,
-    augmented_photos: datasets.Dataset | None = None,
+    augmented_photos: PhotoSet | None = None,
     balanced_rows: pd.DataFrame | None = None,
     teacher: pd.DataFrame | None = None,
     workspace: Path | None = None,
@@ -119,15 +117,15 @@ def fit(  # noqa: PLR0913
             f"A batch of {batch_size} photos cannot be shared evenly by {training.processes}"
             " processes: make batch_size a multiple of devices × nodes."
         )
-    table = labels_of(photo_set)
-    rows = {name: np.flatnonzero(table["split"] == name) for name in ("train", "validation")}
+    table = photo_set.labels()
+    rows = {name: photo_set.rows_of(name) for name in (Split.TRAIN, Split.VALIDATION)}
     _check_trainable(table, rows, taxonomy)
     row_weights = None
     if balanced_rows is not None:
         _check_rows(balanced_rows, table)
-        rows["train"] = balanced_rows["row"].to_numpy()
+        rows[Split.TRAIN] = balanced_rows["row"].to_numpy()
         row_weights = balanced_rows["weight"].to_numpy()
-    teacher = _usable(teacher, table.iloc[rows["train"]], taxonomy, recipe)
+    teacher = _usable(teacher, table.iloc[rows[Split.TRAIN]], taxonomy, recipe)
 
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng())
@@ -140,7 +138,7 @@ def fit(  # noqa: PLR0913
             # Layers that know nothing yet have to learn.
             phases = [phase.model_copy(update={"train": "all"}) for phase in recipe.phases]
             recipe = recipe.model_copy(update={"phases": phases})
-        fingerprint = photo_set_fingerprint(photo_set)
+        fingerprint = photo_set.fingerprint
         key = run_key(
             network,
             [fingerprint, *_shown(augmented_photos, balanced_rows)],
@@ -159,14 +157,14 @@ def fit(  # noqa: PLR0913
                 taxonomy,
                 model.image_size,
                 training,
-                teacher=teacher if name == "train" else None,
-                members=network.ensemble if name == "train" else 1,
-                copies=augmented_photos if name == "train" else None,
-                weights=row_weights if name == "train" else None,
+                teacher=teacher if name == Split.TRAIN else None,
+                members=network.ensemble if name == Split.TRAIN else 1,
+                copies=augmented_photos if name == Split.TRAIN else None,
+                weights=row_weights if name == Split.TRAIN else None,
             )
             for name in rows
         }
-        weights = _class_weights(photos["train"], taxonomy, training, row_weights)
+        weights = _class_weights(photos[Split.TRAIN], taxonomy, training, row_weights)
         explained = _explained(model, batch_size)
         with explained:
             loaders = {
@@ -178,14 +176,14 @@ def fit(  # noqa: PLR0913
                 " steps: %s.",
                 " + ".join(model.backbones),
                 model.image_size,
-                len(rows["train"]),
-                len(rows["validation"]),
+                len(rows[Split.TRAIN]),
+                len(rows[Split.VALIDATION]),
                 recipe.epochs,
-                len(loaders["train"]),
+                len(loaders[Split.TRAIN]),
                 ", ".join(f"{phase.name} {phase.epochs}" for phase in recipe.phases),
             )
             module = PhotoModule(network, training, recipe, weights)
-            state = _run(module, loaders["train"], loaders["validation"], folder, log_as)
+            state = _run(module, loaders[Split.TRAIN], loaders[Split.VALIDATION], folder, log_as)
         best = state["callbacks"]["Keeper"]["best_epoch"]
         network.load_state_dict(torch.load(best_file(folder, best), weights_only=True))
         history = pd.DataFrame(state["callbacks"]["Chronicle"]["rows"])
@@ -216,6 +214,7 @@ DECIDING = (
     "cannabis_ml.networks.params",
     "cannabis_ml.networks.weights",
     "cannabis_ml.photos.resize",
+    "cannabis_ml.photos.stored",
     "cannabis_ml.training.data",
     "cannabis_ml.training.distillation",
     "cannabis_ml.training.features",
@@ -295,11 +294,11 @@ def run_key(
     return digest.hexdigest()
 
 
-def _shown(copies: datasets.Dataset | None, balanced_rows: pd.DataFrame | None) -> list[str]:
+def _shown(copies: PhotoSet | None, balanced_rows: pd.DataFrame | None) -> list[str]:
     """Fingerprints of what an epoch shows of the photo set."""
     told = []
     if copies is not None:
-        told.append(photo_set_fingerprint(copies))
+        told.append(copies.fingerprint)
     if balanced_rows is not None:
         chosen = balanced_rows[["row", "weight"]].to_numpy(np.float64)
         told.append(hashlib.sha256(np.ascontiguousarray(chosen).tobytes()).hexdigest())
@@ -310,7 +309,7 @@ def _check_rows(balanced_rows: pd.DataFrame, table: pd.DataFrame) -> None:
     """Refuse rows that were chosen from another photo set: they may point at test photos."""
     rows = balanced_rows["row"].to_numpy()
     known = rows[(rows >= 0) & (rows < len(table))]
-    strays = len(rows) - int((table["split"].to_numpy()[known] == "train").sum())
+    strays = len(rows) - int((table["split"].to_numpy()[known] == Split.TRAIN).sum())
     if strays:
         raise TrainingError(
             f"{strays:,} of {len(rows):,} rows of balanced_rows are no training photos of the photo"
@@ -394,7 +393,7 @@ def _take_over(old: HierarchicalNet, model: ModelParams, taxonomy: Taxonomy) -> 
 def _loader(
     network: HierarchicalNet,
     photos: Photos,
-    split: str,
+    split: Split,
     fingerprint: str,
     training: TrainingParams,
     recipe: Recipe,
@@ -402,7 +401,7 @@ def _loader(
 ) -> PhasedLoader:
     options: dict[str, Any] = {
         "batch_size": recipe.batch_size or training.batch_size,
-        "shuffle": split == "train",
+        "shuffle": split == Split.TRAIN,
         "seed": training.seed,
     }
     from_photos = make_loader(photos, workers=training.workers, **options)
@@ -607,7 +606,9 @@ def _class_weights(
     return found
 
 
-def _check_trainable(table: pd.DataFrame, rows: dict[str, np.ndarray], taxonomy: Taxonomy) -> None:
+def _check_trainable(
+    table: pd.DataFrame, rows: dict[Split, np.ndarray], taxonomy: Taxonomy
+) -> None:
     for split, chosen in rows.items():
         if len(chosen) == 0:
             counts = table["split"].value_counts().to_dict()

@@ -164,6 +164,7 @@ def test_split_folders_give_the_split(name, split, tree, load):
     root = tree(f"{name}/apple/1.jpg", f"farm/{name}/plum/2.jpg", f"pear/{name}/3.jpg")
     photos = load(kind="folder", path=str(root)).set_index("label")
     assert photos["given_split"].to_dict() == {"apple": split, "plum": split, "pear": split}
+    assert {type(value) for value in photos["given_split"]} == {str}
 
 
 @pytest.mark.parametrize(

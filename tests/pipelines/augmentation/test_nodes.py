@@ -16,6 +16,7 @@ from cannabis_ml._io import processes
 from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.photos.augment import Bounds, Recipe
 from cannabis_ml.pipelines.augmentation import create_pipeline, nodes
 from cannabis_ml.pipelines.augmentation.nodes import augment_photos, draw_augmentation_preview
@@ -53,7 +54,7 @@ def photo_set(tmp_path, draw, encode):
             | {"image": Image(), "look.red": Value("int8"), "look.shiny": Value("int8")}
         )
         store = PhotoSetDataset(filepath=str(tmp_path / name))
-        store.save(Dataset.from_dict(columns, features=features))
+        store.save(PhotoSet(Dataset.from_dict(columns, features=features)))
         return store.load()
 
     return photo_set
@@ -61,12 +62,12 @@ def photo_set(tmp_path, draw, encode):
 
 @pytest.fixture
 def saved(tmp_path):
-    """`saved(photo_set, params)` makes the copies and loads them."""
+    """`saved(photo_set, params)` makes the copies and loads them, as Hugging Face gives them."""
 
     def saved(photos, name="copies", **params):
         store = AugmentedPhotosDataset(filepath=str(tmp_path / name))
         store.save(augment_photos(photos, TAXONOMY, AugmentationParams(**SMALL | params)))
-        return store.load()
+        return store.load().arrow
 
     return saved
 
@@ -165,10 +166,10 @@ def test_a_photo_stored_anew_is_copied_anew(photo_set, saved, made, encode, draw
     made.clear()
     other = {"bytes": encode(draw(99, 40, 36)), "path": None}
     changed = Dataset.from_list(
-        [{**row, "image": other} for row in photos.cast_column("image", Image(decode=False))],
-        features=photos.features,
+        [{**row, "image": other} for row in photos.arrow.cast_column("image", Image(decode=False))],
+        features=photos.arrow.features,
     )
-    saved(changed)
+    saved(PhotoSet(changed))
     assert len(made) == 4
 
 
@@ -247,7 +248,7 @@ def test_copies_can_follow_the_photos_in_one_set(photo_set, saved):
     from datasets import concatenate_datasets
 
     photos = photo_set(rows_of(2))
-    both = concatenate_datasets([photos, saved(photos).remove_columns("copy")])
+    both = concatenate_datasets([photos.arrow, saved(photos).remove_columns("copy")])
     assert len(both) == 6
     assert np.asarray(both[5]["image"]).shape == (32, 32, 3)
 
@@ -270,12 +271,13 @@ def test_copy_k_depends_on_its_photo_and_k_alone(tmp_path_factory, order, copies
     params = AugmentationParams(**SMALL | {"copies": copies})
     keys = {
         (found.row["photo_id"], k): (key, found.make.args[1][k])
-        for found in augment_photos(photos, TAXONOMY, params).photos
+        for found in augment_photos(PhotoSet(photos), TAXONOMY, params).photos
         for k, key in enumerate(found.keys)
     }
     for n in range(6):
         alone = photos.filter(lambda row, n=n: row["photo_id"] == photo_id(n))
-        (found,) = augment_photos(alone, TAXONOMY, params.model_copy(update={"copies": 3})).photos
+        three = params.model_copy(update={"copies": 3})
+        (found,) = augment_photos(PhotoSet(alone), TAXONOMY, three).photos
         for k in range(copies):
             assert keys[photo_id(n), k] == (found.keys[k], found.make.args[1][k])
 
@@ -300,7 +302,7 @@ def test_the_pipeline_runs_in_memory_and_draws_a_preview(photo_set, tmp_path):
 
 def test_preview_without_copies_says_so(photo_set, saved):
     photos = photo_set(rows_of(2))
-    figure = draw_augmentation_preview(photos, saved(photos, copies=0), TAXONOMY)
+    figure = draw_augmentation_preview(photos, PhotoSet(saved(photos, copies=0)), TAXONOMY)
     assert "No copies" in figure.texts[0].get_text()
 
 

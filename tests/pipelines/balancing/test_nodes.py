@@ -11,9 +11,11 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 
 from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.balancing import create_pipeline
 from cannabis_ml.pipelines.balancing.nodes import balance_classes, draw_balance
 from cannabis_ml.pipelines.balancing.params import BalancingParams
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -37,7 +39,7 @@ def photo_set(kinds, grades=None, splits=None):
             "grade": pd.array(grades or ["A"] * count, dtype="string"),
         }
     )
-    return Dataset.from_pandas(frame, preserve_index=False)
+    return PhotoSet(Dataset.from_pandas(frame, preserve_index=False))
 
 
 def balance(photos, **params):
@@ -45,7 +47,7 @@ def balance(photos, **params):
 
 
 def counts(rows, photos, head="kind"):
-    return Counter(photos[head][row] for row in rows["row"])
+    return Counter(photos.arrow[head][row] for row in rows["row"])
 
 
 def test_none_shows_every_training_photo_once():
@@ -168,7 +170,7 @@ def test_no_label_at_all_and_no_training_photo():
     for photos in (photo_set([None, None]), photo_set(["leaf"], splits=["test"])):
         for strategy in ("oversample", "undersample", "weighted", "effective_number"):
             rows, weights = balance(photos, strategy=strategy)
-            assert len(rows) == photos["split"].count("train")
+            assert len(rows) == len(photos.rows_of(Split.TRAIN))
             assert set(weights["kind"].values()) == {1.0}
 
 

@@ -17,6 +17,7 @@ from cannabis_ml.evaluation.scores import (
     OrdinalScores,
 )
 from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.bundle import model_card
 from cannabis_ml.pipelines.bundle.nodes import describe_tier, pick_golden_photos, write_model_card
 from cannabis_ml.pipelines.bundle.params import BundleParams
@@ -39,7 +40,7 @@ def photo_set():
     kinds = ["oak"] * 7 + ["a|b"] * 2 + [None] + ["oak"]
     splits = ["test"] * 10 + ["train"]
     images = [np.full((8, 8, 3), 20 * i, np.uint8) for i in range(11)]
-    return datasets.Dataset.from_dict(
+    photos = datasets.Dataset.from_dict(
         {
             "photo_id": [str(i) for i in range(11)],
             "image": images,
@@ -57,6 +58,7 @@ def photo_set():
             }
         ),
     )
+    return PhotoSet(photos)
 
 
 def numbers(photos):

@@ -9,6 +9,7 @@ from cannabis_ml.errors import ExportError
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import LayerChange, ParityReport
 from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.export import choice, create_pipeline, formats_written, nodes
 from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
 
@@ -39,9 +40,8 @@ def photo_set():
     splits = ["test", "calibration", "train"] * 10
     rows = {"image": [image] * 30, "split": splits, "kind": ["a"] * 30}
     texts = {name: datasets.Value("string") for name in ("split", "kind")}
-    return datasets.Dataset.from_dict(
-        rows, features=datasets.Features({"image": datasets.Image(), **texts})
-    )
+    features = datasets.Features({"image": datasets.Image(), **texts})
+    return PhotoSet(datasets.Dataset.from_dict(rows, features=features))
 
 
 def answer(wrong, photos=10):
@@ -54,7 +54,7 @@ def answer(wrong, photos=10):
 @pytest.fixture
 def copies(photo_set):
     """A hundred copies of training photos."""
-    return photo_set.select([2] * 100)
+    return PhotoSet(photo_set.arrow.select([2] * 100))
 
 
 @pytest.fixture
@@ -197,12 +197,12 @@ def test_recipe_that_fails_leaves_the_others(choose):
 
 
 def test_photos_to_calibrate_with_may_be_missing(choose, photo_set):
-    rows = [i for i, split in enumerate(photo_set["split"]) if split != "calibration"]
+    rest = PhotoSet(photo_set.arrow.filter(lambda row: row["split"] != "calibration"))
     made = {"weight_only_int8": (300, 0)}
-    parity = choose(made, photo_set=photo_set.select(rows), calibration=0)[1]
+    parity = choose(made, photo_set=rest, calibration=0)[1]
     assert (parity.ships, parity.calibration_photos) == ("weight_only_int8", 0)
     made = {"weight_only_int8": (300, 90)}
-    assert choose(made, photo_set=photo_set.select(rows), calibration=0)[1].layers == []
+    assert choose(made, photo_set=rest, calibration=0)[1].layers == []
 
 
 def test_without_quantizations_the_float_file_ships(choose):

@@ -73,9 +73,10 @@ def test_folder_becomes_a_photo_set(run, tmp_path, write_photo):
     assert "bad.jpg" in catalog.load("ingestion_page")
     photo_set = catalog.load("photo_set")
     assert len(photo_set) == 120
-    assert set(photo_set["label"]) == {"apple", "plum"}
-    assert set(photo_set["split"]) == {"train", "validation", "calibration", "test"}
-    assert photo_set[0]["image"].mode == "RGB"
+    labels = photo_set.labels()
+    assert set(labels["label"]) == {"apple", "plum"}
+    assert set(labels["split"]) == {"train", "validation", "calibration", "test"}
+    assert photo_set.arrow[0]["image"].mode == "RGB"
 
 
 def accounted(catalog, found):
@@ -264,8 +265,8 @@ def test_real_plantvillage_gives_two_heads(run, real_photos):
 def test_real_cannabis_leaves(run, real_photos):
     catalog = run({"kind": "folder", "path": str(real_photos / "cannabis_leaf_condition")})
     accounted(catalog, 196)
-    sides = [min(photo["image"].size) for photo in catalog.load("photo_set").select(range(20))]
-    assert set(sides) == {64}
+    photo_set = catalog.load("photo_set")
+    assert {min(photo_set.pixels(row).shape[:2]) for row in range(20)} == {64}
 
 
 @pytest.mark.parametrize("split", ["test", "valid"])

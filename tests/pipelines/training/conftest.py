@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.taxonomy import Taxonomy
 
 
@@ -55,7 +56,7 @@ def photo_set(taxonomy):
     texts = ["photo_id", "split", "crop", "state", "age"]
     features = {name: datasets.Value("string") for name in texts}
     features |= {"image": datasets.Image(), **numbers}
-    return datasets.Dataset.from_list(rows, features=datasets.Features(features))
+    return PhotoSet(datasets.Dataset.from_list(rows, features=datasets.Features(features)))
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +72,7 @@ def better_predictions(photo_set, taxonomy):
 
 def predict(photo_set, taxonomy, skill):
     random = np.random.default_rng(1)
-    table = photo_set.remove_columns("image").to_pandas()
+    table = photo_set.labels()
     found = table[["photo_id", "split"]].copy()
     for name, truth in taxonomy.encode(table).items():
         classes = len(taxonomy[name].classes)

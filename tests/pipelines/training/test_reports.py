@@ -6,6 +6,7 @@ import pytest
 from sklearn import metrics as reference
 
 from cannabis_ml.evaluation.scores import Evaluation
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.training import nodes
 from cannabis_ml.pipelines.training.params import ReportParams
 
@@ -31,7 +32,7 @@ def test_metrics_are_json_and_hold_every_part(scored, taxonomy):
 
 
 def test_only_the_test_split_is_scored(scored, photo_set):
-    table = nodes.labels_of(photo_set)
+    table = photo_set.labels()
     known = table[(table["split"] == "test") & table["crop"].notna()]
     assert scored[0].heads["crop"].n == len(known)
 
@@ -44,7 +45,7 @@ def test_thresholds_come_from_validation_photos_alone(scored, predictions, photo
     again = nodes.score_predictions(changed, photo_set, taxonomy)[0]
     assert again.thresholds == scored[0].thresholds
 
-    table = nodes.labels_of(photo_set).set_index("photo_id")
+    table = photo_set.labels().set_index("photo_id")
     threshold = scored[0].thresholds["marks"]["spots"]
     part = predictions[test & table["marks.spots"].notna().to_numpy()]
     said = np.stack(part["marks"])[:, 0] >= threshold
@@ -125,7 +126,7 @@ def test_a_head_without_a_mistake_says_so(better_predictions, photo_set, taxonom
 
 
 def test_every_figure_can_do_without_labels(predictions, photo_set, taxonomy):
-    blank = photo_set.map(lambda row: dict.fromkeys(taxonomy.columns))
+    blank = PhotoSet(photo_set.arrow.map(lambda row: dict.fromkeys(taxonomy.columns)))
     found, report = nodes.score_predictions(predictions, blank, taxonomy)
     json.dumps(found.model_dump(), allow_nan=False)
     assert len(report) == sum(len(head.classes) for head in taxonomy.heads)

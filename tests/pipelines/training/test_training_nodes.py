@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.training.figures import FAINT, RIGHT, WRONG
 from cannabis_ml.pipelines.training.nodes import (
     draw_confusion_matrices,
     draw_prediction_sheet,
-    labels_of,
     score_predictions,
 )
 from cannabis_ml.taxonomy import Taxonomy
@@ -40,9 +40,8 @@ def grey(level):
 
 def photos_of(rows):
     names = list(FEATURES)
-    return datasets.Dataset.from_list(
-        [dict(zip(names, row, strict=True)) for row in rows], features=FEATURES
-    )
+    table = [dict(zip(names, row, strict=True)) for row in rows]
+    return PhotoSet(datasets.Dataset.from_list(table, features=FEATURES))
 
 
 @pytest.fixture(scope="module")
@@ -274,17 +273,3 @@ def test_sheet_of_many_photos_is_spread_over_the_split(taxonomy):
     assert len(shown) == 24
     assert (shown[0], shown[-1]) == (0, 245)
     assert set(np.diff(shown)) == {10, 15}
-
-
-def test_labels_of_leaves_out_the_pixels_and_nothing_else(photo_set):
-    table = labels_of(photo_set)
-    assert list(table.columns) == ["photo_id", "split", *LABELS]
-    assert table["photo_id"].tolist() == ["t", "a", "b", "v", "c", "d"]
-    assert table[LABELS].isna().sum().tolist() == [1, 1, 1, 2]
-    assert "image" in photo_set.column_names
-
-
-def test_labels_of_decodes_no_photo():
-    broken = {"bytes": b"no photo at all", "path": None}
-    table = labels_of(photos_of([("x", broken, "test", "plant", None, 1, None)]))
-    assert table["type"].tolist() == ["plant"]

@@ -90,14 +90,10 @@ def questions(photos: pd.DataFrame, taxonomy: Taxonomy) -> Iterator[Question]:
 
 def class_counts(photos: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, dict[str, int]]:
     """Photos per class of each head; of an attribute, photos that show it. Zero where none."""
-    counts: dict[str, dict[str, int]] = {head.name: {} for head in taxonomy.heads}
-    for question in questions(photos, taxonomy):
-        found = question.answers.value_counts()
-        if question.attribute is not None:
-            counts[question.head][question.attribute] = int(found.get(WITH, 0))
-        else:
-            counts[question.head] = {c: int(found.get(c, 0)) for c in question.classes}
-    return counts
+    return {
+        head.name: {name: int(head.shows(photos, name).sum()) for name in head.class_names}
+        for head in taxonomy.heads
+    }
 
 
 def listed(items: Iterable[str], limit: int = NAMED) -> str:

@@ -23,6 +23,7 @@ from cannabis_ml.photo_sets.checks.finding import (
     photos_of,
     questions,
 )
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 
 
@@ -75,7 +76,7 @@ def find(
     sound = kept(photos)
     sound = sound[sound["split"].notna() & sound["group"].notna()]
     given = sound["given_split"].dropna() if "given_split" in sound else pd.Series(dtype="str")
-    held_out = set(given.unique()) - {"train"}
+    held_out = set(given.unique()) - {Split.TRAIN}
     # What the source holds out, the fractions of the others are of the rest.
     asked = {name: share for name, share in fractions.items() if share and name not in held_out}
     in_use = [name for name in fractions if name in asked or name in held_out]

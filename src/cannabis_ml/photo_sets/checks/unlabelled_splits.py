@@ -8,9 +8,10 @@ from __future__ import annotations
 import pandas as pd
 
 from cannabis_ml.photo_sets.checks.finding import Finding, kept, photos_of
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 
-_NEEDED = ("train", "validation", "test")
+_NEEDED = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 
 
 def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> list[Finding]:

@@ -16,7 +16,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from cannabis_ml._io.file_names import on_disk, printable
 from cannabis_ml.errors import SourceError
-from cannabis_ml.photo_sets.sources.split_names import WORDS, Split, SplitMap, split_of_value
+from cannabis_ml.photo_sets.sources.split_names import WORDS, SplitMap, split_of_value
+from cannabis_ml.splits import Split
 from cannabis_ml.text import Name, NormalNames, normal
 
 SOURCE_COLUMNS = ("path", "source", "group", "given_split")

@@ -25,13 +25,13 @@ from cannabis_ml.photo_sets.sources.base import (
     source_frame,
 )
 from cannabis_ml.photo_sets.sources.split_names import (
-    Split,
     given_split,
     split_folders,
     warn_of_untaken,
 )
 from cannabis_ml.photos.decode import SUFFIXES
 from cannabis_ml.photos.found_files import files_below, may_be_photo
+from cannabis_ml.splits import Split
 from cannabis_ml.text import Name, normal
 
 log = logging.getLogger(__name__)

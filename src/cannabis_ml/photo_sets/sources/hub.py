@@ -35,6 +35,7 @@ from cannabis_ml.photo_sets.sources.split_names import (
 )
 from cannabis_ml.photo_sets.sources.table import merged_groups
 from cannabis_ml.photos.decode import SUFFIXES
+from cannabis_ml.splits import Split
 from cannabis_ml.text import Name, NormalNames, normal
 
 log = logging.getLogger(__name__)
@@ -331,7 +332,7 @@ class HubSource(SplitSource):
             paths = [tuple(map(normal, str(f or "").split("/"))) for f in table[_FOLDERS]]
             taken = split_folders(paths, self.split_map)
             warn_of_untaken(paths, taken, self.split_map, self._place)
-            if any(split != "train" for split in taken.values()):
+            if any(split != Split.TRAIN for split in taken.values()):
                 return [given_split(folders, taken) for folders in paths]
         return [said[name] for name in names]
 

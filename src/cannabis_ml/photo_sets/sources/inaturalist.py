@@ -26,6 +26,7 @@ from cannabis_ml.photo_sets.sources.base import (
 from cannabis_ml.photo_sets.sources.listed_photos import find_photos
 from cannabis_ml.photo_sets.sources.split_names import warn_of_untold
 from cannabis_ml.photo_sets.sources.table import merged_groups
+from cannabis_ml.splits import Split
 from cannabis_ml.text import Name, NormalNames, normal
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class INaturalistSource(GroupedSource):
     photos_root: Text | None = Field(
         default=None, description="What file names start from; null: the JSON file's own folder"
     )
-    given_split: Literal["train", "validation", "calibration", "test"] | None = Field(
+    given_split: Split | None = Field(
         default=None, description="The split that all these photos are given"
     )
     heads: Annotated[dict[Name, str], NormalNames] = Field(

@@ -10,34 +10,32 @@ import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
-from cannabis_ml.splits import split_rank
+from cannabis_ml.splits import Split, split_rank
 from cannabis_ml.text import Name, NormalNames, normal
 
 log = logging.getLogger(__name__)
-
-Split = Literal["train", "validation", "calibration", "test"]
 
 SplitMap = Annotated[dict[Name, Split | None], NormalNames]
 """Name of a split as written -> what it is, or null (not a split)."""
 
 WORDS: Mapping[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "trainval": "train",  # both parts of Pascal VOC that one may learn from
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "minival": "validation",
-    "calibration": "calibration",
-    "calib": "calibration",
-    "test": "test",
-    "testing": "test",
-    "testdev": "test",
-    "eval": "test",
-    "evaluation": "test",
+    "train": Split.TRAIN,
+    "training": Split.TRAIN,
+    "trainval": Split.TRAIN,  # both parts of Pascal VOC that one may learn from
+    "val": Split.VALIDATION,
+    "valid": Split.VALIDATION,
+    "validation": Split.VALIDATION,
+    "dev": Split.VALIDATION,
+    "minival": Split.VALIDATION,
+    "calibration": Split.CALIBRATION,
+    "calib": Split.CALIBRATION,
+    "test": Split.TEST,
+    "testing": Split.TEST,
+    "testdev": Split.TEST,
+    "eval": Split.TEST,
+    "evaluation": Split.TEST,
 }
 """What the splits are called, in lower case."""
 
@@ -184,7 +182,7 @@ def warn_of_untold(paths: Iterable[Sequence[str]], where: object, remedy: str) -
         for folders in paths
         if any(name in taken for name in folders)
     )
-    if any(split != "train" for split in taken.values()):
+    if any(split != Split.TRAIN for split in taken.values()):
         told = ", ".join(
             f"'{name}' ({n:,} photo{'' if n == 1 else 's'})" for name, n in sorted(counts.items())
         )
@@ -207,7 +205,7 @@ def warn_of_split_columns(columns: Mapping[str, Iterable[str | None]], where: ob
     for name, cells in columns.items():
         values = set(cells) - {None}
         splits = {split_of_name(str(value)) for value in values}
-        if None not in splits and splits - {"train"}:
+        if None not in splits and splits - {Split.TRAIN}:
             log.warning(
                 "The column '%s' of %s says nothing but splits (%s), and is not taken as such. If"
                 " it gives the splits, set split_column: %s in the source.",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cannabis_ml._io.drawing import Figure
+from cannabis_ml.photo_sets.copies import COPY
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.taxonomy import Taxonomy
-
-if TYPE_CHECKING:
-    import datasets
 
 INK, FAINT = "#222222", "#8a8a8a"
 
@@ -18,7 +17,7 @@ PHOTOS, COPIES = 6, 6
 
 
 def augmentation_preview(
-    photo_set: datasets.Dataset, augmented_photos: datasets.Dataset, taxonomy: Taxonomy
+    photo_set: PhotoSet, augmented_photos: PhotoSet, taxonomy: Taxonomy
 ) -> Figure:
     """Training photos on the left, evenly spread over the split, their copies beside them.
 
@@ -27,29 +26,27 @@ def augmentation_preview(
         augmented_photos: Their copies.
         taxonomy: The heads.
     """
-    copies_of: dict[str, list[int]] = {}
-    for row, photo_id in enumerate(augmented_photos["photo_id"]):
-        copies_of.setdefault(photo_id, []).append(row)
-    copied = [row for row, i in enumerate(photo_set["photo_id"]) if i in copies_of]
-    picked = [copied[at] for at in _spread(len(copied), PHOTOS)]
+    copies_of = augmented_photos.rows_by_id()
+    ids = photo_set.labels("photo_id")["photo_id"]
+    copied = np.flatnonzero(ids.isin(list(copies_of)))
+    picked = [int(copied[at]) for at in _spread(len(copied), PHOTOS)]
     if not picked:
         return _note("No copies: augmentation.copies is 0.")
-    ids = [photo_set[row]["photo_id"] for row in picked]
-    columns = 1 + max(min(len(copies_of[i]), COPIES) for i in ids)
+    shown = [photo_set.labels_at(row) for row in picked]
+    columns = 1 + max(min(len(copies_of[photo["photo_id"]]), COPIES) for photo in shown)
     figure = Figure(
         figsize=(max(columns * 1.9, 5.5), len(picked) * 2.15 + 0.5), layout="constrained"
     )
     grid = figure.subplots(len(picked), columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for line, row in zip(grid, picked, strict=True):
-        photo = photo_set[row]
-        line[0].imshow(_squared(photo["image"]))
+    for line, row, photo in zip(grid, picked, shown, strict=True):
+        line[0].imshow(_squared(photo_set.pixels(row)))
         line[0].set_title(_label(photo, taxonomy), fontsize=8, loc="left", color=INK)
         for axes, copy_row in zip(line[1:], copies_of[photo["photo_id"]], strict=False):
-            copy = augmented_photos[copy_row]
-            axes.imshow(copy["image"])
-            axes.set_title(f"copy {copy['copy']}", fontsize=7, loc="left", color=FAINT)
+            axes.imshow(augmented_photos.pixels(copy_row))
+            number = augmented_photos.labels_at(copy_row)[COPY]
+            axes.set_title(f"copy {number}", fontsize=7, loc="left", color=FAINT)
     figure.suptitle(
         f"Training photos and their copies ({len(augmented_photos):,} copies of"
         f" {len(copied):,} photos)",
@@ -63,9 +60,8 @@ def _spread(length: int, wanted: int) -> list[int]:
     return sorted(set(np.linspace(0, length - 1, min(wanted, length)).astype(int).tolist()))
 
 
-def _squared(image: Any) -> np.ndarray:
+def _squared(pixels: np.ndarray) -> np.ndarray:
     """The largest square of the middle, so that photos of all shapes stand in line."""
-    pixels = np.asarray(image)
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -79,7 +75,7 @@ def _label(photo: dict[str, Any], taxonomy: Taxonomy) -> str:
         if head.kind != "multilabel":
             lines.append(photo[head.name] or "–")
         else:
-            lines.append(", ".join(n for n in head.class_names if photo[f"{head.name}.{n}"] == 1))
+            lines.append(", ".join(n for n in head.class_names if head.is_shown(photo, n)))
     text = " · ".join(line for line in lines[:2] if line)
     return text if len(text) <= 34 else text[:33] + "…"
 

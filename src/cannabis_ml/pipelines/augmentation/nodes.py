@@ -9,23 +9,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from cannabis_ml._io.heavy_types import Dataset, Figure
+from cannabis_ml._io.heavy_types import Figure
 from cannabis_ml.errors import TaxonomyError
 from cannabis_ml.photo_sets.copies import Copies, CopyStream
-from cannabis_ml.photo_sets.photo_set import IMAGE
-from cannabis_ml.photo_sets.stream import stream_batches
+from cannabis_ml.photo_sets.photo_set import IMAGE, PhotoSet
 from cannabis_ml.photos.augment import Recipe, draw_of, implementation, make_copies
 from cannabis_ml.pipelines.augmentation.params import AugmentationParams, Guard
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean
 
 log = logging.getLogger(__name__)
 
-SPLIT = "train"
-"""Nothing else is augmented: what models are judged by stays as it was taken."""
-
 
 def augment_photos(
-    photo_set: Dataset, taxonomy: Taxonomy, augmentation: AugmentationParams
+    photo_set: PhotoSet, taxonomy: Taxonomy, augmentation: AugmentationParams
 ) -> CopyStream:
     """List the copies of the training photos that are wanted.
 
@@ -45,10 +42,10 @@ def augment_photos(
         TaxonomyError: If a guard or multiplier names a class that its head lacks.
     """
     plan = _Plan.of(augmentation, taxonomy)
-    labels = photo_set.select_columns(["split", *taxonomy.columns])
+    labels = PhotoSet(photo_set.arrow.select_columns(["split", *taxonomy.columns]))
     total = sum(plan.count(row) for row in _training_rows(labels))
     return CopyStream(
-        features=photo_set.features,
+        features=photo_set.arrow.features,
         photos=(_copies(row, plan) for row in _training_rows(photo_set)),
         total=total,
         workers=augmentation.workers,
@@ -56,7 +53,7 @@ def augment_photos(
 
 
 def draw_augmentation_preview(
-    photo_set: Dataset, augmented_photos: Dataset, taxonomy: Taxonomy
+    photo_set: PhotoSet, augmented_photos: PhotoSet, taxonomy: Taxonomy
 ) -> Figure:
     """Draw some training photos, each beside its copies."""
     from cannabis_ml.pipelines.augmentation.figures import augmentation_preview
@@ -75,11 +72,8 @@ class _Label:
         """Whether the photo has the label; `unknown` is the answer where nobody said."""
         if self.name is None:
             return True
-        is_attribute = self.head.kind == "multilabel"
-        value = row[f"{self.head.name}.{self.name}" if is_attribute else self.head.name]
-        if value is None:
-            return unknown
-        return value == (1 if is_attribute else self.name)
+        shown = self.head.is_shown(row, self.name)
+        return unknown if shown is None else shown
 
 
 @dataclass(frozen=True)
@@ -161,9 +155,12 @@ def _make(image: bytes, draws: list[int], recipe: Recipe, wanted: Sequence[int])
     return make_copies(image, [draws[k] for k in wanted], recipe)
 
 
-def _training_rows(photos: Dataset) -> Iterator[dict[str, Any]]:
-    """Rows of the training split, in order, with photos as they are stored."""
+def _training_rows(photos: PhotoSet) -> Iterator[dict[str, Any]]:
+    """Rows of the training split, in order, with photos as they are stored.
+
+    Nothing else is augmented: what models are judged by stays as it was taken.
+    """
     import pyarrow.compute as pc
 
-    for batch in stream_batches(photos):
-        yield from batch.filter(pc.equal(batch["split"], SPLIT)).to_pylist()
+    for batch in photos.batches():
+        yield from batch.filter(pc.equal(batch["split"], Split.TRAIN)).to_pylist()

@@ -8,21 +8,20 @@ import logging
 import numpy as np
 import pandas as pd
 
-from cannabis_ml._io.heavy_types import Dataset, Figure
+from cannabis_ml._io.heavy_types import Figure
 from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.balancing.params import BalancingParams
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean
 
 log = logging.getLogger(__name__)
-
-SPLIT = "train"
-"""Nothing else is balanced: what models are judged by stays as it was found."""
 
 UNLABELLED = -1
 
 
 def balance_classes(
-    photo_set: Dataset, taxonomy: Taxonomy, balancing: BalancingParams
+    photo_set: PhotoSet, taxonomy: Taxonomy, balancing: BalancingParams
 ) -> tuple[pd.DataFrame, dict[str, dict[str, float]]]:
     """Choose training rows and weights by the configured strategy.
 
@@ -64,7 +63,7 @@ def balance_classes(
 
 
 def draw_balance(
-    photo_set: Dataset,
+    photo_set: PhotoSet,
     taxonomy: Taxonomy,
     balanced_rows: pd.DataFrame,
     balancing: BalancingParams,
@@ -109,8 +108,10 @@ def balanced_heads(taxonomy: Taxonomy, balancing: BalancingParams) -> list[Head]
     return [possible[name] for name in balancing.heads]
 
 
-def class_codes(photo_set: Dataset, heads: list[Head]) -> tuple[np.ndarray, list[np.ndarray]]:
+def class_codes(photo_set: PhotoSet, heads: list[Head]) -> tuple[np.ndarray, list[np.ndarray]]:
     """Read the labels of the training rows, and nothing else.
+
+    No other split is balanced: what models are judged by stays as it was found.
 
     Returns:
         The training rows, ascending, int64 (N,); and per head int64 (N,) class indices, or
@@ -119,9 +120,8 @@ def class_codes(photo_set: Dataset, heads: list[Head]) -> tuple[np.ndarray, list
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    names = list(dict.fromkeys(["split", *(head.name for head in heads)]))
-    table = photo_set.select_columns(names).with_format("arrow")[:]
-    rows = np.flatnonzero(pc.equal(table["split"], SPLIT).to_numpy(zero_copy_only=False))
+    rows = photo_set.rows_of(Split.TRAIN)
+    table = photo_set.table(*dict.fromkeys(head.name for head in heads))
     codes = []
     for head in heads:
         classes = pa.array(head.class_names, pa.string())
@@ -167,12 +167,11 @@ def _resampled(
     return np.repeat(np.arange(len(joint)), times)
 
 
-def _tie_break(photo_set: Dataset, rows: np.ndarray, balancing: BalancingParams) -> np.ndarray:
+def _tie_break(photo_set: PhotoSet, rows: np.ndarray, balancing: BalancingParams) -> np.ndarray:
     """A random number per training photo that is its own: other photos do not change it."""
     import pyarrow as pa
 
-    table = photo_set.select_columns(["photo_id"]).with_format("arrow")[:]
-    ids = table["photo_id"].cast(pa.string()).to_numpy()[rows]
+    ids = photo_set.table("photo_id")["photo_id"].cast(pa.string()).to_numpy()[rows]
     key = hashlib.sha256(str(balancing.seed).encode()).hexdigest()[:16]  # pandas takes 16 bytes
     return pd.util.hash_array(ids, hash_key=key, categorize=False)
 

@@ -21,7 +21,8 @@ from cannabis_ml.evaluation.scores import Evaluation, HeadScores, Interval
 from cannabis_ml.evaluation.tables import interval_of, value_of
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.pipelines.bundle.params import BundleParams
-from cannabis_ml.taxonomy import Head, Taxonomy
+from cannabis_ml.splits import Split
+from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.tiers import Tier
 
 HEADLINES = {
@@ -237,27 +238,15 @@ def _told(name: str, value: Any) -> str:
 
 def _counts(taxonomy: Taxonomy, photos: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
     """Per head and class, labelled photos of the training split and of all."""
-    trained = photos["split"] == "train"
+    trained = photos["split"] == Split.TRAIN
     return {
         head.name: {
             name: {"train": int(has[trained].sum()), "all": int(has.sum())}
             for name in head.class_names
-            for has in [_has(head, name, photos)]
+            for has in [head.shows(photos, name)]
         }
         for head in taxonomy.heads
     }
-
-
-def _has(head: Head, name: str, photos: pd.DataFrame) -> pd.Series:
-    if head.kind == "multilabel":
-        column = photos.get(f"{head.name}.{name}")
-        found = None if column is None else column == 1
-    else:
-        column = photos.get(head.name)
-        found = None if column is None else column == name
-    if found is None:
-        return pd.Series(False, index=photos.index)
-    return found.fillna(False).astype(bool)
 
 
 def as_text(text: Any) -> str:

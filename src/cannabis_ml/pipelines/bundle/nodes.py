@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cannabis_ml._io.heavy_types import Dataset
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import ParityReport
 from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.inference.bundle import BundleContents
 from cannabis_ml.inference.model_file import ModelFile
-from cannabis_ml.photo_sets.photo_set import labels_of, photo_set_fingerprint
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.bundle.model_card import (
     TierDescription,
     apart_in_words,
@@ -21,12 +20,13 @@ from cannabis_ml.pipelines.bundle.model_card import (
     render,
 )
 from cannabis_ml.pipelines.bundle.params import BundleParams
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.tiers import tier_named
 
 
 def pick_golden_photos(
-    photo_set: Dataset, taxonomy: Taxonomy, bundle: BundleParams
+    photo_set: PhotoSet, taxonomy: Taxonomy, bundle: BundleParams
 ) -> list[np.ndarray]:
     """Choose the golden photos, of as many classes as possible.
 
@@ -38,12 +38,11 @@ def pick_golden_photos(
     Returns:
         Each uint8 RGB (height, width, 3), as stored.
     """
-    labels = labels_of(photo_set)
     random = np.random.default_rng(bundle.seed)
-    test = np.flatnonzero(labels["split"] == "test")
-    rows = random.permutation(test if len(test) else len(labels))
-    chosen = rows[_in_turn(labels, rows, taxonomy)][: bundle.golden_photos]
-    return [np.asarray(photo_set[int(row)]["image"].convert("RGB")) for row in chosen]
+    test = photo_set.rows_of(Split.TEST)
+    rows = random.permutation(test if len(test) else len(photo_set))
+    chosen = rows[_in_turn(photo_set.labels(), rows, taxonomy)][: bundle.golden_photos]
+    return [photo_set.pixels(row) for row in chosen]
 
 
 def describe_tier(
@@ -66,7 +65,7 @@ def describe_tier(
 
 
 def write_model_card(
-    photo_set: Dataset,
+    photo_set: PhotoSet,
     taxonomy: Taxonomy,
     bundle: BundleParams,
     started: str,
@@ -87,14 +86,13 @@ def write_model_card(
         Markdown with YAML front matter, as on the Hugging Face hub.
     """
     apart = apart_in_words(division_check["links"])
-    photos = labels_of(photo_set)
-    return render(bundle, taxonomy, photos, started, tiers, apart)
+    return render(bundle, taxonomy, photo_set.labels(), started, tiers, apart)
 
 
 def assemble(
     golden_photos: list[np.ndarray],
     model_card: str,
-    photo_set: Dataset,
+    photo_set: PhotoSet,
     taxonomy: Taxonomy,
     bundle: BundleParams,
     started: str,
@@ -121,7 +119,7 @@ def assemble(
         photos=golden_photos,
         model_card=model_card,
         run=tracking_run,
-        data_fingerprint=photo_set_fingerprint(photo_set),
+        data_fingerprint=photo_set.fingerprint,
     )
 
 

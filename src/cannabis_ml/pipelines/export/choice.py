@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cannabis_ml.evaluation.agreement import HeadAgreement, agreement, agreement_faults
-from cannabis_ml.evaluation.judged_photos import JudgedPhotos, photos_at
+from cannabis_ml.evaluation.judged_photos import JudgedPhotos
 from cannabis_ml.evaluation.parity import FileReport, LayerChange, Parity, outputs_one_by_one
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
@@ -75,7 +75,8 @@ class Judge:
         from cannabis_ml.evaluation.latency import measure
 
         latency = self._export.latency
-        photos = list(photos_at(self._photos.photo_set, self._photos.rows[: latency.photos]))
+        photo_set, rows = self._photos.photo_set, self._photos.rows
+        photos = [photo_set.pixels(row) for row in rows[: latency.photos]]
         found = measure({FLOAT: self._float_model, "quantised": model}, photos, latency)
         ratio = found.quantised_to_float["one_thread_invoke"]
         if ratio < 1:

@@ -7,14 +7,12 @@ import logging
 import numpy as np
 import pandas as pd
 
-from cannabis_ml._io.heavy_types import Dataset, Figure
+from cannabis_ml._io.heavy_types import Figure
 from cannabis_ml.errors import ExportError
 from cannabis_ml.evaluation.judged_photos import (
-    photos_at,
     photos_to_judge,
     pixels_at,
     rows_of,
-    truth_at,
 )
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import (
@@ -28,6 +26,7 @@ from cannabis_ml.evaluation.parity import (
 from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
 from cannabis_ml.networks.checkpoint import Checkpoint
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.export.choice import (
     LARGER_THAN,
     Judge,
@@ -38,6 +37,7 @@ from cannabis_ml.pipelines.export.choice import (
     worst_layers,
 )
 from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def export_float(
 
 
 def ask_pytorch(
-    checkpoint: Checkpoint, photo_set: Dataset, export: ExportParams
+    checkpoint: Checkpoint, photo_set: PhotoSet, export: ExportParams
 ) -> dict[str, np.ndarray]:
     """Outputs of the checkpoint in PyTorch for test photos: the reference for exported files.
 
@@ -94,14 +94,14 @@ def ask_pytorch(
     """
     from cannabis_ml.exporting.onnx_export import torch_outputs
 
-    rows = rows_of(photo_set, "test", export.photos)
-    return torch_outputs(checkpoint, list(photos_at(photo_set, rows)))
+    rows = rows_of(photo_set, Split.TEST, export.photos)
+    return torch_outputs(checkpoint, [photo_set.pixels(row) for row in rows])
 
 
 def check_float(
     float_candidate: ModelFile,
     expected: dict[str, np.ndarray],
-    photo_set: Dataset,
+    photo_set: PhotoSet,
     export: ExportParams,
 ) -> tuple[ModelFile, Parity]:
     """Check that the float file reproduces PyTorch's outputs on the same test photos.
@@ -141,8 +141,8 @@ def choose_quantised(
     float_model: ModelFile,
     float_parity: Parity,
     expected: dict[str, np.ndarray],
-    photo_set: Dataset,
-    augmented_photos: Dataset,
+    photo_set: PhotoSet,
+    augmented_photos: PhotoSet,
     export: ExportParams,
     file: TierExportParams,
 ) -> tuple[dict[str, ModelFile], ParityReport, pd.DataFrame]:
@@ -221,7 +221,7 @@ def draw_parity(parity: ParityReport) -> Figure:
 
 
 def measure_latency(
-    models: dict[str, ModelFile], photo_set: Dataset, export: ExportParams
+    models: dict[str, ModelFile], photo_set: PhotoSet, export: ExportParams
 ) -> LatencyReport:
     """Latency and memory on this machine, one photo at a time: from JPEG, from pixels, model only.
 
@@ -232,30 +232,30 @@ def measure_latency(
     """
     from cannabis_ml.evaluation.latency import measure
 
-    rows = rows_of(photo_set, "test", export.latency.photos)
-    return measure(models, list(photos_at(photo_set, rows)), export.latency)
+    rows = rows_of(photo_set, Split.TEST, export.latency.photos)
+    return measure(models, [photo_set.pixels(row) for row in rows], export.latency)
 
 
 def _test_photos(
-    model: ModelFile, photo_set: Dataset, export: ExportParams
+    model: ModelFile, photo_set: PhotoSet, export: ExportParams
 ) -> tuple[np.ndarray, Decision, dict[str, np.ndarray]]:
     """Pixels at the model's input size, its decision, and the labels."""
     taxonomy = Taxonomy.model_validate(model.card["taxonomy"])
     decision = Decision(taxonomy, DecisionRule.model_validate(model.card.get("decision") or {}))
-    rows = rows_of(photo_set, "test", export.photos)
+    rows = rows_of(photo_set, Split.TEST, export.photos)
     pixels = pixels_at(photo_set, rows, model.card["image_size"])
-    return pixels, decision, truth_at(photo_set, rows, taxonomy)
+    return pixels, decision, photo_set.encode(taxonomy, rows)
 
 
 def _calibration_photos(
-    model: ModelFile, photo_set: Dataset, export: ExportParams
+    model: ModelFile, photo_set: PhotoSet, export: ExportParams
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows, and pixels at the model's input size; none where the split is empty.
 
     Some quantizations need none.
     """
     size = model.card["image_size"]
-    if "calibration" not in photo_set.unique("split"):
+    if not len(photo_set.rows_of(Split.CALIBRATION)):
         return np.empty(0, int), np.empty((0, size, size, 3), np.uint8)
-    rows = rows_of(photo_set, "calibration", export.calibration_photos)
+    rows = rows_of(photo_set, Split.CALIBRATION, export.calibration_photos)
     return rows, pixels_at(photo_set, rows, size)

@@ -40,7 +40,7 @@ from cannabis_ml.photos.phash import fingerprint
 from cannabis_ml.photos.resize import shrink
 from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
 from cannabis_ml.pipelines.ingestion.report import build_report, draw_thumbnails, render_page
-from cannabis_ml.splits import HELD_OUT
+from cannabis_ml.splits import HELD_OUT, Split
 from cannabis_ml.taxonomy import Taxonomy, TaxonomySpec
 from cannabis_ml.text import lookalikes
 
@@ -182,7 +182,7 @@ def set_aside_copies(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFr
     )
     photos.loc[kept.index, "duplicate_of"] = sound.loc[kept, "path"].set_axis(kept.index)
     held_out_as = sound.loc[kept, "given_split"].set_axis(kept.index)
-    leaks = held_out_as.isin(HELD_OUT) & (sound.loc[kept.index, "given_split"] == "train")
+    leaks = held_out_as.isin(HELD_OUT) & (sound.loc[kept.index, "given_split"] == Split.TRAIN)
     _set_aside(photos, told[~leaks], exact_duplicate.DEFECT)
     told = told[leaks] + " That one is given as " + held_out_as[leaks] + "."
     _set_aside(photos, told, twin_of_test.DEFECT)

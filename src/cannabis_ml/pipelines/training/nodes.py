@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from cannabis_ml._io.heavy_types import Dataset, Figure
+from cannabis_ml._io.heavy_types import Figure
 from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.inference.decision import DecisionRule
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.params import ModelParams
-from cannabis_ml.photo_sets.photo_set import labels_of
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.training.params import ReportParams
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training.recipe import Recipe, TrainingParams
 
@@ -24,8 +25,8 @@ _REPORTS = ReportParams()
 
 
 def train_model(  # noqa: PLR0913, PLR0917
-    photo_set: Dataset,
-    augmented_photos: Dataset,
+    photo_set: PhotoSet,
+    augmented_photos: PhotoSet,
     balanced_rows: pd.DataFrame,
     taxonomy: Taxonomy,
     model: ModelParams,
@@ -73,8 +74,8 @@ def train_model(  # noqa: PLR0913, PLR0917
 
 
 def train_student(  # noqa: PLR0913, PLR0917
-    photo_set: Dataset,
-    augmented_photos: Dataset,
+    photo_set: PhotoSet,
+    augmented_photos: PhotoSet,
     balanced_rows: pd.DataFrame,
     taxonomy: Taxonomy,
     model: ModelParams,
@@ -123,7 +124,7 @@ def train_student(  # noqa: PLR0913, PLR0917
 
 
 def predict_photos(
-    checkpoint: Checkpoint, photo_set: Dataset, training: TrainingParams
+    checkpoint: Checkpoint, photo_set: PhotoSet, training: TrainingParams
 ) -> pd.DataFrame:
     """Let the trained network answer for every photo of every split.
 
@@ -150,7 +151,7 @@ def predict_photos(
 
 def score_predictions(
     predictions: pd.DataFrame,
-    photo_set: Dataset,
+    photo_set: PhotoSet,
     taxonomy: Taxonomy,
     reports: ReportParams = _REPORTS,
 ) -> tuple[Evaluation, pd.DataFrame]:
@@ -171,8 +172,8 @@ def score_predictions(
     from cannabis_ml.evaluation.tables import class_table
     from cannabis_ml.evaluation.thresholds import choose_thresholds
 
-    labels = labels_of(photo_set)
-    validation = predictions[predictions["split"] == "validation"]
+    labels = photo_set.labels()
+    validation = predictions[predictions["split"] == Split.VALIDATION]
     found = evaluate(
         predictions,
         labels,
@@ -205,7 +206,7 @@ def draw_training_curves(history: pd.DataFrame) -> Figure:
 
 def draw_confusion_matrices(
     predictions: pd.DataFrame,
-    photo_set: Dataset,
+    photo_set: PhotoSet,
     taxonomy: Taxonomy,
     test_metrics: Evaluation | None = None,
 ) -> dict[str, Figure]:
@@ -220,8 +221,8 @@ def draw_confusion_matrices(
     from cannabis_ml.evaluation.metrics import confusion
     from cannabis_ml.pipelines.training.figures import confusion_matrix
 
-    test = predictions[predictions["split"] == "test"]
-    labels = labels_of(photo_set)
+    test = predictions[predictions["split"] == Split.TEST]
+    labels = photo_set.labels()
     thresholds = test_metrics.thresholds if test_metrics else None
     return {
         head.name: confusion_matrix(confusion(test, labels, head, thresholds, taxonomy), head)
@@ -238,7 +239,7 @@ def draw_head_reports(test_metrics: Evaluation) -> dict[str, Figure]:
 
 def draw_mistakes(
     predictions: pd.DataFrame,
-    photo_set: Dataset,
+    photo_set: PhotoSet,
     taxonomy: Taxonomy,
     test_metrics: Evaluation,
     reports: ReportParams = _REPORTS,
@@ -255,8 +256,8 @@ def draw_mistakes(
     from cannabis_ml.evaluation.mistakes import confident_mistakes
     from cannabis_ml.pipelines.training.sheets import mistakes_sheet
 
-    test = predictions[predictions["split"] == "test"]
-    labels = labels_of(photo_set)
+    test = predictions[predictions["split"] == Split.TEST]
+    labels = photo_set.labels()
     return {
         head.name: mistakes_sheet(
             confident_mistakes(test, labels, head, taxonomy, test_metrics.thresholds),
@@ -270,7 +271,7 @@ def draw_mistakes(
 
 def draw_prediction_sheet(
     predictions: pd.DataFrame,
-    photo_set: Dataset,
+    photo_set: PhotoSet,
     taxonomy: Taxonomy,
     test_metrics: Evaluation | None = None,
 ) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,19 +11,16 @@ import pandas as pd
 from cannabis_ml._io.drawing import Figure
 from cannabis_ml.evaluation.predictions import decide
 from cannabis_ml.evaluation.scores import Thresholds
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.photos.resize import fit
 from cannabis_ml.pipelines.training.figures import FAINT, INK, RIGHT, WRONG
+from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
-
-if TYPE_CHECKING:
-    import datasets
 
 SHEET_ROWS, SHEET_COLUMNS, SHEET_PIXELS = 4, 6, 224
 
 
-def mistakes_sheet(
-    mistakes: pd.DataFrame, photo_set: datasets.Dataset, head: Head, count: int
-) -> Figure:
+def mistakes_sheet(mistakes: pd.DataFrame, photo_set: PhotoSet, head: Head, count: int) -> Figure:
     """Photos with what was predicted, how probable it was, and what is true.
 
     Args:
@@ -38,12 +35,13 @@ def mistakes_sheet(
     _leave_room_below(figure, 0.35)
     for axes in figure.subplots(rows, SHEET_COLUMNS, squeeze=False).flat:
         axes.axis("off")
-    row_of = {photo_id: row for row, photo_id in enumerate(photo_set["photo_id"])}
+    rows_of = photo_set.rows_by_id()
     for axes, found in zip(figure.axes, shown.to_dict("records"), strict=False):
         mistake: dict[Any, Any] = dict(found)
-        photo: dict[str, Any] = photo_set[row_of[mistake["photo_id"]]]
-        axes.imshow(fit(np.asarray(photo["image"].convert("RGB")), SHEET_PIXELS))
-        source = str(photo.get("path") or mistake["photo_id"]).replace("\\", "/")
+        row = rows_of[mistake["photo_id"]][0]
+        axes.imshow(fit(photo_set.pixels(row), SHEET_PIXELS))
+        path = photo_set.labels_at(row).get("path")
+        source = str(path or mistake["photo_id"]).replace("\\", "/")
         lines = [
             (_prediction(mistake, head), WRONG, 8.5),
             (f"true {mistake['true']} {mistake['probability_of_true']:.0%}", INK, 8.5),
@@ -70,7 +68,7 @@ def mistakes_sheet(
 
 def prediction_sheet(
     predictions: pd.DataFrame,
-    photo_set: datasets.Dataset,
+    photo_set: PhotoSet,
     taxonomy: Taxonomy,
     thresholds: Thresholds | None = None,
 ) -> Figure:
@@ -84,11 +82,11 @@ def prediction_sheet(
         taxonomy: The heads.
         thresholds: Of attributes, as `choose_thresholds` gives them.
     """
-    test = predictions[predictions["split"] == "test"].reset_index(drop=True)
+    test = predictions[predictions["split"] == Split.TEST].reset_index(drop=True)
     count = min(SHEET_ROWS * SHEET_COLUMNS, len(test))
     picked = test.iloc[np.linspace(0, len(test) - 1, count).astype(int)].reset_index(drop=True)
     decided = decide(picked, taxonomy, thresholds)
-    row_of = {photo_id: row for row, photo_id in enumerate(photo_set["photo_id"])}
+    rows_of = photo_set.rows_by_id()
     rows = -(-count // SHEET_COLUMNS)
     # Inches: a square photo, then a line per head.
     photo_side, line = 2.2, 0.2
@@ -107,8 +105,9 @@ def prediction_sheet(
     for i, (axes, prediction) in enumerate(
         zip(figure.axes, picked.to_dict("records"), strict=False)
     ):
-        photo = photo_set[row_of[prediction["photo_id"]]]
-        axes.imshow(fit(np.asarray(photo["image"]), SHEET_PIXELS))
+        row = rows_of[prediction["photo_id"]][0]
+        photo = photo_set.labels_at(row)
+        axes.imshow(fit(photo_set.pixels(row), SHEET_PIXELS))
         y = -0.03
         for head in taxonomy.heads:
             probs = np.asarray(prediction[head.name])
@@ -154,12 +153,12 @@ def _class_text(
 def _attributes_text(
     claimed: np.ndarray, photo: Mapping[str, object], head: Head
 ) -> tuple[str, str]:
-    known = {name: photo[f"{head.name}.{name}"] for name in head.class_names}
+    known = {name: head.is_shown(photo, name) for name in head.class_names}
     found = {name for name, there in zip(head.class_names, claimed, strict=True) if there}
     judged = [name for name, value in known.items() if value is not None]
     if not judged:
         return f"{len(found)} attributes", FAINT
-    right = sum((name in found) == bool(known[name]) for name in judged)
+    right = sum((name in found) == known[name] for name in judged)
     text = f"{right} of {len(judged)} attributes"
     if right == len(judged):
         return text, RIGHT
