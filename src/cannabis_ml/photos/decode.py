@@ -6,8 +6,6 @@ Whatever the bytes, the outcome is an array or an `UnreadableError`.
 from __future__ import annotations
 
 import io
-import warnings
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,36 +13,14 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    Jpeg2KImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image
+
+from cannabis_ml.photos.integrity import ENDS, SIGNATURES, check_jpeg, checked_png
+from cannabis_ml.photos.pillow import FORMATS, open_image, without_warnings
+from cannabis_ml.photos.unreadable import UnreadableError
 
 MAX_PIXELS = 200_000_000
 """Width x height above which a photo is refused: the largest phone sensors have 200 megapixels."""
-
-_PLUGINS = (
-    JpegImagePlugin.JpegImageFile,  # first: nearly every photo; opens MPO too
-    PngImagePlugin.PngImageFile,
-    WebPImagePlugin.WebPImageFile,
-    BmpImagePlugin.BmpImageFile,
-    TiffImagePlugin.TiffImageFile,
-    GifImagePlugin.GifImageFile,
-    AvifImagePlugin.AvifImageFile,
-    Jpeg2KImagePlugin.Jpeg2KImageFile,
-    PpmImagePlugin.PpmImageFile,
-)
-FORMATS = tuple(plugin.format for plugin in _PLUGINS)
-"""What is read, by Pillow's names. A closed list: some others start programs (EPS) or know no
-signature (TGA), so that any bytes pass for them."""
 
 SUFFIXES = frozenset(
     {
@@ -57,23 +33,9 @@ SUFFIXES = frozenset(
 """Suffixes, in lower case, of files that are called like photos. HEIC is among them, so that such
 files are reported as photos that cannot be read."""
 
-# The limit is ours, per call; Pillow's own would refuse at 179 megapixels and warn at 89.
-Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, MAX_PIXELS)
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Broken EXIF, odd palettes and the like: none changes whether the pixels can be had.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
 Found = TypeVar("Found")
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_SIGNATURES = {
-    "JPEG": (b"\xff\xd8\xff",),
-    "PNG": (b"\x89PNG\r\n\x1a\n",),
-    "GIF": (b"GIF87a", b"GIF89a"),
-    "BMP": (b"BM",),
-    "TIFF": (b"II*\x00", b"MM\x00*"),
-}
-_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim", b"heis")
 
 _ORIENTATION_TAG = 0x0112
@@ -89,24 +51,6 @@ _UPRIGHT_STEPS: dict[int, tuple[Any, ...]] = {
     8: (lambda p: cv2.rotate(p, cv2.ROTATE_90_COUNTERCLOCKWISE),),
 }
 _LYING = (5, 6, 7, 8)
-
-
-class UnreadableError(ValueError):
-    """A file that gives no photo.
-
-    Attributes:
-        defect: Short name: `empty`, `lfs_pointer`, `not_an_image`, `truncated`, `too_large`,
-            `too_small` or `unreadable`.
-        detail: One sentence for a person.
-    """
-
-    def __init__(self, defect: str, detail: str) -> None:
-        super().__init__(f"{defect}: {detail}")
-        self.defect = defect
-        self.detail = detail
-
-    def __reduce__(self) -> tuple[type[UnreadableError], tuple[str, str]]:
-        return UnreadableError, (self.defect, self.detail)
 
 
 @dataclass(frozen=True)
@@ -250,7 +194,7 @@ def has_photo_header(path: Path) -> bool:
     try:
         if not path.is_file():  # a pipe might never end
             return False
-        with Image.open(path, formats=FORMATS):
+        with path.open("rb") as file, without_warnings(), open_image(file):
             return True
     except Exception:  # nearly anything, as in `_opened`
         return False
@@ -264,16 +208,16 @@ def _opened(data: bytes, read: Callable[[Image.Image], Found]) -> Found:
         raise UnreadableError(
             "lfs_pointer", "A Git LFS pointer instead of the photo: run `git lfs pull`."
         )
-    if data.startswith(_SIGNATURES["PNG"]):
-        data = _checked_png(data)
-    if data.startswith(_SIGNATURES["JPEG"]):
-        _check_jpeg(data)
+    if data.startswith(SIGNATURES["PNG"]):
+        data = checked_png(data)
+    if data.startswith(SIGNATURES["JPEG"]):
+        check_jpeg(data)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with without_warnings(), open_image(io.BytesIO(data)) as image:
             return read(image)
     except UnreadableError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+    except (Image.DecompressionBombError, MemoryError) as error:
         raise UnreadableError("too_large", f"More pixels than fit: {_line(error)}.") from error
     except Image.UnidentifiedImageError:
         raise _unidentified(data) from None
@@ -379,143 +323,14 @@ def _to_8_bits(values: np.ndarray, mode: str) -> np.ndarray:
     return np.clip(np.rint(values * (255.0 / white)), 0, 255).astype(np.uint8)
 
 
-def _check_jpeg(data: bytes) -> None:
-    """Look for the end of the photo, which the decoder forgives to be missing.
-
-    A download that broke off into space reserved for it decodes without complaint, grey from
-    there on. Within the pixels' data the two bytes of the end cannot occur (ITU-T T.81, B.1.1.5);
-    what cameras append after them does not matter, nor does the end of a preview before them.
-
-    Raises:
-        UnreadableError: If it is not there.
-    """
-    if data.endswith(_ENDS["JPEG"]):
-        return
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        kind = data[at + 1]
-        if kind == 0xDA:  # start of scan: pixels follow
-            break
-        is_alone = kind in (0x01, 0xFF) or 0xD0 <= kind <= 0xD8
-        at += (
-            1
-            if kind == 0xFF
-            else 2
-            if is_alone
-            else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        )
-    if data.rfind(_ENDS["JPEG"], at) < 0:
-        raise UnreadableError("truncated", "The JPEG has no end: the file was cut or never filled.")
-
-
-def _checked_png(data: bytes) -> bytes:
-    """Check the sums that a PNG carries, which Pillow does not: it would give noise instead.
-
-    Returns:
-        The file, without such texts and colour profiles as Pillow refuses for their length: they
-        say nothing of the pixels.
-
-    Raises:
-        UnreadableError: If a chunk that pixels depend on is damaged, or the file ends early.
-    """
-    view = memoryview(data)
-    at = copied = len(_SIGNATURES["PNG"][0])
-    parts: list[bytes | memoryview] = [view[:at]]
-    room = PngImagePlugin.MAX_TEXT_MEMORY
-    while at + 8 <= len(data):
-        length, kind = int.from_bytes(view[at : at + 4], "big"), bytes(view[at + 4 : at + 8])
-        end = at + 8 + length
-        if end + 4 > len(data):
-            break
-        is_critical = kind[:1].isupper()  # PNG specification (W3C 2003), 5.4
-        sums = zlib.crc32(view[at + 4 : end]), int.from_bytes(view[end : end + 4], "big")
-        if is_critical and sums[0] != sums[1]:
-            raise UnreadableError(
-                "unreadable", f"The file is damaged (chunk {kind!r} of the PNG has a wrong sum)."
-            )
-        if kind in _PNG_TEXTS and sums[0] == sums[1]:
-            body = bytes(view[at + 8 : end])
-            fitting, size = _fitting_text(kind, body, room)
-            room -= size
-            if fitting != body:
-                parts += [view[copied:at], _png_chunk(kind, fitting) if fitting else b""]
-                copied = end + 4
-        if kind == b"IEND":
-            return b"".join([*parts, view[copied:]]) if len(parts) > 1 else data
-        at = end + 4
-    raise UnreadableError("truncated", "The PNG ends before the photo does.")
-
-
-def _fitting_text(kind: bytes, body: bytes, room: int) -> tuple[bytes, int]:
-    """Cut the text of a PNG's chunk to what Pillow takes, and drop a profile that is too long.
-
-    Pillow refuses the whole file where a compressed text or profile unpacks to more than 1 MiB, or
-    all texts together to more than 64: editing programs and image generators write such. The
-    beginning is kept, for XMP may say there which way is up.
-
-    Args:
-        kind: One of `_PNG_TEXTS`.
-        body: What the chunk holds.
-        room: Bytes that are left for texts.
-
-    Returns:
-        What it may hold, empty if nothing, and the bytes of text in it.
-    """
-    at, is_packed = _PNG_TEXTS[kind](body)
-    text, is_whole = body[at:], True
-    if is_packed:
-        unpacking = zlib.decompressobj()
-        try:
-            text = unpacking.decompress(text, PngImagePlugin.MAX_TEXT_CHUNK)
-        except zlib.error:  # Pillow passes over it
-            return body, 0
-        is_whole = not unpacking.unconsumed_tail
-    if kind == b"iCCP":
-        return (body if is_whole else b""), 0
-    if is_whole and len(text) <= room:
-        return body, len(text)
-    # Not within a character of UTF-8.
-    text = text[: min(PngImagePlugin.MAX_TEXT_CHUNK, room) // 2].rstrip(bytes(range(128, 256)))
-    fitting = body[:at] + (zlib.compress(text) if is_packed else text)
-    return (fitting if text else b""), len(text)
-
-
-def _after_keyword(body: bytes) -> int:
-    return body.find(b"\0") + 1 or len(body)
-
-
-def _text_of_itxt(body: bytes) -> tuple[int, bool]:
-    """Keyword, 0, whether it is packed, method, language, 0, keyword translated, 0, text."""
-    at = _after_keyword(body)
-    is_packed = body[at : at + 1] == b"\1"
-    at += 2
-    for _ in ("language", "translated"):
-        at += _after_keyword(body[at:])
-    return at, is_packed
-
-
-# Kind of chunk -> where its text begins, and whether it is packed (PNG specification, 11.3.4).
-_PNG_TEXTS: dict[bytes, Callable[[bytes], tuple[int, bool]]] = {
-    b"tEXt": lambda body: (_after_keyword(body), False),
-    b"zTXt": lambda body: (_after_keyword(body) + 1, True),
-    b"iCCP": lambda body: (_after_keyword(body) + 1, True),
-    b"iTXt": _text_of_itxt,
-}
-
-
-def _png_chunk(kind: bytes, body: bytes) -> bytes:
-    total = zlib.crc32(kind + body)
-    return len(body).to_bytes(4, "big") + kind + body + total.to_bytes(4, "big")
-
-
 def _unidentified(data: bytes) -> UnreadableError:
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         return UnreadableError(
             "unreadable", "HEIC photos cannot be read here: convert them to JPEG."
         )
-    for kind, signatures in _SIGNATURES.items():
+    for kind, signatures in SIGNATURES.items():
         if data.startswith(signatures):
-            if kind in _ENDS and _ENDS[kind] not in data[-4096:]:
+            if kind in ENDS and ENDS[kind] not in data[-4096:]:
                 return UnreadableError("truncated", f"The {kind} ends within its header.")
             return UnreadableError("unreadable", f"Starts like a {kind}; its header is damaged.")
     return UnreadableError("not_an_image", "No image format that is known here.")
@@ -534,3 +349,17 @@ def _damaged(error: Exception) -> UnreadableError:
 def _line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text[:200]
+
+
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Header",
+    "Photo",
+    "UnreadableError",
+    "decode",
+    "examine",
+    "has_photo_header",
+    "read_header",
+]
