@@ -33,7 +33,7 @@ def _catalog(parameters, **source):
 def _parameters(stored=256, copies=224, tier3=160, tier1=96, number=5):
     return {
         "ingestion.store": {"short_side": stored},
-        "augmentation": {"copies": number, "recipe": {"size": copies}},
+        "augmentation": {"copies": number, "policy": {"size": copies}},
         "tier3.model": {"image_size": tier3},
         "tier1.model": {"image_size": tier1},
         "tier3.model.image_size": tier3,
@@ -53,14 +53,14 @@ def test_a_network_that_sees_more_than_is_stored_is_refused(registered, name):
         "ingestion.store.short_side is 256, too small for tier3.model.image_size (448): set it to"
         " 448 or more, or that to 256 or less"
     ) in message
-    assert "augmentation.recipe.size is 224, too small for tier3.model.image_size (448)" in message
+    assert "augmentation.policy.size is 224, too small for tier3.model.image_size (448)" in message
     assert "tier1" not in message
     drawn = "source_photos.source.size is 256, too small for tier3.model.image_size (448)"
     assert (drawn in message) == (name in {"__default__", "data", "ingestion"})
 
 
 def test_copies_larger_than_what_they_are_made_of_are_refused(registered):
-    with pytest.raises(ConfigError, match=r"short_side is 200, .*augmentation\.recipe\.size \(224"):
+    with pytest.raises(ConfigError, match=r"short_side is 200, .*augmentation\.policy\.size \(224"):
         _check(registered["augmentation"], _catalog(_parameters(stored=200)))
 
 
@@ -72,7 +72,7 @@ def test_several_are_named_at_once_with_the_largest_of_them(registered):
     assert stored.strip().startswith("ingestion.store.short_side is 100")
     assert "tier1.model.image_size (120), tier3.model.image_size (160)" in stored
     assert "set it to 160 or more, or those to 100 or less" in stored
-    assert copies.strip().startswith("augmentation.recipe.size is 90")
+    assert copies.strip().startswith("augmentation.policy.size is 90")
 
 
 def test_the_size_of_copies_does_not_matter_where_there_are_none(registered):

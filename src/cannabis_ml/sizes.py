@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
 SHORT_SIDE = "ingestion.store.short_side"
-COPIES = "augmentation.recipe.size"
+COPIES = "augmentation.policy.size"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def sizes_of_run(pipeline: Pipeline, catalog: CatalogProtocol) -> PhotoSizes | N
         stored = {SHORT_SIDE: store.short_side}
     if "augmentation" in names:
         augmentation = AugmentationParams.model_validate(catalog.load("params:augmentation"))
-        copies = {COPIES: augmentation.recipe.size} if augmentation.copies else {}
+        copies = {COPIES: augmentation.policy.size} if augmentation.copies else {}
     return PhotoSizes(
         drawn=_drawn(catalog) if "source_photos" in taken else {},
         stored=stored,

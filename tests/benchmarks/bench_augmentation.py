@@ -47,7 +47,7 @@ from cannabis_ml.datasets import augmented
 from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.photo_sets.photo_set import PhotoStream
-from cannabis_ml.photos.augment import Recipe, make_copies, one_thread_per_call
+from cannabis_ml.photos.augment import Policy, make_copies, one_thread_per_call
 from cannabis_ml.pipelines.augmentation.nodes import augment_photos
 from cannabis_ml.pipelines.augmentation.params import AugmentationParams
 from cannabis_ml.pipelines.ingestion.nodes import store_photos
@@ -127,7 +127,7 @@ def warm(workers, photo):
     while helpers.run(os.getpid) == os.getpid():
         time.sleep(0.05)
     for _ in range(20):
-        helpers.run(make_copies, photo, [0], Recipe())
+        helpers.run(make_copies, photo, [0], Policy())
     return helpers
 
 
@@ -139,7 +139,7 @@ class Direct:
 
     def run(self, folder):
         def work(path):
-            made = make_copies(Path(path).read_bytes(), range(self.copies), Recipe())
+            made = make_copies(Path(path).read_bytes(), range(self.copies), Policy())
             for k, copy in enumerate(made):
                 (folder / f"{Path(path).stem}_{k}.jpg").write_bytes(copy)
 

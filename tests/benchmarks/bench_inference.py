@@ -30,7 +30,7 @@ from cannabis_ml.inference.bundle import BundleContents, write_bundle
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.photos.decode import decode
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.taxonomy import Taxonomy
 
 SIZE = 224
@@ -106,16 +106,16 @@ def compare(file: ModelFile, data: bytes, title: str, threads: int, repeats: int
     """Print milliseconds of each side and of the parts, and the overhead."""
     tier, bare = open_model(file, threads), Bare(file, threads)
     photo = decode(data)
-    pixels = fit(photo, SIZE)
+    pixels = center_crop_resize(photo, SIZE)
     theirs = {v.shape[1]: v for v in bare(pixels)}
     for values in tier.probs([photo]).values():
         assert values.shape[1] in theirs
     medians = alternate(
         {
             "ours": lambda: tier.probs([decode(data)]),
-            "bare": lambda: bare(fit(decode(data), SIZE)),
+            "bare": lambda: bare(center_crop_resize(decode(data), SIZE)),
             "ours on pixels": lambda: tier.probs([photo]),
-            "bare on pixels": lambda: bare(fit(photo, SIZE)),
+            "bare on pixels": lambda: bare(center_crop_resize(photo, SIZE)),
             "invoke": lambda: bare(pixels),
         },
         repeats,

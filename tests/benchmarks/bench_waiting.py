@@ -75,13 +75,13 @@ def ask_onnx(model, photo, side):
 
     from cannabis_ml.inference.predictor import open_model
     from cannabis_ml.photos.decode import decode
-    from cannabis_ml.photos.resize import fit
+    from cannabis_ml.photos.resize import center_crop_resize
 
     data = Path(photo).read_bytes()
     if side == "default":
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
-        return lambda: session.run(None, {name: fit(decode(data), SIZE)[None]})
+        return lambda: session.run(None, {name: center_crop_resize(decode(data), SIZE)[None]})
     tier = open_model(Path(model), threads=int(side == "one thread"))
     return lambda: tier.probs([decode(data)])
 

@@ -13,7 +13,7 @@ from cannabis_ml.inference.onnx_predictor import METADATA_KEY, ONNXPredictor
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import EMBEDDING, HierarchicalNet
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.taxonomy import Taxonomy
 
 SIZE = 64
@@ -97,7 +97,7 @@ def test_input_and_outputs_are_named_and_typed(session, taxonomy):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_any_batch_size(session, taxonomy, photos, count):
-    pixels = np.stack([fit(photo, SIZE) for photo in photos])[:count]
+    pixels = np.stack([center_crop_resize(photo, SIZE) for photo in photos])[:count]
     together = session.run(None, {INPUT_NAME: pixels})
     alone = [session.run(None, {INPUT_NAME: pixels[i : i + 1]}) for i in range(count)]
     for k, head in enumerate(taxonomy.heads):

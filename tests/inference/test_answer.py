@@ -14,7 +14,7 @@ from cannabis_ml.errors import BundleError, PhotoError
 from cannabis_ml.inference import Answer, Bundle, HeadAnswer, Predictor, open_model
 from cannabis_ml.inference.answer import Answer as AnswerClass
 from cannabis_ml.photos.decode import UnreadableError
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.taxonomy import Taxonomy
 
 
@@ -28,7 +28,7 @@ def test_every_head_has_classes_probabilities_and_a_decision(bundle, small, phot
     answer = bundle.predict(photo)
     assert (answer.tier, answer.runtime) == ("tier1", "litert")
     assert list(answer) == [head.name for head in small.taxonomy.heads]
-    expected = small.reference(fit(photo, small.size)[None])
+    expected = small.reference(center_crop_resize(photo, small.size)[None])
     for name, found in answer.items():
         assert found.classes == small.taxonomy[name].class_names
         assert found.probs.shape == (len(found.classes),)

@@ -14,7 +14,7 @@ from cannabis_ml.errors import BundleError, ExportError
 from cannabis_ml.inference import archive
 from cannabis_ml.inference.bundle import Bundle, write_bundle
 from cannabis_ml.inference.manifest import BundleManifest, content_hash, is_plain_name
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 
 FLOAT, QUANTISED = "tiers/tier1.float.tflite", "tiers/tier1.weight_only_int8.tflite"
 
@@ -75,7 +75,7 @@ def test_a_bundle_says_what_it_is(form, small):
 
 def test_tiers_answer(form, small, photos):
     bundle, given = Bundle.open(form), photos(3)
-    expected = small.reference(np.stack([fit(photo, small.size) for photo in given]))
+    expected = small.reference(np.stack([center_crop_resize(photo, small.size) for photo in given]))
     for tier in bundle.tiers:
         for name, probs in bundle.predictor(tier, threads=1).probs(given).items():
             np.testing.assert_allclose(probs, expected[name], atol=2e-5)

@@ -92,7 +92,7 @@ def test_answers_that_are_no_numbers_are_not_written(model_file, photos, monkeyp
 
 def test_pictures_hold_the_very_pixels(photos):
     from cannabis_ml.photos.decode import decode
-    from cannabis_ml.photos.resize import fit
+    from cannabis_ml.photos.resize import center_crop_resize
 
     given = photos(2)
     files, names, inputs = golden.golden_files(given, [16, 8, 16])
@@ -100,6 +100,6 @@ def test_pictures_hold_the_very_pixels(photos):
     assert list(inputs) == ["8", "16"]
     for i, photo in enumerate(given):
         np.testing.assert_array_equal(decode(files[names[i]]), photo)
-        np.testing.assert_array_equal(decode(files[inputs["8"][i]]), fit(photo, 8))
+        np.testing.assert_array_equal(decode(files[inputs["8"][i]]), center_crop_resize(photo, 8))
         assert golden.grey_levels_apart(files[names[i]], files[inputs["16"][i]], 16) == 0
     assert golden.grey_levels_apart(files[names[0]], files[inputs["16"][1]], 16) > 1

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cannabis_ml.inference.__main__ import main
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 
 
 @pytest.fixture
@@ -68,7 +68,9 @@ def test_a_table_for_people(run, folder, small, photos):
     heading, *lines = out.splitlines()
     assert heading.split() == ["photo", "head", "answer", "how", "likely"]
     assert len(lines) == 3
-    expected = small.reference(fit(photos(1)[0], small.size)[None])["kind.of thing"][0]
+    expected = small.reference(center_crop_resize(photos(1)[0], small.size)[None])["kind.of thing"][
+        0
+    ]
     best = small.taxonomy["kind.of thing"].class_names[expected.argmax()]
     cells = lines[0].removeprefix(str(folder / "1.png")).split()
     assert cells[:4] == ["kind.of", "thing", best, best]
@@ -78,7 +80,7 @@ def test_a_table_for_people(run, folder, small, photos):
 
 def test_an_ordinal_answer_and_how_likely_it_is_are_one_reading(run, folder, small, photos):
     """Both in the table and in JSON: never the median beside another class that is likelier."""
-    probs = small.reference(fit(photos(1)[0], small.size)[None])["grade"][0]
+    probs = small.reference(center_crop_resize(photos(1)[0], small.size)[None])["grade"][0]
     _, out, _ = run(folder / "1.png", "--json")
     told = json.loads(out)["heads"]["grade"]
     names = small.taxonomy["grade"].class_names
@@ -96,7 +98,9 @@ def test_json_for_machines(run, folder, small, photos):
     assert (status, err) == (0, "")
     told = [json.loads(line) for line in out.splitlines()]
     assert [t["photo"] for t in told] == [str(folder / "1.png"), str(folder / "deep/2.PNG")]
-    expected = small.reference(np.stack([fit(photo, small.size) for photo in photos(2)]))
+    expected = small.reference(
+        np.stack([center_crop_resize(photo, small.size) for photo in photos(2)])
+    )
     for i, one in enumerate(told):
         for head in small.taxonomy.heads:
             probs = one["heads"][head.name]["probs"]

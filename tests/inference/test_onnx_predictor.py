@@ -6,7 +6,7 @@ from onnx import TensorProto, helper
 from cannabis_ml._io.parallel import available_workers
 from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.onnx_predictor import METADATA_KEY, ONNXPredictor
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.taxonomy import Taxonomy
 
 SIZE = 16
@@ -47,7 +47,7 @@ def photos(count):
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_any_number_of_photos_of_any_size_is_answered_in_order(tier, count):
     given = photos(count)
-    expected = [fit(photo, SIZE).mean((0, 1)) for photo in given]
+    expected = [center_crop_resize(photo, SIZE).mean((0, 1)) for photo in given]
     np.testing.assert_allclose(tier.probs(given, batch_size=2)["type"], expected, rtol=1e-5)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from cannabis_ml.errors import CannabisMLError, ExportError, PhotoError
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.predictor import open_model
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 
 both = pytest.mark.parametrize("kind", ["onnx", "tflite"])
 
@@ -19,7 +19,7 @@ both = pytest.mark.parametrize("kind", ["onnx", "tflite"])
 def test_answers_are_those_of_the_network(small, model_file, photos, kind, count):
     given = photos(count)
     tier = open_model(model_file(kind), threads=1)
-    expected = small.reference(np.stack([fit(photo, small.size) for photo in given]))
+    expected = small.reference(np.stack([center_crop_resize(photo, small.size) for photo in given]))
     answers = tier.outputs(given, batch_size=2)
     assert sorted(answers) == sorted(expected)
     for name, values in answers.items():
@@ -104,7 +104,7 @@ def test_one_photo_belongs_in_a_list(model_file, photos):
 
 def test_photos_of_one_size_may_be_one_array(small, model_file, photos):
     tier = open_model(model_file("onnx"), threads=1)
-    same = np.stack([fit(photo, 20) for photo in photos(3)])
+    same = np.stack([center_crop_resize(photo, 20) for photo in photos(3)])
     for name, values in tier.probs(same).items():
         np.testing.assert_array_equal(values, tier.probs(list(same))[name])
 
@@ -191,5 +191,7 @@ def test_several_threads_may_ask_one_tier(small, model_file, photos):
     tier, given = open_model(model_file("tflite"), threads=1), photos(8)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda photo: tier.probs([photo])["grade"][0], given * 5))
-    expected = small.reference(np.stack([fit(photo, small.size) for photo in given * 5]))["grade"]
+    expected = small.reference(
+        np.stack([center_crop_resize(photo, small.size) for photo in given * 5])
+    )["grade"]
     np.testing.assert_allclose(answers, expected, atol=2e-5)

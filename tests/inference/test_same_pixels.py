@@ -77,7 +77,7 @@ def test_training_and_inference_show_the_same_pixels(small, model_file, stored, 
 def test_reading_a_large_jpeg_smaller_changes_little():
     """What `predict` does for speed, measured against decoding the photo whole."""
     from cannabis_ml.inference.predictor import as_pixels
-    from cannabis_ml.photos.resize import fit
+    from cannabis_ml.photos.resize import center_crop_resize
 
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (60, 80, 3), dtype=np.uint8)
@@ -88,6 +88,8 @@ def test_reading_a_large_jpeg_smaller_changes_little():
     data = held.getvalue()
     reduced = as_pixels(data, 100)
     assert min(reduced.shape[:2]) < 1800
-    apart = np.abs(fit(decode(data), 100).astype(int) - fit(reduced, 100))
+    apart = np.abs(
+        center_crop_resize(decode(data), 100).astype(int) - center_crop_resize(reduced, 100)
+    )
     assert apart.max() <= 2
     assert apart.mean() < 0.5

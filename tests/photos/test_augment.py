@@ -17,12 +17,12 @@ from cannabis_ml.photos.augment import (
     Augmenter,
     Blur,
     Bounds,
-    Colour,
+    Color,
     Crop,
     Dropout,
     Flip,
     Light,
-    Recipe,
+    Policy,
     Rotation,
     Shadow,
     draw_of,
@@ -30,23 +30,23 @@ from cannabis_ml.photos.augment import (
     transforms_of,
 )
 
-SMALL = Recipe(size=32)
-ALWAYS = Recipe(
+SMALL = Policy(size=32)
+ALWAYS = Policy(
     size=48,
     flip=Flip(horizontal=1, vertical=1),
     rotation=Rotation(probability=1),
-    colour=Colour(probability=1),
+    color=Color(probability=1),
     blur=Blur(probability=1, kernel=5),
     dropout=Dropout(probability=1),
     light=Light(probability=1),
     shadow=Shadow(probability=1, corners=5),
 )
-NOTHING = Recipe(
+NOTHING = Policy(
     size=48,
     crop=Crop(scale=(1, 1), ratio=(1, 1)),
     flip=Flip(horizontal=0, vertical=0),
     rotation=Rotation(degrees=0),
-    colour=Colour(probability=0),
+    color=Color(probability=0),
     blur=Blur(kernel=0),
     dropout=Dropout(holes=0),
     light=Light(probability=0),
@@ -68,12 +68,12 @@ def opened(data):
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-def reference(recipe):
+def reference(policy):
     """The same transforms as albumentations has them, none of them replaced by ours."""
     import albumentations as a
 
     transforms = []
-    for transform in transforms_of(recipe):
+    for transform in transforms_of(policy):
         original = getattr(a, type(transform).__name__)
         if original is type(transform):
             transforms.append(transform)
@@ -94,9 +94,9 @@ def reference(recipe):
     return transforms
 
 
-@pytest.mark.parametrize("recipe", [SMALL, ALWAYS], ids=["default", "everything"])
-def test_pixels_are_those_of_albumentations_to_the_last_bit(photo, recipe):
-    ours, theirs = Augmenter(recipe), reference(recipe)
+@pytest.mark.parametrize("policy", [SMALL, ALWAYS], ids=["default", "everything"])
+def test_pixels_are_those_of_albumentations_to_the_last_bit(photo, policy):
+    ours, theirs = Augmenter(policy), reference(policy)
     for draw in range(60):
         numbers, choices = np.random.default_rng(draw), random.Random(draw)
         expected = photo
@@ -109,8 +109,8 @@ def test_pixels_are_those_of_albumentations_to_the_last_bit(photo, recipe):
 def test_every_argument_is_accepted_without_a_warning(photo):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for recipe in (SMALL, ALWAYS, NOTHING):
-            Augmenter(recipe)(photo, 7)
+        for policy in (SMALL, ALWAYS, NOTHING):
+            Augmenter(policy)(photo, 7)
     arguments = [t for t in transforms_of(ALWAYS) if getattr(t, "invalid_args", None)]
     assert not arguments
 
@@ -132,10 +132,10 @@ def test_what_is_switched_off_does_nothing(draw, encode):
 def test_transforms_are_drawn_independently(photo):
     # albumentations' own set_random_seed gives every transform the same stream: what is mirrored
     # would always be turned and brightened too.
-    recipe = NOTHING.model_copy(
+    policy = NOTHING.model_copy(
         update={"flip": Flip(horizontal=0.5, vertical=0.5), "light": Light(probability=0.5)}
     )
-    transforms = transforms_of(recipe)[1:]
+    transforms = transforms_of(policy)[1:]
     did = np.zeros((300, len(transforms)), dtype=bool)
     for draw in range(300):
         numbers, choices = np.random.default_rng(draw), random.Random(draw)
@@ -145,7 +145,7 @@ def test_transforms_are_drawn_independently(photo):
     assert abs(np.corrcoef(did.T) - np.eye(len(transforms))).max() < 0.25
 
 
-def test_a_copy_is_a_jpeg_of_the_size_at_full_colour(jpeg):
+def test_a_copy_is_a_jpeg_of_the_size_at_full_color(jpeg):
     (copy,) = make_copies(jpeg, [3], SMALL)
     image = Image.open(io.BytesIO(copy))
     assert (image.format, image.size, image.mode) == ("JPEG", (32, 32), "RGB")
@@ -171,8 +171,8 @@ def test_another_process_makes_the_same_bytes(jpeg, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(jpeg)
     code = (
         "import sys, hashlib; from pathlib import Path\n"
-        "from cannabis_ml.photos.augment import Recipe, make_copies\n"
-        "data = make_copies(Path(sys.argv[1]).read_bytes(), [9], Recipe(size=32))[0]\n"
+        "from cannabis_ml.photos.augment import Policy, make_copies\n"
+        "data = make_copies(Path(sys.argv[1]).read_bytes(), [9], Policy(size=32))[0]\n"
         "print(hashlib.sha256(data).hexdigest(), 'torch' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "photo.jpg")]
@@ -183,13 +183,13 @@ def test_another_process_makes_the_same_bytes(jpeg, tmp_path):
     assert said[1] == "False"  # PyTorch is not loaded for transforms that do not need it
 
 
-def test_draws_differ_by_photo_copy_seed_and_recipe():
+def test_draws_differ_by_photo_copy_seed_and_policy():
     draws = {
-        draw_of(photo, k, seed, recipe)
+        draw_of(photo, k, seed, policy)
         for photo in ("a", "b")
         for k in (1, 2)
         for seed in (0, 1)
-        for recipe in (SMALL, ALWAYS)
+        for policy in (SMALL, ALWAYS)
     }
     assert len(draws) == 16
 
@@ -211,7 +211,7 @@ def test_small_large_and_png_photos_are_taken(encode, draw):
 
 def test_needed_side_is_enough_for_the_smallest_crop():
     # 70% of the area at 3:4 of a square photo: sqrt(0.7 x 0.75) = 0.7246 of its side.
-    assert Recipe(size=224).needed_side == 310
+    assert Policy(size=224).needed_side == 310
     assert NOTHING.needed_side == 48
 
 
@@ -232,17 +232,17 @@ bounds = st.builds(
 @given(st.lists(bounds, max_size=4))
 @settings(max_examples=60, deadline=None)
 def test_bounds_only_ever_tighten_in_any_order(wanted):
-    recipe = Recipe()
-    held = recipe.within(wanted)
-    assert held == recipe.within(reversed(wanted))
+    policy = Policy()
+    held = policy.within(wanted)
+    assert held == policy.within(reversed(wanted))
     assert held == held.within(wanted)
     for bound in wanted:
         for value, limit in (
-            (held.colour.hue, bound.hue),
-            (held.colour.saturation, bound.saturation),
-            (held.colour.brightness, bound.brightness),
+            (held.color.hue, bound.hue),
+            (held.color.saturation, bound.saturation),
+            (held.color.brightness, bound.brightness),
             (held.light.brightness, bound.brightness),
-            (held.colour.contrast, bound.contrast),
+            (held.color.contrast, bound.contrast),
             (held.light.contrast, bound.contrast),
             (held.blur.kernel, bound.blur),
             (held.rotation.degrees, bound.rotation),
@@ -251,18 +251,18 @@ def test_bounds_only_ever_tighten_in_any_order(wanted):
         ):
             assert limit is None or value <= limit
         assert bound.crop is None or held.crop.scale[0] >= bound.crop
-    assert held.colour.hue <= recipe.colour.hue
+    assert held.color.hue <= policy.color.hue
     transforms_of(held)
 
 
-def test_bounded_hue_keeps_the_colour(jpeg):
+def test_bounded_hue_keeps_the_color(jpeg):
     green = np.full((40, 40, 3), (40, 160, 60), dtype=np.uint8)
 
-    def hues(recipe):
-        copies = [Augmenter(recipe)(green, draw) for draw in range(40)]
+    def hues(policy):
+        copies = [Augmenter(policy)(green, draw) for draw in range(40)]
         return [int(cv2.cvtColor(c, cv2.COLOR_RGB2HSV)[20, 20, 0]) for c in copies]
 
-    free = NOTHING.model_copy(update={"colour": Colour(probability=1, hue=0.1)})
+    free = NOTHING.model_copy(update={"color": Color(probability=1, hue=0.1)})
     assert np.ptp(hues(free)) > 20  # of 180: 0.1 of a turn to either side is 36
     assert np.ptp(hues(free.within([Bounds(hue=0.02)]))) <= 10  # 7.2, and rounding
 
@@ -273,8 +273,8 @@ def test_bounded_hue_keeps_the_colour(jpeg):
         (Blur, {"kernel": 4}, "3, 5, 7"),
         (Crop, {"scale": (1.0, 0.5)}, "smaller end"),
         (Flip, {"horizontal": 1.5}, "less than or equal to 1"),
-        (Colour, {"hue": 0.7}, "less than or equal to 0.5"),
-        (Recipe, {"colour": {"tint": 1}}, "Extra inputs"),
+        (Color, {"hue": 0.7}, "less than or equal to 0.5"),
+        (Policy, {"color": {"tint": 1}}, "Extra inputs"),
     ],
 )
 def test_nonsense_is_refused(part, settings, said):

@@ -86,7 +86,7 @@ def test_palette_transparency_is_laid_on_white(encode):
     assert tuple(pixels[2, 2]) == RED
 
 
-def test_grey_and_transparent_grey_become_rgb(encode):
+def test_gray_and_transparent_gray_become_rgb(encode):
     assert (decode(encode(Image.new("L", (3, 3), 90), "PNG")) == 90).all()
     assert (decode(encode(Image.new("LA", (3, 3), (90, 0)), "PNG")) == 255).all()
     assert (decode(encode(Image.new("1", (3, 3), 1), "PNG")) == 255).all()
@@ -100,7 +100,7 @@ def test_sixteen_bits_are_scaled_not_clipped(kind, encode):
 
 
 @pytest.mark.parametrize("top", [1.0, 255.0, 4000.0])
-def test_floating_grey_is_scaled_by_its_white(top, encode):
+def test_floating_gray_is_scaled_by_its_white(top, encode):
     values = np.array([[0.0, top / 2, top, np.nan]], dtype=np.float32)
     pixels = decode(encode(Image.fromarray(values), "TIFF"))
     np.testing.assert_array_equal(pixels[0, :, 1], [0, 128, 255, 0])
@@ -118,13 +118,13 @@ def test_lab_becomes_rgb(encode):
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_animation_gives_its_first_frame(kind, encode):
-    frames = [Image.new("RGB", (8, 8), colour) for colour in (RED, BLUE)]
+    frames = [Image.new("RGB", (8, 8), color) for color in (RED, BLUE)]
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
     np.testing.assert_allclose(decode(data)[4, 4], RED, atol=3)
 
 
 def test_several_pictures_in_one_jpeg_give_the_first(encode):
-    frames = [Image.new("RGB", (64, 64), colour) for colour in (RED, BLUE)]
+    frames = [Image.new("RGB", (64, 64), color) for color in (RED, BLUE)]
     data = encode(frames[0], "MPO", save_all=True, append_images=frames[1:])
     np.testing.assert_allclose(decode(data, reduce_to=16)[2, 2], RED, atol=3)
 
@@ -207,7 +207,7 @@ def test_way_up_in_xmp_of_any_length_is_heard(draw, encode):
 def test_metadata_within_the_limits_stays(draw, encode):
     plain = encode(draw(), "PNG")
     data = plain[:33] + png_chunk(b"iCCP", b"p\0\0" + zlib.compress(b"profile")) + plain[33:]
-    assert read_header(data).colour_profile == b"profile"
+    assert read_header(data).color_profile == b"profile"
 
 
 @pytest.mark.parametrize("reduce_to", [None, 8])

@@ -68,8 +68,8 @@ COPIES = {
 def reference_hash(pixels: np.ndarray) -> int:
     """The definition, by OpenCV's DCT and plain loops."""
     grid = cv2.resize(pixels, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float64)
-    grey = grid @ np.array([0.299, 0.587, 0.114])
-    coefficients = cv2.dct(grey)
+    gray = grid @ np.array([0.299, 0.587, 0.114])
+    coefficients = cv2.dct(gray)
     bits = ""
     for row in range(1, 9):
         for column in range(1, 9):
@@ -123,17 +123,17 @@ def test_a_large_photo_decoded_at_reduced_scale_has_the_same_fingerprint() -> No
     assert difference(whole, reduced) < 0.001
 
 
-def test_greyscale_is_the_grey_photo_in_colours() -> None:
-    grey = cv2.cvtColor(scene(3), cv2.COLOR_RGB2GRAY)
-    assert fingerprint(grey) == fingerprint(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB))
+def test_grayscale_is_the_gray_photo_in_colors() -> None:
+    gray = cv2.cvtColor(scene(3), cv2.COLOR_RGB2GRAY)
+    assert fingerprint(gray) == fingerprint(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB))
 
 
 def test_thumbnail_is_the_average_over_areas() -> None:
-    colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    pixels = np.repeat(np.repeat(colours, 16, axis=0), 16, axis=1)
+    colors = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    pixels = np.repeat(np.repeat(colors, 16, axis=0), 16, axis=1)
     thumbnail = fingerprint(pixels).thumbnail
     assert len(thumbnail) == THUMBNAIL_BYTES
-    assert thumbnail == colours.tobytes()
+    assert thumbnail == colors.tobytes()
 
 
 @pytest.mark.parametrize("shade", [0, 128, 255])

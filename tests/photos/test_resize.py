@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cannabis_ml.photos.resize import fit, shrink
+from cannabis_ml.photos.resize import center_crop_resize, shrink
 
 SIDES = st.integers(1, 90)
 
@@ -20,7 +20,7 @@ def test_shrink_reaches_the_short_side_and_never_enlarges(height, width, short_s
 
 @given(SIDES, SIDES, st.integers(1, 64))
 def test_fit_gives_a_square_of_the_size(height, width, size):
-    assert fit(np.zeros((height, width, 3), np.uint8), size).shape == (size, size, 3)
+    assert center_crop_resize(np.zeros((height, width, 3), np.uint8), size).shape == (size, size, 3)
 
 
 def test_shrink_keeps_the_aspect():
@@ -32,17 +32,17 @@ def test_shrinking_averages_areas():
     board = np.indices((8, 8)).sum(axis=0) % 2 * np.uint8(200)
     pixels = np.repeat(board[..., None], 3, axis=2).astype(np.uint8)
     assert (shrink(pixels, 4) == 100).all()
-    assert (fit(pixels, 4) == 100).all()
+    assert (center_crop_resize(pixels, 4) == 100).all()
 
 
 @pytest.mark.parametrize("shape", [(4, 10), (10, 4)])
-def test_fit_cuts_the_centre(shape):
+def test_fit_cuts_the_center(shape):
     pixels = np.zeros((*shape, 3), np.uint8)
     pixels[shape[0] // 2 - 2 : shape[0] // 2 + 2, shape[1] // 2 - 2 : shape[1] // 2 + 2] = 255
-    assert (fit(pixels, 4) == 255).all()
+    assert (center_crop_resize(pixels, 4) == 255).all()
 
 
 def test_photo_of_the_right_size_is_untouched():
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(fit(pixels, 32), pixels)
+    np.testing.assert_array_equal(center_crop_resize(pixels, 32), pixels)
     assert shrink(pixels, 32) is pixels

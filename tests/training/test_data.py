@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from cannabis_ml.photo_sets.photo_set import PhotoSet
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training.data import (
     EVALUATION,
@@ -65,7 +65,9 @@ def test_evaluation_shows_the_photo_as_it_is(photo_set, taxonomy):
     assert pixels.dtype == torch.uint8
     assert pixels.shape == (2, 3, 48, 48)
     original = photo_set.pixels(7)
-    np.testing.assert_array_equal(pixels[1].permute(1, 2, 0).numpy(), fit(original, 48))
+    np.testing.assert_array_equal(
+        pixels[1].permute(1, 2, 0).numpy(), center_crop_resize(original, 48)
+    )
     assert targets["colour"].tolist() == [1, 1]
     assert targets["colour"].dtype == torch.int64
     assert targets["marks"].dtype == torch.float32

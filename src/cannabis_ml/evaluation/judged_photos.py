@@ -10,7 +10,7 @@ import numpy as np
 from cannabis_ml.errors import ExportError
 from cannabis_ml.evaluation.agreement import AgreementParams
 from cannabis_ml.photo_sets.photo_set import PhotoSet
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -32,7 +32,7 @@ def rows_of(photo_set: PhotoSet, split: Split, most: int) -> np.ndarray:
 
 def pixels_at(photo_set: PhotoSet, rows: np.ndarray, size: int) -> np.ndarray:
     """The photos of these rows at a model's input size: uint8 (N, size, size, 3)."""
-    return np.stack([fit(photo_set.pixels(row), size) for row in rows])
+    return np.stack([center_crop_resize(photo_set.pixels(row), size) for row in rows])
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class JudgedPhotos:
         """Each at a model's input size, uint8 (size, size, 3), one by one."""
         for photos, rows in self._parts:
             for row in rows:
-                yield fit(photos.pixels(row), size)
+                yield center_crop_resize(photos.pixels(row), size)
 
     def truth(self, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
         """Labels of each, encoded as by `Taxonomy.encode`."""

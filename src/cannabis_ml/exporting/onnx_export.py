@@ -15,7 +15,7 @@ from cannabis_ml.exporting.writers import require_writers
 from cannabis_ml.inference import onnx_metadata
 from cannabis_ml.inference.model_file import FLOAT, INPUT_NAME, ModelFile
 from cannabis_ml.networks.network import ExportNet, restore
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 
 import torch  # isort: skip
 
@@ -98,7 +98,7 @@ def torch_outputs(
     """
     network = restore(checkpoint)
     exported = ExportNet(network).eval()
-    pixels = [torch.from_numpy(fit(photo, network.image_size)) for photo in photos]
+    pixels = [torch.from_numpy(center_crop_resize(photo, network.image_size)) for photo in photos]
     batches = [exported(torch.stack(batch)) for batch in _batched(pixels, batch_size)]
     return {name: torch.cat([b[name] for b in batches]).numpy() for name in exported.outputs}
 

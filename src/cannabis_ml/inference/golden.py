@@ -18,7 +18,7 @@ from cannabis_ml.errors import BundleError
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.predictor import Predictor
 from cannabis_ml.photos.decode import decode
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 
 FOLDER = "golden"
 ANSWERS = f"{FOLDER}/answers.json"
@@ -133,7 +133,7 @@ def golden_files(
     names, inputs = list(files), {}
     for size in sorted(set(sizes)):
         seen = {
-            f"{FOLDER}/inputs/{size}/{i:02}.png": as_png(fit(photo, size))
+            f"{FOLDER}/inputs/{size}/{i:02}.png": as_png(center_crop_resize(photo, size))
             for i, photo in enumerate(photos)
         }
         files |= seen
@@ -152,7 +152,7 @@ def as_png(pixels: np.ndarray) -> bytes:
 
 def grey_levels_apart(photo: bytes, seen: bytes, size: int) -> int:
     """How far this machine's input of a photo is from the bundle's, at most, in grey levels."""
-    ours, theirs = fit(decode(photo), size), decode(seen)
+    ours, theirs = center_crop_resize(decode(photo), size), decode(seen)
     if ours.shape != theirs.shape:
         return 255
     return int(np.abs(ours.astype(np.int16) - theirs).max())

@@ -21,7 +21,7 @@ from typing import Any
 from cannabis_ml._io.parallel import available_workers
 from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.photos.decode import decode
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 
 MEGABYTE = 1e6
 
@@ -45,7 +45,7 @@ def timed(model: Path, photos: Sequence[bytes], threads: int, repeats: int) -> d
     opened: list[float] = []
     predictor = _taking(opened, open_model, model, threads)
     pixels = [decode(photo) for photo in photos]
-    fitted = [fit(photo, predictor.image_size)[None] for photo in pixels]
+    fitted = [center_crop_resize(photo, predictor.image_size)[None] for photo in pixels]
     times: dict[str, list[float]] = {"invoke_ms": [], "pixels_ms": [], "jpeg_ms": []}
     for repeat in range(-1, repeats):
         # The first round warms up: memory is taken, code is loaded.

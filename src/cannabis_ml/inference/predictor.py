@@ -17,7 +17,7 @@ from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.runtimes import runtime_for
 from cannabis_ml.photos.decode import decode, decode_image
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.taxonomy import Taxonomy
 
 EMBEDDING = "embedding"
@@ -129,7 +129,11 @@ class Predictor(ABC):
         _check_photos(photos)
         step = max(1, min(batch_size, self.largest_batch))
         parts = [
-            self.invoke(np.stack([fit(p, self.image_size) for p in photos[start : start + step]]))
+            self.invoke(
+                np.stack(
+                    [center_crop_resize(p, self.image_size) for p in photos[start : start + step]]
+                )
+            )
             for start in range(0, len(photos), step)
         ]
         if len(parts) == 1:
@@ -141,8 +145,8 @@ class Predictor(ABC):
     def probs(self, photos: Sequence[np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
         """Probabilities for photos of any size.
 
-        A photo is cut to its centre square and resized by `photos.resize.fit`, the function that
-        training's evaluation calls: the model sees the very pixels that it was judged on.
+        A photo is cut to its centre square and resized by `photos.resize.center_crop_resize`, as in
+        training's evaluation: the model sees the very pixels that it was judged on.
 
         Args:
             photos: Each uint8 RGB (height, width, 3), upright.

@@ -453,7 +453,7 @@ def _pairs_of_distinct(hashes: np.ndarray, max_distance: int) -> np.ndarray:
         # A pair may agree in more than k blocks: it is taken where `chosen` are its first k.
         passed = [b for b in range(max(chosen, default=0)) if b not in chosen]
         masks = [_mask(order, blocks[b]) for b in passed]
-        for left, right in _neighbours(values, key_bits, max_distance):
+        for left, right in _neighbors(values, key_bits, max_distance):
             new = np.ones(len(left), bool)
             for mask in masks:
                 new &= ((left ^ right) & mask) != 0
@@ -542,7 +542,7 @@ def _run_bounds(values: np.ndarray, key_bits: int) -> np.ndarray:
     return np.concatenate([[0], np.flatnonzero(new) + 1, [len(values)]])
 
 
-def _neighbours(
+def _neighbors(
     values: np.ndarray, key_bits: int, max_distance: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of sorted values with equal keys within the distance, by steps apart."""

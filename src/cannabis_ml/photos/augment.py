@@ -1,7 +1,7 @@
 """Copies of one photo that look as if it had been taken again, a little differently.
 
 The transforms are albumentations' (2.0.8, the last release under the MIT licence). What a copy
-looks like depends on the photo, the recipe and one integer alone: neither on other photos, nor on
+looks like depends on the photo, the policy and one integer alone: neither on other photos, nor on
 threads, nor on any global random state.
 """
 
@@ -80,7 +80,7 @@ class Rotation(_Part):
     probability: Probability = 0.5
 
 
-class Colour(_Part):
+class Color(_Part):
     """Colour jitter: each of the four by a random amount, in random order."""
 
     brightness: float = Field(default=0.3, ge=0, lt=1, description="Largest change, 0.3: ±30%")
@@ -146,7 +146,7 @@ class Bounds(_Part):
     )
 
 
-class Recipe(_Part):
+class Policy(_Part):
     """How copies differ from their photo. Applied in the order of the fields."""
 
     size: int = Field(default=224, ge=16, le=2048, description="Side of a copy in pixels")
@@ -156,7 +156,7 @@ class Recipe(_Part):
     crop: Crop = Crop()
     flip: Flip = Flip()
     rotation: Rotation = Rotation()
-    colour: Colour = Colour()
+    color: Color = Color()
     blur: Blur = Blur()
     dropout: Dropout = Dropout()
     light: Light = Light()
@@ -165,8 +165,9 @@ class Recipe(_Part):
     @cached_property
     def sha256(self) -> str:
         """Hash of every setting: 64 hex digits."""
-        settings = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(settings.encode()).hexdigest()
+        settings = self.model_dump(mode="json")
+        settings["colour"] = settings.pop("color")  # as it was spelt when copies were first stored
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     @property
     def needed_side(self) -> int:
@@ -174,46 +175,46 @@ class Recipe(_Part):
         low, high = self.crop.ratio
         return math.ceil(self.size / math.sqrt(self.crop.scale[0] * min(low, 1 / high, 1.0)))
 
-    def within(self, bounds: Iterable[Bounds]) -> Recipe:
-        """The same recipe, held within all of `bounds`."""
-        recipe = self
+    def within(self, bounds: Iterable[Bounds]) -> Policy:
+        """The same policy, held within all of `bounds`."""
+        policy = self
         for bound in bounds:
-            recipe = _held(recipe, bound)
-        return recipe
+            policy = _held(policy, bound)
+        return policy
 
 
-def draw_of(photo_id: str, copy: int, seed: int, recipe: Recipe) -> int:
+def draw_of(photo_id: str, copy: int, seed: int, policy: Policy) -> int:
     """The integer that decides what copy `copy` of a photo looks like."""
-    text = f"{photo_id}:{copy}:{seed}:{recipe.sha256}"
+    text = f"{photo_id}:{copy}:{seed}:{policy.sha256}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
 
 
 @lru_cache(maxsize=1)
 def implementation() -> str:
-    """What besides recipe and photo decides the bytes of a copy: the code that makes it."""
+    """What besides policy and photo decides the bytes of a copy: the code that makes it."""
     libraries = {name: version(name) for name in ("albumentations", "albucore")}
     libraries |= {"opencv": cv2.__version__, "numpy": np.__version__}
     return f"revision {REVISION} {json.dumps(libraries)}"
 
 
-def make_copies(data: bytes, draws: Iterable[int], recipe: Recipe) -> list[bytes]:
+def make_copies(data: bytes, draws: Iterable[int], policy: Policy) -> list[bytes]:
     """Decode a photo once and make a copy per draw.
 
     Args:
         data: A photo as a file holds it. A large JPEG is decoded at a reduced scale.
         draws: One integer per copy wanted, as `draw_of` gives them.
-        recipe: How copies differ.
+        policy: How copies differ.
 
     Returns:
-        JPEG files of `recipe.size` squared, in the order of `draws`.
+        JPEG files of `policy.size` squared, in the order of `draws`.
 
     Raises:
         UnreadableError: If `data` gives no photo.
     """
-    augmenter = _augmenter(recipe)
+    augmenter = _augmenter(policy)
     # What is larger than any crop needs is averaged away once, instead of in every copy.
-    pixels = shrink(_decoded(data, recipe.needed_side), recipe.needed_side)
-    return [_jpeg(augmenter(pixels, draw), recipe.quality) for draw in draws]
+    pixels = shrink(_decoded(data, policy.needed_side), policy.needed_side)
+    return [_jpeg(augmenter(pixels, draw), policy.quality) for draw in draws]
 
 
 @contextmanager
@@ -228,14 +229,14 @@ def one_thread_per_call() -> Iterator[None]:
 
 
 class Augmenter:
-    """The transforms of one recipe, ready to be applied. For use by one thread at a time.
+    """The transforms of one policy, ready to be applied. For use by one thread at a time.
 
     Gives the pixels that albumentations' transforms give from the same random state, to the last
     bit, in less time: the checks that its Compose makes anew for every photo are left out.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._transforms = transforms_of(recipe)
+    def __init__(self, policy: Policy) -> None:
+        self._transforms = transforms_of(policy)
 
     def __call__(self, pixels: np.ndarray, draw: int) -> np.ndarray:
         """Make one copy: uint8 RGB (H, W, 3) -> uint8 RGB (size, size, 3)."""
@@ -248,25 +249,25 @@ class Augmenter:
         return pixels
 
 
-def transforms_of(recipe: Recipe) -> list[Any]:
-    """The albumentations transforms of a recipe, in order; those that would do nothing left out."""
+def transforms_of(policy: Policy) -> list[Any]:
+    """The albumentations transforms of a policy, in order; those that would do nothing left out."""
     a = _albumentations()
     rotate, random_shadow = _faster()
-    crop, turn, colour, light = recipe.crop, recipe.rotation, recipe.colour, recipe.light
-    both_blurs = [a.GaussianBlur(blur_limit=(3, max(3, recipe.blur.kernel)), p=1.0)]
-    both_blurs += [a.MotionBlur(blur_limit=(3, max(3, recipe.blur.kernel)), p=1.0)]
-    side = (recipe.dropout.side, recipe.dropout.side)
+    crop, turn, color, light = policy.crop, policy.rotation, policy.color, policy.light
+    both_blurs = [a.GaussianBlur(blur_limit=(3, max(3, policy.blur.kernel)), p=1.0)]
+    both_blurs += [a.MotionBlur(blur_limit=(3, max(3, policy.blur.kernel)), p=1.0)]
+    side = (policy.dropout.side, policy.dropout.side)
     listed = [
         a.RandomResizedCrop(
-            size=(recipe.size, recipe.size),
+            size=(policy.size, policy.size),
             scale=crop.scale,
             ratio=crop.ratio,
             # Photos come at about the size of the copy, see make_copies: nothing to average over.
             interpolation=cv2.INTER_LINEAR,
             p=1.0,
         ),
-        a.HorizontalFlip(p=recipe.flip.horizontal),
-        a.VerticalFlip(p=recipe.flip.vertical),
+        a.HorizontalFlip(p=policy.flip.horizontal),
+        a.VerticalFlip(p=policy.flip.vertical),
         rotate(
             limit=(-turn.degrees, turn.degrees),
             interpolation=cv2.INTER_LINEAR,
@@ -274,19 +275,19 @@ def transforms_of(recipe: Recipe) -> list[Any]:
             p=turn.probability if turn.degrees else 0.0,
         ),
         a.ColorJitter(
-            brightness=_around_one(colour.brightness),
-            contrast=_around_one(colour.contrast),
-            saturation=_around_one(colour.saturation),
-            hue=(-colour.hue, colour.hue),
-            p=colour.probability,
+            brightness=_around_one(color.brightness),
+            contrast=_around_one(color.contrast),
+            saturation=_around_one(color.saturation),
+            hue=(-color.hue, color.hue),
+            p=color.probability,
         ),
-        a.OneOf(both_blurs, p=recipe.blur.probability if recipe.blur.kernel else 0.0),
+        a.OneOf(both_blurs, p=policy.blur.probability if policy.blur.kernel else 0.0),
         a.CoarseDropout(
-            num_holes_range=(max(1, recipe.dropout.holes),) * 2,
+            num_holes_range=(max(1, policy.dropout.holes),) * 2,
             hole_height_range=side,
             hole_width_range=side,
             fill=0,
-            p=recipe.dropout.probability if recipe.dropout.holes else 0.0,
+            p=policy.dropout.probability if policy.dropout.holes else 0.0,
         ),
         a.RandomBrightnessContrast(
             brightness_limit=(-light.brightness, light.brightness),
@@ -295,10 +296,10 @@ def transforms_of(recipe: Recipe) -> list[Any]:
         ),
         random_shadow(
             shadow_roi=(0.0, 0.0, 1.0, 1.0),
-            num_shadows_limit=recipe.shadow.count,
-            shadow_dimension=recipe.shadow.corners,
-            shadow_intensity_range=recipe.shadow.darkness,
-            p=recipe.shadow.probability if recipe.shadow.darkness[1] else 0.0,
+            num_shadows_limit=policy.shadow.count,
+            shadow_dimension=policy.shadow.corners,
+            shadow_intensity_range=policy.shadow.darkness,
+            p=policy.shadow.probability if policy.shadow.darkness[1] else 0.0,
         ),
     ]
     return [transform for transform in listed if transform.p > 0]
@@ -378,12 +379,12 @@ def _faster() -> tuple[Any, Any]:
 _of_thread = threading.local()
 
 
-def _augmenter(recipe: Recipe) -> Augmenter:
-    """This thread's augmenter of a recipe: building one takes as long as making several copies."""
+def _augmenter(policy: Policy) -> Augmenter:
+    """This thread's augmenter of a policy: building one takes as long as making several copies."""
     built = vars(_of_thread).setdefault("augmenters", {})
-    if recipe.sha256 not in built:
-        built[recipe.sha256] = Augmenter(recipe)
-    return built[recipe.sha256]
+    if policy.sha256 not in built:
+        built[policy.sha256] = Augmenter(policy)
+    return built[policy.sha256]
 
 
 def _decoded(data: bytes, needed_side: int) -> np.ndarray:
@@ -408,11 +409,11 @@ def _around_one(change: float) -> tuple[float, float]:
     return (1 - change, 1 + change)
 
 
-def _held(recipe: Recipe, bound: Bounds) -> Recipe:
+def _held(policy: Policy, bound: Bounds) -> Policy:
     """Lower every setting to its bound, where there is one."""
     limits: dict[str, dict[str, float | int | None]] = {
         "rotation": {"degrees": bound.rotation},
-        "colour": {
+        "color": {
             "brightness": bound.brightness,
             "contrast": bound.contrast,
             "saturation": bound.saturation,
@@ -424,13 +425,13 @@ def _held(recipe: Recipe, bound: Bounds) -> Recipe:
     }
     held: dict[str, Any] = {}
     for part, wanted in limits.items():
-        old = getattr(recipe, part)
+        old = getattr(policy, part)
         lowered = {k: min(getattr(old, k), v) for k, v in wanted.items() if v is not None}
         held[part] = old.model_copy(update=lowered)
     if bound.shadow is not None:
-        low, high = (min(end, bound.shadow) for end in recipe.shadow.darkness)
-        held["shadow"] = recipe.shadow.model_copy(update={"darkness": (low, high)})
+        low, high = (min(end, bound.shadow) for end in policy.shadow.darkness)
+        held["shadow"] = policy.shadow.model_copy(update={"darkness": (low, high)})
     if bound.crop is not None:
-        low, high = (max(end, bound.crop) for end in recipe.crop.scale)
-        held["crop"] = recipe.crop.model_copy(update={"scale": (low, high)})
-    return Recipe(**{name: held.get(name, getattr(recipe, name)) for name in Recipe.model_fields})
+        low, high = (max(end, bound.crop) for end in policy.crop.scale)
+        held["crop"] = policy.crop.model_copy(update={"scale": (low, high)})
+    return Policy(**{name: held.get(name, getattr(policy, name)) for name in Policy.model_fields})

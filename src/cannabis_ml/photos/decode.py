@@ -81,7 +81,7 @@ class Header:
     has_alpha: bool = False
     is_animated: bool = False
     camera: str | None = None
-    colour_profile: bytes | None = field(default=None, repr=False)
+    color_profile: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +260,7 @@ def _header(image: Image.Image) -> Header:
         has_alpha=has_alpha,
         is_animated=_is_animated(image),
         camera=camera,
-        colour_profile=profile if isinstance(profile, bytes) else None,
+        color_profile=profile if isinstance(profile, bytes) else None,
     )
 
 
@@ -293,8 +293,8 @@ def _exif(image: Image.Image) -> tuple[int, str | None]:
 def _rgb(image: Image.Image) -> np.ndarray:
     image.load()
     if image.mode.startswith(("I", "F")):
-        grey = _to_8_bits(np.asarray(image), image.mode)
-        return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+        gray = _to_8_bits(np.asarray(image), image.mode)
+        return cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")

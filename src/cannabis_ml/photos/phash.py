@@ -105,15 +105,15 @@ def structure(pixels: np.ndarray) -> float:
 
 def _grid(pixels: np.ndarray) -> np.ndarray:
     """uint8 RGB (32, 32, 3): averages over areas."""
-    grey = pixels.ndim == 2
-    if pixels.dtype != np.uint8 or not (grey or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+    gray = pixels.ndim == 2
+    if pixels.dtype != np.uint8 or not (gray or (pixels.ndim == 3 and pixels.shape[2] == 3)):
         raise ValueError(
             f"A photo is uint8 (H, W, 3) or (H, W), not {pixels.dtype} {pixels.shape}."
         )
     if pixels.size == 0:
         raise ValueError(f"A photo of shape {pixels.shape} has no pixels.")
     grid = cv2.resize(pixels, (_GRID, _GRID), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(grid, cv2.COLOR_GRAY2RGB) if grey else grid
+    return cv2.cvtColor(grid, cv2.COLOR_GRAY2RGB) if gray else grid
 
 
 def _coefficients(grid: np.ndarray) -> np.ndarray:

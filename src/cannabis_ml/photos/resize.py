@@ -29,7 +29,7 @@ def shrink(pixels: np.ndarray, short_side: int) -> np.ndarray:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
-def fit(pixels: np.ndarray, size: int) -> np.ndarray:
+def center_crop_resize(pixels: np.ndarray, size: int) -> np.ndarray:
     """Cut the largest square out of the centre and bring it to `size`.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cannabis_ml.sample_photos.canvas import (
     SHIFT,
-    Colour,
+    Color,
     Float,
     Layer,
     blob,
@@ -40,7 +40,7 @@ def draw_attributes(layer: Layer, lot: Lot) -> None:
 def _wear(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     """Fading, browning, blemishes, dirt and rot, as far as the grade goes."""
     worn, s = 1 - lot.quality, layer.side
-    faded = layer.grey[..., None] * np.array([1.06, 0.98, 0.78], np.float32)
+    faded = layer.gray[..., None] * np.array([1.06, 0.98, 0.78], np.float32)
     layer.blend(faded, layer.cover * np.float32(0.65 * max(worn - 0.2, 0)))
     if lot.grade == "A":
         blemish = layer.spots(rng, 1, margin=15)[0] + s * 0.025 * blob(rng, 0.2)
@@ -75,10 +75,10 @@ def _yellowing(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     _dye(layer, tint, where * rng.uniform(0.75, 0.95), lift=38)
 
 
-def _dye(layer: Layer, tint: Colour, weight: Float, lift: float) -> None:
+def _dye(layer: Layer, tint: Color, weight: Float, lift: float) -> None:
     """Change the hue and keep the drawing: the tint takes over the paint's own light and dark."""
-    grey = np.clip(1.15 * layer.grey + lift, 0, 200)
-    layer.blend(tint.astype(np.float32) * (grey / np.float32(tint @ _LUMA))[..., None], weight)
+    gray = np.clip(1.15 * layer.gray + lift, 0, 200)
+    layer.blend(tint.astype(np.float32) * (gray / np.float32(tint @ _LUMA))[..., None], weight)
 
 
 def _stems(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
@@ -88,19 +88,19 @@ def _stems(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     for start in layer.spots(rng, count, margin=7):
         reach = s * rng.uniform(0.25, 0.45) * turn(rng.uniform(0, 2 * np.pi))
         # Twigs point away from the middle, so that some of their length is bare.
-        if (reach * (start - layer.centre).conjugate()).real < 0:
+        if (reach * (start - layer.center).conjugate()).real < 0:
             reach = -reach
         twig(layer, rng, start, reach, s * rng.uniform(0.017, 0.028) * (0.7 if heap else 1))
 
 
 def _orange_pistils(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     s = layer.side
-    colour = pick(rng, ((222, 118, 34), (198, 84, 26), (232, 142, 60), (176, 72, 30)))
+    color = pick(rng, ((222, 118, 34), (198, 84, 26), (232, 142, 60), (176, 72, 30)))
     for place in layer.spots(rng, int(rng.uniform(70, 130)), hearts=True):
         reach = s * rng.uniform(0.03, 0.075) * turn(rng.uniform(0, 2 * np.pi))
         path = place + reach * hair(rng, 0.35)
-        layer.line(path, colour * rng.uniform(0.45, 0.6), 170, s * 0.0052)
-        layer.line(path + 0.4, colour * rng.uniform(0.9, 1.2), 190, s * 0.0026)
+        layer.line(path, color * rng.uniform(0.45, 0.6), 170, s * 0.0052)
+        layer.line(path + 0.4, color * rng.uniform(0.9, 1.2), 190, s * 0.0026)
 
 
 def _dense_trichomes(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
@@ -152,19 +152,19 @@ def _seeds(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     s = layer.side
     size = s * rng.uniform(0.034, 0.046)
     for place in layer.spots(rng, int(rng.integers(4, 10)), margin=13, hearts=True):
-        colour = pick(rng, ((128, 98, 66), (104, 82, 58), (150, 122, 86)))
+        color = pick(rng, ((128, 98, 66), (104, 82, 58), (150, 122, 86)))
         axis = size * rng.uniform(0.85, 1.15) * turn(rng.uniform(0, 2 * np.pi))
         seed = blob(rng, 0.01, n=28)
         shell = seed.real + 0.76j * seed.imag * (1 - 0.2 * seed.real)
-        layer.fill(place + 1.12 * axis * shell, colour * 0.25, 120)
+        layer.fill(place + 1.12 * axis * shell, color * 0.25, 120)
         for shrink, tone, height in zip(
             (1.0, 0.85, 0.6, 0.3), (0.7, 1.0, 1.15, 1.3), (175, 205, 228, 240), strict=True
         ):
-            layer.fill(place + shrink * axis * shell, colour * tone, height)
+            layer.fill(place + shrink * axis * shell, color * tone, height)
         for _ in range(9):  # Tiger stripes, which no leaf and no crumb has.
             stripe = complex(*rng.uniform(-0.6, 0.6, 2)) * complex(1, 0.7) * 0.8
             path = place + axis * (stripe + 0.5 * (hair(rng, 0.3, 4) - 0.5))
-            layer.line(path, colour * 0.38, 225, s * 0.004)
+            layer.line(path, color * 0.38, 225, s * 0.004)
 
 
 def _mould(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
@@ -180,16 +180,16 @@ def _mould(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
         cv2.polylines(threads, [thread], False, shine, 1, cv2.LINE_AA, SHIFT)
     web = soften(threads, 0.8) / 255
     wool = np.clip(fuzz * (0.45 + 0.5 * noise(rng, (s, s), 5)), 0, 0.95)
-    grey = pick(rng, ((196, 200, 196), (206, 204, 196), (176, 188, 182)))
+    gray = pick(rng, ((196, 200, 196), (206, 204, 196), (176, 188, 182)))
     weight = np.maximum(wool, np.clip(web * 1.3, 0, 0.9)).astype(np.float32)
     grows = weight > 0.06
     beyond = grows & ~layer.cover
-    layer.paint[beyond, :3] = np.clip(grey, 0, 255).astype(np.uint8)
+    layer.paint[beyond, :3] = np.clip(gray, 0, 255).astype(np.uint8)
     layer.opacity = np.where(beyond, weight, np.maximum(layer.opacity, weight))
     puff = np.clip(layer.paint[..., 3] + 45 * wool + 40 * web, 0, 255)
     layer.paint[..., 3] = np.where(grows, np.maximum(puff, 30), layer.paint[..., 3])
-    layer.blend(grey * 0.86, wool)
-    layer.blend(grey * 1.2, web * 0.8)
+    layer.blend(gray * 0.86, wool)
+    layer.blend(gray * 1.2, web * 0.8)
     layer.gloss *= 1 - np.clip(weight, 0, 1)
 
 

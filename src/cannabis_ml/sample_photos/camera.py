@@ -67,7 +67,7 @@ def _light(layer: Layer, pose: np.ndarray, backdrop: Float, scene: np.random.Gen
     opacity, gloss = cv2.split(cv2.warpAffine(maps, pose, (w, h)))
     solid = layer.cover.astype(np.float32)
     presence = np.asarray(cv2.warpAffine(solid, pose, (w, h)), np.float32)
-    colour, height = paint[..., :3] / 255, paint[..., 3] / 255
+    color, height = paint[..., :3] / 255, paint[..., 3] / 255
 
     zoom = float(np.sqrt(abs(np.linalg.det(pose[:, :2])))) * layer.side
     toward, steep = turn(scene.uniform(0, 2 * np.pi)), scene.uniform(0.55, 1.1)
@@ -88,9 +88,9 @@ def _light(layer: Layer, pose: np.ndarray, backdrop: Float, scene: np.random.Gen
 
     ambient = np.float32(scene.uniform(0.35, 0.6))
     shade = (ambient + (1 - ambient) * np.clip(diffuse, 0, 1.5)) * (1 - 0.7 * crevice)
-    body = colour * shade[..., None]
+    body = color * shade[..., None]
     ground = backdrop / 255 * _shadow(presence, toward, zoom, scene)[..., None]
-    through = ground * (0.25 + 0.75 * colour)  # What shines through the subject is tinted.
+    through = ground * (0.25 + 0.75 * color)  # What shines through the subject is tinted.
     seen = opacity[..., None] * body + (presence - opacity)[..., None] * through
     seen += (sheen * presence * 0.75)[..., None]
     return np.asarray(ground * (1 - presence[..., None]) + seen, np.float32)

@@ -16,7 +16,7 @@ Mask = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
 Outline = NDArray[np.complexfloating[Any, Any]]
 """Corners as x + iy, in pixels or about 0 with a size of 1; `z * turn(a)` rotates them."""
-Colour = NDArray[np.float64]
+Color = NDArray[np.float64]
 """Red, green, blue in 0..255."""
 
 SHIFT = 4
@@ -51,46 +51,46 @@ class Layer:
         return self.paint[..., 3] > 0
 
     @property
-    def grey(self) -> Float:
+    def gray(self) -> Float:
         """(side, side): how light the paint is, 0..255."""
         return cv2.cvtColor(self.paint, cv2.COLOR_RGBA2GRAY).astype(np.float32)
 
     @property
-    def centre(self) -> complex:
+    def center(self) -> complex:
         """The middle, x + iy."""
         return complex(self.side, self.side) / 2
 
-    def fill(self, outline: Outline, colour: Colour, height: float) -> None:
+    def fill(self, outline: Outline, color: Color, height: float) -> None:
         """Fill a polygon; later ones lie on top."""
-        cv2.fillPoly(self.paint, [corners(outline)], _ink(colour, height), cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(self.paint, [corners(outline)], _ink(color, height), cv2.LINE_AA, SHIFT)
 
-    def dome(self, outline: Outline, colour: Colour, height: float, lift: float = 40) -> None:
+    def dome(self, outline: Outline, color: Color, height: float, lift: float = 40) -> None:
         """Fill a polygon that bulges by `lift`: dark at its rim, light in the middle."""
         core = outline.mean()
         for shrink, tone, rise in ((1.0, 0.62, 0.0), (0.82, 0.95, 0.6), (0.5, 1.12, 1.0)):
-            self.fill(core + (outline - core) * shrink, colour * tone, height + lift * rise)
+            self.fill(core + (outline - core) * shrink, color * tone, height + lift * rise)
 
-    def dot(self, place: complex, radius: float, colour: Colour, height: float) -> None:
+    def dot(self, place: complex, radius: float, color: Color, height: float) -> None:
         """Fill a disc of `radius` pixels."""
         x, y, r = (round(n * (1 << SHIFT)) for n in (place.real, place.imag, radius))
-        cv2.circle(self.paint, (x, y), r, _ink(colour, height), -1, cv2.LINE_AA, SHIFT)
+        cv2.circle(self.paint, (x, y), r, _ink(color, height), -1, cv2.LINE_AA, SHIFT)
 
-    def line(self, path: Outline, colour: Colour, height: float, width: float = 1) -> None:
+    def line(self, path: Outline, color: Color, height: float, width: float = 1) -> None:
         """Draw an open line `width` pixels wide."""
         cv2.polylines(
             self.paint,
             [corners(path)],
             False,
-            _ink(colour, height),
+            _ink(color, height),
             max(1, round(width)),
             cv2.LINE_AA,
             SHIFT,
         )
 
-    def blend(self, colour: Colour | Float, weight: Float | Mask) -> None:
+    def blend(self, color: Color | Float, weight: Float | Mask) -> None:
         """Mix a colour (or image) in, where and as much as `weight` (side, side) in 0..1 says."""
         rgb = self.paint[..., :3].astype(np.float32)
-        mixed = colour.astype(np.float32) - rgb
+        mixed = color.astype(np.float32) - rgb
         mixed *= weight.astype(np.float32, copy=False)[..., None]
         mixed += rgb
         self.paint[..., :3] = np.clip(mixed, 0, 255, out=mixed)
@@ -120,15 +120,15 @@ class Layer:
         mask = self.cover.astype(np.uint8)
         if hearts and self.hearts:
             parts = np.zeros_like(mask)
-            for centre, radius in self.hearts:
-                cv2.circle(parts, (int(centre.real), int(centre.imag)), int(radius), 1, -1)
+            for center, radius in self.hearts:
+                cv2.circle(parts, (int(center.real), int(center.imag)), int(radius), 1, -1)
             mask &= parts
         if margin:
             inner = cv2.erode(mask, np.ones((margin, margin), np.uint8))
             mask = np.asarray(inner if inner.any() else mask, np.uint8)
         found = np.flatnonzero(mask)
         if not found.size:
-            return np.full(count, self.centre)
+            return np.full(count, self.center)
         chosen = found[rng.integers(0, found.size, count)]
         return chosen % self.side + 1j * (chosen // self.side)
 
@@ -168,7 +168,7 @@ def patches(
     return np.clip((drawn - level) / softness + 0.5, 0, 1) * mask
 
 
-def pick(rng: np.random.Generator, palette: Sequence[tuple[int, int, int]]) -> Colour:
+def pick(rng: np.random.Generator, palette: Sequence[tuple[int, int, int]]) -> Color:
     """A colour between two neighbours drawn from a palette."""
     a, b = (np.array(palette[i], float) for i in rng.integers(0, len(palette), 2))
     return a + (b - a) * rng.random() * 0.6 + rng.normal(0, 6, 3)
@@ -226,6 +226,6 @@ def corners(outline: Outline) -> NDArray[np.int32]:
     return np.rint(xy * (1 << SHIFT)).astype(np.int32)
 
 
-def _ink(colour: Colour, height: float) -> tuple[float, float, float, float]:
-    r, g, b = (min(max(value, 0.0), 255.0) for value in colour.tolist())
+def _ink(color: Color, height: float) -> tuple[float, float, float, float]:
+    r, g, b = (min(max(value, 0.0), 255.0) for value in color.tolist())
     return r, g, b, min(max(height, 1.0), 255.0)

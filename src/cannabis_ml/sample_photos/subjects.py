@@ -9,7 +9,7 @@ import numpy as np
 
 from cannabis_ml.sample_photos.canvas import (
     SHIFT,
-    Colour,
+    Color,
     Float,
     Layer,
     Mask,
@@ -60,41 +60,41 @@ def twig(
     layer: Layer, rng: np.random.Generator, start: complex, reach: complex, width: float
 ) -> None:
     """A woody stalk with nodes: dark rim, pale core, a stub or two."""
-    colour = pick(rng, _WOOD)
+    color = pick(rng, _WOOD)
     path = start + reach * hair(rng, 0.12)
     for share, tone, height in ((1.0, 0.5, 150), (0.7, 1.0, 190), (0.28, 1.35, 215)):
-        layer.line(path, colour * tone, height, width * share)
+        layer.line(path, color * tone, height, width * share)
     for _ in range(int(rng.integers(1, 4))):
         node = path[rng.integers(1, path.size - 1)]
         away = reach * turn(rng.choice((-0.8, 0.8))) * rng.uniform(0.08, 0.2)
         stub = np.array([node, node + away])
-        layer.line(stub, colour * 0.6, 170, width * 0.7)
-        layer.line(stub, colour, 195, width * 0.4)
+        layer.line(stub, color * 0.6, 170, width * 0.7)
+        layer.line(stub, color, 195, width * 0.4)
 
 
 def _plant(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     s, ragged = layer.side, 1 - lot.quality
-    colour = pick(rng, _LEAF)
+    color = pick(rng, _LEAF)
     leaves = int(rng.choice((1, 3, 5, 8, 12)))
     size = s * {1: 0.5, 3: 0.39, 5: 0.35, 8: 0.31, 12: 0.27}[leaves] * rng.uniform(0.85, 1.1)
     foot = s * complex(rng.uniform(0.4, 0.6), 0.97)
     top = s * complex(0.5, rng.uniform(0.2, 0.4))
     spine = foot + (top - foot) * hair(rng, 0.1, 12)
     for width, tone in ((0.022, 0.55), (0.014, 1.1)):
-        layer.line(spine, colour * tone + 12, 60, s * width)
+        layer.line(spine, color * tone + 12, 60, s * width)
     for i in range(leaves):
         near = (i + 1) / leaves
         node = spine[rng.integers(3, spine.size)]
         away = turn(rng.uniform(0, 2 * np.pi))
         heart = node + away * s * (rng.uniform(0.06, 0.28) if leaves > 1 else 0.02)
-        heart -= away * max(abs(heart + away * size - layer.centre) - 0.48 * s, 0)
-        layer.line(np.array([node, heart]), colour * 0.8 + 14, 60 + 60 * near, s * 0.01)
+        heart -= away * max(abs(heart + away * size - layer.center) - 0.48 * s, 0)
+        layer.line(np.array([node, heart]), color * 0.8 + 14, 60 + 60 * near, s * 0.01)
         _fan_leaf(
             layer,
             rng,
             heart,
             away * size,
-            colour=colour * (0.6 + 0.4 * near),  # Leaves farther back get less light.
+            color=color * (0.6 + 0.4 * near),  # Leaves farther back get less light.
             height=70 + 110 * near,
             ragged=ragged,
         )
@@ -102,7 +102,7 @@ def _plant(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     if flowering or rng.random() < 0.25:
         bud = top + complex(0, s * 0.06)
         upward = turn(-np.pi / 2 + rng.normal(0, 0.3))
-        _bud(layer, rng, bud, s * 0.17 * upward, slim=0.7, colour=colour + 10, ragged=0.5)
+        _bud(layer, rng, bud, s * 0.17 * upward, slim=0.7, color=color + 10, ragged=0.5)
         layer.hearts.append((bud, s * 0.17))
     layer.tone(0.85 + 0.3 * noise(rng, (s, s), s / 60))
     layer.gloss += 0.06
@@ -114,7 +114,7 @@ def _fan_leaf(
     heart: complex,
     reach: complex,
     *,
-    colour: Colour,
+    color: Color,
     height: float,
     ragged: float,
 ) -> None:
@@ -129,7 +129,7 @@ def _fan_leaf(
         length = reach * squash * (1 - 0.58 * abs(place) ** 1.3) * rng.uniform(0.92, 1.05)
         vector = length * turn(place * spread)
         curl = rng.normal(0, 0.14 + 0.25 * ragged)
-        tint = colour * rng.uniform(0.88, 1.12)
+        tint = color * rng.uniform(0.88, 1.12)
         for half, tone, lift in zip(halves, (1.1, 0.82), (18, 0), strict=True):
             layer.fill(heart + vector * bend(half, curl), tint * tone, height + lift)
         rib = heart + vector * bend(np.linspace(0, 0.96, 6, dtype=complex), curl)
@@ -141,32 +141,32 @@ def _fan_leaf(
 
 def _dry_flower(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     s, ragged = layer.side, 1 - lot.quality
-    colour = pick(rng, _BUD)
+    color = pick(rng, _BUD)
     count = int(rng.choice((1, 1, 2, 3)))
     size = s * {1: 0.4, 2: 0.27, 3: 0.22}[count]
     for i in range(count):
         around = turn(2 * np.pi * i / count + rng.uniform(0, 1)) * s * 0.24 if count > 1 else 0
-        centre = layer.centre + around + complex(*rng.normal(0, 0.02 * s, 2))
+        center = layer.center + around + complex(*rng.normal(0, 0.02 * s, 2))
         axis = size * rng.uniform(0.85, 1.1) * turn(rng.uniform(0, 2 * np.pi))
-        slim, tint = rng.uniform(0.5, 0.85), colour * rng.uniform(0.9, 1.1)
-        _bud(layer, rng, centre, axis, slim=slim, colour=tint, ragged=ragged)
+        slim, tint = rng.uniform(0.5, 0.85), color * rng.uniform(0.9, 1.1)
+        _bud(layer, rng, center, axis, slim=slim, color=tint, ragged=ragged)
     layer.tone(0.75 + 0.5 * fractal(rng, (s, s), s / 25, 3))
 
 
 def _bud(
     layer: Layer,
     rng: np.random.Generator,
-    centre: complex,
+    center: complex,
     axis: complex,
     *,
     slim: float,
-    colour: Colour,
+    color: Color,
     ragged: float,
 ) -> None:
     """A tight cone of bracts along `axis` (its half length), `slim` its width over its length."""
     body = blob(rng, 0.04)
-    body = (body.real + 1j * body.imag * slim * (1 - 0.25 * body.real)) * axis + centre
-    layer.fill(body, colour * 0.5, 40)
+    body = (body.real + 1j * body.imag * slim * (1 - 0.25 * body.real)) * axis + center
+    layer.fill(body, color * 0.5, 40)
     count = int(np.clip(0.85 * abs(axis), 45, 150))
     along = np.sort(rng.uniform(-0.95, 0.95, count))[::-1]  # Lower bracts cover those above.
     across = 2 * np.mod(np.arange(count) * 0.618, 1) - 1  # Golden ratio: no gaps, no rows.
@@ -175,10 +175,10 @@ def _bud(
     halves = leaf_halves(0.17, 5, 0.25)
     for u, v in zip(along, across, strict=True):
         half = slim * np.sqrt(1 - u * u) * (1 - 0.25 * u)
-        place = centre + axis * complex(u, v * half)
+        place = center + axis * complex(u, v * half)
         out = axis / abs(axis) * turn(0.9 * v + rng.normal(0, 0.3))
         height = 60 + 130 * np.sqrt(max(1 - u * u - 0.8 * v * v, 0)) + rng.uniform(-12, 12)
-        tint = colour * rng.uniform(0.7, 1.25) + rng.normal(0, 5, 3)
+        tint = color * rng.uniform(0.7, 1.25) + rng.normal(0, 5, 3)
         if rng.random() < 0.04 + 0.3 * ragged * abs(v):
             leaf = out * abs(axis) * rng.uniform(0.3, 0.45 + 0.4 * ragged)
             for half_leaf, tone in zip(halves, (1.0, 0.75), strict=True):
@@ -191,20 +191,20 @@ def _bud(
 
 def _trim(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     s, ragged = layer.side, 1 - lot.quality
-    colour, other = pick(rng, _TRIM), pick(rng, _TRIM)
+    color, other = pick(rng, _TRIM), pick(rng, _TRIM)
     spread = s * rng.uniform(0.14, 0.22)
     count = int(rng.uniform(300, 440))
     scale = rng.uniform(0.7, 1.1) * (1.25 - 0.35 * ragged)
     shapes = [_cutting(rng) for _ in range(12)]
     heap = _stretched(blob(rng, 0.15), rng.uniform(0.6, 1.0))
-    layer.fill(layer.centre + spread * 1.1 * heap, colour * 0.3, 30)
+    layer.fill(layer.center + spread * 1.1 * heap, color * 0.3, 30)
     distance = np.sort(np.abs(rng.normal(0, 1.45, count)))[::-1]  # The middle lies on top.
     for far in 2.2 * np.tanh(distance / 2.2):
         jitter = complex(*rng.normal(0, 0.12, 2))
-        place = layer.centre + spread * (far * heap[rng.integers(heap.size)] + jitter)
+        place = layer.center + spread * (far * heap[rng.integers(heap.size)] + jitter)
         cut = shapes[rng.integers(len(shapes))]
         vector = s * 0.05 * scale * rng.uniform(0.4, 1.5) * turn(rng.uniform(0, 2 * np.pi))
-        tint = colour + (other - colour) * rng.random() + rng.normal(0, 12, 3)
+        tint = color + (other - color) * rng.random() + rng.normal(0, 12, 3)
         height = 45 + 120 * np.exp(-0.6 * far**2) + rng.uniform(0, 45)
         gap = place + vector * cut * 1.12 + complex(0.003, 0.004) * s
         layer.fill(gap, tint * 0.32, height - 25)
@@ -230,7 +230,7 @@ def _stretched(outline: Outline, stretch: float) -> Outline:
 
 def _hash(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     s, ragged = layer.side, 1 - lot.quality
-    colour = pick(rng, _HASH)
+    color = pick(rng, _HASH)
     form = rng.choice(("slab", "ball", "coin", "chunk"))
     count = int(rng.choice((1, 1, 2, 3)))
     for i in range(count):
@@ -244,22 +244,22 @@ def _hash(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
         )
         stretch = rng.uniform(0.5, 0.85) if form == "slab" else rng.uniform(0.8, 1)
         outline = _stretched(outline, stretch)
-        place = layer.centre + around
+        place = layer.center + around
         outline = place + radius * turn(rng.uniform(0, np.pi)) * outline
         if form != "ball":
-            layer.fill(outline + complex(0.02, 0.06) * s, colour * 0.6, 60)
-        layer.fill(outline, colour, 130)
+            layer.fill(outline + complex(0.02, 0.06) * s, color * 0.6, 60)
+        layer.fill(outline, color, 130)
         mask = _inside(outline, s)
         edge = radius if form == "ball" else 0.07 * s if form == "chunk" else 0.025 * s
         layer.inflate(mask, edge, 80, 235 if form == "ball" else 150)
         if form == "coin":
             rim = place + 0.8 * (outline - place)
-            layer.line(np.append(rim, rim[0]), colour * 0.72, 125, s * 0.01)
+            layer.line(np.append(rim, rim[0]), color * 0.72, 125, s * 0.01)
         for _ in range(int(rng.poisson(1.5 + 5 * ragged))):
             start = outline[rng.integers(outline.size)]
             crack = start + (place - start) * rng.uniform(0.3, 1.1) * hair(rng, 0.5, 9)
-            layer.line(crack, colour * 0.4, 100, s * rng.uniform(0.003, 0.008))
-    _crumbs(layer, rng, colour, int(rng.poisson(4 + 22 * ragged)))
+            layer.line(crack, color * 0.4, 100, s * rng.uniform(0.003, 0.008))
+    _crumbs(layer, rng, color, int(rng.poisson(4 + 22 * ragged)))
     _press_texture(layer, rng)
 
 
@@ -272,51 +272,51 @@ def _press_texture(layer: Layer, rng: np.random.Generator) -> None:
     layer.paint[..., 3] = np.where(inside, np.clip(layer.paint[..., 3] + lump, 1, 255), 0)
 
 
-def _crumbs(layer: Layer, rng: np.random.Generator, colour: Colour, count: int) -> None:
+def _crumbs(layer: Layer, rng: np.random.Generator, color: Color, count: int) -> None:
     s = layer.side
     for _ in range(count):
-        place = layer.centre + turn(rng.uniform(0, 2 * np.pi)) * s * rng.uniform(0.2, 0.42)
+        place = layer.center + turn(rng.uniform(0, 2 * np.pi)) * s * rng.uniform(0.2, 0.42)
         size = s * rng.uniform(0.006, 0.022)
-        layer.dome(place + size * blob(rng, 0.2, n=9), colour * rng.uniform(0.8, 1.15), 40, 30)
+        layer.dome(place + size * blob(rng, 0.2, n=9), color * rng.uniform(0.8, 1.15), 40, 30)
 
 
 def _extract(layer: Layer, lot: Lot, rng: np.random.Generator) -> None:
     s, clarity = layer.side, lot.quality
-    colour = pick(rng, _OIL)
+    color = pick(rng, _OIL)
     form = rng.choice(("puddle", "shard", "wax"), p=(0.42, 0.33, 0.25))
     if form == "wax":
-        _wax(layer, rng, colour)
+        _wax(layer, rng, color)
     else:
         draw = _puddle if form == "puddle" else _shards
-        thickness = draw(layer, rng, colour)
+        thickness = draw(layer, rng, color)
         cloud = fractal(rng, (s, s), s / 6, 3)
         # Beer-Lambert: light is absorbed exponentially along its way through the oil.
         depth = thickness * (0.5 + cloud) * (1.9 - 0.9 * clarity)
-        body = 255 * np.power(np.clip(colour, 4, 250) / 255, (0.25 + depth)[..., None])
+        body = 255 * np.power(np.clip(color, 4, 250) / 255, (0.25 + depth)[..., None])
         layer.blend(body.astype(np.float32), layer.cover)
         haze = 0.25 + 0.4 * depth + 0.35 * (1 - clarity)
         layer.opacity = np.clip(haze, 0, 0.97).astype(np.float32)
         layer.gloss += 0.75 * layer.cover
-    _crumbs(layer, rng, colour, int(rng.poisson(3)))
+    _crumbs(layer, rng, color, int(rng.poisson(3)))
 
 
-def _puddle(layer: Layer, rng: np.random.Generator, colour: Colour) -> Float:
+def _puddle(layer: Layer, rng: np.random.Generator, color: Color) -> Float:
     s = layer.side
     pool = _stretched(blob(rng, 0.16), rng.uniform(0.7, 1))
-    outlines = [layer.centre + s * rng.uniform(0.24, 0.32) * pool]
+    outlines = [layer.center + s * rng.uniform(0.24, 0.32) * pool]
     for _ in range(int(rng.integers(0, 5))):
-        at = layer.centre + turn(rng.uniform(0, 2 * np.pi)) * s * rng.uniform(0.3, 0.42)
+        at = layer.center + turn(rng.uniform(0, 2 * np.pi)) * s * rng.uniform(0.3, 0.42)
         outlines.append(at + s * rng.uniform(0.015, 0.06) * blob(rng, 0.08))
     for outline in outlines:
-        layer.fill(outline, colour, 90)
+        layer.fill(outline, color, 90)
     thickness = layer.inflate(layer.cover, s * rng.uniform(0.06, 0.16), 40, 190)
     for place in layer.spots(rng, int(rng.integers(0, 26)), margin=9):
         bubble = place + s * rng.uniform(0.004, 0.016) * np.exp(1j * np.linspace(0, 6.3, 14))
-        layer.line(bubble, colour * 0.5 + 120, 205)
+        layer.line(bubble, color * 0.5 + 120, 205)
     return thickness
 
 
-def _shards(layer: Layer, rng: np.random.Generator, colour: Colour) -> Float:
+def _shards(layer: Layer, rng: np.random.Generator, color: Color) -> Float:
     """A brittle sheet broken along straight lines, its pieces a little apart and tilted."""
     s = layer.side
     theta = np.sort(rng.uniform(0, 2 * np.pi, 8)) + np.linspace(0, 0.4, 8)
@@ -330,12 +330,12 @@ def _shards(layer: Layer, rng: np.random.Generator, colour: Colour) -> Float:
     for piece in pieces:
         core = piece.mean()
         slid, turned = rng.uniform(1.02, 1.16), turn(rng.normal(0, 0.08))
-        apart = layer.centre + core * slid + (piece - core) * turned
+        apart = layer.center + core * slid + (piece - core) * turned
         mask = _inside(apart, s)
         tilt = rng.normal(0, 0.6, 2)
-        layer.fill(apart, colour, rng.uniform(80, 130))
+        layer.fill(apart, color, rng.uniform(80, 130))
         relief += mask * (rng.uniform(0.35, 1) + tilt[0] * (x - 0.5) + tilt[1] * (y - 0.5))
-        layer.line(np.append(apart, apart[0]), colour * 0.35 + 150, 140, s * 0.006)
+        layer.line(np.append(apart, apart[0]), color * 0.35 + 150, 140, s * 0.006)
     return np.clip(relief, 0, 1.2) * layer.cover
 
 
@@ -354,12 +354,12 @@ def _cut(piece: Outline, normal: complex, shift: float) -> list[Outline]:
     return halves
 
 
-def _wax(layer: Layer, rng: np.random.Generator, colour: Colour) -> None:
+def _wax(layer: Layer, rng: np.random.Generator, color: Color) -> None:
     """Whipped, crumbly paste: soft lumps that let some light in."""
     s = layer.side
-    pale = colour * 0.55 + np.array([255, 236, 190]) * 0.45
+    pale = color * 0.55 + np.array([255, 236, 190]) * 0.45
     for far in np.sort(np.abs(rng.normal(0, 0.11, 130)))[::-1]:
-        place = layer.centre + s * far * turn(rng.uniform(0, 2 * np.pi))
+        place = layer.center + s * far * turn(rng.uniform(0, 2 * np.pi))
         size = s * rng.uniform(0.016, 0.05)
         lump = place + size * blob(rng, 0.14, n=16)
         layer.dome(lump, pale * rng.uniform(0.85, 1.1), 150 - 350 * far, 55)

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cannabis_ml._io.processes import end_with_parent
 from cannabis_ml.photo_sets.photo_set import PhotoSet
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training.losses import bootstrap_weights
 
@@ -158,7 +158,7 @@ class Photos(Dataset):
         epoch, position = item
         row, turn = int(self.rows[position]), int(self._turn[position])
         if self.training is None or not self.training.augment or epoch == EVALUATION:
-            pixels = fit(self._photo_set.pixels(row), self.image_size)
+            pixels = center_crop_resize(self._photo_set.pixels(row), self.image_size)
         else:
             random = np.random.default_rng((self.training.seed, epoch, row, turn))
             copy = self._copy(position, epoch + turn)
@@ -166,7 +166,7 @@ class Photos(Dataset):
                 stored = self._photo_set.pixels(row)
                 pixels = augment(stored, self.image_size, self.training, random)
             else:
-                pixels = fit(copy, self.image_size)
+                pixels = center_crop_resize(copy, self.image_size)
                 pixels = cv2.flip(pixels, 1) if random.random() < 0.5 else pixels
         photo = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return self.known.at(position, photo)

@@ -70,7 +70,7 @@ def test_names_that_tell_no_capture(name):
     assert not re.search(CAPTURE, f"{SCAB}/{name}")
 
 
-def test_neighbouring_captures_and_copies_share_a_group(tree, load):
+def test_neighboring_captures_and_copies_share_a_group(tree, load):
     root = tree(
         f"{SCAB}/{UUID}FREC_Scab 3300.JPG",
         f"{SCAB}/{UUID}FREC_Scab 3349 copy.jpg",

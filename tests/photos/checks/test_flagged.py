@@ -82,7 +82,7 @@ def test_noise_on_a_wall(told, encode):
     assert "almost_uniform" in told(encode(Image.fromarray(noise), "PNG"))
 
 
-def test_colour_alone_may_vary(told, encode):
+def test_color_alone_may_vary(told, encode):
     """Red and green of the same luma."""
     image = Image.new("RGB", (64, 64), (153, 0, 0))
     image.paste((0, 78, 0), (0, 0, 32, 64))

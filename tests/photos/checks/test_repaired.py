@@ -30,7 +30,7 @@ def test_cmyk(told, draw, encode):
 # ------------------------------------------------------------------ sixteen_bit
 
 
-def colour_png_of_48_bits(side=64):
+def color_png_of_48_bits(side=64):
     def chunk(kind, body):
         return (
             struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -50,14 +50,14 @@ def colour_png_of_48_bits(side=64):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_deep_grey(kind, told, encode):
+def test_deep_gray(kind, told, encode):
     values = np.random.default_rng(0).integers(0, 65536, (64, 64), dtype=np.uint16)
     found = told(encode(Image.fromarray(values), kind), f"x.{kind.lower()}")
-    assert set(found) == {"sixteen_bit", "greyscale"}
+    assert set(found) == {"sixteen_bit", "grayscale"}
 
 
-def test_deep_colour(told):
-    assert set(told(colour_png_of_48_bits(), "x.png")) == {"sixteen_bit"}
+def test_deep_color(told):
+    assert set(told(color_png_of_48_bits(), "x.png")) == {"sixteen_bit"}
 
 
 def test_eight_bits(told, encode):
@@ -68,12 +68,12 @@ def test_eight_bits(told, encode):
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA"])
-def test_grey(mode, told, draw, encode):
-    assert "greyscale" in told(encode(draw().convert(mode), "PNG"), "x.png")
+def test_gray(mode, told, draw, encode):
+    assert "grayscale" in told(encode(draw().convert(mode), "PNG"), "x.png")
 
 
-def test_colour(told, encode):
-    assert "greyscale" not in told(encode())
+def test_color(told, encode):
+    assert "grayscale" not in told(encode())
 
 
 # ------------------------------------------------------------------ palette

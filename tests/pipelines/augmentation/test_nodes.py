@@ -17,7 +17,7 @@ from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.errors import TaxonomyError
 from cannabis_ml.photo_sets.photo_set import PhotoSet
-from cannabis_ml.photos.augment import Bounds, Recipe
+from cannabis_ml.photos.augment import Bounds, Policy
 from cannabis_ml.pipelines.augmentation import create_pipeline, nodes
 from cannabis_ml.pipelines.augmentation.nodes import augment_photos, draw_augmentation_preview
 from cannabis_ml.pipelines.augmentation.params import AugmentationParams
@@ -29,7 +29,7 @@ TAXONOMY = Taxonomy(
         {"name": "look", "kind": "multilabel", "classes": ["red", "shiny"]},
     ]
 )
-SMALL = {"recipe": {"size": 32}, "copies": 2, "workers": 1}
+SMALL = {"policy": {"size": 32}, "copies": 2, "workers": 1}
 
 
 def photo_id(number):
@@ -78,9 +78,9 @@ def made(monkeypatch):
     counted = []
     original = nodes.make_copies
 
-    def make_copies(data, draws, recipe):
+    def make_copies(data, draws, policy):
         counted.extend(draws)
-        return original(data, draws, recipe)
+        return original(data, draws, policy)
 
     monkeypatch.setattr(nodes, "make_copies", make_copies)
     return counted
@@ -96,7 +96,7 @@ def images(copies):
     return {key: row["bytes"] for key, row in zip(keys, undecoded["image"], strict=True)}
 
 
-def recipes(photos, **params):
+def policies(photos, **params):
     stream = augment_photos(photos, TAXONOMY, AugmentationParams(**SMALL | params))
     return [copies.make.args[2] for copies in stream.photos]
 
@@ -150,8 +150,8 @@ def test_a_photo_more_costs_its_own_copies_only(photo_set, saved, made):
     assert not made
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"recipe": {"size": 32, "quality": 90}}])
-def test_another_seed_or_recipe_makes_all_anew(photo_set, saved, made, change):
+@pytest.mark.parametrize("change", [{"seed": 1}, {"policy": {"size": 32, "quality": 90}}])
+def test_another_seed_or_policy_makes_all_anew(photo_set, saved, made, change):
     photos = photo_set(rows_of(3))
     before = images(saved(photos))
     made.clear()
@@ -193,33 +193,33 @@ def test_the_stream_knows_its_length(photo_set):
 
 def test_a_guard_holds_for_photos_that_have_or_may_have_the_label(photo_set):
     rows = [(n, "train", "leaf", red, 0) for n, red in enumerate([1, None, 0])]
-    found = recipes(photo_set(rows), guards={"look.red": {"hue": 0.02}})
-    assert [recipe.colour.hue for recipe in found] == [0.02, 0.02, 0.1]
+    found = policies(photo_set(rows), guards={"look.red": {"hue": 0.02}})
+    assert [policy.color.hue for policy in found] == [0.02, 0.02, 0.1]
 
 
 def test_a_guard_may_hold_for_photos_without_the_label_too(photo_set):
     guards = {"look.red": {"hue": 0.02, "when": "always"}}
-    assert recipes(photo_set(rows_of(1)), guards=guards)[0].colour.hue == 0.02
+    assert policies(photo_set(rows_of(1)), guards=guards)[0].color.hue == 0.02
 
 
 def test_a_guard_of_a_class_and_of_a_head(photo_set):
     rows = [(n, "train", kind, 0, 0) for n, kind in enumerate(["leaf", "root", None])]
     guards = {"kind.root": {"blur": 0}, "kind": {"rotation": 10}}
-    found = recipes(photo_set(rows), guards=guards)
-    assert [recipe.blur.kernel for recipe in found] == [3, 0, 0]
-    assert [recipe.rotation.degrees for recipe in found] == [10, 10, 10]
+    found = policies(photo_set(rows), guards=guards)
+    assert [policy.blur.kernel for policy in found] == [3, 0, 0]
+    assert [policy.rotation.degrees for policy in found] == [10, 10, 10]
 
 
 def test_the_tightest_of_several_guards_counts(photo_set):
     guards = {"look.red": {"hue": 0.05}, "look.shiny": {"hue": 0.02, "shadow": 0}}
-    (recipe,) = recipes(photo_set([(0, "train", "leaf", 1, 1)]), guards=guards)
-    assert recipe.colour.hue == 0.02
-    assert recipe.shadow.darkness == (0, 0)
+    (policy,) = policies(photo_set([(0, "train", "leaf", 1, 1)]), guards=guards)
+    assert policy.color.hue == 0.02
+    assert policy.shadow.darkness == (0, 0)
 
 
 def test_a_guard_is_looser_than_nothing_never(photo_set):
-    (recipe,) = recipes(photo_set([(0, "train", "leaf", 1, 1)]), guards={"look.red": {"hue": 0.4}})
-    assert recipe == Recipe(size=32)
+    (policy,) = policies(photo_set([(0, "train", "leaf", 1, 1)]), guards={"look.red": {"hue": 0.4}})
+    assert policy == Policy(size=32)
 
 
 def test_a_label_learnt_later_loosens_its_guard_for_that_photo_only(photo_set, saved, made):
@@ -312,5 +312,5 @@ def test_the_configured_parameters_are_sound():
     path = Path(__file__).parents[3] / "conf" / "base" / "parameters_augmentation.yml"
     params = AugmentationParams(**yaml.safe_load(path.read_text())["augmentation"])
     assert AugmentationParams().copies == 5
-    assert params.recipe.colour.hue == Recipe().colour.hue == 0.1
+    assert params.policy.color.hue == Policy().color.hue == 0.1
     assert all(guard != Bounds() for guard in params.guards.values())

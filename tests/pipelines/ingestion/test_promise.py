@@ -94,17 +94,17 @@ def corpus(tmp_path, draw, encode, write_photo):
     def image():
         return draw(next(photo))
 
-    grey_16 = np.random.default_rng(0).integers(0, 65536, (48, 48), dtype=np.uint16)
+    gray_16 = np.random.default_rng(0).integers(0, 65536, (48, 48), dtype=np.uint16)
     exif = Image.Exif()
     exif[0x0112] = 8
     frames = [image() for _ in range(3)]
     heic = struct.pack(">I4s4sI4s", 20, b"ftyp", b"heic", 0, b"mif1") + bytes(100)
 
     add("cmyk.jpg", encode(image().convert("CMYK")), "cmyk")
-    add("16 bit.png", encode(Image.fromarray(grey_16), "PNG"), "sixteen_bit;greyscale")
-    add("16 bit.tiff", encode(Image.fromarray(grey_16.T.copy()), "TIFF"), "sixteen_bit;greyscale")
+    add("16 bit.png", encode(Image.fromarray(gray_16), "PNG"), "sixteen_bit;grayscale")
+    add("16 bit.tiff", encode(Image.fromarray(gray_16.T.copy()), "TIFF"), "sixteen_bit;grayscale")
     add("palette.png", encode(image().convert("P"), "PNG", transparency=3), "palette;alpha")
-    add("grey.jpg", encode(image().convert("L")), "greyscale")
+    add("grey.jpg", encode(image().convert("L")), "grayscale")
     moving = {"save_all": True, "append_images": frames}
     add("moving.gif", encode(frames[0], "GIF", **moving), "palette;animated")
     add("moving.webp", encode(frames[1], "WEBP", **moving), "animated")

@@ -458,9 +458,9 @@ def _by_source(problem: _Problem, params: ShortcutsParams) -> float | None:
 def _wilson_lower(share: float, n: int, deviations: float) -> float:
     """Lower end of the interval that holds a share seen in n cases (Wilson 1927)."""
     z2 = deviations**2
-    centre = share + z2 / (2 * n)
+    center = share + z2 / (2 * n)
     half = deviations * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
-    return float((centre - half) / (1 + z2 / n))
+    return float((center - half) / (1 + z2 / n))
 
 
 # ------------------------------------------------------------------ words

@@ -47,7 +47,7 @@ class ExaminedFile:
         return self.photo.mode.partition(";")[0] if self.photo else None
 
     @cached_property
-    def grey(self) -> np.ndarray:
+    def gray(self) -> np.ndarray:
         """uint8 (h, w): luma of the small photo; empty where there is no photo."""
         if self.photo is None:
             return np.empty((0, 0), np.uint8)
@@ -56,26 +56,26 @@ class ExaminedFile:
     @cached_property
     def sharpness(self) -> float | None:
         """Variance of the Laplacian at the working size."""
-        if not self.grey.size:
+        if not self.gray.size:
             return None
-        edges = cv2.Laplacian(self.grey, cv2.CV_16S)
+        edges = cv2.Laplacian(self.gray, cv2.CV_16S)
         mean = cv2.sumElems(edges)[0] / edges.size
         return float(cv2.norm(edges, cv2.NORM_L2SQR) / edges.size - mean**2)
 
     @cached_property
     def _luma(self) -> tuple[float, float]:
-        mean, spread = cv2.meanStdDev(self.grey)
+        mean, spread = cv2.meanStdDev(self.gray)
         return float(mean.item()), float(spread.item())
 
     @property
     def brightness(self) -> float | None:
         """Mean luma, 0 to 255."""
-        return self._luma[0] if self.grey.size else None
+        return self._luma[0] if self.gray.size else None
 
     @property
     def contrast(self) -> float | None:
         """Standard deviation of luma, 0 to 128; at most that of the channel that varies most."""
-        return self._luma[1] if self.grey.size else None
+        return self._luma[1] if self.gray.size else None
 
     @cached_property
     def border(self) -> tuple[float, float, float] | None:

@@ -25,10 +25,10 @@ def _blurred(file: ExaminedFile, params: DefectParams) -> str | None:
 
 
 def _dark(file: ExaminedFile, params: DefectParams) -> str | None:
-    if not file.grey.size:
+    if not file.gray.size:
         return None
-    counts = cv2.calcHist([file.grey], [0], None, [256], [0, 256]).ravel()
-    level = int(np.searchsorted(np.cumsum(counts), (1 - BRIGHTEST) * file.grey.size))
+    counts = cv2.calcHist([file.gray], [0], None, [256], [0, 256]).ravel()
+    level = int(np.searchsorted(np.cumsum(counts), (1 - BRIGHTEST) * file.gray.size))
     if level >= params.dark_below:
         return None
     return f"Its brightest parts begin at grey level {level} of 255."

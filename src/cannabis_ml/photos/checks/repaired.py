@@ -46,7 +46,7 @@ def _sixteen_bit(file: ExaminedFile, params: DefectParams) -> str | None:
     return "More than 8 bits a channel: scaled to 8." if is_deep else None
 
 
-def _greyscale(file: ExaminedFile, params: DefectParams) -> str | None:
+def _grayscale(file: ExaminedFile, params: DefectParams) -> str | None:
     is_gray = file.mode in _GRAY_MODES
     return "In grey levels: the same for red, green and blue." if is_gray else None
 
@@ -76,7 +76,7 @@ def _wrong_suffix(file: ExaminedFile, params: DefectParams) -> str | None:
 
 
 def _broken_icc(file: ExaminedFile, params: DefectParams) -> str | None:
-    profile = file.photo.colour_profile if file.photo else None
+    profile = file.photo.color_profile if file.photo else None
     fault = None if profile is None else _icc_fault(profile)
     return None if fault is None else f"Its colour profile {fault}: left out."
 
@@ -126,11 +126,11 @@ REPAIRED = (
     # Networks take three channels. Where colour tells the classes apart, a gray photo of a ripe
     # fruit is no evidence.
     Check(
-        name="greyscale",
+        name="grayscale",
         kind="repaired",
         title="Greyscale",
         about="Made RGB; there is no colour to learn from.",
-        find=_greyscale,
+        find=_grayscale,
     ),
     # GIFs and small PNGs store indices into a colour table; read as gray levels they mean nothing.
     Check(

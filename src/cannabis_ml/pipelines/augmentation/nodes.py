@@ -13,7 +13,7 @@ from cannabis_ml._io.heavy_types import Figure
 from cannabis_ml.errors import TaxonomyError
 from cannabis_ml.photo_sets.copies import Copies, CopyStream
 from cannabis_ml.photo_sets.photo_set import IMAGE, PhotoSet
-from cannabis_ml.photos.augment import Recipe, draw_of, implementation, make_copies
+from cannabis_ml.photos.augment import Policy, draw_of, implementation, make_copies
 from cannabis_ml.pipelines.augmentation.params import AugmentationParams, Guard
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean
@@ -26,14 +26,14 @@ def augment_photos(
 ) -> CopyStream:
     """List the copies of the training photos that are wanted.
 
-    Copy k of a photo depends on the photo, k, the seed and the recipe alone. Labels that a
+    Copy k of a photo depends on the photo, k, the seed and the policy alone. Labels that a
     transform would make untrue are guarded: for a photo that has one, or may have it because it
-    is unknown, the recipe is held within the guard's limits.
+    is unknown, the policy is held within the guard's limits.
 
     Args:
         photo_set: Stored photos of all splits.
         taxonomy: The heads that guards and multipliers name.
-        augmentation: The recipe, how many copies, and the guards.
+        augmentation: The policy, how many copies, and the guards.
 
     Returns:
         A stream that makes, when it is saved, the copies that are not there yet.
@@ -83,7 +83,7 @@ class _Plan:
     params: AugmentationParams
     factors: list[tuple[_Label, float]]
     guards: list[tuple[_Label, Guard]]
-    recipes: dict[tuple[int, ...], Recipe] = field(default_factory=dict)
+    policies: dict[tuple[int, ...], Policy] = field(default_factory=dict)
 
     @classmethod
     def of(cls, params: AugmentationParams, taxonomy: Taxonomy) -> _Plan:
@@ -111,16 +111,16 @@ class _Plan:
         factors = [factor for label, factor in self.factors if label.held_by(row, unknown=False)]
         return int(self.params.copies * max(factors, default=1.0) + 0.5)
 
-    def recipe(self, row: dict[str, Any]) -> Recipe:
-        """The recipe that leaves the photo's labels true."""
+    def policy(self, row: dict[str, Any]) -> Policy:
+        """The policy that leaves the photo's labels true."""
         at = tuple(
             i
             for i, (label, guard) in enumerate(self.guards)
             if guard.when == "always" or label.held_by(row, unknown=True)
         )
-        if at not in self.recipes:
-            self.recipes[at] = self.params.recipe.within(self.guards[i][1] for i in at)
-        return self.recipes[at]
+        if at not in self.policies:
+            self.policies[at] = self.params.policy.within(self.guards[i][1] for i in at)
+        return self.policies[at]
 
 
 def _find(label: str, taxonomy: Taxonomy, where: str, faults: list[str]) -> _Label | None:
@@ -141,18 +141,18 @@ def _find(label: str, taxonomy: Taxonomy, where: str, faults: list[str]) -> _Lab
 def _copies(row: dict[str, Any], plan: _Plan) -> Copies:
     image = row[IMAGE]["bytes"]
     labels = {name: value for name, value in row.items() if name != IMAGE}
-    recipe, seed, photo_id = plan.recipe(row), plan.params.seed, row["photo_id"]
-    draws = [draw_of(photo_id, k + 1, seed, recipe) for k in range(plan.count(row))]
-    made_of = f"{hashlib.sha256(image).hexdigest()} {recipe.sha256} {implementation()}"
+    policy, seed, photo_id = plan.policy(row), plan.params.seed, row["photo_id"]
+    draws = [draw_of(photo_id, k + 1, seed, policy) for k in range(plan.count(row))]
+    made_of = f"{hashlib.sha256(image).hexdigest()} {policy.sha256} {implementation()}"
     keys = [
         hashlib.sha256(f"{photo_id} {k + 1} {draw} {made_of}".encode()).hexdigest()
         for k, draw in enumerate(draws)
     ]
-    return Copies(labels, keys, partial(_make, image, draws, recipe))
+    return Copies(labels, keys, partial(_make, image, draws, policy))
 
 
-def _make(image: bytes, draws: list[int], recipe: Recipe, wanted: Sequence[int]) -> list[bytes]:
-    return make_copies(image, [draws[k] for k in wanted], recipe)
+def _make(image: bytes, draws: list[int], policy: Policy, wanted: Sequence[int]) -> list[bytes]:
+    return make_copies(image, [draws[k] for k in wanted], policy)
 
 
 def _training_rows(photos: PhotoSet) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cannabis_ml.photos.augment import Bounds, Recipe
+from cannabis_ml.photos.augment import Bounds, Policy
 from cannabis_ml.text import Name, NormalNames
 
 Factor = Annotated[float, Field(ge=0)]
@@ -30,7 +30,7 @@ class AugmentationParams(BaseModel):
     seed: int = Field(default=0, ge=0, description="Another seed makes other copies")
     copies: int = Field(default=5, ge=0, description="Copies per training photo; 0: none")
     workers: int | None = Field(default=None, gt=0, description="Workers; null: one per core")
-    recipe: Recipe = Field(default_factory=Recipe, description="The transforms")
+    policy: Policy = Field(default_factory=Policy, description="The transforms")
     multipliers: Annotated[dict[Name, Annotated[dict[Name, Factor], NormalNames]], NormalNames] = (
         Field(
             default_factory=dict,

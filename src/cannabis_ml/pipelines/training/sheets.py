@@ -12,7 +12,7 @@ from cannabis_ml._io.drawing import Figure
 from cannabis_ml.evaluation.predictions import decide
 from cannabis_ml.evaluation.scores import Thresholds
 from cannabis_ml.photo_sets.photo_set import PhotoSet
-from cannabis_ml.photos.resize import fit
+from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.pipelines.training.figures import FAINT, INK, RIGHT, WRONG
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
@@ -39,7 +39,7 @@ def mistakes_sheet(mistakes: pd.DataFrame, photo_set: PhotoSet, head: Head, coun
     for axes, found in zip(figure.axes, shown.to_dict("records"), strict=False):
         mistake: dict[Any, Any] = dict(found)
         row = rows_of[mistake["photo_id"]][0]
-        axes.imshow(fit(photo_set.pixels(row), SHEET_PIXELS))
+        axes.imshow(center_crop_resize(photo_set.pixels(row), SHEET_PIXELS))
         path = photo_set.labels_at(row).get("path")
         source = str(path or mistake["photo_id"]).replace("\\", "/")
         lines = [
@@ -107,7 +107,7 @@ def prediction_sheet(
     ):
         row = rows_of[prediction["photo_id"]][0]
         photo = photo_set.labels_at(row)
-        axes.imshow(fit(photo_set.pixels(row), SHEET_PIXELS))
+        axes.imshow(center_crop_resize(photo_set.pixels(row), SHEET_PIXELS))
         y = -0.03
         for head in taxonomy.heads:
             probs = np.asarray(prediction[head.name])
