@@ -1,0 +1,66 @@
+"""How often prediction sets hold the truth, and how large they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cannabis_ml.evaluation.intervals import by_groups
+from cannabis_ml.taxonomy import MISSING, Taxonomy
+
+
+def score_sets(
+    sets: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    groups: np.ndarray,
+    taxonomy: Taxonomy,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Coverage and size per head, on photos with a label.
+
+    Args:
+        sets: As from `inference.prediction_sets.PredictionSets.apply`.
+        labels: As from `Taxonomy.encode`.
+        groups: Of each photo a number or name, (N,).
+        taxonomy: Gives the classes.
+        confidence: Of the intervals.
+
+    Returns:
+        Per head, JSON-able: `n` labels in `groups`; `coverage`, the share of them in the set, with
+        `coverage_interval`; `mean_size`, the mean number of classes, of an attribute 1 or 2;
+        `single`, the share of sets with one class; and `per_class` of `n` and `coverage`. None
+        where there is no label.
+    """
+    found = {}
+    for name, inside in sets.items():
+        truth, names = np.asarray(labels[name]), taxonomy[name].class_names
+        if inside.ndim == 3:
+            known = ~np.isnan(truth)
+            which = np.broadcast_to(np.asarray(groups)[:, None], known.shape)[known]
+            column = np.broadcast_to(np.arange(len(names)), known.shape)[known]
+            state = np.where(known, truth, 0).astype(np.int64)
+            held = np.take_along_axis(inside, state[..., None], axis=2)[..., 0][known]
+            sizes = inside.sum(axis=2)[known]
+        else:
+            known = truth != MISSING
+            which, column = np.asarray(groups)[known], truth[known]
+            held, sizes = inside[known, column], inside.sum(axis=1)[known]
+        found[name] = {
+            "n": len(held),
+            "groups": len(np.unique(which)),
+            "coverage": _mean(held),
+            "coverage_interval": by_groups(held, which, confidence),
+            "mean_size": _mean(sizes),
+            "single": _mean(sizes == 1),
+            "per_class": {
+                c: {"n": int((column == k).sum()), "coverage": _mean(held[column == k])}
+                for k, c in enumerate(names)
+            },
+        }
+    return found
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
