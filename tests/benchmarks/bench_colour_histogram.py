@@ -27,9 +27,12 @@ from sklearn.preprocessing import StandardScaler
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
 
-from cannabis_ml.evaluation.metrics import choose_thresholds, score
+from cannabis_ml.evaluation.metrics import score
+from cannabis_ml.evaluation.scores import HeadScores
+from cannabis_ml.evaluation.thresholds import choose_thresholds
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
+from cannabis_ml.tiers import TIERS
 
 PROJECT = Path(__file__).parents[2]
 BINS = (12, 6, 6)
@@ -126,14 +129,16 @@ def _fit_best(
     return every
 
 
-def _scores(predictions: pd.DataFrame, labels: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, Any]:
+def _scores(
+    predictions: pd.DataFrame, labels: pd.DataFrame, taxonomy: Taxonomy
+) -> dict[str, HeadScores]:
     by_split = dict(list(predictions.groupby("split")))
     none = predictions.iloc[:0]
     thresholds = choose_thresholds(by_split.get("validation", none), labels, taxonomy)
     return score(by_split.get("test", none), labels, taxonomy, thresholds)
 
 
-def _from_catalog(env: str | None) -> tuple[Any, Taxonomy, dict[str, dict[str, Any]]]:
+def _from_catalog(env: str | None) -> tuple[Any, Taxonomy, dict[str, dict[str, HeadScores]]]:
     from kedro.framework.session import KedroSession
     from kedro.framework.startup import bootstrap_project
     from kedro.io import DatasetError
@@ -143,19 +148,19 @@ def _from_catalog(env: str | None) -> tuple[Any, Taxonomy, dict[str, dict[str, A
         catalog = session.load_context().catalog
         photo_set, taxonomy = catalog.load("photo_set"), catalog.load("taxonomy")
         tiers = {}
-        for tier in ("tier1", "tier2", "tier3"):
+        for tier in TIERS:
             try:
-                tiers[tier] = catalog.load(f"{tier}.test_metrics")["heads"]
+                tiers[tier.name] = catalog.load(f"{tier.name}.test_metrics").heads
             except DatasetError:
                 continue
     return photo_set, taxonomy, tiers
 
 
-def _lines(sides: dict[str, dict[str, Any]], taxonomy: Taxonomy) -> Iterator[str]:
+def _lines(sides: dict[str, dict[str, HeadScores]], taxonomy: Taxonomy) -> Iterator[str]:
     yield f"{'head':<16}{'metric':<26}" + "".join(f"{name:>18}" for name in sides)
     for head in taxonomy.heads:
         for metric in SHOWN:
-            values = [side.get(head.name, {}).get(metric) for side in sides.values()]
+            values = [getattr(side.get(head.name), metric, None) for side in sides.values()]
             if any(value is not None for value in values):
                 cells = "".join(f"{'–' if v is None else f'{v:.3f}':>18}" for v in values)
                 mark = " *" if metric == MAIN_METRIC[head.kind] else ""
