@@ -159,6 +159,13 @@ def test_tiers_stand_side_by_side(scored, better):
     assert shown == ["tier1", "tier3"]
 
 
+def test_one_tier_alone_is_compared_with_none(scored):
+    table, figure = nodes.compare_tiers(tier1=scored[0])
+    assert {"tier1", "tier1_low", "tier1_high"} <= set(table.columns)
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["tier1"]
+
+
 def test_a_tier_that_lacks_a_head_leaves_a_gap(scored, better):
     age = {"heads": {"age": better.heads["age"]}, "hierarchy": {}}
     fewer = better.model_copy(update=age)

@@ -1,4 +1,4 @@
-"""A checkpoint -> the smallest files that need no training framework and answer as well."""
+"""Export: checkpoint -> float model file, and the smallest quantized file that agrees with it."""
 
 from cannabis_ml.pipelines.export.pipeline import create_pipeline, formats_written
 

@@ -1,4 +1,4 @@
-"""Figures about a trained model, for people."""
+"""Figures on a trained model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RIGHT, WRONG, INK, FAINT = "#1b7f5c", "#c2452d", "#222222", "#8a8a8a"
 
 SERIES = ("#1b7f5c", "#3b6fb6", "#b5651d", "#7a4fa3", "#8a8a8a", "#c2452d")
-"""Colours of tiers side by side."""
+"""Colours of the tiers in a comparison."""
 
 HEADLINES = {
     "accuracy": "accuracy",
@@ -42,11 +42,11 @@ HEADLINES = {
     "parent_accuracy": "accuracy of the parent",
     "impossible_pairs": "impossible pairs",
 }
-"""Metrics of a whole head, as people read them."""
+"""Titles of the metrics of a head."""
 
 
 def training_curves(history: pd.DataFrame) -> Figure:
-    """Losses on the left, validation metrics on the right, the kept epoch marked.
+    """Draw losses and validation metrics over the epochs, with the best epoch marked.
 
     Args:
         history: One row per epoch with `epoch`, `train_loss`, `validation_loss` and a column per
@@ -74,7 +74,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
 
 
 def confusion_matrix(counts: np.ndarray, head: Head) -> Figure:
-    """Draw what was taken for what.
+    """Draw a confusion matrix.
 
     Args:
         counts: Multiclass and ordinal: (K, K), true class by predicted class. Multilabel: (K, 4),
@@ -175,7 +175,7 @@ def head_report(name: str, test_metrics: Evaluation) -> Figure:
 
 
 def tier_comparison(table: pd.DataFrame, tiers: list[str]) -> Figure:
-    """Draw the tiers side by side, a panel per head.
+    """Draw the metrics of the tiers, a panel per head.
 
     Args:
         table: As `compare_tiers` makes it.

@@ -1,4 +1,4 @@
-"""Train, predict, score, compare, draw."""
+"""Training, prediction, metrics, comparison of the tiers, figures."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def train_model(  # noqa: PLR0913, PLR0917
     workspace: Path,
     tier: str,
 ) -> tuple[Checkpoint, pd.DataFrame]:
-    """Train one network with a head per head of the taxonomy, from labels alone.
+    """Train one network with a head per head of the taxonomy, on labels alone.
 
-    Goes on where the very same training was interrupted.
+    Resumes an interrupted training of the same data, parameters and code.
 
     Args:
-        photo_set: Stored photos of all splits; trained on `train`, chosen by `validation`.
+        photo_set: Stored photos of all splits; `validation` chooses the best epoch.
         augmented_photos: Copies of training photos.
-        balanced_rows: Which rows of `photo_set` an epoch shows, how often, and what they weigh.
+        balanced_rows: Rows of `photo_set` in an epoch, repeated if oversampled, and loss weights.
         taxonomy: The heads.
-        model: The network and where its starting weights come from.
-        training: What all tiers share.
-        recipe: What learns when.
-        workspace: Folder for states to resume from and features computed once.
+        model: The network and its pretrained weights.
+        training: Parameters that all tiers share.
+        recipe: The training schedule.
+        workspace: Folder for states to resume from and cached features.
         tier: Name of the tier; metrics of its epochs are logged under it.
 
     Returns:
@@ -55,8 +55,7 @@ def train_model(  # noqa: PLR0913, PLR0917
 
     Raises:
         WeightsError: If no configured source has weights for the backbone.
-        TrainingError: If the loss stops being a number, or disk or memory is full; says when, and
-            what to do.
+        TrainingError: If the loss is NaN, or disk or memory is full; says when, and what to do.
     """
     from cannabis_ml.training.train import fit
 
@@ -85,7 +84,7 @@ def train_student(  # noqa: PLR0913, PLR0917
     workspace: Path,
     tier: str,
 ) -> tuple[Checkpoint, pd.DataFrame, dict[str, Any]]:
-    """Train one network from labels and from a teacher's answers for the same photos.
+    """Train one network on labels and on a teacher's predictions for the same photos.
 
     Args:
         photo_set: As for `train_model`.
@@ -94,18 +93,18 @@ def train_student(  # noqa: PLR0913, PLR0917
         taxonomy: As for `train_model`.
         model: As for `train_model`.
         training: As for `train_model`.
-        recipe: As for `train_model`; `distillation` says how much the teacher counts.
+        recipe: As for `train_model`; `distillation` holds the teacher's weight in the loss.
         teacher: Its predictions for every split.
         workspace: As for `train_model`.
         tier: As for `train_model`.
 
     Returns:
-        As `train_model`; and what the teacher, the student and, if asked for, the student without
-        a teacher score on the test split, with the gain.
+        As `train_model`; and metrics on the test split of the teacher, the student and, if
+        configured, a student trained without the teacher, with the gain.
 
     Raises:
         WeightsError: As `train_model`.
-        TrainingError: As `train_model`; and if the teacher did not see all training photos.
+        TrainingError: As `train_model`; and if a training photo has no prediction of the teacher.
     """
     from cannabis_ml.training.distillation import fit_student
 
@@ -126,12 +125,12 @@ def train_student(  # noqa: PLR0913, PLR0917
 def predict_photos(
     checkpoint: Checkpoint, photo_set: PhotoSet, training: TrainingParams
 ) -> pd.DataFrame:
-    """Let the trained network answer for every photo of every split.
+    """Predict every photo of every split with the trained network.
 
     Args:
         checkpoint: The trained network.
         photo_set: Stored photos.
-        training: Batch size, workers and accelerator are taken from it.
+        training: Gives batch size, workers and accelerator.
 
     Returns:
         One row per photo: `photo_id`, `split`; per head `{head}.label`, its probabilities, a list
@@ -155,15 +154,15 @@ def score_predictions(
     taxonomy: Taxonomy,
     reports: ReportParams = _REPORTS,
 ) -> tuple[Evaluation, pd.DataFrame]:
-    """Compare the predictions for the test split with its labels.
+    """Compute metrics on the test split.
 
-    Attributes are predicted from thresholds on that are chosen on the validation split.
+    Thresholds of attributes are chosen on the validation split.
 
     Args:
         predictions: As `predict_photos` gives them.
         photo_set: Stored photos with their labels.
         taxonomy: The heads.
-        reports: From which error on a class is named, and how sure intervals are.
+        reports: The error above which a class is named, and the confidence of intervals.
 
     Returns:
         The evaluation, and a table with a row per head and class, intervals as two columns.
@@ -189,7 +188,7 @@ def score_predictions(
 
 
 def keep_decision(test_metrics: Evaluation) -> DecisionRule:
-    """Keep the decision that was scored: files of the network carry it, and clients decide by it.
+    """Extract the decision rule of the metrics, which model files carry to clients.
 
     Args:
         test_metrics: As `score_predictions` gives them.
@@ -210,13 +209,13 @@ def draw_confusion_matrices(
     taxonomy: Taxonomy,
     test_metrics: Evaluation | None = None,
 ) -> dict[str, Figure]:
-    """Draw which class of the test split was taken for which, a figure per head.
+    """Draw the confusion matrix of every head on the test split.
 
     Args:
         predictions: As `predict_photos` gives them.
         photo_set: Stored photos with their labels.
         taxonomy: The heads.
-        test_metrics: Holds the thresholds that were chosen for attributes; 0.5 without it.
+        test_metrics: Holds the thresholds of attributes; 0.5 without it.
     """
     from cannabis_ml.evaluation.metrics import confusion
     from cannabis_ml.pipelines.training.figures import confusion_matrix
@@ -231,7 +230,7 @@ def draw_confusion_matrices(
 
 
 def draw_head_reports(test_metrics: Evaluation) -> dict[str, Figure]:
-    """Draw how good each head is, class by class and in words, a figure per head."""
+    """Draw precision, recall and F1 per class, a figure per head."""
     from cannabis_ml.pipelines.training.figures import head_report
 
     return {name: head_report(name, test_metrics) for name in test_metrics.heads}
@@ -244,13 +243,13 @@ def draw_mistakes(
     test_metrics: Evaluation,
     reports: ReportParams = _REPORTS,
 ) -> dict[str, Figure]:
-    """Draw the test photos of the most confident mistakes, a sheet per head.
+    """Draw the most confident mistakes on the test split, a sheet per head.
 
     Args:
         predictions: As `predict_photos` gives them.
         photo_set: Stored photos with their labels.
         taxonomy: The heads.
-        test_metrics: Holds the thresholds that were chosen for attributes.
+        test_metrics: Holds the thresholds of attributes.
         reports: How many photos.
     """
     from cannabis_ml.evaluation.mistakes import confident_mistakes
@@ -281,7 +280,7 @@ def draw_prediction_sheet(
         predictions: As `predict_photos` gives them.
         photo_set: Stored photos with their labels.
         taxonomy: The heads.
-        test_metrics: Holds the thresholds that were chosen for attributes; 0.5 without it.
+        test_metrics: Holds the thresholds of attributes; 0.5 without it.
     """
     from cannabis_ml.pipelines.training.sheets import prediction_sheet
 
@@ -290,7 +289,7 @@ def draw_prediction_sheet(
 
 
 def compare_tiers(**test_metrics: Evaluation) -> tuple[pd.DataFrame, Figure]:
-    """Put the tiers, or any models that were scored on the same photos, side by side.
+    """Compare the metrics of tiers, or of any models evaluated on the same photos.
 
     Args:
         **test_metrics: Per name of a tier its evaluation, as `score_predictions` gives it.

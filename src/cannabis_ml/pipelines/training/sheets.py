@@ -1,4 +1,4 @@
-"""Photos on a sheet, with what was predicted and what is true."""
+"""Sheets of photos with predictions and labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHEET_ROWS, SHEET_COLUMNS, SHEET_PIXELS = 4, 6, 224
 
 
 def mistakes_sheet(mistakes: pd.DataFrame, photo_set: PhotoSet, head: Head, count: int) -> Figure:
-    """Photos with what was predicted, how probable it was, and what is true.
+    """Draw photos with the prediction, its probability, and the label.
 
     Args:
         mistakes: As `confident_mistakes` gives them, the most confident first.
@@ -72,7 +72,7 @@ def prediction_sheet(
     taxonomy: Taxonomy,
     thresholds: Thresholds | None = None,
 ) -> Figure:
-    """Test photos, evenly spread over the split, with predictions and labels per head.
+    """Draw test photos, evenly spread over the split, with predictions and labels per head.
 
     Right answers are green, wrong ones red with the true label, grey where no label is known.
 
@@ -127,7 +127,7 @@ def prediction_sheet(
 
 
 def _prediction(mistake: Mapping[Any, Any], head: Head) -> str:
-    """A median stands without its own probability, which may be below that of the true class."""
+    """Without the probability of a median, which may be below that of the true class."""
     if head.kind == "ordinal":
         return f"said {mistake['predicted']} as the median"
     return f"said {mistake['predicted']} {mistake['probability']:.0%}"
@@ -166,7 +166,7 @@ def _attributes_text(
 
 
 def _leave_room_below(figure: Figure, inches: float) -> None:
-    """For the captions of the lowest photos, which the layout does not see."""
+    """Reserve space for the captions of the lowest row, which the layout ignores."""
     share = inches / figure.get_figheight()
     layout: Any = figure.get_layout_engine()
     layout.set(rect=(0, share, 1, 1 - share))
