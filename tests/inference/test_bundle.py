@@ -176,6 +176,13 @@ def test_tiers_must_fit_the_bundle(contents, model_file, tmp_path):
             write_bundle(tmp_path / "bundle", contents(tiers=tiers))
 
 
+def test_tiers_keep_their_order_whatever_their_names(contents, model_file, tmp_path):
+    tiers = {name: {"float": model_file("onnx", tier=name)} for name in ("watch", "phone")}
+    write_bundle(tmp_path / "bundle", contents(tiers=tiers))
+    for form in (tmp_path / "bundle", zipped(tmp_path / "bundle")):
+        assert Bundle.open(form).tiers == ["watch", "phone"]
+
+
 # Writing that breaks off
 
 

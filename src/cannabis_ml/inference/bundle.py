@@ -126,8 +126,8 @@ class Bundle:
 
     @property
     def tiers(self) -> list[str]:
-        """Names of the tiers, sorted: the smallest first."""
-        return sorted(self.manifest.tiers)
+        """Names of the tiers, smallest first, as the manifest lists them."""
+        return list(self.manifest.tiers)
 
     @property
     def model_card(self) -> str:

@@ -207,7 +207,7 @@ def test_card_has_the_head_that_the_hub_reads(photo_set):
 
 
 def test_card_names_the_tiers_that_there_are_and_their_teachers(photo_set):
-    assert "answered by `tier1` (phone) and `tier3` (server)." in card(photo_set)
+    assert "heads: `tier1` (phone) and `tier3` (server)." in card(photo_set)
 
     def page(file):
         found = reports(quantised=False) | {"models": {"float": file(b"12345678", "onnx")}}
@@ -215,7 +215,7 @@ def test_card_names_the_tiers_that_there_are_and_their_teachers(photo_set):
         tiers = {"tier1": describe_tier("tier1", **found)}
         return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **tiers)
 
-    assert "answered by `tier1` (phone)." in page(File)
+    assert "heads: `tier1` (phone)." in page(File)
     assert "taught by" not in page(File)
     assert "weights (MIT) and was taught by tier3." in page(Taught)
 

@@ -1,4 +1,4 @@
-"""The model card: what people should know before they use the models.
+"""The model card of a bundle.
 
 In the format of the Hugging Face hub: Markdown below a YAML head with `license`, `pipeline_tag`,
 `tags` and `model-index` (https://huggingface.co/docs/hub/model-cards).
@@ -43,7 +43,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class TierDescription:
-    """What the card says of one tier.
+    """Facts of one tier in the model card.
 
     Attributes:
         device: What it runs on.
@@ -77,7 +77,7 @@ def describe(
     parity: ParityReport,
     latency: LatencyReport,
 ) -> TierDescription:
-    """Collect what the card says of one tier; arguments as the stages before give them."""
+    """Collect the facts of one tier from the results of the stages before."""
     card = models["float"].card
     files = [
         {
@@ -116,15 +116,15 @@ def render(
     tiers: dict[str, TierDescription],
     apart: str,
 ) -> str:
-    """Write the card.
+    """Render the card.
 
     Args:
         bundle: Name, licence, and what no run can know.
-        taxonomy: What the models say.
+        taxonomy: The heads.
         photos: The photo set without pixels.
         started: When the run began, ISO 8601.
         tiers: By name, smallest first.
-        apart: What is known of photos that belong together and lie in different splits.
+        apart: Sentences on leaks between splits, from `apart_in_words`.
 
     Returns:
         Markdown.
@@ -165,7 +165,7 @@ def render(
 
 
 def apart_in_words(links: Mapping[str, Any]) -> str:
-    """Claim of the splits what was looked at, and no more.
+    """Sentences on leaks between splits: what was checked, and what was found.
 
     Args:
         links: As `photo_sets.groups.check_links` returns it.
@@ -182,11 +182,11 @@ def apart_in_words(links: Mapping[str, Any]) -> str:
         near = f"No near-duplicates ({limits}) lie in different splits: all pairs were looked at."
     named, kept, torn = links["in_named_groups"], links["kept"], links["named_groups_across"]
     if not named:
-        told = (
+        unchecked = (
             "The source does not say which photos show one plant or are of one burst, so whether"
             " any of these lie in several splits was not checked."
         )
-        return f"{near} {told}"
+        return f"{near} {unchecked}"
     which = "every photo" if named == kept else f"{named:,} of {kept:,} photos"
     rest = "" if named == kept else "; of the others that was not checked"
     found = f"{torn:,} of these groups lie" if torn else "none of these groups lies"
@@ -225,7 +225,7 @@ def _front_matter(
 
 
 def _headlines(scores: HeadScores) -> list[str]:
-    """What stands for a head; where each photo is a group, a metric per group is the same again."""
+    """Metrics of a head in the card; without those per group where each photo is a group."""
     grouped = scores.groups < scores.n
     return [m for m in HEADLINES[scores.kind] if grouped or not m.endswith("_per_group")]
 

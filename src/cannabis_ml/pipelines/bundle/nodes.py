@@ -52,7 +52,7 @@ def describe_tier(
     parity: ParityReport,
     latency: LatencyReport,
 ) -> TierDescription:
-    """Collect what the model card says of one tier.
+    """Collect the facts of one tier for the model card.
 
     Args:
         tier: Its name.
