@@ -10,7 +10,7 @@ from cannabis_ml.networks.network import HierarchicalNet
 from cannabis_ml.networks.params import LossParams
 from cannabis_ml.training.data import Batch
 from cannabis_ml.training.losses import hierarchical_loss
-from cannabis_ml.training.module import ModelEmaV3, PhotoModule, count_right, decided
+from cannabis_ml.training.module import ModelEmaV3, PhotoModule, count_right, decide
 from cannabis_ml.training.phases import parameter_groups
 from cannabis_ml.training.recipe import Distillation, Phase, Recipe, TrainingParams
 
@@ -118,9 +118,9 @@ def test_one_batch_can_be_learnt_by_heart(network, taxonomy):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    said = decided(network(seen.photos), taxonomy)
+    predicted = decide(network(seen.photos), taxonomy)
     for head in taxonomy.heads:
-        right, known = count_right(said[head.name], seen.targets[head.name])
+        right, known = count_right(predicted[head.name], seen.targets[head.name])
         assert right == known, head.name
 
 

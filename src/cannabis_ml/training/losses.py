@@ -1,4 +1,4 @@
-"""The loss of a hierarchy: a sum over heads, each a mean over the labels that are known.
+"""Loss of hierarchical heads: a weighted sum over heads, each a mean over known labels.
 
 | head | loss of one photo |
 |---|---|
@@ -6,12 +6,12 @@
 | ordinal | sum of binary cross-entropies of "worse than class k" (CORAL, Cao et al. 2020, eq. 4) |
 | multilabel | binary cross-entropy of each known attribute, or asymmetric (Ridnik et al. 2021) |
 
-Each is the mean over the members of the head. A missing label adds nothing: a batch without any
-label of a head has a loss of exactly zero for it, and no gradient flows into that head.
+Each is the mean over the members of the head. Missing labels are masked: without any label in the
+batch a head's loss is exactly zero, and it gets no gradient.
 
-A child is taught with its parent's true class given (teacher forcing): only among the classes
-that this class allows. Where the parent's label is missing, all of them compete. A child's label
-that the parent's label forbids is a contradiction, and costs nothing.
+A child head is trained given its parent's true class (teacher forcing), among the classes that
+this class allows; among all where the parent's label is missing. A child's label that the
+parent's label forbids is a contradiction, and masked.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ def hierarchical_loss(
     if params.balance == "fixed":
         return (weights * means).sum(), per_head
     if log_variances is None:
-        raise ValueError("loss.balance is learned: the log variances to learn are missing")
-    # Kendall, Gal & Cipolla 2018, eq. 10: L / variance + log of the standard deviation. A head
-    # that the batch says nothing of leaves its variance alone; one of weight 0 stays out.
+        raise ValueError("loss.balance is learned, but the log variances are missing")
+    # Kendall, Gal & Cipolla 2018, eq. 10: L / variance + log of the standard deviation. The
+    # variance of a head without labels in the batch is kept; a head of weight 0 is left out.
     counts = (weights > 0) & torch.stack(list(labelled.values()))
     balanced = torch.exp(-log_variances) * means + log_variances / 2
     return torch.where(counts, balanced, 0.0).sum(), per_head
@@ -98,17 +98,16 @@ def distillation_loss(
     temperature: float,
     params: LossParams | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """How far each of the student's members is from the teacher's softened answers.
+    """Distillation loss of every member of the student (Hinton, Vinyals & Dean 2015, section 2.1).
 
-    The Kullback-Leibler divergence of both softened, times the squared temperature (Hinton,
-    Vinyals & Dean 2015, section 2.1); of a multilabel head, the mean over attributes. Answers of
-    child heads are compared as decoded jointly with their parents.
+    Kullback-Leibler divergence at a temperature, times the squared temperature; of a multilabel
+    head the mean over attributes. Child heads are compared as decoded jointly with their parents.
 
     Args:
         student_logits: Per head (N, M, C).
         teacher_probs: Per head (N, K), as from `answer`.
         taxonomy: Gives the heads.
-        temperature: Probabilities are raised to 1 / temperature and made to sum to 1.
+        temperature: Probabilities are raised to 1 / temperature and normalized.
         params: Weights of the heads; 1 each where None.
 
     Returns:
@@ -126,8 +125,8 @@ def distillation_loss(
         else:
             scores = log_probabilities(head, student_logits[head.name]) if free else student.log()
             softened = (teacher.clamp(min=SMALLEST).log() / temperature).log_softmax(dim=-1)
-            answered = (scores / temperature).log_softmax(dim=-1)
-            divergence = (softened.exp() * (softened - answered)).sum(dim=-1)
+            learned = (scores / temperature).log_softmax(dim=-1)
+            divergence = (softened.exp() * (softened - learned)).sum(dim=-1)
         per_head[head.name] = temperature**2 * divergence.mean()
     weights = head_weights(taxonomy, params.weights if params else {})
     total = torch.stack([weights[name] * loss for name, loss in per_head.items()]).sum()
@@ -140,19 +139,19 @@ def head_weights(taxonomy: Taxonomy, weights: Mapping[str, float]) -> dict[str, 
 
 
 def initial_log_variances(taxonomy: Taxonomy, params: LossParams) -> Tensor:
-    """(H,) that make a learned balance start from the configured weights."""
+    """Initial log variances, (H,), at which the learned balance has the configured weights."""
     weights = head_weights(taxonomy, params.weights).values()
     return torch.tensor([-math.log(max(weight, _LIGHTEST)) for weight in weights])
 
 
 def bootstrap_weights(photos: int, members: int, seed: int) -> Tensor:
-    """How much each training photo counts for each member, so that members differ.
+    """Weights of training photos for each member (Bayesian bootstrap, Rubin 1981).
 
-    Exponential weights, the Bayesian bootstrap (Rubin 1981): unlike drawing with replacement, no
-    member goes without the only photo of a class.
+    They are exponential: unlike drawing with replacement, no member lacks the only photo of a
+    class.
 
     Returns:
-        float32 (photos, members) with a mean of about 1; exactly 1 where there is one member.
+        float32 (photos, members) with a mean of about 1; exactly 1 if there is one member.
     """
     if members == 1:
         return torch.ones(photos, 1)
@@ -170,9 +169,9 @@ def summed_loss(
     class_weights: Mapping[str, Tensor] | None = None,
     member_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Sum of a head's loss over what is labelled, and how many labels that were.
+    """Sum of a head's loss over known labels, and their number.
 
-    Sums and counts of batches add up to those of an epoch, where means of batches would not.
+    Sums and counts of batches add up to those of an epoch; means of batches would not.
 
     Args:
         head: One of the taxonomy's.
@@ -188,7 +187,7 @@ def summed_loss(
         (multilabel: of known attributes).
     """
     truth = targets[head.name]
-    known, possible = _known(head, targets, taxonomy)
+    known, possible = _label_mask(head, targets, taxonomy)
     weights = None if class_weights is None else class_weights.get(head.name)
     if head.kind == "multilabel":
         losses = _attribute_losses(logits, truth.nan_to_num()[:, None], params)
@@ -207,10 +206,10 @@ def summed_loss(
     return losses.mean(dim=1).sum(), known.sum()
 
 
-def _known(
+def _label_mask(
     head: Head, targets: dict[str, Tensor], taxonomy: Taxonomy
 ) -> tuple[Tensor, Tensor | None]:
-    """Which labels count, (N,) or (N, K); and (N, K), the classes in question, None for all."""
+    """Labels that count, (N,) or (N, K); and possible classes, (N, K), None for all."""
     truth = targets[head.name]
     known = ~truth.isnan() if head.kind == "multilabel" else truth != MISSING
     allowed = allowed_classes(taxonomy, head, truth.device)
@@ -227,7 +226,7 @@ def _known(
 def _class_losses(
     logits: Tensor, label: Tensor, possible: Tensor | None, smoothing: float
 ) -> Tensor:
-    """(N, M) cross-entropies; smoothing spreads over the classes in question."""
+    """(N, M) cross-entropies; label smoothing is over the possible classes."""
     if possible is None:
         logs = logits.log_softmax(dim=2)
         spread = logs.mean(dim=2)
@@ -240,7 +239,7 @@ def _class_losses(
 
 
 def _ordinal_losses(head: Head, logits: Tensor, label: Tensor, possible: Tensor | None) -> Tensor:
-    """(N, M) sums of binary cross-entropies of "worse than class k", given what is in question."""
+    """(N, M) sums of binary cross-entropies of "worse than class k", given the possible classes."""
     ranks = torch.arange(logits.shape[2], device=logits.device)
     worse = (label[:, None] > ranks).to(logits.dtype)[:, None]
     if possible is None:

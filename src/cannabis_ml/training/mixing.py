@@ -1,4 +1,4 @@
-"""Photos that are part one photo, part another, with the labels of both."""
+"""Mixup and CutMix, with the labels of both photos."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 class Mixed(NamedTuple):
-    """A batch of mixtures.
+    """A batch of mixed photos.
 
-    The loss of a mixture is `share` times the loss with its own labels plus the rest with its
-    partner's. That is right for every head: the losses are linear in the labels where labels can
-    be mixed, and ordinal, partial and masked labels need not be.
+    The loss of a mixed photo is `share` times the loss with its own labels plus 1 - `share` times
+    that with its partner's. This holds for every head: losses are linear in labels that can be
+    mixed, and ordinal, partial and masked labels need not be mixed.
 
     Attributes:
-        photos: float32 (N, 3, S, S), in uint8's range.
-        partner: int64 (N,), which photo of the batch each was mixed with.
-        share: Of the photo itself, 0 to 1.
+        photos: float32 (N, 3, S, S) in [0, 255].
+        partner: int64 (N,), position in the batch of the photo that each was mixed with.
+        share: Of the photo itself, in [0, 1].
     """
 
     photos: Tensor
@@ -37,14 +37,14 @@ def mix(photos: Tensor, mixup: float, cutmix: float) -> Mixed | None:
         cutmix: Likewise of the area; 0: no CutMix.
 
     Returns:
-        None where both are off, or there is no other photo.
+        None if both are off, or there is no other photo.
     """
     if (not mixup and not cutmix) or len(photos) < 2:
         return None
     cutting = cutmix > 0 and (not mixup or bool(torch.rand(()) < 0.5))
     alpha = torch.tensor(cutmix if cutting else mixup)
     share = float(torch.distributions.Beta(alpha, alpha).sample())
-    # A rotation by one or more: nobody is mixed with itself.
+    # A rotation by one or more: no photo is mixed with itself.
     shift = int(torch.randint(1, len(photos), ()))
     partner = (torch.arange(len(photos), device=photos.device) + shift) % len(photos)
     pixels = photos.float()

@@ -1,9 +1,9 @@
-"""What happens in a step and an epoch of training; Lightning does the loop around it."""
+"""The LightningModule: training and validation steps, optimizer, EMA of the weights."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from cannabis_ml.networks.compat import ready_torchvision
 
@@ -36,15 +36,34 @@ from cannabis_ml.training.phases import (  # noqa: E402
 )
 from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams  # noqa: E402
 
-Known = tuple[dict[str, Tensor], dict[str, Tensor], Tensor]
-"""Targets, teacher's probabilities and weights for each member of some photos."""
+
+class Supervision(NamedTuple):
+    """What some photos are trained towards.
+
+    Attributes:
+        targets: Per head, as from `Taxonomy.encode`.
+        teacher: Per head the teacher's probabilities, (N, K); empty without a teacher.
+        members: Weight of each photo for each member, (N, M).
+    """
+
+    targets: dict[str, Tensor]
+    teacher: dict[str, Tensor]
+    members: Tensor
+
+    def at(self, index: Tensor) -> Supervision:
+        """That of other photos of the batch, by their positions, int64 (N,)."""
+        return Supervision(
+            {name: values[index] for name, values in self.targets.items()},
+            {name: values[index] for name, values in self.teacher.items()},
+            self.members[index],
+        )
 
 
 class PhotoModule(lightning.LightningModule):
     """Trains a `HierarchicalNet`; logs `train_loss`, `validation_loss` and metrics per head.
 
-    All randomness of a step is drawn from the seed, the number of the step and the number of the
-    process. So nothing but tensors and counters needs keeping to resume from a step.
+    All randomness of a step is drawn from the seed, the step and the rank of the process, so that
+    tensors and counters are all that resuming needs.
 
     Args:
         network: Changed in place.
@@ -88,7 +107,7 @@ class PhotoModule(lightning.LightningModule):
 
     @property
     def kept(self) -> HierarchicalNet:
-        """The network that is validated and kept: the average, where there is one."""
+        """The network that is validated and kept: the EMA, if there is one."""
         return self.network if self.ema is None else cast(HierarchicalNet, self.ema.module)
 
     @property
@@ -97,7 +116,7 @@ class PhotoModule(lightning.LightningModule):
         return self.recipe.phases[self.recipe.phase_at(self.current_epoch)]
 
     def train(self, mode: bool = True) -> PhotoModule:
-        """Switch between training and evaluation; what is frozen keeps its BatchNorm statistics."""
+        """Switch between training and evaluation; frozen modules and the EMA stay in evaluation."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
@@ -106,15 +125,15 @@ class PhotoModule(lightning.LightningModule):
         return self
 
     def enter(self, phase: int) -> None:
-        """Let learn what the phase names, unless that is so already."""
-        # Not before the first step: data-parallel wrapping takes note of what has a gradient.
+        """Unfreeze the parameters that a phase trains, freeze all others."""
+        # Not before the first step: DDP registers the parameters that have a gradient.
         if phase != self._phase:
             self._phase = phase
             self.frozen = set_trainable(self.network, self.recipe.phases[phase])
             self.train(self.training)
 
     def learning_rate(self, batch: int) -> float:
-        """Rate of the backbone's top layer at a batch of the current epoch."""
+        """Learning rate of the backbone's top layer at a batch of the current epoch."""
         index = self.recipe.phase_at(self.current_epoch)
         phase = self.recipe.phases[index]
         per_epoch = int(self.trainer.num_training_batches)
@@ -124,17 +143,17 @@ class PhotoModule(lightning.LightningModule):
         return phase.learning_rate * warmup_cosine(step, steps, warmup)
 
     def setup(self, stage: str) -> None:
-        """Compile in the process that trains: what is compiled cannot be sent to another."""
+        """Compile in the process that trains: compiled modules cannot be pickled."""
         if self.training_params.compile:
             network: Any = self.network
             network.embed_with_attention = torch.compile(network.embed_with_attention)
 
     def on_train_epoch_start(self) -> None:
-        """Forget the epoch before."""
+        """Reset the sums."""
         self._sums = {}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the phase, its rate and the source of randomness: functions of the step alone."""
+        """Set phase and learning rates, which depend on the step alone."""
         self.enter(self.recipe.phase_at(self.current_epoch))
         rate = self.learning_rate(batch_idx)
         optimizer: Any = self.optimizers()
@@ -142,23 +161,26 @@ class PhotoModule(lightning.LightningModule):
             group["lr"] = rate * group["scale"]
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Loss of one batch; stops where it is no number any more."""
+        """Loss of one batch.
+
+        Raises:
+            TrainingError: If it is not finite.
+        """
         params, (rank, together) = self.training_params, process_of()
         photos = batch.photos
         self._seed(0)  # one share for all processes
         mixed = mix(photos, params.mixup, params.cutmix) if photos.ndim == 4 else None
         self._seed(1 + rank)
-        logits = self.network.classify(photos) if photos.ndim == 2 else self._see(mixed or batch)
-        known: Known = (batch.targets, batch.teacher, batch.members)
-        shares = [(1.0, known)]
+        logits = _logits_of(self.network, (mixed or batch).photos)
+        own = Supervision(batch.targets, batch.teacher, batch.members)
+        shares = [(1.0, own)]
         if mixed is not None:
-            partners = _at(known, mixed.partner)
-            shares = [(mixed.share, known), (1 - mixed.share, partners)]
+            shares = [(mixed.share, own), (1 - mixed.share, own.at(mixed.partner))]
         if together > 1:
-            # The loss of the whole batch, in every process: means over labels do not add up.
+            # The loss of the whole batch in every process: means over labels do not add up.
             logits = self._gathered(logits)
-            shares = [(share, self._gathered(known)) for share, known in shares]
-        loss = torch.stack([share * self._loss(logits, *known) for share, known in shares]).sum()
+            shares = [(share, self._gathered(target)) for share, target in shares]
+        loss = torch.stack([share * self._loss(logits, *target) for share, target in shares]).sum()
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"The loss became {loss.item()} in epoch {self.current_epoch + 1}, step"
@@ -176,27 +198,26 @@ class PhotoModule(lightning.LightningModule):
             self.ema.update(self.network, self.global_step)
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """Add a batch to the epoch's sums."""
+        """Add the losses and correct decisions of a batch to the epoch's sums."""
         network, params = self.kept, self.training_params.loss
-        photos = batch.photos
-        logits = network.classify(photos) if photos.ndim == 2 else network(_laid_out(photos))
+        logits = _logits_of(network, batch.photos)
         plain = params.model_copy(update={"label_smoothing": 0.0})
         taxonomy, targets = network.taxonomy, batch.targets
-        said = decided(logits, taxonomy)
+        decided = decide(logits, taxonomy)
         for head in taxonomy.heads:
             total = summed_loss(head, logits[head.name], targets, taxonomy, plain)
             self._add(f"{head.name}_loss", *total)
-            right = count_right(said[head.name], targets[head.name])
+            right = count_right(decided[head.name], targets[head.name])
             self._add(f"{head.name}_accuracy", *right)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the validation before."""
+        """Reset the sums of validation."""
         self._sums = {name: s for name, s in self._sums.items() if name == "train"}
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's losses and metrics, as means over labels, not over batches.
 
-        The training loss too: callbacks are told of the end of an epoch before this module is.
+        The training loss too: callbacks run before this module at the end of an epoch.
         """
         self.log("train_loss", self._mean("train") or 0.0)
         heads = self.network.taxonomy.heads
@@ -216,7 +237,7 @@ class PhotoModule(lightning.LightningModule):
                     self.log(f"validation_{head.name}_{metric}", value)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One AdamW over every parameter; what has no gradient in a phase is left alone."""
+        """One AdamW over all parameters; it skips those that are frozen in a phase."""
         groups = parameter_groups(self.network, self.training_params)
         if self.log_variances is not None:
             scale = self.training_params.head_multiplier
@@ -226,15 +247,12 @@ class PhotoModule(lightning.LightningModule):
         return torch.optim.AdamW(groups)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the sums of a half-done epoch."""
+        """Save the sums of a partial epoch."""
         checkpoint["sums"] = self._sums
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the sums of a half-done epoch."""
+        """Restore the sums of a partial epoch."""
         self._sums = checkpoint["sums"]
-
-    def _see(self, batch: Any) -> dict[str, Tensor]:
-        return self.network(_laid_out(batch.photos))
 
     def _loss(
         self,
@@ -263,7 +281,7 @@ class PhotoModule(lightning.LightningModule):
         return loss
 
     def _gathered(self, values: Any) -> Any:
-        """Of all processes, one below the other; gradients flow back to each."""
+        """Tensors of all processes, concatenated; gradients flow back to each."""
         from lightning_utilities.core.apply_func import apply_to_collection
 
         gathered = self.all_gather(values, sync_grads=torch.is_grad_enabled())
@@ -278,46 +296,41 @@ class PhotoModule(lightning.LightningModule):
         self._sums[name] = self._sums[name].to(pair) + pair if name in self._sums else pair
 
     def _mean(self, name: str) -> float | None:
-        """Mean over all processes; None where nothing was counted."""
+        """Mean over all processes; None if nothing was counted."""
         pair = self._sums.get(name, torch.zeros(2, dtype=torch.float64, device=self.device))
         total, count = self.trainer.strategy.reduce(pair, reduce_op="sum").tolist()
         return total / count if count else None
 
 
 def channels_last(network: HierarchicalNet) -> HierarchicalNet:
-    """Lay out weights as depthwise convolutions like them, on CPU as on GPU: a third faster."""
+    """Convert to channels-last, a third faster for depthwise convolutions on CPU and GPU."""
     to: Any = network.to  # PyTorch's annotations lack this argument
     return to(memory_format=torch.channels_last)
 
 
-def decided(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, np.ndarray]:
-    """What logits (N, M, C) say of photos, as `Decision.decide`, thresholds not chosen yet."""
+def decide(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """Decide from logits (N, M, C), as `Decision.decide` with its default thresholds."""
     given = {name + GIVEN: probs for name, probs in given_parents(logits, taxonomy).items()}
     outputs = {**answer(logits, taxonomy), **given}
     arrays = {name: probs.detach().float().cpu().numpy() for name, probs in outputs.items()}
     return Decision(taxonomy).decide(arrays)
 
 
-def count_right(said: np.ndarray, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """How many labels a decision meets, and how many are known.
+def count_right(decided: np.ndarray, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Number of labels that decisions match, and of known labels.
 
     Args:
-        said: Of one head, as from `Decision.decide`.
+        decided: Of one head, as from `Decision.decide`.
         targets: As from `Taxonomy.encode`.
     """
     known = ~targets.isnan() if targets.ndim == 2 else targets != MISSING
-    right = torch.from_numpy(said).to(targets.device) == targets
+    right = torch.from_numpy(decided).to(targets.device) == targets
     return (right & known).sum(), known.sum()
 
 
-def _laid_out(photos: Tensor) -> Tensor:
-    return photos.contiguous(memory_format=torch.channels_last)
-
-
-def _at(known: Known, index: Tensor) -> Known:
-    targets, teacher, members = known
-    return (
-        {name: values[index] for name, values in targets.items()},
-        {name: values[index] for name, values in teacher.items()},
-        members[index],
-    )
+def _logits_of(network: HierarchicalNet, photos: Tensor) -> dict[str, Tensor]:
+    """From pixels (N, 3, S, S), or from cached features (N, F)."""
+    if photos.ndim == 2:
+        return network.classify(photos)
+    logits: dict[str, Tensor] = network(photos.contiguous(memory_format=torch.channels_last))
+    return logits

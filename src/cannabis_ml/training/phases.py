@@ -1,4 +1,4 @@
-"""Which part of a network learns in a phase of training, and how fast."""
+"""Freezing, parameter groups and learning rates of the phases of training."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from cannabis_ml.training.recipe import LastBlocks, Phase, TrainingParams
 
 
 def set_trainable(network: HierarchicalNet, phase: Phase) -> list[nn.Module]:
-    """Let the part of a network learn that the phase names, and nothing else.
+    """Unfreeze the parameters that a phase trains, freeze all others.
 
-    Edges and textures learnt from a million photos need little change, and most of the time of a
-    training step goes into the gradient of the lowest, largest feature maps.
+    The lowest layers, pretrained on a million photos, need little change, and the gradients of
+    their large feature maps take most of the time of a training step.
 
     Args:
         network: Its parameters' `requires_grad` are set.
-        phase: Says what learns.
+        phase: What it trains.
 
     Returns:
-        The modules of which nothing learns. They belong into evaluation mode: BatchNorm keeps
-        its statistics, nothing is dropped.
+        The frozen modules. They belong in evaluation mode: BatchNorm keeps its statistics, and
+        nothing is dropped.
     """
     heads = {id(parameter) for parameter in network.heads.parameters()}
-    learning = set(heads)
+    trained = set(heads)
     if phase.train == "all":
-        learning = {id(parameter) for parameter in network.parameters()}
+        trained = {id(parameter) for parameter in network.parameters()}
     elif isinstance(phase.train, LastBlocks):
         names = {name for layer in _top(network.backbone, phase.train) for name in layer}
         backbone = {id(p): name for name, p in network.backbone.named_parameters()}
-        learning |= {
+        trained |= {
             # What is neither backbone nor head (attention) sits on top of the backbone.
             id(p)
             for p in network.parameters()
             if id(p) not in backbone or backbone[id(p)] in names
         }
     for parameter in network.parameters():
-        parameter.requires_grad_(id(parameter) in learning)
+        parameter.requires_grad_(id(parameter) in trained)
     return frozen_modules(network)
 
 
 def frozen_modules(network: nn.Module) -> list[nn.Module]:
-    """The modules that hold parameters, none of which learns."""
+    """The modules all of whose parameters are frozen, but for those without any."""
     return [
         module
         for module in network.modules()
@@ -55,11 +55,11 @@ def frozen_modules(network: nn.Module) -> list[nn.Module]:
 
 
 def parameter_groups(network: HierarchicalNet, training: TrainingParams) -> list[dict[str, Any]]:
-    """Every parameter, grouped by learning rate and weight decay.
+    """All parameters, grouped by learning rate and weight decay.
 
-    `scale` of a group is its rate over that of the phase: 1 for the backbone's top layer, times
-    `layer_decay` for each layer below it, `head_multiplier` for what is new. Biases, norms,
-    thresholds and other vectors are not decayed.
+    `scale` of a group is its learning rate over that of the phase: 1 for the backbone's top layer,
+    times `layer_decay` for each layer below it, `head_multiplier` for heads and attention. Biases,
+    norms, thresholds and other vectors have no weight decay.
     """
     layers = layer_groups(network.backbone)
     top = len(layers) - 1
@@ -83,7 +83,7 @@ def parameter_groups(network: HierarchicalNet, training: TrainingParams) -> list
 
 
 def warmup_cosine(step: int, steps: int, warmup: int) -> float:
-    """Share of the learning rate at a step: a line up, then half a cosine down to 0."""
+    """Factor of the learning rate at a step: linear warm-up, then cosine decay to 0."""
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))

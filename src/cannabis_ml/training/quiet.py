@@ -1,4 +1,4 @@
-"""Lightning without its chatter."""
+"""Filters for Lightning's log messages and warnings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CHATTER_WARNINGS = (
     r".*does not have many workers.*",
     r".*number of training batches .* is smaller than the logging interval.*",
     r".*GPU available but not used.*",
-    r"Found \d+ module\(s\) in eval mode at the start of training.*",  # the average
+    r"Found \d+ module\(s\) in eval mode at the start of training.*",  # the EMA
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*find_unused_parameters=True was specified.*",  # phases make that differ
@@ -38,7 +38,7 @@ _CHATTER_WARNINGS = (
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what Lightning says about itself; its other messages pass."""
+    """Suppress Lightning's messages about devices and tips; all others pass."""
     sources = [
         logging.getLogger(name)
         for name in (
@@ -46,22 +46,22 @@ def quiet() -> Iterator[None]:
             "lightning.pytorch.accelerators.cuda",
             "lightning.fabric.utilities.distributed",
             "lightning.fabric.utilities.rank_zero",
-            # Lightning's older name: imported by others, it speaks for both.
+            # Lightning's older name: where others import it, it logs for both.
             "pytorch_lightning.utilities.rank_zero",
             "lightning_fabric.utilities.rank_zero",
         )
     ]
 
-    def is_news(record: logging.LogRecord) -> bool:
+    def is_kept(record: logging.LogRecord) -> bool:
         return not record.getMessage().lstrip().startswith(_CHATTER)
 
     with warnings.catch_warnings():
         for pattern in _CHATTER_WARNINGS:
             warnings.filterwarnings("ignore", message=pattern)
         for source in sources:
-            source.addFilter(is_news)
+            source.addFilter(is_kept)
         try:
             yield
         finally:
             for source in sources:
-                source.removeFilter(is_news)
+                source.removeFilter(is_kept)
