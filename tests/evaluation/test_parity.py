@@ -58,10 +58,10 @@ def photo_set(splits):
     return PhotoSet(datasets.Dataset.from_dict(rows, features=features))
 
 
-def test_same_answers_lose_nothing():
+def test_same_decisionss_lose_nothing():
     for head in compared().values():
         assert head.largest_difference == 0
-        assert head.same_answer == 1
+        assert head.same_decisions == 1
         assert head.accuracy_lost == 0
 
 
@@ -77,7 +77,7 @@ def test_what_changed_is_counted():
     kind = np.array([[0.9, 0.1], [0.55, 0.45], [0.2, 0.8]])
     head = compared(kind=kind)["kind"]
     assert head.largest_difference == pytest.approx(0.15)
-    assert head.same_answer == pytest.approx(2 / 3)
+    assert head.same_decisions == pytest.approx(2 / 3)
     assert head.accuracy_lost == pytest.approx(1 / 3)
     assert head.accuracy_pytorch == pytest.approx(2 / 3)
 
@@ -105,7 +105,7 @@ def test_float_file_may_not_give_another_answer_however_close():
     marks = EXPECTED["marks"].copy()
     marks[2, 1] -= 1e-6
     (fault,) = float_faults(compared(marks=marks))
-    assert fault == "'marks' in 16.67% of top answers"
+    assert fault == "'marks' in 16.67% of decisions"
 
 
 KIND = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["a", "b"]}]})

@@ -120,7 +120,7 @@ def test_the_checks_of_files_decide_by_the_thresholds_and_the_parent():
     }
     decision = Decision(FAMILY, DecisionRule(thresholds={"mark": {"scab": 0.3}}))
     found = compare(decision, ours, theirs, truth).heads["mark"]
-    assert (found.accuracy, found.same_answer) == (1.0, 1.0)  # mould is not of the sick
+    assert (found.accuracy, found.same_decisions) == (1.0, 1.0)  # mould is not of the sick
     agreed = agreement(decision, ours, theirs, truth)["mark"]
     assert (agreed.decisions, agreed.same_decisions) == (6, 1.0)
     by_half = compare(Decision(FAMILY), ours, theirs, truth).heads["mark"]

@@ -21,7 +21,7 @@ class HeadParity(Record):
 
     kind: Kind
     largest_difference: float = Field(description="Largest |difference| of a probability")
-    same_answer: float = Field(
+    same_decisions: float = Field(
         description="Share of photos, or photos times attributes, with the same decision"
     )
     labelled: int = Field(description="Decisions with a label")
@@ -163,7 +163,7 @@ def compare(
         heads[head.name] = HeadParity(
             kind=head.kind,
             largest_difference=float(np.abs(outputs[head.name] - expected[head.name]).max()),
-            same_answer=float((ours[head.name] == theirs[head.name]).mean()),
+            same_decisions=float((ours[head.name] == theirs[head.name]).mean()),
             labelled=labelled,
             accuracy=accuracy,
             accuracy_pytorch=before,
@@ -185,8 +185,8 @@ def parity_faults(parity: Parity, max_difference: float) -> list[str]:
         # Written so that NaN counts as apart.
         if not head.largest_difference <= max_difference:
             faults.append(f"'{name}' by {head.largest_difference:.2g}")
-        elif head.same_answer < 1:
-            faults.append(f"'{name}' in {1 - head.same_answer:.2%} of top answers")
+        elif head.same_decisions < 1:
+            faults.append(f"'{name}' in {1 - head.same_decisions:.2%} of decisions")
     return faults
 
 

@@ -111,7 +111,7 @@ def test_mistakes_are_wrong_and_told_with_both_probabilities(
     reports = ReportParams(mistakes=5)
     sheets = nodes.draw_mistakes(predictions, photo_set, taxonomy, scored[0], reports)
     said = texts(sheets["age"])
-    assert 1 <= len([text for text in said if text.startswith("said ")]) <= 5
+    assert 1 <= len([text for text in said if text.startswith("predicted ")]) <= 5
     for told, true in zip(said[::3], said[1::3], strict=True):
         assert told.split()[1] != true.split()[1]
         assert told.endswith("as the median")  # by itself it may be less probable than the truth

@@ -211,7 +211,7 @@ def test_confusion_matrices_count_test_photos_by_hand(predictions, photo_set, ta
     assert titles == [
         "type: 2 of 3 test photos right",
         "grade: 2 of 3 test photos right",
-        "look: 4 of 5 answers right, test split",
+        "look: 4 of 5 attributes right, test split",
     ]
     shares = {
         name: np.asarray(figure.axes[0].images[0].get_array()) for name, figure in figures.items()

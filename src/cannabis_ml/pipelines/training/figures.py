@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 RIGHT, WRONG, INK, FAINT = "#1b7f5c", "#c2452d", "#222222", "#8a8a8a"
 
 SERIES = ("#1b7f5c", "#3b6fb6", "#b5651d", "#7a4fa3", "#8a8a8a", "#c2452d")
-"""Colours of the tiers in a comparison."""
+"""Colors of the tiers in a comparison."""
+
+CELLS = ("true positives", "false positives", "false negatives", "true negatives")
+"""Columns of the confusion matrix of a multilabel head."""
 
 HEADLINES = {
     "accuracy": "accuracy",
@@ -74,7 +77,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
 
 
 def confusion_matrix(counts: np.ndarray, head: Head) -> Figure:
-    """Draw a confusion matrix.
+    """Draw a confusion matrix, colored by shares of the true class.
 
     Args:
         counts: Multiclass and ordinal: (K, K), true class by predicted class. Multilabel: (K, 4),
@@ -83,7 +86,7 @@ def confusion_matrix(counts: np.ndarray, head: Head) -> Figure:
     """
     names = head.class_names
     if head.kind == "multilabel":
-        columns = ["there,\nsaid so", "absent,\nsaid there", "there,\nmissed", "absent,\nsaid so"]
+        columns = [name.replace(" ", "\n") for name in CELLS]
         # Shares of the photos that have it, or lack it: recall beside false alarms.
         have = counts[:, [0]] + counts[:, [2]]
         lack = counts[:, [1]] + counts[:, [3]]
@@ -269,7 +272,7 @@ def _draw_value(axes: Axes, y: float, found: Mapping[Any, Any], tier: str, color
 def _photos_counted(counts: np.ndarray, head: Head) -> str:
     if head.kind == "multilabel":
         right, known = int(counts[:, [0, 3]].sum()), int(counts.sum())
-        return f"{right:,} of {known:,} answers right, test split"
+        return f"{right:,} of {known:,} attributes right, test split"
     right, known = int(np.trace(counts)), int(counts.sum())
     return f"{right:,} of {known:,} test photos right"
 

@@ -21,7 +21,7 @@ SHEET_ROWS, SHEET_COLUMNS, SHEET_PIXELS = 4, 6, 224
 
 
 def mistakes_sheet(mistakes: pd.DataFrame, photo_set: PhotoSet, head: Head, count: int) -> Figure:
-    """Draw photos with the prediction, its probability, and the label.
+    """Draw photos with wrong predictions, their probabilities and the labels.
 
     Args:
         mistakes: As `confident_mistakes` gives them, the most confident first.
@@ -57,8 +57,8 @@ def mistakes_sheet(mistakes: pd.DataFrame, photo_set: PhotoSet, head: Head, coun
                 va="top",
                 transform=axes.transAxes,
             )
-    what = "answers on attributes" if head.kind == "multilabel" else "test photos"
-    title = f"{head.name}: the {len(shown)} surest of {len(mistakes):,} wrong {what}"
+    what = "attributes" if head.kind == "multilabel" else "test photos"
+    title = f"{head.name}: the {len(shown)} most confident of {len(mistakes):,} wrong {what}"
     if mistakes.empty:
         title = f"{head.name}: no mistake on the test photos"
         figure.set_size_inches(SHEET_COLUMNS * 2.3, 1)
@@ -74,7 +74,7 @@ def prediction_sheet(
 ) -> Figure:
     """Draw test photos, evenly spread over the split, with predictions and labels per head.
 
-    Right answers are green, wrong ones red with the true label, grey where no label is known.
+    Right predictions are green, wrong ones red with the true label, grey where no label is known.
 
     Args:
         predictions: As `predict_photos` gives them.
@@ -129,8 +129,8 @@ def prediction_sheet(
 def _prediction(mistake: Mapping[Any, Any], head: Head) -> str:
     """Without the probability of a median, which may be below that of the true class."""
     if head.kind == "ordinal":
-        return f"said {mistake['predicted']} as the median"
-    return f"said {mistake['predicted']} {mistake['probability']:.0%}"
+        return f"predicted {mistake['predicted']} as the median"
+    return f"predicted {mistake['predicted']} {mistake['probability']:.0%}"
 
 
 def _class_text(
