@@ -1,4 +1,4 @@
-"""When two names are the same: of heads, classes, labels, columns, folders and files.
+"""Names as they are compared, of heads, classes, labels, columns and files; counts in words.
 
 One name can be written in several ways that look the same: `ä` is one character, or `a` and a
 combining mark (what macOS makes of file names), and blanks at the end are not seen at all. So every
@@ -81,3 +81,8 @@ def _keys_told_apart(value: Any) -> Any:
 
 NormalNames = BeforeValidator(_keys_told_apart)
 """For mappings whose keys are `Name`s: none is lost silently where two become the same."""
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """`1 photo`, `2,000 photos`; `many` where the plural is not `one` with an s."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -21,14 +21,14 @@ def given(rows, taxonomy=ONE):
 def test_photos_without_labels_are_no_split(split, caplog):
     rows = [("train", "oak"), ("train", "elm"), (split, None), (split, None)]
     assert given(rows) == ["train", "train", "-", "-"]
-    assert f"2 photos without a label given as {split}" in caplog.text
+    assert f"2 photos given as {split} without a label" in caplog.text
     assert "divided anew" in caplog.text
 
 
 def test_those_with_labels_stay_a_split(caplog):
     rows = [("train", "oak"), ("test", "elm"), ("test", None)]
     assert given(rows) == ["train", "test", "-"]
-    assert "1 photo without a label given as test" in caplog.text
+    assert "1 photo given as test without a label" in caplog.text
     assert "1 photo with labels stay in it" in caplog.text
 
 

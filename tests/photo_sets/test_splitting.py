@@ -160,7 +160,7 @@ class TestSplit:
         }
         assert twins["split"].isna().all()
         assert divided["split"][[95, 96]].tolist() == ["test", "test"]
-        assert "2 photos show what a photo held out shows" in caplog.text
+        assert "2 photos are near-duplicates of held-out photos" in caplog.text
         assert len(ledger) == 98
 
     def test_copies_in_all_given_splits_are_told_with_the_remedy(self, caplog):

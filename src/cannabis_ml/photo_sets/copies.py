@@ -1,4 +1,4 @@
-"""Copies of photos on disk: a run makes those that are missing and keeps the rest.
+"""Augmented copies on disk: a run makes those that are missing and keeps the rest.
 
 Every shard is named by the hash of what belongs in it, known before a copy is made: a shard that is
 there is right, and what a version holds depends on the copies wanted alone, not on earlier ones,

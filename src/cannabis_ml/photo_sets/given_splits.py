@@ -1,4 +1,4 @@
-"""Which of the splits that sources give are splits.
+"""Which splits given by sources can be used: those with labels.
 
 Competitions and crawls come with a `test` folder without labels: nothing can be judged by it. Taken
 for the test split, it would leave no photo with a label to test on.
@@ -10,15 +10,15 @@ import logging
 
 import pandas as pd
 
-from cannabis_ml.photo_sets.checks.finding import photos_of
 from cannabis_ml.splits import HELD_OUT, Split
 from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.text import counted
 
 log = logging.getLogger(__name__)
 
 
 def splits_that_count(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
-    """The given split of each photo, missing where it is none.
+    """The given split of each photo, missing where it cannot be used.
 
     A photo without a label is not held out by being given as validation, calibration or test. And
     where a head has labels, but none among the photos given as one of these, nor among photos that
@@ -41,29 +41,29 @@ def splits_that_count(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
     for split, n in given[unjudged].value_counts().items():
         rest = int((given == split).sum()) - n
         log.warning(
-            "%s without a label given as %s, by which nothing can be judged: not taken for it%s",
-            photos_of(n),
+            "%s given as %s without a label, which cannot be scored: not used as such%s",
+            counted(n, "photo"),
             split,
-            f"; {photos_of(rest)} with labels stay in it"
+            f"; {counted(rest, 'photo')} with labels stay in it"
             if rest
             else ", and photos with labels are divided anew",
         )
-    counted = given.mask(unjudged)
+    known = given.mask(unjudged)
     anew = pd.Series(False, index=photos.index)
     for split in HELD_OUT:
         for head, has in labelled.items():
-            is_given = counted.eq(split).fillna(False)
+            is_given = known.eq(split).fillna(False)
             if not is_given.any() or not has.any():
                 continue
-            if (has & (is_given | counted.isna())).any():
+            if (has & (is_given | known.isna())).any():
                 continue
-            of_head = has & counted.eq(Split.TRAIN).fillna(False)
+            of_head = has & known.eq(Split.TRAIN).fillna(False)
             log.warning(
                 "No photo given as %s has a label for '%s': of those given as train, %s with one"
                 " are divided anew",
                 split,
                 head,
-                photos_of(int(of_head.sum())),
+                counted(int(of_head.sum()), "photo"),
             )
             anew |= of_head
-    return counted.mask(anew).astype("str")
+    return known.mask(anew).astype("str")

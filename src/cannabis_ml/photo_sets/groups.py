@@ -1,4 +1,4 @@
-"""Photos that must share a split: near-duplicates, copies, and groups that the source names."""
+"""Groups: photos that must share a split, as near-duplicates, copies, or by the source."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFr
 def check_links(
     checked_photos: pd.DataFrame, divided_photos: pd.DataFrame, groups: GroupParams
 ) -> dict[str, Any]:
-    """Search the divided photos anew for near-duplicates in different splits.
+    """Count near-duplicates that lie in different splits.
 
     A pair counts if it is within the limits set or within the standard ones, whichever are wider:
     what lower limits cut is counted too. With the standard limits no link can cross.
@@ -135,8 +135,8 @@ def check_links(
     told["chains"] = _chains(kept, divided_photos.loc[is_kept, "cluster"], groups)
     if found.links:
         log.warning(
-            "%s links across splits: pairs of near-duplicates, within the standard limits, that"
-            " ingestion.groups lets apart",
+            "%s links across splits: pairs of near-duplicates within the standard limits that"
+            " ingestion.groups does not count as near",
             f"{found.links:,}",
         )
     return told

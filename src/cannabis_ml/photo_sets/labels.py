@@ -27,7 +27,7 @@ _NO = ("0", "0.0", "false", "no")
 
 
 def unify_labels(source_photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
-    """Bring labels into the columns and types of the taxonomy.
+    """Convert labels to the columns and types of the taxonomy.
 
     Args:
         source_photos: Labels as text: a column per head, or `head.attribute` columns for a

@@ -1,4 +1,4 @@
-"""Which photos show the same: all pairs of alike hashes, checked by thumbnail, and what they link.
+"""Near-duplicates: all pairs of similar hashes, checked by thumbnail, and their clusters.
 
 Finding the pairs is exact and does not compare every photo with every other. Two hashes that
 differ in at most d bits, cut into d + k blocks, agree in at least k whole blocks. So for every
@@ -88,7 +88,7 @@ def cluster(
     *,
     valid: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Group photos that show the same.
+    """Cluster near-duplicates.
 
     Photos are linked when both hash and thumbnail are within their limits; a cluster is a connected
     component of the links. So no link ever leaves a cluster, and a chain of small steps is one
@@ -183,7 +183,7 @@ def links_across(
 
 
 class Chain(NamedTuple):
-    """A cluster of more photos than a set can bear.
+    """A cluster that holds too large a part of a set.
 
     Attributes:
         photos: int64 (M,), indices of its photos.
@@ -247,7 +247,7 @@ def chains(
 
 
 def thumbnail_difference(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """How unlike thumbnails are, whatever their brightness and contrast.
+    """Dissimilarity of thumbnails, invariant to brightness and contrast.
 
     One minus the structure term of SSIM (Wang et al. 2004, equation 10) over all bytes: in effect
     one minus their correlation. Colours count: one offset and one gain for all channels.

@@ -51,7 +51,7 @@ def write_dataset(dataset: datasets.Dataset, store: ShardStore, index: Path) -> 
 def _write(
     rows: Iterator[dict[str, Any]], features: datasets.Features, store: ShardStore, index: Path
 ) -> int:
-    """Returns how many rows were written."""
+    """Returns the number of rows written."""
     schema = features.arrow_schema
     names: list[str] = []
     written = 0

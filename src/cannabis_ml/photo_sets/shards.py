@@ -46,7 +46,7 @@ Item = TypeVar("Item")
 
 
 def divide(photos: Iterable[Item], id_of: Callable[[Item], str]) -> Iterator[list[Item]]:
-    """Divide photos, in order, where their ids say so."""
+    """Content-defined sharding: a shard ends where the hash of a photo's id says so."""
     part: list[Item] = []
     for photo in photos:
         is_cut = zlib.crc32(id_of(photo).encode()) % SHARD_PHOTOS == 0

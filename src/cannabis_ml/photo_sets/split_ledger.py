@@ -1,4 +1,4 @@
-"""Which split every photo was ever put in, so that later runs put it there again."""
+"""The split ledger: which split each photo was assigned to, so that later runs repeat it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ number of the ingestion that says so: 1 for the first."""
 
 
 def empty_ledger() -> pd.DataFrame:
-    """A ledger of no photo."""
+    """An empty ledger."""
     return pd.DataFrame({name: pd.Series(dtype="str") for name in COLUMNS})
 
 

@@ -1,4 +1,4 @@
-"""Splits that cannot leak and do not move.
+"""Stratified group splits without leakage, stable when photos are added.
 
 Three rules, in this order. A photo stays where it was put: its source's own validation,
 calibration or test, else what the ledger of earlier runs says. A new photo joins its group. New
@@ -110,7 +110,10 @@ def split_photos(
     counts = kept["split"].value_counts()
     log.info("Split: %s", ", ".join(f"{name} {counts.get(name, 0):,}" for name in SPLITS))
     if len(twins):
-        log.warning("%s photos show what a photo held out shows: set aside", f"{len(twins):,}")
+        log.warning(
+            "%s photos are near-duplicates of held-out photos, or share their group: set aside",
+            f"{len(twins):,}",
+        )
     shared = twin_of_test.shared(photos[photos["defect"].isna() | photos["defect"].eq(TWIN)])
     if shared:
         log.warning("%s\n%s", twin_of_test.shared_sentence(shared), twin_of_test.REMEDY)

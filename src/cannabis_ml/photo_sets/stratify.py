@@ -1,4 +1,4 @@
-"""Division of groups into parts that each have their share of every class.
+"""Iterative stratification of groups: every split gets its share of every class.
 
 Iterative stratification (Sechidis, Tsoumakas & Vlahavas 2011, "On the stratification of multi-label
 data", algorithm 1) with groups for examples: the class with the fewest photos left is dealt out
@@ -54,7 +54,7 @@ def stratify(
 
 
 def _scarcest_first(counts: csr_array, rank: np.ndarray) -> list[tuple[int, int]]:
-    """Every group once, with the class that it is dealt out for: the one with fewest photos left.
+    """Every group once, with the class it is assigned for: the one with fewest photos left.
 
     Which group comes next depends on those that came before, not on where they were put.
     """

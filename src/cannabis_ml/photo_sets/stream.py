@@ -1,4 +1,4 @@
-"""Going once through a data set that is larger than memory."""
+"""Stream a data set that is larger than memory."""
 
 from __future__ import annotations
 

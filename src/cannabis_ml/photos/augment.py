@@ -1,4 +1,4 @@
-"""Copies of one photo that look as if it had been taken again, a little differently.
+"""Augmentation of one photo: random variants of it, as if it had been taken again.
 
 The transforms are albumentations' (2.0.8, the last release under the MIT licence). What a copy
 looks like depends on the photo, the policy and one integer alone: neither on other photos, nor on
@@ -184,14 +184,14 @@ class Policy(_Part):
 
 
 def draw_of(photo_id: str, copy: int, seed: int, policy: Policy) -> int:
-    """The integer that decides what copy `copy` of a photo looks like."""
+    """Seed of copy `copy` of a photo: it alone decides what the copy looks like."""
     text = f"{photo_id}:{copy}:{seed}:{policy.sha256}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
 
 
 @lru_cache(maxsize=1)
 def implementation() -> str:
-    """What besides policy and photo decides the bytes of a copy: the code that makes it."""
+    """Versions of the code that makes copies: what decides their bytes besides policy and photo."""
     libraries = {name: version(name) for name in ("albumentations", "albucore")}
     libraries |= {"opencv": cv2.__version__, "numpy": np.__version__}
     return f"revision {REVISION} {json.dumps(libraries)}"

@@ -1,4 +1,4 @@
-"""From the bytes of any file to upright RGB pixels, or to a verdict on why not.
+"""Decoding of any file to upright RGB pixels, or to an error that says why not.
 
 Whatever the bytes, the outcome is an array or an `UnreadableError`.
 """
@@ -201,7 +201,7 @@ def has_photo_header(path: Path) -> bool:
 
 
 def _opened(data: bytes, read: Callable[[Image.Image], Found]) -> Found:
-    """Open a file, apply `read`, and turn all that can go wrong into a verdict."""
+    """Open a file, apply `read`, and turn whatever goes wrong into an `UnreadableError`."""
     if not data:
         raise UnreadableError("empty", "The file has no bytes.")
     if data.startswith(_LFS_POINTER):

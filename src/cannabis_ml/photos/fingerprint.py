@@ -1,4 +1,4 @@
-"""What tells one photo from another."""
+"""The id of a photo."""
 
 from __future__ import annotations
 

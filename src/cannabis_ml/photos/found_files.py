@@ -1,4 +1,4 @@
-"""What a folder holds, and which of it are photos: one rule for ingestion and inference."""
+"""List the photos in a folder: one rule for ingestion and inference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a photo looks like, in 64 bits and a thumbnail: the same for a re-encoded or resized copy.
+"""Perceptual hash and thumbnail, which re-encoding and resizing leave nearly unchanged.
 
 The hash is pHash of Zauner 2010 ("Implementation and benchmarking of perceptual image hash
 functions", section 3.2.1): the photo as 32 x 32 grey levels, its two-dimensional DCT, and one bit
@@ -92,7 +92,7 @@ def perceptual_hash(pixels: np.ndarray) -> int | None:
 
 
 def structure(pixels: np.ndarray) -> float:
-    """How much the hash has to hold on to: root mean square, in grey levels, of what it sees.
+    """Contrast of what is hashed: root mean square in grey levels; hashes of little are unreliable.
 
     Args:
         pixels: As for `fingerprint`.

@@ -1,4 +1,4 @@
-"""The one way in which photos get smaller or square.
+"""Resizing: the one implementation that training, export checks and inference share.
 
 Training's evaluation, the checks of exported models and inference all call these two, so that a
 model meets in use what it met in training: of the same stored photo the same pixels, of a JPEG to
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def shrink(pixels: np.ndarray, short_side: int) -> np.ndarray:
-    """Bring the short side down to `short_side`, keeping the aspect; never enlarges.
+    """Downscale so that the short side is `short_side`; keeps the aspect ratio, never enlarges.
 
     Args:
         pixels: uint8 (H, W, C).
@@ -30,7 +30,7 @@ def shrink(pixels: np.ndarray, short_side: int) -> np.ndarray:
 
 
 def center_crop_resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Cut the largest square out of the centre and bring it to `size`.
+    """Center crop to the largest square, then resize it to `size`.
 
     Args:
         pixels: uint8 (H, W, C).

@@ -1,4 +1,4 @@
-"""What a buyer looks for, drawn where the label says so, and what a grade does to a subject."""
+"""Draw the attributes of a lot and the wear of its grade."""
 
 from __future__ import annotations
 

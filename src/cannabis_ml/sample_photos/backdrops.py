@@ -1,4 +1,4 @@
-"""What lies under or behind the subject; chosen without regard to it."""
+"""Backgrounds, chosen independently of the subject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pencil and paint: noise, outlines as complex numbers, and the layer a subject is drawn on."""
+"""Drawing primitives: noise, outlines as complex numbers, and the layer a subject is drawn on."""
 
 from __future__ import annotations
 

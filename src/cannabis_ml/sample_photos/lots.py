@@ -1,4 +1,4 @@
-"""What there is to photograph: lots, their hidden truth and the labels people gave them.
+"""Lots, the subjects to photograph: their true labels and the labels that are recorded.
 
 The only place, with its siblings, that knows the classes of the default taxonomy by name.
 Drawing labels takes microseconds and no pixels.

@@ -57,7 +57,9 @@ def test_pattern_that_matches_nothing_is_an_error_not_a_leak():
         groups(["a.png", "b.png"])
 
 
-@pytest.mark.parametrize(("pattern", "told"), [("((", "no regular expression"), ("a", "no group")])
+@pytest.mark.parametrize(
+    ("pattern", "told"), [("((", "not a regular expression"), ("a", "no group")]
+)
 def test_bad_patterns_are_told_before_any_photo_is_read(pattern, told):
     with pytest.raises(ValidationError, match=told):
         GroupedSource(group_pattern=pattern)

@@ -257,7 +257,7 @@ def test_splits_of_images_without_classes_are_told(tree, complaint):
 
 def test_one_class_in_several_folders_names_the_remedy(tree, load, caplog):
     load(kind="folder", path=str(tree("apple/2024/1.jpg", "pear/2024/2.jpg")))
-    assert "taken for the class '2024'" in caplog.text
+    assert "labelled '2024'" in caplog.text
     assert "'apple', 'pear', name the classes, set class_folder: top" in caplog.text
 
 

@@ -189,7 +189,7 @@ def test_branch_is_followed_only_when_allowed(hub, photos, parquet, read, tmp_pa
         "me/moving", {"data/train-00000-of-00001.parquet": parquet(photos[:1], kind=[0])}
     )
     refused = read(**source)["error"]
-    assert "revision 'main' is no commit of 40 hex digits" in refused
+    assert "revision 'main' is not a commit of 40 hex digits" in refused
     assert "allow_moving" in refused
     assert len(read(**source, allow_moving=True)["path"]) == 1
     second = hub.put(
@@ -245,7 +245,7 @@ class TestErrors:
 
     def test_id_that_is_none(self, read, tmp_path):
         told = read(repo="a/b/c", revision="0" * 40, path=str(tmp_path))["error"]
-        assert "'a/b/c' is no id of a data set" in told
+        assert "'a/b/c' is not an id of a data set" in told
 
     def test_no_network_is_told_at_once(self, reader_without_network, tmp_path):
         start = time.monotonic()
@@ -264,7 +264,7 @@ class TestErrors:
         ("source", "told"),
         [
             ({"repo": "me/x"}, "needs a revision"),
-            ({"repo": "me/x", "revision": "abc123"}, "no commit of 40 hex digits"),
+            ({"repo": "me/x", "revision": "abc123"}, "not a commit of 40 hex digits"),
             ({"repo": "./x", "revision": "0" * 40}, "a local folder has no revision"),
         ],
     )
@@ -313,7 +313,7 @@ class TestLocalFolder:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(parquet(photos[number : number + 1], kind=[0]))
         load(kind="hub", repo=str(tmp_path / "set"), path=str(tmp_path / "kept"))
-        assert "nobody said what they mean: 'holdout'" in caplog.text
+        assert "splits with unknown names: 'holdout'" in caplog.text
 
     def test_changed_folder_is_read_anew(self, folder, load, tmp_path, write_photo):
         source = {"kind": "hub", "repo": str(folder), "path": str(tmp_path / "kept")}
@@ -324,4 +324,4 @@ class TestLocalFolder:
 
     def test_missing_folder_is_told(self, complaint, tmp_path):
         message = complaint(kind="hub", repo=str(tmp_path / "no"), path=str(tmp_path))
-        assert "is no folder" in message
+        assert "is not a folder" in message

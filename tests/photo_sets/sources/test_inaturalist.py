@@ -130,7 +130,7 @@ def test_test_file_without_annotations_is_read(annotations, load):
         ({"images": []}, "lists no images"),
         ({"images": [{"id": 1}]}, "1 image in"),
         ({"categories": [{"id": 1}]}, "lacks 'name'"),
-        ({"categories": None}, "no annotations file"),
+        ({"categories": None}, "not an annotations file"),
     ],
 )
 def test_files_of_another_form_are_told(changed, told, annotations, complaint):

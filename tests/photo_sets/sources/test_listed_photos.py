@@ -85,7 +85,7 @@ def test_id_that_could_be_two_photos_is_neither(find):
 
 def test_file_is_not_taken_for_the_one_that_another_name_means(find, caplog):
     assert find(["a.jpg", "A.jpg", "a"], ["a.jpg"]) == ["a.jpg", None, None]
-    assert "2 names in list.csv may stand for a file that others stand for" in caplog.text
+    assert "2 names in list.csv may mean a file that others mean too" in caplog.text
 
 
 def test_ends_of_paths_must_tell_all_apart(find):

@@ -127,7 +127,7 @@ class TestLeafMap:
         root = tree(f"{SCAB}/{UUID}RS_HL 1.JPG")
         (root / "map.json").write_text(content)
         message = complaint(kind="plantvillage", path=str(root), leaf_map=str(root / "map.json"))
-        assert "is no leaf map" in message
+        assert "is not a leaf map" in message
 
     def test_missing_file_is_told(self, tree, complaint):
         root = tree(f"{SCAB}/{UUID}RS_HL 1.JPG")

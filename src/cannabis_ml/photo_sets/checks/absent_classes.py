@@ -15,10 +15,9 @@ from cannabis_ml.photo_sets.checks.finding import (
     class_counts,
     kept,
     listed,
-    photos_of,
 )
 from cannabis_ml.taxonomy import Taxonomy
-from cannabis_ml.text import Name
+from cannabis_ml.text import Name, counted
 
 
 class AbsentClassesParams(BaseModel):
@@ -56,7 +55,7 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: AbsentClassesParams) 
 def _finding(head: str, absent: dict[str, int], counts: dict[str, int]) -> Finding:
     one = len(absent) == 1
     told = [
-        f"'{name}' ({photos_of(n)}, all set aside)" if n else f"'{name}'"
+        f"'{name}' ({counted(n, 'photo')}, all set aside)" if n else f"'{name}'"
         for name, n in absent.items()
     ]
     if len(absent) == len(counts):

@@ -27,7 +27,7 @@ NAMED = 4
 
 
 def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
-    """Say what the copies of a photo disagree on.
+    """Find exact copies whose labels contradict each other.
 
     Args:
         photos: Sound ones: `photo_id`, `path` and labels.

@@ -1,4 +1,4 @@
-"""A photo whose bytes are there already, as another file or as another row of the same file.
+"""Exact duplicates: the same bytes as another file, or another row for the same file.
 
 Copies count a photo twice, and in two splits they leak. One is kept: one that the source gives as
 test before validation, calibration, train and none; among equals the first by path. What other
@@ -59,7 +59,7 @@ def sentences(photos: pd.DataFrame, kept: pd.Series) -> pd.Series:
 
 
 def merged_labels(photos: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
-    """What each photo's copies say together, head by head: the kept copy speaks first.
+    """Labels of each photo merged over its copies, head by head; the kept copy takes precedence.
 
     Returns:
         The columns `labels` with the index of `photos`.

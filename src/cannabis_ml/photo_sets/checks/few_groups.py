@@ -1,4 +1,4 @@
-"""Classes of few groups that one property of the file tells without an exception.
+"""Exact test for shortcuts in classes with few groups.
 
 The small models of `shortcuts` need a dozen groups of photos to be judged on some that they did not
 see. Of fewer an exact test is left: where the groups of a class stand next to each other in the
@@ -31,7 +31,7 @@ _Asked = tuple[Question, dict[str, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Unchecked:
-    """What could not be looked for in a question, as nobody could tell it from chance.
+    """Classes with too few groups to look for shortcuts in.
 
     Attributes:
         question: `head` or `head.attribute`.
@@ -66,7 +66,7 @@ class Unchecked:
 
 
 def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -> list[Finding]:
-    """Say which classes of few groups a single property tells without an exception.
+    """Find classes with few groups that a single property separates without an exception.
 
     Args:
         photos: As for `shortcuts.find`.
@@ -134,7 +134,7 @@ def _level(
 
 
 def _chance(groups: int, total: int) -> float:
-    """How often chance places so many of all groups in a run, at most."""
+    """Upper bound on the probability that so many of all groups form a run by chance."""
     return (total - groups + 1) / comb(total, groups)
 
 

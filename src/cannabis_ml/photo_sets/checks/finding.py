@@ -1,4 +1,4 @@
-"""What a check of the whole set says, and the questions that labels answer."""
+"""Findings of checks of a whole set, and its heads and attributes as questions."""
 
 from __future__ import annotations
 
@@ -102,8 +102,3 @@ def listed(items: Iterable[str], limit: int = NAMED) -> str:
     if len(items) <= limit + 1:
         return ", ".join(items)
     return f"{', '.join(items[:limit])} and {len(items) - limit:,} more"
-
-
-def photos_of(n: int) -> str:
-    """`1 photo`, `2,000 photos`."""
-    return f"{n:,} photo{'' if n == 1 else 's'}"

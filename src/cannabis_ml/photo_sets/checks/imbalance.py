@@ -1,4 +1,4 @@
-"""A class that outweighs another many times over.
+"""Class imbalance.
 
 Trained on what comes, a network serves the large class: to answer it always is already nearly
 right. An accuracy over all photos then hides that the small class is never named. Balancing

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cannabis_ml.photo_sets.checks.finding import Finding, class_counts, listed, photos_of
+from cannabis_ml.photo_sets.checks.finding import Finding, class_counts, listed
 from cannabis_ml.taxonomy import Taxonomy
-from cannabis_ml.text import lookalikes
+from cannabis_ml.text import counted, lookalikes
 
 
 def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> list[Finding]:
@@ -30,7 +30,7 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> list[Finding]:
         if alike:
             found = counts[head.name]
             told = [
-                " and ".join(f"'{name}' ({photos_of(found[name])})" for name in names)
+                " and ".join(f"'{name}' ({counted(found[name], 'photo')})" for name in names)
                 for names in alike
             ]
             findings.append(

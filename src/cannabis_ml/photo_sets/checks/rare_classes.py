@@ -1,4 +1,4 @@
-"""Classes with too few photos to learn, or to be judged by.
+"""Classes with too few photos for training or evaluation.
 
 A network that saw a class twenty times knows those twenty photos, not the class. A tenth of
 twenty photos in the test split makes a score that one photo moves by half. Such a class passes

@@ -1,4 +1,4 @@
-"""Labels that can be read off the file instead of the plant.
+"""Shortcut learning: labels that file properties or the background predict.
 
 When one class was photographed with another phone, cropped by another hand or saved by another
 program, a network finds that out sooner than it finds out about leaves: scores on the test split
@@ -29,7 +29,7 @@ Kind = Literal["file", "border"]
 
 
 class ShortcutsParams(BaseModel):
-    """How hard to look for shortcuts, and when to speak."""
+    """How shortcuts are measured, and from when they are reported."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -68,7 +68,7 @@ class ShortcutsParams(BaseModel):
 
 @dataclass(frozen=True)
 class Property:
-    """Something that is known of a file without looking at the plant."""
+    """A property of the file or the border, known without looking at the plant."""
 
     title: str
     kind: Kind
@@ -95,7 +95,7 @@ TOGETHER = {"file": "file properties together", "border": "mean colour of the bo
 
 @dataclass(frozen=True)
 class OneVsRest:
-    """A class that one property, or all of a kind, tells from the rest.
+    """How well one property, or all of a kind, separates one class from the rest.
 
     Attributes:
         answer: The class.
@@ -116,7 +116,7 @@ class OneVsRest:
 
 @dataclass(frozen=True)
 class Predictability:
-    """How well one kind of property answers one question.
+    """How well one kind of property predicts one head or attribute.
 
     Attributes:
         head: Name of the head.
@@ -152,7 +152,7 @@ class Predictability:
 
 
 def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -> list[Finding]:
-    """Say which labels the file or the background gives away.
+    """Find labels that file properties or the background predict.
 
     Silent where the model is not far above chance: by `min_gain_*` or `min_told`, and by more
     than luck explains. A gain of 70% of `min_gain_*` is a hint.
@@ -200,7 +200,7 @@ def measure(
 
 
 def findings_from(measured: list[Predictability], params: ShortcutsParams) -> list[Finding]:
-    """Put into words what is far above chance, and as a hint what comes close to that."""
+    """Report what is far above chance, and as a hint what comes close to that."""
     findings = []
     for one in measured:
         if one.told or _is_far_above_chance(one, params):
@@ -296,7 +296,7 @@ def _sample(
 def _folds(
     answers: np.ndarray, groups: np.ndarray, folds: int, random: np.random.Generator
 ) -> np.ndarray:
-    """Deal groups out like cards, class by class, so that every fold has its share of each."""
+    """Stratified group folds: groups are assigned in turn, class by class."""
     names, first, which = np.unique(groups, return_index=True, return_inverse=True)
     shuffled = random.permutation(len(names))
     dealt = shuffled[np.argsort(answers[first][shuffled], kind="stable")]
@@ -392,7 +392,7 @@ def _accuracy(probs: np.ndarray, problem: _Problem) -> float:
 
 
 def _told(by: str, probs: np.ndarray, problem: _Problem, deviations: float) -> dict[int, OneVsRest]:
-    """How well each class is told from the rest, where luck alone does not explain it."""
+    """One-vs-rest scores of each class, 0.5 where they are not significant."""
     told = {}
     for code, name in enumerate(problem.classes):
         is_class = problem.answers == code
@@ -456,7 +456,7 @@ def _by_source(problem: _Problem, params: ShortcutsParams) -> float | None:
 
 
 def _wilson_lower(share: float, n: int, deviations: float) -> float:
-    """Lower end of the interval that holds a share seen in n cases (Wilson 1927)."""
+    """Lower end of the Wilson interval of a share seen in n cases (Wilson 1927)."""
     z2 = deviations**2
     center = share + z2 / (2 * n)
     half = deviations * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
@@ -595,7 +595,7 @@ def _gain(accuracy: float, measured: Predictability) -> float:
 
 
 def _percent(share: float) -> str:
-    """99.6% stays below 100%: a single exception is one."""
+    """Rounds so that an incomplete share never prints 100%."""
     if 0.995 <= share < 1:
         return f"{np.floor(share * 1000) / 10:.1f}%"
     return f"{share:.0%}"

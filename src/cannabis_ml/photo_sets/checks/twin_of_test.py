@@ -1,4 +1,4 @@
-"""A photo that shows what a photo of a split less learnt from shows.
+"""Leakage: training photos that are near-duplicates of held-out ones, or share their group.
 
 A published test split may have near-duplicates in its train split, and a photo added later may turn
 out to show what a test photo shows. A model that learnt from the twin has seen the answer. The test
@@ -30,7 +30,7 @@ REMEDY = (
 
 
 def find(photos: pd.DataFrame) -> pd.Series:
-    """Say whose twin each photo is.
+    """Find photos whose group lies in a held-out split.
 
     Args:
         photos: Sound ones: `path`, `group`, `cluster` and `split`.

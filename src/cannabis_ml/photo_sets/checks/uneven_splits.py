@@ -1,4 +1,4 @@
-"""Classes that a split has too little of, or too much, or of too few plants.
+"""Classes that are divided unevenly among splits, or lie in few groups.
 
 Photos of one group stay together, so a class with few groups, or with one very large one, cannot be
 divided as asked. What a test split of one burst says is what the network makes of that burst: a
@@ -20,11 +20,11 @@ from cannabis_ml.photo_sets.checks.finding import (
     Question,
     kept,
     listed,
-    photos_of,
     questions,
 )
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.text import counted
 
 
 class UnevenSplitsParams(BaseModel):
@@ -140,7 +140,7 @@ def _finding(head: str, classes: list[dict[str, Any]], params: UnevenSplitsParam
     classes = sorted(classes, key=lambda c: (c["groups"], c["photos"], c["class"]))
     one = len(classes) == 1
     bring = [
-        f"of '{c['class']}' about {photos_of(c['bring']['photos'])} of"
+        f"of '{c['class']}' about {counted(c['bring']['photos'], 'photo')} of"
         f" {c['bring']['groups']:,} more"
         for c in classes
         if c["bring"]["groups"]
@@ -168,10 +168,6 @@ def _told(uneven: dict[str, Any]) -> str:
     for split, n in uneven["splits"].items():
         wanted = "" if n["asked"] is None else f", asked for {n['asked']:.0f}"
         largest = f", {n['largest']:,} of them one group" if n["groups"] > 1 else ""
-        parts.append(f"{split} {n['photos']:,} in {_groups(n['groups'])}{largest}{wanted}")
-    total = f"{photos_of(uneven['photos'])} in {_groups(uneven['groups'])}"
+        parts.append(f"{split} {n['photos']:,} in {counted(n['groups'], 'group')}{largest}{wanted}")
+    total = f"{counted(uneven['photos'], 'photo')} in {counted(uneven['groups'], 'group')}"
     return f"'{uneven['class']}' ({total}; {'; '.join(parts)})"
-
-
-def _groups(n: int) -> str:
-    return f"{n:,} group{'' if n == 1 else 's'}"

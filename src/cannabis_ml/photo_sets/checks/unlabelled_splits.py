@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cannabis_ml.photo_sets.checks.finding import Finding, kept, photos_of
+from cannabis_ml.photo_sets.checks.finding import Finding, kept
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.text import counted
 
 _NEEDED = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 
@@ -37,7 +38,7 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> list[Finding]:
                     severity="warning",
                     head=head.name,
                     sentence=f"No photo in {' or '.join(lacking)} has a label for '{head.name}';"
-                    f" {photos_of(int(has_label.sum()))} elsewhere"
+                    f" {counted(int(has_label.sum()), 'photo')} elsewhere"
                     f" {'has' if has_label.sum() == 1 else 'have'} one.",
                     advice="Give labels to some of its photos, bring more photos with labels, or"
                     " take that split away from the source, so that the photos are divided.",

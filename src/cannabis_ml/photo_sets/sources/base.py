@@ -1,4 +1,4 @@
-"""What every kind of source shares: its fields, the columns it gives, and how it spells things."""
+"""The base of all sources: fields, columns, and how labels are normalized."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cannabis_ml._io.file_names import on_disk, printable
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.sources.split_names import WORDS, SplitMap, split_of_value
 from cannabis_ml.splits import Split
-from cannabis_ml.text import Name, NormalNames, normal
+from cannabis_ml.text import Name, NormalNames, counted, normal
 
 SOURCE_COLUMNS = ("path", "source", "group", "given_split")
 """The columns of every source beside the labels."""
@@ -35,7 +35,7 @@ def _check_pattern(pattern: str) -> str:
     try:
         named = re.compile(pattern).groupindex
     except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
     if not named:
         raise ValueError(f"{pattern!r} names no group: write (?P<name>…) around what is wanted")
     return pattern
@@ -135,7 +135,7 @@ class GroupedSource(Source):
         if names and not any(groups) and "group_pattern" in self.model_fields_set:
             raise SourceError(
                 f"The group_pattern {self.group_pattern!r} matches none of the "
-                f"{count(len(names), 'photo')}, as '{names[0]}'.\n"
+                f"{counted(len(names), 'photo')}, as '{names[0]}'.\n"
                 "Mend it in catalog_ingestion.yml, or leave it out if names tell of no groups."
             )
         return groups
@@ -254,7 +254,7 @@ def label_column(
 
 
 def merge_rows(photos: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
-    """Let every row of a photo say what its other rows say, head by head.
+    """Merge the labels of all rows of a photo, head by head.
 
     Tables list a photo once per box, annotator or head, and two sources may share photos. Rows
     that contradict each other keep what they say, so that the contradiction is seen.
@@ -293,9 +293,9 @@ def split_column(
     said = {w: split_map.get(w, split_of_value(w)) for w in written if w}
     unknown = Counter(w for w in written if w and said[w] is None and w not in split_map)
     if unknown:
-        counted = [f"'{name}' ({count(n, 'row')})" for name, n in unknown.most_common()]
+        of_each = [f"'{name}' ({counted(n, 'row')})" for name, n in unknown.most_common()]
         raise SourceError(
-            f"The split column of {where} has {some(counted)}.\n"
+            f"The split column of {where} has {some(of_each)}.\n"
             f"Write one of {', '.join(WORDS)}, leave the cell empty, or say under the source's"
             " split_map what is meant (null: no split)."
         )
@@ -303,7 +303,7 @@ def split_column(
 
 
 def as_text(value: Any) -> str | None:
-    """Spell a cell of any table as text in its normal form; None where it is empty."""
+    """Convert a cell of any table to normalized text; None where it is empty."""
     if isinstance(value, str):
         return normal(value) or None
     if isinstance(value, list | tuple | np.ndarray):
@@ -316,11 +316,6 @@ def as_text(value: Any) -> str | None:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)
-
-
-def count(n: int, noun: str) -> str:
-    """`1 photo`, `2,000 photos`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def some(items: Iterable[str]) -> str:

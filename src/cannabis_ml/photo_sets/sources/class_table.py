@@ -15,7 +15,7 @@ from cannabis_ml.photo_sets.sources.table_files import read_table
 from cannabis_ml.text import normal
 
 NOT_LABELS = ("folder", "remark")
-"""Columns of a table that are no heads."""
+"""Columns of a table that are not heads."""
 
 
 @cache

@@ -19,7 +19,6 @@ from cannabis_ml.photo_sets.sources.base import (
     NameMap,
     SplitSource,
     columns_by_name,
-    count,
     labels_of_name,
     some,
     source_frame,
@@ -32,7 +31,7 @@ from cannabis_ml.photo_sets.sources.split_names import (
 from cannabis_ml.photos.decode import SUFFIXES
 from cannabis_ml.photos.found_files import files_below, may_be_photo
 from cannabis_ml.splits import Split
-from cannabis_ml.text import Name, normal
+from cannabis_ml.text import Name, counted, normal
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +145,7 @@ class ClassFolders(SplitSource):
         if not counts:
             lie = "lies" if len(photos) == 1 else "lie"
             raise SourceError(
-                f"{root} has no class folders: its {count(len(photos), 'photo')} {lie}"
+                f"{root} has no class folders: its {counted(len(photos), 'photo')} {lie}"
                 f" {_where_loose(photos)} (as {photos[0][-1]!r}).\n"
                 "Sort them into one folder per class (PATH/CLASS/photo.jpg), or describe them by a"
                 " source of kind 'table'. If a folder taken for a split is a class, write it under"
@@ -156,7 +155,7 @@ class ClassFolders(SplitSource):
         if loose:
             log.warning(
                 "%s in %s %s in no class folder, but %s: kept, without a label",
-                count(len(loose), "photo"),
+                counted(len(loose), "photo"),
                 root,
                 "lies" if len(loose) == 1 else "lie",
                 _where_loose(loose),
@@ -164,9 +163,9 @@ class ClassFolders(SplitSource):
         outer = {layout.outermost_of(parts) for parts in photos} - {None}
         if self.class_folder == "parent" and len(counts) == 1 and len(outer) > 1:
             log.warning(
-                "All photos in %s are taken for the class '%s', which is the folder that they lie"
-                " in. If the folders around it, as %s, name the classes, set class_folder: top in"
-                " the source.",
+                "All photos in %s are labelled '%s', after the folder that they lie"
+                " in. If the folders around it, such as %s, name the classes, set class_folder: top"
+                " in the source.",
                 root,
                 next(iter(counts)),
                 some(f"'{name}'" for name in sorted(map(str, outer))),
@@ -303,11 +302,11 @@ class FolderSource(ClassFolders):
         return labels_by_pattern(self.pattern, folder) if self.pattern else {self.head: folder}
 
     def unexplained(self, counts: dict[str, int], root: Path) -> str:
-        counted = [f"'{name}' ({count(n, 'photo')})" for name, n in counts.items()]
+        of_each = [f"'{name}' ({counted(n, 'photo')})" for name, n in counts.items()]
         return (
-            f"{count(len(counts), 'class folder')} in {root} "
+            f"{counted(len(counts), 'class folder')} in {root} "
             f"{'does' if len(counts) == 1 else 'do'} not match the pattern "
-            f"{self.pattern!r}: {', '.join(counted)}."
+            f"{self.pattern!r}: {', '.join(of_each)}."
             "\nMap them under the source's label_map (null: unknown), or change its pattern."
         )
 
@@ -334,7 +333,7 @@ def _tell_of_others(others: Sequence[tuple[str, ...]], root: Path) -> None:
     if others:
         log.info(
             "%s in %s %s like a photo (%s): listed, to be set aside",
-            count(len(others), "file"),
+            counted(len(others), "file"),
             root,
             "does not look" if len(others) == 1 else "do not look",
             _by_suffix(others),

@@ -57,7 +57,7 @@ class HubSource(SplitSource):
     """A data set of the Hugging Face hub, read through `datasets`.
 
     The first run writes every photo, byte for byte as it is stored, into a folder below `path`
-    under the hash of its content, and beside them a table of all columns that are no pixels. From
+    under the hash of its content, and beside them a table of all columns but the pixels. From
     then on the hub is not asked again, also after changes to labels, groups or maps. A folder is
     complete or not there.
 
@@ -113,7 +113,7 @@ class HubSource(SplitSource):
             )
         elif not _SHA.fullmatch(self.revision) and not self.allow_moving:
             raise ValueError(
-                f"revision '{self.revision}' is no commit of 40 hex digits: a branch or tag may"
+                f"revision '{self.revision}' is not a commit of 40 hex digits: a branch or tag may"
                 " move, and the photos with it. Give the commit, or set allow_moving: true"
             )
         return self
@@ -126,7 +126,7 @@ class HubSource(SplitSource):
         revision = self._local_state() if self.is_local else str(self.revision)
         if not self.is_local and not _SHA.fullmatch(revision):
             revision = _ask_hub(self.repo, revision)
-            log.info("%s stands at %s", self.repo, revision)
+            log.info("%s is at commit %s", self.repo, revision)
         folder = self._folder(revision)
         if not (folder / _TABLE).is_file():
             if not self.is_local:
@@ -155,7 +155,7 @@ class HubSource(SplitSource):
         root = Path(self.repo).expanduser()
         if not root.is_dir():
             raise SourceError(
-                f"{root} is no folder.\nGive the folder of a data set, or its id on the hub as"
+                f"{root} is not a folder.\nGive the folder of a data set, or its id on the hub as"
                 " OWNER/NAME."
             )
         digest = hashlib.sha256()
@@ -321,8 +321,8 @@ class HubSource(SplitSource):
             unsaid = sorted(n for n in said if said[n] is None and n not in self.split_map)
             if unsaid:
                 log.warning(
-                    "%s has splits of whose names nobody said what they mean: %s. Their photos are"
-                    " divided as if none were given; say what they are under split_map, as"
+                    "%s has splits with unknown names: %s. Their photos are"
+                    " divided as if none were given; map them under split_map, such as"
                     " {'%s': test}.",
                     self._place,
                     some(map(repr, unsaid)),
@@ -374,7 +374,7 @@ def _ask_hub(repo: str, revision: str) -> str:
         ) from error
     except HFValidationError as error:
         raise SourceError(
-            f"'{repo}' is no id of a data set: {_said(error)}\nWrite OWNER/NAME."
+            f"'{repo}' is not an id of a data set: {_said(error)}\nWrite OWNER/NAME."
         ) from error
     except OfflineModeIsEnabled as error:
         raise SourceError(
@@ -392,7 +392,7 @@ def _ask_hub(repo: str, revision: str) -> str:
 
 
 def _undecoded(dataset: Any) -> Any:
-    """Make a data set give photos as they are stored."""
+    """A data set that returns photos as stored, without decoding them."""
     from datasets import Image, IterableDataset
 
     if isinstance(dataset, IterableDataset):
@@ -405,7 +405,7 @@ def _undecoded(dataset: Any) -> Any:
 
 
 def _reader(feature: Any) -> Any:
-    """How to turn a cell of a column into text or a number; None for columns that are no label."""
+    """How a cell of a column becomes text or a number; None for columns that are not labels."""
     from datasets import ClassLabel, List, Value
 
     if isinstance(feature, ClassLabel):

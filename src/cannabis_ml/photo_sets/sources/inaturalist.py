@@ -18,7 +18,6 @@ from cannabis_ml.photo_sets.sources.base import (
     Text,
     as_text,
     columns_by_name,
-    count,
     labels_of_name,
     some,
     source_frame,
@@ -27,7 +26,7 @@ from cannabis_ml.photo_sets.sources.listed_photos import find_photos
 from cannabis_ml.photo_sets.sources.split_names import warn_of_untold
 from cannabis_ml.photo_sets.sources.table import merged_groups
 from cannabis_ml.splits import Split
-from cannabis_ml.text import Name, NormalNames, normal
+from cannabis_ml.text import Name, NormalNames, counted, normal
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ class INaturalistSource(GroupedSource):
         if several:
             log.warning(
                 "%s in %s %s of several categories: kept, with what these agree on",
-                count(len(several), "photo"),
+                counted(len(several), "photo"),
                 path,
                 "is" if len(several) == 1 else "are",
             )
@@ -165,7 +164,7 @@ def _read_annotations(
         raise SourceError(f"{path} cannot be read as JSON: {said}\nDownload it anew.") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise SourceError(
-            f"{path} is no annotations file of iNaturalist's form: it lacks {error}.\n"
+            f"{path} is not an annotations file of iNaturalist's form: it lacks {error}.\n"
             "It needs images (id, file_name), categories (id, name) and annotations (image_id,"
             " category_id)."
         ) from error
@@ -173,7 +172,7 @@ def _read_annotations(
         raise SourceError(
             f"{path} lists no images."
             if not images
-            else f"{count(nameless, 'image')} in {path} lack file_name.\nDownload it anew."
+            else f"{counted(nameless, 'image')} in {path} lack file_name.\nDownload it anew."
         )
     return images, categories, annotations
 

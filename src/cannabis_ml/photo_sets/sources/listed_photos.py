@@ -17,9 +17,9 @@ from urllib.parse import unquote
 
 from cannabis_ml._io.file_names import printable
 from cannabis_ml.errors import SourceError
-from cannabis_ml.photo_sets.sources.base import count, some
+from cannabis_ml.photo_sets.sources.base import some
 from cannabis_ml.photos.decode import SUFFIXES
-from cannabis_ml.text import normal
+from cannabis_ml.text import counted, normal
 
 log = logging.getLogger(__name__)
 
@@ -124,12 +124,12 @@ def _found_by_ends(
     if best:
         log.warning(
             "%s in %s %s from elsewhere, as '%s': found below %s, %s left out",
-            count(len(best), "path"),
+            counted(len(best), "path"),
             where,
             "is" if len(best) == 1 else "are",
             next(iter(best)),
             root,
-            count(best_skipped, "leading folder"),
+            counted(best_skipped, "leading folder"),
         )
     return best
 
@@ -140,8 +140,8 @@ def _unambiguous(found: Mapping[str, _Found], where: Path) -> dict[str, _Found]:
     doubtful = [name for name, hit in found.items() if not hit.is_sure and claims[hit.file] > 1]
     if doubtful:
         log.warning(
-            "%s in %s may stand for a file that others stand for, and %s taken as missing: %s",
-            count(len(doubtful), "name"),
+            "%s in %s may mean a file that others mean too, and %s counted as missing: %s",
+            counted(len(doubtful), "name"),
             where,
             "is" if len(doubtful) == 1 else "are",
             some(map(repr, doubtful)),
@@ -161,7 +161,7 @@ def _as_photo(name: str, hit: _Found | None, is_elsewhere: bool, root: Path) -> 
 
 
 def _none_exists(names: Sequence[str], root: Path, where: Path, *, are_absolute: bool) -> str:
-    told = f"None of the {count(len(names), 'photo')} listed in {where} exists"
+    told = f"None of the {counted(len(names), 'photo')} listed in {where} exists"
     if not names:
         return f"{told}: it lists none."
     if are_absolute:

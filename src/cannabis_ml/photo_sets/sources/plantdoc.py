@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from cannabis_ml.photo_sets.sources.base import count
 from cannabis_ml.photo_sets.sources.class_table import (
     class_folders,
     class_heads,
@@ -14,6 +13,7 @@ from cannabis_ml.photo_sets.sources.class_table import (
 )
 from cannabis_ml.photo_sets.sources.folder import ClassFolders
 from cannabis_ml.taxonomy import did_you_mean
+from cannabis_ml.text import counted
 
 _TABLE = "plantdoc"
 
@@ -37,13 +37,13 @@ class PlantDocSource(ClassFolders):
         return class_table(_TABLE).get(folded(folder))
 
     def unexplained(self, counts: dict[str, int], root: Path) -> str:
-        counted = [
-            f"'{name}' ({count(n, 'photo')}{did_you_mean(name, class_folders(_TABLE))})"
+        of_each = [
+            f"'{name}' ({counted(n, 'photo')}{did_you_mean(name, class_folders(_TABLE))})"
             for name, n in counts.items()
         ]
         return (
-            f"{count(len(counts), 'class folder')} in {root} "
-            f"{'is' if len(counts) == 1 else 'are'} none of PlantDoc's: {', '.join(counted)}.\n"
+            f"{counted(len(counts), 'class folder')} in {root} "
+            f"{'is' if len(counts) == 1 else 'are'} none of PlantDoc's: {', '.join(of_each)}.\n"
             "Map them under the source's label_map, as NAME: {species: …, condition: …}"
             " (null: unknown)."
         )

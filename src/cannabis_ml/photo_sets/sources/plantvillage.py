@@ -11,10 +11,10 @@ from typing import Literal
 from pydantic import Field
 
 from cannabis_ml.errors import SourceError
-from cannabis_ml.photo_sets.sources.base import NamedPattern, Text, count
+from cannabis_ml.photo_sets.sources.base import NamedPattern, Text
 from cannabis_ml.photo_sets.sources.class_table import class_heads, class_table, folded
 from cannabis_ml.photo_sets.sources.folder import ClassFolders, labels_by_pattern
-from cannabis_ml.text import normal
+from cannabis_ml.text import counted, normal
 
 _TABLE = "plantvillage"
 _FOLDER = r"(?P<species>.+?)___(?P<condition>.+)"
@@ -69,11 +69,11 @@ class PlantVillageSource(ClassFolders):
         return class_table(_TABLE).get(folded(folder)) or labels_by_pattern(_FOLDER, folder)
 
     def unexplained(self, counts: dict[str, int], root: Path) -> str:
-        counted = [f"'{name}' ({count(n, 'photo')})" for name, n in counts.items()]
+        of_each = [f"'{name}' ({counted(n, 'photo')})" for name, n in counts.items()]
         return (
-            f"{count(len(counts), 'class folder')} in {root} "
+            f"{counted(len(counts), 'class folder')} in {root} "
             f"{'is' if len(counts) == 1 else 'are'} not called Species___Condition: "
-            f"{', '.join(counted)}.\n"
+            f"{', '.join(of_each)}.\n"
             "Map them under the source's label_map, as NAME: {species: …, condition: …}"
             " (null: unknown), or use a source of kind 'folder'."
         )
@@ -85,7 +85,7 @@ class PlantVillageSource(ClassFolders):
         leaves = [self._leaf(name) for name in names]
         if names and not any(leaves):
             raise SourceError(
-                f"{self.leaf_map} lists none of the {count(len(names), 'photo')}, as"
+                f"{self.leaf_map} lists none of the {counted(len(names), 'photo')}, as"
                 f" '{names[0]}'.\nIs it PlantVillage's leaf-map.json? Leave leaf_map out otherwise."
             )
         return [leaf or group for leaf, group in zip(leaves, by_name, strict=True)]
@@ -112,7 +112,7 @@ class PlantVillageSource(ClassFolders):
             ) from error
         except (ValueError, AttributeError, TypeError) as error:
             raise SourceError(
-                f"{path} is no leaf map: it is not JSON of the form"
+                f"{path} is not a leaf map: it is not JSON of the form"
                 ' {"series number": ["class:::leaf"]}.\n'
                 "Download leaf-map.json from github.com/spMohanty/PlantVillage-Dataset."
             ) from error

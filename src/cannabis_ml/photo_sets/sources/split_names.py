@@ -1,4 +1,4 @@
-"""How people spell the names of splits: of folders, in columns, on hubs.
+"""Recognize the names of splits: of folders, in columns, on hubs.
 
 `train`, `Training`, `TRAIN2017`, `train_set`, `seg_train`, `dev`, `valid`, `eval`, `Test Images` …
 The words are those that `datasets` looks for, and a few more.
@@ -207,8 +207,8 @@ def warn_of_split_columns(columns: Mapping[str, Iterable[str | None]], where: ob
         splits = {split_of_name(str(value)) for value in values}
         if None not in splits and splits - {Split.TRAIN}:
             log.warning(
-                "The column '%s' of %s says nothing but splits (%s), and is not taken as such. If"
-                " it gives the splits, set split_column: %s in the source.",
+                "The column '%s' of %s holds nothing but names of splits (%s), and is not used as"
+                " such. If it gives the splits, set split_column: %s in the source.",
                 name,
                 where,
                 _listed(sorted(map(str, values))),

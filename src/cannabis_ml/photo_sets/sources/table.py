@@ -17,7 +17,6 @@ from cannabis_ml.photo_sets.sources.base import (
     SplitSource,
     Text,
     as_text,
-    count,
     label_column,
     some,
     source_frame,
@@ -29,7 +28,7 @@ from cannabis_ml.photo_sets.sources.split_names import (
     warn_of_untold,
 )
 from cannabis_ml.photo_sets.sources.table_files import read_table
-from cannabis_ml.text import Name
+from cannabis_ml.text import Name, counted
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class TableSource(SplitSource):
         listed = [as_text(value) for value in table[self.path_column]]
         nameless = sum(not name for name in listed)
         if nameless:
-            log.warning("%s of %s have no path: left out", count(nameless, "row"), path)
+            log.warning("%s of %s have no path: left out", counted(nameless, "row"), path)
         keep = [i for i, name in enumerate(listed) if name]
         photos = find_photos([str(listed[i]) for i in keep], root, path)
         paths = [photo.path for photo in photos]

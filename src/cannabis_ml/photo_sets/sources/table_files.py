@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from cannabis_ml.errors import SourceError
-from cannabis_ml.photo_sets.sources.base import count, some
-from cannabis_ml.text import normal
+from cannabis_ml.photo_sets.sources.base import some
+from cannabis_ml.text import counted, normal
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
@@ -81,7 +81,7 @@ def _csv_rows(path: Path) -> tuple[list[str], list[list[str]]]:
         fitting.append([*cells[:width], *[""] * (width - len(cells))])
     if too_long:
         raise SourceError(
-            f"{count(len(too_long), 'row')} of {path} {'has' if len(too_long) == 1 else 'have'} "
+            f"{counted(len(too_long), 'row')} of {path} {'has' if len(too_long) == 1 else 'have'} "
             f"more cells than its header, which has {width}: {some(too_long)}.\n"
             'Put what has a comma in it between quotation marks, as "Pepper, bell", or name the'
             " other columns in the header."

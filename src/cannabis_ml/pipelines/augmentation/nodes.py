@@ -1,4 +1,4 @@
-"""Decide which copies are wanted; they are made while they are saved."""
+"""Nodes of augmentation: plan the copies of each training photo, draw a preview."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class _Label:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Which copies a photo gets, told from its labels."""
+    """How many copies a photo gets, and by which policy, from its labels."""
 
     params: AugmentationParams
     factors: list[tuple[_Label, float]]
@@ -112,7 +112,7 @@ class _Plan:
         return int(self.params.copies * max(factors, default=1.0) + 0.5)
 
     def policy(self, row: dict[str, Any]) -> Policy:
-        """The policy that leaves the photo's labels true."""
+        """The policy within the guards of the photo's labels."""
         at = tuple(
             i
             for i, (label, guard) in enumerate(self.guards)

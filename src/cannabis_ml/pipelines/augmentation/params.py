@@ -1,4 +1,4 @@
-"""What can be set about augmentation; the transforms themselves are in `photos/augment.py`."""
+"""Parameters of augmentation; the transforms themselves are in `photos/augment.py`."""
 
 from __future__ import annotations
 

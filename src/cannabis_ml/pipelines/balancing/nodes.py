@@ -1,4 +1,4 @@
-"""Make up for unequal classes: by row numbers and weights, never by copying photos."""
+"""Nodes of balancing: resample rows or weight classes, without copying photos."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def balanced_heads(taxonomy: Taxonomy, balancing: BalancingParams) -> list[Head]
         if name in {head.name for head in taxonomy.heads} - set(possible):
             faults.append(f"'{name}' is multilabel, a photo may be of several of its classes")
         elif name not in possible:
-            faults.append(f"'{name}' is no head{did_you_mean(name, possible)}")
+            faults.append(f"'{name}' is not a head{did_you_mean(name, possible)}")
     if faults:
         raise TaxonomyError(
             f"Photos cannot be balanced as balancing.heads says: {'; '.join(faults)}.\n"
@@ -147,7 +147,7 @@ def _joined(codes: list[np.ndarray]) -> tuple[np.ndarray, int]:
 def _resampled(
     joint: np.ndarray, counts: np.ndarray, wanted: int, tie_break: np.ndarray
 ) -> np.ndarray:
-    """Repeat or leave out photos until every class has `wanted`.
+    """Oversample or undersample every class to `wanted` photos.
 
     A photo is there as often as any other of its class, or once more: which ones `tie_break`
     says. Those of no class stay as they are.
@@ -168,7 +168,7 @@ def _resampled(
 
 
 def _tie_break(photo_set: PhotoSet, rows: np.ndarray, balancing: BalancingParams) -> np.ndarray:
-    """A random number per training photo that is its own: other photos do not change it."""
+    """A hash per training photo, which other photos do not change."""
     import pyarrow as pa
 
     ids = photo_set.table("photo_id")["photo_id"].cast(pa.string()).to_numpy()[rows]

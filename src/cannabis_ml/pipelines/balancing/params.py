@@ -1,4 +1,4 @@
-"""What can be set about balancing."""
+"""Parameters of balancing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _as_list(value: object) -> object:
 
 
 class BalancingParams(BaseModel):
-    """How unequal classes are made up for."""
+    """How class imbalance is corrected."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Index the photos, set aside what is no use, divide the rest, store it."""
+"""Nodes of ingestion: index photos, set aside unusable ones, report, store the rest."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def resolve_taxonomy(source_photos: pd.DataFrame, taxonomy: TaxonomySpec) -> Tax
 def index_photos(
     source_photos: pd.DataFrame, taxonomy: Taxonomy, index: IndexParams, defects: DefectParams
 ) -> pd.DataFrame:
-    """Read every file once: hash it, decode it, ask every check, note what it is.
+    """Read every file once: hash it, decode it, run every check.
 
     Args:
         source_photos: One row per photo: `path`, `group`, `given_split` and labels.
@@ -149,7 +149,7 @@ def index_photos(
 
 
 def set_aside_copies(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
-    """Keep one of every photo, with all that its copies say of it.
+    """Set aside exact copies; the one that is kept gets the labels of all.
 
     Splits are taken as given only where labels make them splits. Copies under different labels are
     all set aside. A copy that the source gives as train, of a photo that it holds out, is
@@ -239,7 +239,7 @@ def build_ingestion_report(
     set_checks: SetCheckParams,
     division_check: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Account for every photo found, and run the checks of the set as a whole.
+    """Report what became of every photo, and run the checks of the whole set.
 
     Args:
         divided_photos: One row per photo found, with all that is known of it.
@@ -266,7 +266,7 @@ def build_ingestion_report(
 def draw_ingestion_page(
     ingestion_report: dict[str, Any], divided_photos: pd.DataFrame, index: IndexParams
 ) -> str:
-    """Show the report to a person, with the photos that it speaks of.
+    """Render the report as an HTML page with the photos that it speaks of.
 
     Args:
         ingestion_report: As `build_ingestion_report` returns it.
@@ -281,7 +281,7 @@ def draw_ingestion_page(
 
 
 def store_photos(photos: pd.DataFrame, taxonomy: Taxonomy, store: StoreParams) -> PhotoStream:
-    """Bring photos to the size that training wants, one by one while they are written.
+    """Resize and encode photos for training, one by one while they are written.
 
     Args:
         photos: One row per photo, with its split.

@@ -7,10 +7,11 @@ from pathlib import PurePath
 from typing import Any
 
 from cannabis_ml.photo_sets.checks import conflicting_duplicate, twin_of_test
-from cannabis_ml.photo_sets.checks.finding import listed, photos_of
+from cannabis_ml.photo_sets.checks.finding import listed
 from cannabis_ml.photo_sets.checks.registry import DEFECTS, described
 from cannabis_ml.photo_sets.groups import chain_advice, chain_sentence
 from cannabis_ml.photos.decode import SUFFIXES
+from cannabis_ml.text import counted
 
 MANY_ASIDE = 0.2
 """Share of photos that cannot be used above which the set is not to be trusted as it is."""
@@ -63,7 +64,7 @@ def _steps_of_set_aside(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     if lost > MANY_ASIDE * found:
         yield {
             "severity": "alarm",
-            "what": f"{lost:,} of {photos_of(found)} cannot be used.",
+            "what": f"{lost:,} of {counted(found, 'photo')} cannot be used.",
             "how": "Look whether the photos were copied whole before anything else.",
             "see": "set-aside",
         }
@@ -78,9 +79,9 @@ def _steps_of_set_aside(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         told = ", ".join(f"{d['title'].lower()} {d['count']:,}" for d in defects)
         yield {
             "severity": "warning" if is_conflict or n > FEW_ASIDE * found else "hint",
-            "what": f"{defects[0]['title']}: {photos_of(n)} set aside."
+            "what": f"{defects[0]['title']}: {counted(n, 'photo')} set aside."
             if len(defects) == 1
-            else f"{photos_of(n)} set aside: {told}.",
+            else f"{counted(n, 'photo')} set aside: {told}.",
             "how": f"{advice}, then run the ingestion pipeline again.",
             "see": "conflicts" if is_conflict else "set-aside",
         }
@@ -91,7 +92,7 @@ def _steps_of_near_duplicates(report: Mapping[str, Any]) -> Iterator[dict[str, s
     if near["two_labels"]:
         yield {
             "severity": "warning",
-            "what": f"{_count(near['two_labels'], 'cluster')} of near-duplicates under different"
+            "what": f"{counted(near['two_labels'], 'cluster')} of near-duplicates under different"
             " labels.",
             "how": "Look at them side by side and correct the label that is wrong.",
             "see": "near-duplicates",
@@ -144,7 +145,7 @@ def _steps_of_links(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         told = ", ".join(f"{n:,} in {name}" for name, n in links["photos_across"].items())
         yield {
             "severity": "alarm",
-            "what": f"{_count(links['across_splits'], 'link')} across splits: pairs of"
+            "what": f"{counted(links['across_splits'], 'link')} across splits: pairs of"
             f" near-duplicates that are learnt from and judged by (photos: {told}).",
             "how": "Raise ingestion.groups.max_distance and max_difference to"
             f" {links['max_distance']} and {links['max_difference']:g} again, or look at the pairs"
@@ -169,7 +170,7 @@ def _steps_of_splits(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         if told:
             yield {
                 "severity": "warning",
-                "what": f"{_count(len(told), 'class is', 'classes are')} missing from a split of"
+                "what": f"{counted(len(told), 'class is', 'classes are')} missing from a split of"
                 f" '{head['name']}': {listed(told)}.",
                 "how": "Bring photos of more plants of these: photos of one plant or burst share"
                 " one split.",
@@ -191,14 +192,14 @@ def verdict(report: Mapping[str, Any]) -> dict[str, str]:
         return {
             "level": "alarm",
             "title": "Do not trust scores on these photos yet",
-            "text": f"{_count(alarms, 'alarm')} and {_count(warnings, 'warning')}: settle the"
+            "text": f"{counted(alarms, 'alarm')} and {counted(warnings, 'warning')}: settle the"
             f" alarm{'' if alarms == 1 else 's'} before you believe a score.",
         }
     if warnings:
         return {
             "level": "warning",
             "title": "Good to train on, with care",
-            "text": f"No alarm, {_count(warnings, 'warning')}: read"
+            "text": f"No alarm, {counted(warnings, 'warning')}: read"
             f" {'it' if warnings == 1 else 'them'} before you read the scores.",
         }
     return {
@@ -206,7 +207,3 @@ def verdict(report: Mapping[str, Any]) -> dict[str, str]:
         "title": "Good to train on",
         "text": "Every check passed without an alarm or a warning.",
     }
-
-
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
