@@ -29,7 +29,7 @@ def store(names):
 
 
 def of_photos(photos):
-    return {"made_from": ["photos", photos["photo_id"][:]]}
+    return {"made_from": ["photos", photos.labels()["photo_id"].tolist()]}
 
 
 def of(*parts):
@@ -110,7 +110,7 @@ class Project:
     def everything(self):
         """All versions with what they hold; fails where one cannot be read."""
         return {
-            (name, version): (loaded["photo_id"][:] if name == "photos" else loaded)
+            (name, version): (loaded.labels()["photo_id"].tolist() if name == "photos" else loaded)
             for name, versions in self.there().items()
             for version in versions
             for loaded in [self.load(name, version)]
@@ -152,7 +152,7 @@ def test_what_a_bundle_rests_on_stays_however_old(project):
     assert there["checkpoint"] == [first]
     assert there["bundle"] == [bundled]
     assert plan.rested_on == {"photos": [first], "rows": [first]}
-    assert project.load("photos", first)["photo_id"][:] == ["a", "b"]
+    assert project.load("photos", first).labels()["photo_id"].tolist() == ["a", "b"]
 
 
 def test_versions_that_were_asked_for_are_what_is_rested_on(project):
@@ -199,7 +199,7 @@ def test_photos_that_versions_share_stay(project):
     plan = project.prune(keep=1)
     assert project.size() == before - sum(plan.bytes.values())
     assert plan.bytes["photos"] < before / 2  # of one shard and an index
-    assert len(project.load("photos", None)["photo_id"][:]) == 401
+    assert len(project.load("photos", None).labels()["photo_id"].tolist()) == 401
 
 
 RUNS = st.lists(
