@@ -13,6 +13,7 @@ from kedro.pipeline import Pipeline
 
 from cannabis_ml import lineage
 from cannabis_ml.datasets.lineage import LineageDataset, RunVersions
+from cannabis_ml.datasets.path import PathDataset
 from cannabis_ml.datasets.photo_set import ShardedDataset
 
 TRASH = ".pruned"
@@ -60,7 +61,7 @@ class Plan:
 
 
 class Versions:
-    """The versions of a catalog, and what each rests on.
+    """The versions of a catalog on the local disk, and what each rests on.
 
     Args:
         catalog: Has a `LineageDataset` as its entry `lineage`.
@@ -76,9 +77,15 @@ class Versions:
                 f"'{lineage.ENTRY}' of the catalog is a {type(kept).__name__}, no LineageDataset:"
                 " without it nobody knows what rests on what."
             )
+        if kept.remote is not None:
+            raise DatasetError(
+                f"Entries are pruned on a local disk, and {kept.remote} is not: set a rule for the"
+                " age of files there, or prune where they were copied from."
+            )
         self.lineage = kept
         self._runs: Mapping[str, RunVersions] = kept.load()
         found = lineage.versioned(pipeline.datasets() | set(catalog.keys()), catalog)
+        found = {name: entry for name, entry in found.items() if _is_local(entry)}
         self._versioned = set(found)
         self.entries = {
             name: Entry(name, found[name], _versions(found[name]), self._parents(name))
@@ -206,6 +213,12 @@ def registered_runs() -> set[str]:
 
 def _versions(dataset: AbstractVersionedDataset[Any, Any]) -> list[str]:
     return sorted(set(dataset.list_versions(full_path=False)), reverse=True)
+
+
+def _is_local(dataset: AbstractVersionedDataset[Any, Any]) -> bool:
+    if isinstance(dataset, PathDataset):
+        return dataset.remote is None
+    return getattr(dataset, "_protocol", "file") == "file"
 
 
 def _unused(entry: Entry, dataset: ShardedDataset[Any], freed: Collection[str]) -> list[Path]:

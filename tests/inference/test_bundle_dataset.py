@@ -32,6 +32,17 @@ def test_versions_are_kept_beside_each_other(contents, tmp_path):
     assert len(list(path.glob("*/bundle.zip"))) == 2
 
 
+def test_a_bundle_on_another_file_system(contents):
+    address = "memory://bundles/bundle"
+    for day in ("01", "02"):
+        BundleDataset(filepath=address, version=Version(None, day)).save(contents(name=day))
+    newest = BundleDataset(filepath=address, version=Version(None, None))
+    assert newest.load().manifest.name == "02"
+    assert newest.load().check_golden()["passed"]
+    assert json.loads(newest.preview())["name"] == "02"
+    assert newest.remote.fs.isfile("/bundles/bundle/01/bundle.zip")
+
+
 def test_an_altered_bundle_is_named(bundle):
     (bundle / "README.md").write_text("other")
     with pytest.raises(DatasetError, match=r"README\.md was altered"):

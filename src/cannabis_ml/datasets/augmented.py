@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from cannabis_ml.datasets.photo_set import ShardedDataset
 from cannabis_ml.photo_sets.copies import KEY, CopyStream, write_copies
 from cannabis_ml.photo_sets.photo_set import PhotoSet
@@ -24,4 +22,5 @@ class AugmentedPhotosDataset(ShardedDataset[CopyStream]):
         return PhotoSet(super().load().arrow.remove_columns(KEY))
 
     def save(self, data: CopyStream) -> None:
-        write_copies(data, self.store, Path(self._get_save_path()))
+        with self.saving() as index:
+            write_copies(data, self.store, index)

@@ -10,11 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro.io import Version
 from kedro_datasets._typing import ImagePreview
 
 from cannabis_ml._io.files import written_aside
-from cannabis_ml.datasets.local import LocalDataset
+from cannabis_ml.datasets.path import PathDataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,32 +25,25 @@ PREVIEW_WIDTH = 900
 """Width of the preview in kedro-viz, in pixels."""
 
 
-class FiguresDataset(LocalDataset[dict[str, "Figure"], list[Path]]):
+class FiguresDataset(PathDataset[dict[str, "Figure"], list[Path]]):
     """Saves a dict of Matplotlib figures as PNG files of one folder; loads their paths.
 
     Args:
-        filepath: Local path of the folder.
+        filepath: The folder; the other arguments are those of `PathDataset`.
         dpi: Resolution of the files.
-        version: Kedro's version, where the entry is versioned.
-        metadata: For plugins; Kedro ignores it.
     """
 
-    def __init__(
-        self,
-        *,
-        filepath: str,
-        dpi: int = 120,
-        version: Version | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
+    MARKER = ""
+
+    def __init__(self, *, filepath: str, dpi: int = 120, **options: Any) -> None:
         self._dpi = dpi
-        super().__init__(filepath=filepath, version=version, metadata=metadata)
+        super().__init__(filepath=filepath, **options)
 
     def load(self) -> list[Path]:
-        return sorted(Path(self._get_load_path()).glob("*.png"))
+        return sorted(self.local_path().glob("*.png"))
 
     def save(self, data: dict[str, Figure]) -> None:
-        with written_aside(Path(self._get_save_path())) as aside:
+        with self.saving() as path, written_aside(path) as aside:
             aside.mkdir()
             for stem, figure in zip(_stems(data), data.values(), strict=True):
                 figure.savefig(aside / f"{stem}.png", dpi=self._dpi)
@@ -74,9 +66,6 @@ class FiguresDataset(LocalDataset[dict[str, "Figure"], list[Path]]):
         held = io.BytesIO()
         sheet.save(held, "PNG")
         return ImagePreview(base64.b64encode(held.getvalue()).decode())
-
-    def _is_there(self, path: Path) -> bool:
-        return path.is_dir()
 
 
 def _stems(names: Iterable[str]) -> list[str]:

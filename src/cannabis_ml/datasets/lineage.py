@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import DatasetError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cannabis_ml._io.files import written_aside
+from cannabis_ml._io.remote import uploaded
+from cannabis_ml.datasets.path import PathDataset
 
 
 class RunVersions(BaseModel):
@@ -26,36 +27,34 @@ class RunVersions(BaseModel):
         return self.read.get(name) or (self.version if name in self.written else None)
 
 
-class LineageDataset(AbstractDataset[RunVersions, "dict[str, RunVersions]"]):
+class LineageDataset(PathDataset[RunVersions, "dict[str, RunVersions]"]):
     """Saves what one run read and wrote, a JSON file per run; loads those of all runs by version.
 
     Saving the same run again replaces its file.
 
     Args:
-        filepath: Local folder.
-        metadata: For plugins; Kedro ignores it.
+        filepath: The folder; the other arguments are those of `PathDataset`.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self.metadata = metadata
-        self._filepath = Path(filepath)
+    MARKER = ""
 
     def load(self) -> dict[str, RunVersions]:
-        return {path.stem: _read(path) for path in sorted(self._filepath.glob("[!.]*.json"))}
+        if not self._exists():
+            return {}
+        return {path.stem: _read(path) for path in sorted(self.local_path().glob("[!.]*.json"))}
 
     def save(self, data: RunVersions) -> None:
+        name, text = f"{data.version}.json", data.model_dump_json(indent=2) + "\n"
+        if self.remote is not None:
+            with uploaded(self.remote / name) as path:
+                path.write_text(text, encoding="utf-8")
+            return
         with written_aside(self.file(data.version)) as aside:
-            aside.write_text(data.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            aside.write_text(text, encoding="utf-8")
 
     def file(self, version: str) -> Path:
-        """Where a run is kept."""
-        return self._filepath / f"{version}.json"
-
-    def _exists(self) -> bool:
-        return self._filepath.is_dir()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._filepath)}
+        """Where a run is kept on a local disk."""
+        return Path(self._filepath) / f"{version}.json"
 
 
 def _read(path: Path) -> RunVersions:

@@ -10,7 +10,7 @@ from typing import Any
 from kedro.io import DatasetError
 
 from cannabis_ml._io.files import written_aside
-from cannabis_ml.datasets.local import LocalDataset
+from cannabis_ml.datasets.path import PathDataset
 from cannabis_ml.errors import CannabisMLError
 from cannabis_ml.inference.model_file import ModelFile
 
@@ -21,20 +21,20 @@ INDEX = "index.json"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
-class ModelFilesDataset(LocalDataset[dict[str, ModelFile], dict[str, ModelFile]]):
+class ModelFilesDataset(PathDataset[dict[str, ModelFile], dict[str, ModelFile]]):
     """Saves and loads several `ModelFile` by name, as files of one folder.
 
     A file is called `{name}.{recipe}.{format}`. `index.json` lists them with their SHA-256, which
     loading compares.
 
     Args:
-        filepath: Local path of the folder.
-        version: Kedro's version, where the entry is versioned.
-        metadata: For plugins; Kedro ignores it.
+        filepath: The folder; the other arguments are those of `PathDataset`.
     """
 
+    MARKER = INDEX
+
     def load(self) -> dict[str, ModelFile]:
-        folder = Path(self._get_load_path())
+        folder = self.local_path()
         try:
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))["files"]
             return {name: _read(folder, entry) for name, entry in index.items()}
@@ -48,15 +48,12 @@ class ModelFilesDataset(LocalDataset[dict[str, ModelFile], dict[str, ModelFile]]
             if not _NAME.fullmatch(part):
                 raise DatasetError(f"'{part}' cannot be part of a file's name.")
         index = {name: _entry(name, file) for name, file in data.items()}
-        with written_aside(Path(self._get_save_path())) as aside:
+        with self.saving() as path, written_aside(path) as aside:
             aside.mkdir()
             for name, file in data.items():
                 (aside / index[name]["file"]).write_bytes(file.data)
             text = json.dumps({"files": index}, indent=2)
             (aside / INDEX).write_text(f"{text}\n", encoding="utf-8")
-
-    def _is_there(self, path: Path) -> bool:
-        return path.is_dir()
 
 
 def _entry(name: str, file: ModelFile) -> dict[str, Any]:

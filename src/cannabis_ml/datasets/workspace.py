@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
+from cannabis_ml._io.remote import is_remote
+
 
 class WorkspaceDataset(AbstractDataset[None, Path]):
     """Gives a node a folder of its own.
@@ -19,6 +21,11 @@ class WorkspaceDataset(AbstractDataset[None, Path]):
     """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        if is_remote(filepath):
+            raise DatasetError(
+                f"A workspace is a local folder, and {filepath} is not: nodes keep there what saves"
+                " them time. Name a folder of this machine under `filepath`."
+            )
         self.metadata = metadata
         self._filepath = Path(filepath)
 

@@ -1,0 +1,81 @@
+"""Sets of photos on another file system: kept there, read and written by way of a local copy.
+
+Shards never change, so each is brought or uploaded once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cannabis_ml._io.files import written_aside
+from cannabis_ml._io.parallel import map_in_order
+from cannabis_ml._io.remote import RemotePath
+from cannabis_ml.photo_sets.shards import INFO, STATE, ShardStore, shards_of
+
+TRANSFERS = 8
+"""Shards that are on their way at once."""
+
+UNVERSIONED = "."
+"""In place of a version, of a set that has none."""
+
+
+def fetch(remote: RemotePath, store: ShardStore, version: str) -> Path:
+    """Bring a version, and what it has of shards that are not here yet.
+
+    Args:
+        remote: Folder of the set.
+        store: The local copy.
+        version: Folder of the version, below that of the set.
+
+    Returns:
+        The local folder of the version.
+    """
+    index, there = store.root / version, remote / version
+    with store.locked():
+        if version == UNVERSIONED:
+            (remote / INFO).download(index / INFO)
+            (remote / STATE).download(index / STATE)
+        elif not (index / STATE).is_file():
+            with written_aside(index) as aside:
+                aside.mkdir()
+                (there / INFO).download(aside / INFO)
+                (there / STATE).download(aside / STATE)
+        missing = [name for name in shards_of(index) if not store.path(name).is_file()]
+        shards = _shards(remote)
+        for _ in map_in_order(
+            lambda name: (shards / name).download(store.path(name)), missing, TRANSFERS
+        ):
+            pass
+    return index
+
+
+def push(remote: RemotePath, store: ShardStore, version: str) -> None:
+    """Upload a version, and what it has of shards that are not there yet.
+
+    Others see it when all of it is there. Of a set without versions, shards that are no longer
+    used are removed.
+
+    Args:
+        remote: Folder of the set.
+        store: The local copy, which has the version.
+        version: Folder of the version, below that of the set.
+    """
+    index, there = store.root / version, remote / version
+    shards = _shards(remote)
+    uploaded, names = shards.names(), shards_of(index)
+    missing = [name for name in names if name not in uploaded]
+    for _ in map_in_order(
+        lambda name: (shards / name).upload(store.path(name)), missing, TRANSFERS
+    ):
+        pass
+    if version == UNVERSIONED:  # the old files must never be read by the new description
+        (remote / STATE).remove()
+    for name in (INFO, STATE):
+        (there / name).upload(index / name)
+    if version == UNVERSIONED:
+        for name in uploaded - set(names):
+            (shards / name).remove()
+
+
+def _shards(remote: RemotePath) -> RemotePath:
+    return remote / ShardStore(Path()).folder.name
