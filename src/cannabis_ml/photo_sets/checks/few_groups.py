@@ -17,12 +17,8 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml.photo_sets.checks.finding import Finding, Question, kept, listed, questions
-from cannabis_ml.photo_sets.checks.shortcuts import (
-    PROPERTIES,
-    ShortcutsParams,
-    groups_of,
-    properties_of,
-)
+from cannabis_ml.photo_sets.file_properties import PROPERTIES, groups_of, properties_of
+from cannabis_ml.photo_sets.predictability import ShortcutsParams
 from cannabis_ml.taxonomy import Taxonomy
 
 _Asked = tuple[Question, dict[str, int], np.ndarray]
