@@ -9,7 +9,8 @@ import torch
 
 from cannabis_ml.exporting.onnx_export import to_onnx, torch_outputs
 from cannabis_ml.inference.model_file import INPUT_NAME
-from cannabis_ml.inference.onnx_predictor import METADATA_KEY, ONNXPredictor
+from cannabis_ml.inference.onnx_predictor import ONNXPredictor
+from cannabis_ml.inference.seal import KEY
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import EMBEDDING, HierarchicalNet
@@ -137,14 +138,14 @@ def test_black_and_white_photos_get_numbers(model, checkpoint, level):
 def test_metadata_is_the_card(checkpoint, taxonomy):
     model = to_onnx(checkpoint, tier="tier2", run="abc")
     properties = {p.key: p.value for p in onnx.load_model_from_string(model.data).metadata_props}
-    card = json.loads(properties[METADATA_KEY])
+    card = json.loads(properties[KEY])
     assert {key: card[key] for key in checkpoint.card} == checkpoint.card
     assert card["input"] == "uint8 RGB (N, 64, 64, 3)"
     assert "probabilities per head" in card["outputs"]
     assert card["taxonomy_hash"] == taxonomy.sha256
     about = {"tier": "tier2", "format": "onnx", "recipe": "float", "run": "abc"}
     assert {key: card[key] for key in about} == about
-    assert "Blütenstand" in properties[METADATA_KEY]
+    assert "Blütenstand" in properties[KEY]
 
 
 def test_run_that_trained_goes_before_the_run_that_exports(checkpoint):
@@ -153,7 +154,7 @@ def test_run_that_trained_goes_before_the_run_that_exports(checkpoint):
 
 
 def test_card_tells_classes_and_size(model, taxonomy):
-    tier = ONNXPredictor(model.data)
+    tier = ONNXPredictor(model)
     assert tier.taxonomy == taxonomy
     assert tier.image_size == SIZE
 

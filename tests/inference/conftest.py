@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.inference.bundle import BundleContents, write_bundle
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.taxonomy import Taxonomy
@@ -130,7 +131,7 @@ def model_file(bare):
 
     def make(kind: str, recipe: str = "float", **other) -> ModelFile:
         says = card(recipe=recipe, format=kind, **other)
-        return ModelFile(bare[kind], kind, recipe).with_card(says)
+        return with_card(ModelFile(bare[kind], kind, recipe), says)
 
     return make
 

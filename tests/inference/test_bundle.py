@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cannabis_ml.errors import BundleError, ExportError
+from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.inference import archive
 from cannabis_ml.inference.bundle import Bundle, write_bundle
 from cannabis_ml.inference.manifest import BundleManifest, content_hash, is_plain_name
@@ -125,18 +126,15 @@ def test_folder_and_zip_hold_the_same(written):
         assert {name: packed.read(name) for name in packed.namelist()} == files_of(written)
 
 
-def test_model_files_of_a_bundle_are_sealed(contents, bare, small, tmp_path):
-    """So that one taken out of it still shows damage."""
-    import onnx
-
-    from cannabis_ml.inference.model_file import ModelFile
-
-    model = small.onnx_model()
-    onnx.helper.set_model_props(model, {"cannabis_ml": json.dumps(small.card())})
-    given = ModelFile(model.SerializeToString(), "onnx")
-    assert not given.is_sealed
-    bundle = write_bundle(tmp_path / "b", contents(tiers={"tier2": {"float": given}}))
-    assert bundle.model_file("tier2").is_sealed
+def test_a_model_file_taken_out_of_a_bundle_still_shows_damage(contents, model_file, tmp_path):
+    bundle = write_bundle(tmp_path / "b", contents())
+    for tier in bundle.tiers:
+        bundle.model_file(tier).check()
+    data = model_file("onnx").data
+    changed = dataclasses.replace(model_file("onnx"), data=data[:-70] + b"x" + data[-69:])
+    with pytest.raises(ExportError, match="does not end with the SHA-256"):
+        write_bundle(tmp_path / "c", contents(tiers={"tier2": {"float": changed}}))
+    assert not (tmp_path / "c").exists()
 
 
 def test_the_manifest_is_what_its_schema_says(written):
@@ -164,7 +162,9 @@ def test_contents_that_make_no_bundle_are_refused(contents, tmp_path, change, co
 
 def test_tiers_must_fit_the_bundle(contents, model_file, tmp_path):
     file = model_file("onnx")
-    other = file.with_card({**file.card, "taxonomy": {"heads": file.card["taxonomy"]["heads"][:1]}})
+    other = with_card(
+        file, {**file.card, "taxonomy": {"heads": file.card["taxonomy"]["heads"][:1]}}
+    )
     for tiers, complaint in [
         ({"tier1": {"quantised": file}}, "it needs 'float'"),
         ({"tier1": {"float": file, "int8": file}}, "'quantised'"),
@@ -428,7 +428,7 @@ def test_a_model_of_another_bundle_is_refused(bundle, contents, model_file, smal
     file = model_file("onnx")
     heads = file.card["taxonomy"]["heads"]
     renamed = {"heads": [{**heads[0], "classes": ["x", "y", "z"]}, *heads[1:]]}
-    other = file.with_card({**file.card, "taxonomy": renamed})
+    other = with_card(file, {**file.card, "taxonomy": renamed})
     name = "tiers/tier2.float.onnx"
     (bundle / name).write_bytes(other.data)
     said = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))

@@ -5,7 +5,9 @@ from onnx import TensorProto, helper
 
 from cannabis_ml._io.parallel import available_workers
 from cannabis_ml.errors import ExportError
-from cannabis_ml.inference.onnx_predictor import METADATA_KEY, ONNXPredictor
+from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.inference.onnx_predictor import ONNXPredictor
+from cannabis_ml.inference.seal import KEY
 from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -35,8 +37,8 @@ def tier():
 
     model = mean_colour_model()
     card = {"taxonomy": TAXONOMY.model_dump(), "image_size": SIZE}
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(card)})
-    return ONNXPredictor(model)
+    onnx.helper.set_model_props(model, {KEY: json.dumps(card)})
+    return ONNXPredictor(ModelFile(model.SerializeToString(), "onnx"))
 
 
 def photos(count):
@@ -62,7 +64,7 @@ def test_file_says_what_it_is(tier):
 
 def test_foreign_model_is_refused():
     with pytest.raises(ExportError, match="metadata"):
-        ONNXPredictor(mean_colour_model())
+        ONNXPredictor(ModelFile(mean_colour_model().SerializeToString(), "onnx"))
 
 
 def test_idle_threads_sleep_and_are_no_more_than_the_cores_that_may_be_used(tier):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from cannabis_ml.exporting.file_card import file_card
 from cannabis_ml.exporting.held_back import held_back
+from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.exporting.quantize_tflite import WEIGHTED
 from cannabis_ml.exporting.writers import require_writers
-from cannabis_ml.inference import tflite_metadata
 from cannabis_ml.inference.model_file import FLOAT, INPUT_NAME, SIGNATURE, ModelFile
 from cannabis_ml.networks.network import ExportNet, restore
 
@@ -66,7 +66,7 @@ def to_litert(
     card = file_card(
         checkpoint, network.taxonomy, format="tflite", tier=tier, run=run, decision=decision
     )
-    return ModelFile(tflite_metadata.write(data, card), "tflite", FLOAT)
+    return with_card(ModelFile(data, "tflite", FLOAT), card)
 
 
 class _Named(nn.Module):

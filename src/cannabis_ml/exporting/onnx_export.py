@@ -11,8 +11,8 @@ import numpy as np
 
 from cannabis_ml.exporting.file_card import file_card
 from cannabis_ml.exporting.held_back import held_back
+from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.exporting.writers import require_writers
-from cannabis_ml.inference import onnx_metadata
 from cannabis_ml.inference.model_file import FLOAT, INPUT_NAME, ModelFile
 from cannabis_ml.networks.network import ExportNet, restore
 from cannabis_ml.photos.resize import center_crop_resize
@@ -78,7 +78,7 @@ def to_onnx(
     card = file_card(
         checkpoint, network.taxonomy, format="onnx", tier=tier, run=run, decision=decision
     )
-    return ModelFile(onnx_metadata.write(model.SerializeToString(), card), "onnx", FLOAT)
+    return with_card(ModelFile(model.SerializeToString(), "onnx", FLOAT), card)
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from cannabis_ml.errors import ExportError
+from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.predictor import Predictor, open_model
 from cannabis_ml.networks.layers import Layer
@@ -71,7 +72,7 @@ def quantize(
 
         data = inline_weights(data)
     card = {**model.card, "recipe": quantization}
-    return ModelFile(data, model.format, quantization).with_card(card)
+    return with_card(ModelFile(data, model.format, quantization), card)
 
 
 def fragile_layers(
@@ -138,7 +139,7 @@ def _layer_errors(
     for group in grouped(layers_of(model)):
         others = [name for name in names if name not in group]
         data = _apply(model, quantization, probes, others)
-        probe = ModelFile(data, model.format, quantization).with_card(model.card)
+        probe = with_card(ModelFile(data, model.format, quantization), model.card)
         given = _probabilities(open_model(probe, threads=1), probes)
         changes = [np.abs(given[h] - expected[h]).max(axis=1).mean() for h in expected]
         found.append((group, float(np.mean(changes))))

@@ -340,7 +340,7 @@ def write_bundle(folder: Path, contents: BundleContents) -> Bundle:
 
     Args:
         folder: Where it belongs; an older bundle there is replaced.
-        contents: What it is made of. Model files without a seal get one.
+        contents: What it is made of.
 
     Returns:
         The bundle in the folder.
@@ -413,21 +413,20 @@ def _parts(tier: str, kinds: Mapping[str, ModelFile], contents: BundleContents) 
 
 
 def _part(tier: str, given: ModelFile, contents: BundleContents) -> _Part:
-    model = given if given.is_sealed else given.with_card(given.card)
-    name = f"tiers/{tier}.{model.recipe}.{model.suffix}"
-    opened = open_model(model, threads=1)
+    name = f"tiers/{tier}.{given.recipe}.{given.suffix}"
+    opened = open_model(given, threads=1)
     if opened.taxonomy.sha256 != contents.taxonomy.sha256:
         raise BundleError(f"{name} was trained for another taxonomy than the bundle's.")
     entry = TierFile(
         file=name,
-        sha256=model.sha256,
-        bytes=len(model.data),
-        format=model.format,
-        recipe=model.recipe,
+        sha256=given.sha256,
+        bytes=len(given.data),
+        format=given.format,
+        recipe=given.recipe,
         image_size=opened.image_size,
     )
-    answers = golden.expected_answers(opened, contents.photos, name, model.recipe)
-    return _Part(model, entry, answers, opened.decision.rule)
+    answers = golden.expected_answers(opened, contents.photos, name, given.recipe)
+    return _Part(given, entry, answers, opened.decision.rule)
 
 
 def _manifest(

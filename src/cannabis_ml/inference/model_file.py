@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cannabis_ml.errors import ExportError
-from cannabis_ml.inference import onnx_metadata, tflite_metadata
+from cannabis_ml.inference import seal
 
 Format = Literal["onnx", "tflite"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -50,8 +49,8 @@ class ModelFile:
         Raises:
             ExportError: If the file is damaged, or has no card.
         """
-        is_tflite = data[4:8] == tflite_metadata.IDENTIFIER
-        file = cls(data, "tflite" if is_tflite else "onnx")
+        file = cls(data, "tflite" if data[4:8] == b"TFL3" else "onnx")
+        file.check()
         return replace(file, recipe=str(file.card.get("recipe", FLOAT)))
 
     @classmethod
@@ -85,41 +84,24 @@ class ModelFile:
         Raises:
             ExportError: If it says nothing.
         """
-        card = self._metadata.read(self.data)
+        card = seal.read_card(self.data, self.format)
         if card is None:
-            self._metadata.check(self.data)  # something else than a model has no card either
             raise ExportError(
-                f"The {self.format} file has no '{onnx_metadata.KEY}' metadata: its classes and"
+                f"The {self.format} file has no '{seal.KEY}' metadata: its classes and"
                 " input size are unknown. Export it with `kedro run --pipeline=export`."
             )
         return card
 
-    def with_card(self, card: Mapping[str, Any]) -> ModelFile:
-        """The same model with this card in its metadata, sealed: see `inference.seal`."""
-        return replace(self, data=self._metadata.write(self.data, card))
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether it holds a seal, be it whole or broken."""
-        return self._metadata.seal_state(self.data) != "none"
-
     def check(self) -> None:
-        """See that the file is whole before an interpreter gets it.
-
-        A sealed file is compared with its seal, which shows any damage. Of one without, only the
-        structure can be checked: changed weights would pass.
+        """See that the file is as it was written, before an interpreter gets it.
 
         Raises:
-            ExportError: If it is not.
+            ExportError: If it does not end with the SHA-256 of the rest, see `inference.seal`.
         """
-        if self._metadata.seal_state(self.data) == "altered":
+        if not seal.is_whole(self.data):
             raise ExportError(
-                f"The {self.format} file ({len(self.data):,} bytes) is not as it was written: its"
-                " own checksum differs. It is damaged or was altered; copy it again from where it"
+                f"This is not a whole {self.format} file of this project"
+                f" ({len(self.data):,} bytes): it does not end with the SHA-256 of the rest. It was"
+                " damaged, cut short or altered, or is from elsewhere; copy it again from where it"
                 " came, or export it again."
             )
-        self._metadata.check(self.data)
-
-    @property
-    def _metadata(self) -> Any:
-        return tflite_metadata if self.format == "tflite" else onnx_metadata

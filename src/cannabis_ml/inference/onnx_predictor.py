@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cannabis_ml._io.parallel import available_workers
 from cannabis_ml.errors import ExportError
 from cannabis_ml.inference.model_file import ModelFile
-from cannabis_ml.inference.onnx_metadata import KEY as METADATA_KEY
 from cannabis_ml.inference.predictor import Predictor
 from cannabis_ml.inference.runtimes import ONNXRUNTIME, runtime_missing
-
-if TYPE_CHECKING:
-    import onnx
-
-__all__ = ["METADATA_KEY", "ONNXPredictor"]
 
 MANY = 1 << 20
 
@@ -31,7 +25,7 @@ class ONNXPredictor(Predictor):
     batch, so that an answer would depend on the photos beside it: such models get one at a time.
 
     Args:
-        model: The file, or the model in memory, or its bytes; see `open_model` for what is checked.
+        model: The file; see `open_model` for what is checked.
         threads: CPU threads for one operator; 0 takes all that this process may use. Threads
             without work sleep: spinning, as is ONNX Runtime's default, they use up a core between
             two photos, and hold up whatever else the machine does.
@@ -44,15 +38,7 @@ class ONNXPredictor(Predictor):
     format = "onnx"
     runtime = ONNXRUNTIME
 
-    def __init__(
-        self,
-        model: ModelFile | onnx.ModelProto | bytes,
-        threads: int = 0,
-        tier: str | None = None,
-    ) -> None:
-        if not isinstance(model, ModelFile):
-            data = model if isinstance(model, bytes) else model.SerializeToString()
-            model = ModelFile(data, self.format)
+    def __init__(self, model: ModelFile, threads: int = 0, tier: str | None = None) -> None:
         super().__init__(model.card, tier)
         recipe = str(self.card.get("recipe", model.recipe))
         self.largest_batch = 1 if recipe.startswith("dynamic") else MANY

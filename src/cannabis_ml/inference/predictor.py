@@ -295,12 +295,9 @@ def open_model(
 ) -> Predictor:
     """Open a model file.
 
-    The file is checked before an interpreter sees it. Files of this project carry a checksum of
-    themselves, which shows any damage; files of a bundle have their hashes there as well. Of a file
-    without one only the structure can be checked. Damaged weights of such a file go unnoticed, and
-    damage to an operator's options can crash an interpreter: of 8,000 TFLite files with flipped
-    bits and no checksum one did, of as many ONNX files none. A checksum does not say who wrote a
-    file: take models only from where you would take programs.
+    The file is checked before an interpreter sees it: it ends with the SHA-256 of the rest, which
+    shows any damage. That does not say who wrote a file: take models only from where you would take
+    programs.
 
     Args:
         model: The file, where it is, or its bytes.

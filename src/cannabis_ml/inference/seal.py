@@ -1,92 +1,85 @@
-"""A hash of a file that travels inside the file.
+"""The card and the SHA-256 that a model file carries, and whether it is as it was written.
 
-Whoever gets a lone model file, without the bundle that lists its hash, can still tell whether it
-is as it was written. A seal shows damage; it proves nothing about who wrote the file.
+The last 64 bytes of every model file are the SHA-256, in hexadecimal, of all bytes before them. It
+shows damage; it proves nothing about who wrote the file. Standard tools read both:
 
-The card of a model file is a JSON text somewhere in it. Its last entry is the seal: the SHA-256 of
-the whole file with 64 zeros in the seal's own place.
+- ONNX: entries `cannabis_ml` (the card, JSON) and `sha256` of `metadata_props`, which ONNX Runtime
+  gives as `custom_metadata_map`. They are the last of the file, so nothing else has to be parsed.
+- TFLite: a `.zip` appended to the FlatBuffer, as TFLite Metadata keeps associated files, with
+  `cannabis_ml.json` and the SHA-256 as the comment of the archive.
+
+`cannabis_ml.exporting.model_metadata` writes them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Mapping
-from typing import Any, Literal
+import zipfile
+from typing import Any
 
 from cannabis_ml.errors import ExportError
 
-SEAL = "content_sha256"
-"""Last key of a sealed card."""
+KEY = "cannabis_ml"
+"""Key of the card in the metadata of an ONNX file."""
 
-_BLANK = b"0" * 64
-_FRAME = f'"{SEAL}": "'.encode()
-_END = b'"}'
+CARD_FILE = f"{KEY}.json"
+"""Name of the card in the archive of a TFLite file."""
 
+DIGEST_BYTES = 64
 
-def sealable(card: Mapping[str, Any]) -> bytes:
-    """The JSON text of a card with an empty seal at its end.
-
-    Raises:
-        ExportError: If the card is no JSON.
-    """
-    bare = {key: value for key, value in card.items() if key != SEAL}
-    try:
-        text = json.dumps({**bare, SEAL: _BLANK.decode()}, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ExportError(f"The card of a model must be plain JSON: {error}.") from error
-    return text.encode()
+_MOST_CARD = 16 << 20
+_ENTRY = b"\x0a" + bytes([len(KEY)]) + KEY.encode() + b"\x12"
+"""How an entry begins in the encoding of Protocol Buffers: key, then the tag of the value."""
 
 
-def closed(data: bytes, end: int) -> bytes:
-    """Fill in the seal.
-
-    Args:
-        data: The whole file, with a `sealable` text in it.
-        end: Where that text ends.
-    """
-    at = end - len(_END) - len(_BLANK)
-    seal = hashlib.sha256(data).hexdigest().encode()
-    return b"".join([data[:at], seal, data[at + len(_BLANK) :]])
-
-
-def state(data: bytes, end: int) -> Literal["whole", "altered", "none"]:
-    """Whether a file is as it was sealed.
-
-    Args:
-        data: The whole file.
-        end: Where the JSON text of its card ends.
-
-    Returns:
-        `none` where there is no seal: the file was not written by `sealable` and `closed`.
-    """
-    at = end - len(_END) - len(_BLANK)
-    start = at - len(_FRAME)
-    if start < 0:
-        return "none"
-    # A frame with damaged letters is still a seal; else damage to it would pass for none.
-    same = sum(a == b for a, b in zip(data[start:at], _FRAME, strict=True))
-    if 2 * same < len(_FRAME):
-        return "none"
+def is_whole(data: bytes) -> bool:
+    """Whether a file ends with the SHA-256 of what is before."""
     view = memoryview(data)
-    digest = hashlib.sha256(view[:at])
-    digest.update(_BLANK)
-    digest.update(view[at + len(_BLANK) :])
-    found = bytes(view[at : at + len(_BLANK)])
-    return "whole" if found == digest.hexdigest().encode() else "altered"
+    digest = hashlib.sha256(view[:-DIGEST_BYTES]).hexdigest()
+    return len(data) > DIGEST_BYTES and view[-DIGEST_BYTES:] == digest.encode()
 
 
-def read_card(text: bytes) -> dict[str, Any]:
-    """The card in a JSON text, without its seal.
+def read_card(data: bytes, format: str) -> dict[str, Any] | None:
+    """The card of a file; None where it has none.
+
+    Args:
+        data: The file, whole; see `is_whole`.
+        format: `onnx` or `tflite`.
 
     Raises:
-        ExportError: If it is no JSON object.
+        ExportError: If it is not a JSON object.
     """
+    text = _tflite_text(data) if format == "tflite" else _onnx_text(data)
+    if text is None:
+        return None
     try:
         card = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ExportError(f"The model's card is no JSON ({error}): the file is damaged.") from error
+        raise ExportError(f"The model's card is not JSON ({error}): export it again.") from error
     if not isinstance(card, dict):
-        raise ExportError("The model's card is no JSON object: the file is damaged.")
-    card.pop(SEAL, None)
+        raise ExportError("The model's card is not a JSON object: export it again.")
     return card
+
+
+def _tflite_text(data: bytes) -> bytes | None:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(CARD_FILE) as file:
+            return file.read(_MOST_CARD)
+    except Exception:  # zipfile raises nearly anything on what is not an archive
+        return None
+
+
+def _onnx_text(data: bytes) -> bytes | None:
+    # No control character stands in JSON, so the last entry of this name is not within a card.
+    start = data.rfind(_ENTRY)
+    if start < 0:
+        return None
+    at, length, shift = start + len(_ENTRY), 0, 0
+    while at < len(data) and shift < 32:  # a varint: seven bits a byte, the lowest first
+        length |= (data[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if data[at - 1] < 0x80:
+            break
+    return data[at : at + length]
