@@ -117,7 +117,7 @@ def test_bundle_answers_and_agrees_with_itself(finished):
     photos = [np.full((90, 120, 3), level, np.uint8) for level in (0, 128, 255)]
     for name, format_ in {"tier1": "tflite", "tier2": "onnx", "tier3": "onnx"}.items():
         assert bundle.model_file(name).format == format_
-        assert bundle.model_file(name).card["run"] == bundle.manifest.run
+        assert bundle.model_file(name).card.run == bundle.manifest.run
         answers = bundle.predictor(name).probs(photos)
         assert {name: probs.shape for name, probs in answers.items()} == {
             "product_type": (3, 5),
@@ -125,7 +125,7 @@ def test_bundle_answers_and_agrees_with_itself(finished):
             "appearance": (3, 10),
         }
         np.testing.assert_allclose(answers["product_type"].sum(1), 1, atol=1e-5)
-    assert bundle.check_golden()["passed"]
+    assert bundle.check_golden().passed
 
 
 def _scores(kind, classes, probs, said, truth, groups):
@@ -207,7 +207,7 @@ def test_every_number_of_the_model_card_is_what_the_bundle_answers(finished):
     in_table = {(row[0].split(" (")[0], row[1]): row[2:] for row in rows if len(row) == 5}
     checked = 0
     for place, name in enumerate(bundle.tiers):
-        tier = bundle.predictor(name, quantised=False)
+        tier = bundle.predictor(name, quantized=False)
         assert set(tier.decision.thresholds(bundle.taxonomy["appearance"])) - {0.5}  # chosen ones
         answers = tier.outputs(pixels, batch_size=1)
         said = tier.decide(answers)
@@ -242,7 +242,7 @@ def test_every_number_of_the_model_card_is_what_the_bundle_answers(finished):
     assert checked == len(told)
 
 
-def test_every_tier_is_exported_float_and_quantised_and_timed(finished):
+def test_every_tier_is_exported_float_and_quantized_and_timed(finished):
     project, _ = finished
     for tier in ("tier1", "tier2", "tier3"):
         reports = project / "data/envs/test/08_reporting" / tier
@@ -251,7 +251,7 @@ def test_every_tier_is_exported_float_and_quantised_and_timed(finished):
         assert parity["ships"] != "float"
         assert parity["files"][parity["ships"]]["share_of_float"] < 0.35
         timed = json.loads(next(reports.glob("latency.json/*/latency.json")).read_text())
-        assert set(timed["files"]) == {"float", "quantised"}
+        assert set(timed["files"]) == {"float", "quantized"}
         assert timed["files"]["float"]["one_thread"]["jpeg_ms"]["p50"] > 0
 
 

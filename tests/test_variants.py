@@ -130,18 +130,18 @@ def test_what_can_be_chosen_ends_in_a_bundle(variant, copy_project, tmp_path):
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     (path,) = (project / "data/envs/test/06_models/bundle").glob("*/bundle.zip")
     bundle = Bundle.open(path)
-    assert bundle.check_golden()["passed"]
+    assert bundle.check_golden().passed
     photo = np.full((70, 90, 3), 90, np.uint8)
     for tier in bundle.tiers:
         answer = bundle.predict(photo, tier)
         assert answer["product_type"].decided in answer["product_type"].classes
         # What was asked for is what was trained and exported.
-        asked, card = variant[tier], bundle.model_file(tier, quantised=False).card
+        asked, card = variant[tier], bundle.model_file(tier, quantized=False).card
         backbone = asked["model"]["backbone"]
         names = backbone["fusion"] if isinstance(backbone, dict) else backbone
-        assert card["backbone"] == names
+        assert card.backbone == names
         weight = asked["recipe"].get("distillation", {"weight": 0.5})["weight"]
-        assert card["taught"] is (tier != "tier3" and weight > 0)
+        assert card.taught is (tier != "tier3" and weight > 0)
         assert " + ".join([names] if isinstance(names, str) else names) in bundle.model_card
         tried = json.loads(
             next(

@@ -185,7 +185,7 @@ def write_models(folder):
     backbone = "tf_efficientnet_lite0"
     network = HierarchicalNet(create_backbone(backbone, SIZE), TAXONOMY, image_size=SIZE)
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    checkpoint = Checkpoint(state=state, card={"backbone": backbone, **network.card()})
+    checkpoint = Checkpoint(state=state, card=network.card(backbone))
     (folder / "model.onnx").write_bytes(to_onnx(checkpoint).data)
     (folder / "model.tflite").write_bytes(to_litert(checkpoint).data)
     (folder / "photo.jpg").write_bytes(jpeg(1024, 768))

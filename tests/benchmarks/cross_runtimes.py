@@ -79,10 +79,10 @@ def main() -> None:
             tier, kind = answered["tier"], answered["kind"]
             _tell(bundle, tier, kind, answered["runtime"], answered["answers"])
     report = bundle.check_golden()
-    for tier, kinds in report["tiers"].items():
+    for tier, kinds in report.tiers.items():
         for kind, found in kinds.items():
             runtime = {"onnx": "onnxruntime", "tflite": "litert"}[
-                bundle.model_file(tier, kind == "quantised").format
+                bundle.model_file(tier, kind == "quantized").format
             ]
             _line(tier, kind, runtime, found)
     if options.checkpoints:

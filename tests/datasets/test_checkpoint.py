@@ -6,7 +6,11 @@ from kedro.io.core import DatasetError, Version
 from safetensors.numpy import save_file
 
 from cannabis_ml.datasets.checkpoint import CheckpointDataset
+from cannabis_ml.inference.cards import NetworkCard
 from cannabis_ml.networks.checkpoint import Checkpoint
+
+TAXONOMY = {"heads": [{"name": "Blüte", "classes": ["a", "b"]}]}
+CARD = NetworkCard.model_validate({"taxonomy": TAXONOMY, "image_size": 32, "backbone": "x"})
 
 
 @pytest.fixture
@@ -17,7 +21,7 @@ def checkpoint():
         "count": np.array(7, dtype=np.int64),
         "half": np.ones(2, dtype=np.float16),
     }
-    return Checkpoint(state=state, card={"backbone": "x", "about": "Blüte", "mean": [0.5]})
+    return Checkpoint(state=state, card=CARD.model_copy(update={"mean": [0.5]}))
 
 
 def test_round_trip(tmp_path, checkpoint):
@@ -48,9 +52,7 @@ def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, checkpoint):
     dataset = CheckpointDataset(filepath=tmp_path / "model.safetensors")
     dataset.save(checkpoint)
     with pytest.raises(DatasetError):
-        dataset.save(Checkpoint(state={}, card={"loss": float("nan")}))
-    with pytest.raises(DatasetError):
-        dataset.save(Checkpoint(state={"text": np.array(["a"])}, card={}))
+        dataset.save(Checkpoint(state={"text": np.array(["a"])}, card=CARD))
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
     assert dataset.load().card == checkpoint.card
 
@@ -71,5 +73,21 @@ def test_file_of_another_kind_is_told_apart(tmp_path):
     save_file({"a": np.zeros(1)}, path, metadata={"format": "pt"})
     with pytest.raises(DatasetError, match="no 'cannabis_ml' card"):
         CheckpointDataset(filepath=path).load()
-    save_file({"a": np.zeros(1)}, path, metadata={"cannabis_ml": json.dumps({"a": 1})})
-    assert CheckpointDataset(filepath=path).load().card == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ({"photo_set": "f" * 64}, "photo_set: Extra inputs are not permitted"),  # of 0.1.0
+        ({"image_size": "large"}, "image_size: Input should be a valid integer"),
+        ({"validation_loss": "nan"}, "validation_loss: Input should be a finite number"),
+        ({"taxonomy": {"heads": []}}, "it has no heads"),
+        ({"taxonomy_sha256": "0" * 64}, "taxonomy_sha256 is of another taxonomy"),
+    ],
+)
+def test_a_card_that_makes_no_sense_is_told(tmp_path, said, complaint):
+    path = tmp_path / "model.safetensors"
+    card = {**CARD.model_dump(), **said}
+    save_file({"a": np.zeros(1)}, path, metadata={"cannabis_ml": json.dumps(card)})
+    with pytest.raises(DatasetError, match=f"makes no sense: (?s:.*){complaint}(?s:.*)train again"):
+        CheckpointDataset(filepath=path).load()

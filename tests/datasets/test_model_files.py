@@ -7,7 +7,7 @@ from cannabis_ml.datasets.model_file import ModelFile, ModelFilesDataset
 
 FILES = {
     "float": ModelFile(b"one", "tflite"),
-    "quantised": ModelFile(b"other", "onnx", "dynamic_int8"),
+    "quantized": ModelFile(b"other", "onnx", "dynamic_int8"),
 }
 
 
@@ -27,7 +27,7 @@ def saved(path):
 
 def test_round_trip(saved, path):
     assert saved.load() == FILES
-    names = ["float.float.tflite", "index.json", "quantised.dynamic_int8.onnx"]
+    names = ["float.float.tflite", "index.json", "quantized.dynamic_int8.onnx"]
     assert sorted(p.name for p in path.iterdir()) == names
 
 

@@ -25,6 +25,7 @@ from cannabis_ml.datasets.taxonomy import TaxonomyDataset
 from cannabis_ml.datasets.typed_json import TypedJSONDataset
 from cannabis_ml.datasets.workspace import WorkspaceDataset
 from cannabis_ml.hooks import UnfinishedHook, place_of, saved_path
+from cannabis_ml.inference.cards import NetworkCard
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.photo_sets.copies import Copies, CopyStream
 from cannabis_ml.photo_sets.photo_set import PhotoStream
@@ -32,6 +33,12 @@ from cannabis_ml.photo_sets.split_ledger import empty_ledger
 from cannabis_ml.taxonomy import Taxonomy
 
 matplotlib.use("agg")
+
+
+def card_of(epoch):
+    heads = {"heads": [{"name": "kind", "classes": ["a", "b"]}]}
+    return NetworkCard.model_validate({"taxonomy": heads, "image_size": 32, "best_epoch": epoch})
+
 
 TAXONOMY = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["hemp", "weed"]}]})
 
@@ -109,7 +116,7 @@ KINDS = {
     "checkpoint": (
         lambda: CheckpointDataset,
         "c.safetensors",
-        [Checkpoint(state={"w": np.full(3, n, np.float32)}, card={"n": n}) for n in (1, 2)],
+        [Checkpoint(state={"w": np.full(3, n, np.float32)}, card=card_of(n)) for n in (1, 2)],
         lambda x: (x.card, x.state["w"].tolist()),
     ),
     "files": (

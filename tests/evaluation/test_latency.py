@@ -26,7 +26,7 @@ def model():
     taxonomy = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["a", "b"]}]})
     network = HierarchicalNet(create_backbone("test_efficientnet", 32), taxonomy, image_size=32)
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    return to_onnx(Checkpoint(state=state, card={"backbone": "test_efficientnet"} | network.card()))
+    return to_onnx(Checkpoint(state=state, card=network.card("test_efficientnet")))
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def photos():
 
 
 def test_report_has_times_and_memory_of_every_file(model, photos):
-    report = measure({"float": model, "quantised": model}, photos, QUICK)
+    report = measure({"float": model, "quantized": model}, photos, QUICK)
     assert report.photos == 2
     assert report.machine["cores"] >= 1
     assert report.machine["processor"]
@@ -47,10 +47,10 @@ def test_report_has_times_and_memory_of_every_file(model, photos):
                 assert 0 < getattr(found, way).p50 <= getattr(found, way).p95
             assert found.invoke_ms.p50 < found.pixels_ms.p50 < found.jpeg_ms.p50
             assert found.open_ms > 0
-    assert report.quantised_to_float["bytes"] == 1
+    assert report.quantized_to_float["bytes"] == 1
     text = json.dumps(report.model_dump(mode="json"), allow_nan=False)
     assert LatencyReport.model_validate_json(text) == report
-    assert measure({"float": model}, photos, QUICK).quantised_to_float == {}
+    assert measure({"float": model}, photos, QUICK).quantized_to_float == {}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")

@@ -178,7 +178,7 @@ def test_loss_beyond_chance_is_refused():
     assert quantized_faults(judged(1, photos=50), export) == []
 
 
-def test_quantised_file_must_give_numbers():
+def test_quantized_file_must_give_numbers():
     kind = {"kind": np.full((3, 2), np.nan)}
     truth = {"kind": np.zeros(3, int)}
     found = agreement(Decision(KIND), kind, {"kind": EXPECTED["kind"]}, truth)

@@ -41,7 +41,7 @@ def make_checkpoint(taxonomy, backbone, ensemble, hidden):
             for parameter in part.parameters():
                 parameter.add_(0.3 * torch.randn_like(parameter))
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    return Checkpoint(state=state, card={"backbone": backbone, **network.card()})
+    return Checkpoint(state=state, card=network.card(backbone))
 
 
 @pytest.mark.parametrize(

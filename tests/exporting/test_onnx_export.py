@@ -34,19 +34,13 @@ def make_checkpoint(taxonomy):
         for name, parameter in network.heads.named_parameters():
             if name.endswith("weight"):
                 parameter.normal_(std=10)
-    card = {
-        "cannabis_ml": "0.1.0",
-        "backbone": BACKBONE,
-        "image_size": SIZE,
-        "mean": list(MEAN),
-        "std": list(STD),
-        "dropout": 0.5,
-        "taxonomy": taxonomy.model_dump(mode="json"),
-        "taxonomy_sha256": taxonomy.sha256,
-        "weights": {"source": "Blütenstand"},
-        "best_epoch": 3,
-        "validation_loss": 0.25,
-    }
+    card = network.card(
+        BACKBONE,
+        cannabis_ml="0.1.0",
+        weights={"source": "Blütenstand"},
+        best_epoch=3,
+        validation_loss=0.25,
+    )
     state = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
     return Checkpoint(state=state, card=card)
 
@@ -139,18 +133,21 @@ def test_metadata_is_the_card(checkpoint, taxonomy):
     model = to_onnx(checkpoint, tier="tier2", run="abc")
     properties = {p.key: p.value for p in onnx.load_model_from_string(model.data).metadata_props}
     card = json.loads(properties[KEY])
-    assert {key: card[key] for key in checkpoint.card} == checkpoint.card
+    before = checkpoint.card.model_dump(mode="json", exclude_none=True)
+    assert {key: card[key] for key in before} == before
     assert card["input"] == "uint8 RGB (N, 64, 64, 3)"
     assert "probabilities per head" in card["outputs"]
-    assert card["taxonomy_hash"] == taxonomy.sha256
-    about = {"tier": "tier2", "format": "onnx", "recipe": "float", "run": "abc"}
+    assert card["taxonomy_sha256"] == taxonomy.sha256
+    about = {"tier": "tier2", "format": "onnx", "quantization": "float", "run": "abc"}
     assert {key: card[key] for key in about} == about
     assert "Blütenstand" in properties[KEY]
 
 
 def test_run_that_trained_goes_before_the_run_that_exports(checkpoint):
-    trained = Checkpoint(state=checkpoint.state, card={**checkpoint.card, "run": "trained"})
-    assert to_onnx(trained, run="exports").card["run"] == "trained"
+    trained = Checkpoint(
+        state=checkpoint.state, card=checkpoint.card.model_copy(update={"run": "trained"})
+    )
+    assert to_onnx(trained, run="exports").card.run == "trained"
 
 
 def test_card_tells_classes_and_size(model, taxonomy):
@@ -202,7 +199,7 @@ def test_head_may_be_called_as_a_value_inside_the_graph():
 
 def test_export_prints_nothing_and_leaves_loggers_as_they_were(checkpoint, capfd, caplog):
     before = {name: array.copy() for name, array in checkpoint.state.items()}
-    card = json.dumps(checkpoint.card)
+    card = checkpoint.card.model_dump_json()
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.INFO)
@@ -213,7 +210,7 @@ def test_export_prints_nothing_and_leaves_loggers_as_they_were(checkpoint, capfd
         logger.setLevel(level)
     assert capfd.readouterr().out == ""
     assert [r.message for r in caplog.records if r.levelno >= logging.INFO] == []
-    assert json.dumps(checkpoint.card) == card
+    assert checkpoint.card.model_dump_json() == card
     for name, array in before.items():
         np.testing.assert_array_equal(checkpoint.state[name], array)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cannabis_ml.exporting.model_metadata import with_card
+from cannabis_ml.exporting.model_metadata import with_card_text
 from cannabis_ml.inference.bundle import BundleContents, write_bundle
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.taxonomy import Taxonomy
@@ -127,11 +128,11 @@ def bare():
 
 @pytest.fixture(scope="session")
 def model_file(bare):
-    """A file of the network: `model_file("onnx", recipe="float", …)`; more goes into the card."""
+    """A file of the network: `model_file("onnx", "float", …)`; more goes into the card."""
 
-    def make(kind: str, recipe: str = "float", **other) -> ModelFile:
-        says = card(recipe=recipe, format=kind, **other)
-        return with_card(ModelFile(bare[kind], kind, recipe), says)
+    def make(kind: str, quantization: str = "float", **other) -> ModelFile:
+        says = card(quantization=quantization, format=kind, **other)
+        return with_card_text(ModelFile(bare[kind], kind, quantization), json.dumps(says))
 
     return make
 
@@ -157,7 +158,7 @@ def contents(model_file, photos):
         tiers = {
             "tier1": {
                 "float": model_file("tflite", tier="tier1"),
-                "quantised": model_file("tflite", "weight_only_int8", tier="tier1"),
+                "quantized": model_file("tflite", "weight_only_int8", tier="tier1"),
             },
             "tier2": {"float": model_file("onnx", tier="tier2")},
         }
@@ -169,7 +170,7 @@ def contents(model_file, photos):
             "photos": photos(3),
             "model_card": MODEL_CARD,
             "run": "abc",
-            "data_fingerprint": "def",
+            "photo_set_fingerprint": "def",
         }
         return BundleContents(**{**given, **other})
 

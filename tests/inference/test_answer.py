@@ -51,6 +51,23 @@ def test_it_is_the_decision_of_the_tier_that_answers(contents, model_file, photo
         assert made.predict(photos(1)[0])["marks"].decided == wanted
 
 
+def test_probabilities_are_calibrated_where_the_decision_is(model_file, photos):
+    """A threshold of the rule is compared with just the probability that is told."""
+    rule = {
+        "thresholds": {"marks": {"line": 0.0, "dot": 0.0}},
+        "calibrators": {"marks": {"kind": "affine", "slopes": [1.0, 1.0], "shifts": [0.0, 2.0]}},
+    }
+    (photo,) = photos(1)
+    plain = open_model(model_file("onnx")).predict(photo)["marks"]
+    found = open_model(model_file("onnx", decision=rule)).predict(photo)["marks"]
+    logits = np.log(plain.probs / (1 - plain.probs)) + np.array([0.0, 2.0])
+    np.testing.assert_allclose(found.probs, 1 / (1 + np.exp(-logits)), rtol=1e-4)
+    assert found.probs.dtype == np.float32
+    rule["thresholds"]["marks"]["dot"] = float(found.probs[1] + plain.probs[1]) / 2
+    again = open_model(model_file("onnx", decision=rule)).predict(photo)["marks"]
+    assert "dot" in again.decided
+
+
 def test_a_photo_comes_in_any_form(bundle, photos, tmp_path):
     (pixels,) = photos(1)
     image = Image.fromarray(pixels)
@@ -103,7 +120,7 @@ def test_a_model_is_opened_once(written, photos, monkeypatch):
         told = list(pool.map(lambda _: str(bundle.predict(photos(1)[0])), range(12)))
     assert len(set(told)) == 1
     bundle.predict(photos(1)[0], "tier2")
-    bundle.predict(photos(1)[0], quantised=False)
+    bundle.predict(photos(1)[0], quantized=False)
     assert opened == [("tier1", None), ("tier2", None), ("tier1", False)]
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from cannabis_ml.errors import BundleError, ExportError
-from cannabis_ml.exporting.model_metadata import with_card
+from cannabis_ml.exporting.model_metadata import with_card, with_card_text
 from cannabis_ml.inference import archive
 from cannabis_ml.inference.bundle import Bundle, write_bundle
 from cannabis_ml.inference.manifest import BundleManifest, content_hash, is_plain_name
 from cannabis_ml.photos.resize import center_crop_resize
 
-FLOAT, QUANTISED = "tiers/tier1.float.tflite", "tiers/tier1.weight_only_int8.tflite"
+FLOAT, QUANTIZED = "tiers/tier1.float.tflite", "tiers/tier1.weight_only_int8.tflite"
 
 
 def zipped(bundle: Path) -> Path:
@@ -65,11 +65,11 @@ def test_a_bundle_says_what_it_is(form, small):
     bundle = Bundle.open(form)
     said = bundle.manifest
     assert (said.name, said.created) == ("small", "2026-11-21T12:00:00+00:00")
-    assert (said.run, said.data_fingerprint, said.calibration) == ("abc", "def", None)
+    assert (said.run, said.photo_set_fingerprint, said.calibration) == ("abc", "def", None)
     assert bundle.taxonomy == small.taxonomy
-    assert said.taxonomy_hash == small.taxonomy.sha256
+    assert said.taxonomy_sha256 == small.taxonomy.sha256
     assert bundle.tiers == ["tier1", "tier2"]
-    assert said.tiers["tier1"].ships == "quantised"
+    assert said.tiers["tier1"].ships == "quantized"
     assert said.tiers["tier2"].ships == "float"
     assert bundle.model_card == small.model_card
 
@@ -84,12 +84,12 @@ def test_tiers_answer(form, small, photos):
 
 def test_what_ships_is_what_one_gets(form):
     bundle = Bundle.open(form)
-    assert bundle.model_file("tier1").recipe == "weight_only_int8"
-    assert bundle.model_file("tier1", quantised=True).recipe == "weight_only_int8"
-    assert bundle.model_file("tier1", quantised=False).recipe == "float"
-    assert bundle.model_file("tier2").recipe == "float"
-    with pytest.raises(BundleError, match=r"tier2 .* no quantised file"):
-        bundle.predictor("tier2", quantised=True)
+    assert bundle.model_file("tier1").quantization == "weight_only_int8"
+    assert bundle.model_file("tier1", quantized=True).quantization == "weight_only_int8"
+    assert bundle.model_file("tier1", quantized=False).quantization == "float"
+    assert bundle.model_file("tier2").quantization == "float"
+    with pytest.raises(BundleError, match=r"tier2 .* no quantized file"):
+        bundle.predictor("tier2", quantized=True)
 
 
 def test_an_unknown_tier_or_file_is_named_with_those_there_are(form):
@@ -105,11 +105,11 @@ def test_golden_photos_give_the_same_answers_on_this_machine(form, photos):
     for ours, given in zip(bundle.golden_photos(), photos(3), strict=True):
         np.testing.assert_array_equal(ours, given)
     report = bundle.check_golden()
-    assert report["passed"]
-    assert report["photos"] == 3
-    assert report["inputs"] == {"16": 0}
-    assert {tier: list(kinds) for tier, kinds in report["tiers"].items()} == {
-        "tier1": ["float", "quantised"],
+    assert report.passed
+    assert report.photos == 3
+    assert report.inputs == {"16": 0}
+    assert {tier: list(kinds) for tier, kinds in report.tiers.items()} == {
+        "tier1": ["float", "quantized"],
         "tier2": ["float"],
     }
 
@@ -140,10 +140,10 @@ def test_a_model_file_taken_out_of_a_bundle_still_shows_damage(contents, model_f
 def test_the_manifest_is_what_its_schema_says(written):
     said = json.loads((written / "bundle.json").read_text(encoding="utf-8"))
     assert set(said) == set(BundleManifest.model_json_schema()["properties"])
-    assert said["schema_version"] == 2
+    assert said["schema_version"] == 3
     entry = said["tiers"]["tier1"]["float"]
     assert (written / entry["file"]).stat().st_size == entry["bytes"]
-    assert (entry["format"], entry["recipe"], entry["image_size"]) == ("tflite", "float", 16)
+    assert (entry["format"], entry["quantization"], entry["image_size"]) == ("tflite", "float", 16)
 
 
 @pytest.mark.parametrize(
@@ -160,15 +160,14 @@ def test_contents_that_make_no_bundle_are_refused(contents, tmp_path, change, co
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tiers_must_fit_the_bundle(contents, model_file, tmp_path):
+def test_tiers_must_fit_the_bundle(contents, model_file, small, tmp_path):
     file = model_file("onnx")
-    other = with_card(
-        file, {**file.card, "taxonomy": {"heads": file.card["taxonomy"]["heads"][:1]}}
-    )
+    fewer = small.taxonomy.model_copy(update={"heads": small.taxonomy.heads[:1]})
+    other = with_card(file, file.card.model_copy(update={"taxonomy": fewer}))
     for tiers, complaint in [
-        ({"tier1": {"quantised": file}}, "it needs 'float'"),
-        ({"tier1": {"float": file, "int8": file}}, "'quantised'"),
-        ({"tier1": {"float": file, "quantised": file}}, "same recipe"),
+        ({"tier1": {"quantized": file}}, "it needs 'float'"),
+        ({"tier1": {"float": file, "int8": file}}, "'quantized'"),
+        ({"tier1": {"float": file, "quantized": file}}, "same quantization"),
         ({"tier1": {"float": other}}, "another taxonomy"),
         ({"../tier1": {"float": file}}, "plain path"),
     ]:
@@ -253,15 +252,15 @@ def test_nothing_there(tmp_path):
 
 def test_all_that_is_wrong_is_listed(bundle):
     (bundle / FLOAT).unlink()
-    data = bytearray((bundle / QUANTISED).read_bytes())
+    data = bytearray((bundle / QUANTIZED).read_bytes())
     data[-1] ^= 1
-    (bundle / QUANTISED).write_bytes(data)
+    (bundle / QUANTIZED).write_bytes(data)
     (bundle / "README.md").write_text("shorter")
     (bundle / "more.txt").write_text("")
     assert refused(bundle).splitlines()[1:-1] == [
         "  README.md was altered: its SHA-256 differs",
         f"  {FLOAT} is missing",
-        f"  {QUANTISED} was altered: its SHA-256 differs",
+        f"  {QUANTIZED} was altered: its SHA-256 differs",
         "  more.txt was added",
     ]
 
@@ -273,13 +272,13 @@ def test_a_file_cut_short_is_told_by_its_size(bundle):
 
 
 def test_exchanged_files_are_told(bundle):
-    one, other = bundle / FLOAT, bundle / QUANTISED
+    one, other = bundle / FLOAT, bundle / QUANTIZED
     one_data, other_data = one.read_bytes(), other.read_bytes()
     one.write_bytes(other_data)
     other.write_bytes(one_data)
     told = refused(bundle)
     assert FLOAT in told
-    assert QUANTISED in told
+    assert QUANTIZED in told
 
 
 def test_what_systems_add_does_not_matter(bundle, tmp_path):
@@ -312,15 +311,15 @@ def test_backslashes_hide_nothing(bundle, tmp_path):
     assert f"holds {name} twice" in refused(twice)
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", True, 2.0, None, [1]])
+@pytest.mark.parametrize("version", [0, 1, 2, 4, "3", True, 3.0, None, [3]])
 def test_an_unknown_schema_is_told(bundle, version):
     edited(bundle, schema_version=version)
     told = refused(bundle)
-    assert f"schema_version {version!r}; known here is 1 and 2" in told
+    assert f"schema_version {version!r}; known here is 3" in told
     assert "Update cannabis_ml" in told
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"schema_version": 1}', "\0"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"schema_version": 3}', "\0"])
 def test_a_manifest_that_is_none_is_told(bundle, text):
     (bundle / "bundle.json").write_text(text)
     assert "bundle.json" in refused(bundle)
@@ -353,9 +352,9 @@ def test_a_manifest_that_contradicts_itself_is_refused(bundle):
     said = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     tier = said["tiers"]["tier2"]
     for changes, complaint in [
-        ({"taxonomy_hash": "0" * 64}, "another hash"),
+        ({"taxonomy_sha256": "0" * 64}, "another hash"),
         ({"files": {}}, "is not among `files`"),
-        ({"tiers": {"tier2": {**tier, "ships": "quantised"}}}, "there is none"),
+        ({"tiers": {"tier2": {**tier, "ships": "quantized"}}}, "there is none"),
         ({"tiers": {}}, "at least 1"),
         ({"taxonomy": {"heads": []}}, "no heads"),
         ({"files": {**said["files"], "x": "no hash"}}, "no SHA-256"),
@@ -370,13 +369,13 @@ def test_a_file_altered_after_opening_is_told(bundle):
     path = bundle / FLOAT
     path.write_bytes(path.read_bytes()[:-1] + b"\7")
     with pytest.raises(BundleError, match="altered since the bundle was opened"):
-        opened.predictor("tier1", quantised=False)
+        opened.predictor("tier1", quantized=False)
     path.write_bytes(path.read_bytes() + b"\7" * 100)
     with pytest.raises(BundleError, match="grew while it was read"):
-        opened.predictor("tier1", quantised=False)
+        opened.predictor("tier1", quantized=False)
     os.truncate(path, 100)
     with pytest.raises(BundleError, match="bytes early"):
-        opened.predictor("tier1", quantised=False)
+        opened.predictor("tier1", quantized=False)
 
 
 def test_a_pipe_in_the_folder_is_refused(bundle):
@@ -426,9 +425,9 @@ def test_entries_outside_of_the_archive_are_refused(bundle, tmp_path):
 def test_a_model_of_another_bundle_is_refused(bundle, contents, model_file, small, tmp_path):
     """Its hash in the manifest may be right, if the manifest was written anew."""
     file = model_file("onnx")
-    heads = file.card["taxonomy"]["heads"]
+    heads = small.taxonomy.model_dump()["heads"]
     renamed = {"heads": [{**heads[0], "classes": ["x", "y", "z"]}, *heads[1:]]}
-    other = with_card(file, {**file.card, "taxonomy": renamed})
+    other = with_card_text(file, json.dumps({**small.card(), "taxonomy": renamed}))
     name = "tiers/tier2.float.onnx"
     (bundle / name).write_bytes(other.data)
     said = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))

@@ -38,7 +38,7 @@ def test_a_bundle_on_another_file_system(contents):
         BundleDataset(filepath=address, version=Version(None, day)).save(contents(name=day))
     newest = BundleDataset(filepath=address, version=Version(None, None))
     assert newest.load().manifest.name == "02"
-    assert newest.load().check_golden()["passed"]
+    assert newest.load().check_golden().passed
     assert json.loads(newest.preview())["name"] == "02"
     assert newest.remote.fs.isfile("/bundles/bundle/01/bundle.zip")
 

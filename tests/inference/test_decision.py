@@ -169,10 +169,10 @@ def test_thresholds_are_numbers():
             DecisionRule(thresholds={"marks": {"line": wrong}})
 
 
-def _tiers(model_file, float_rule=RULE, quantised_rule=RULE):
+def _tiers(model_file, float_rule=RULE, quantized_rule=RULE):
     kinds = {
         "float": model_file("tflite", decision=float_rule),
-        "quantised": model_file("tflite", "weight_only_int8", decision=quantised_rule),
+        "quantized": model_file("tflite", "weight_only_int8", decision=quantized_rule),
     }
     return {"tier1": kinds, "tier2": {"float": model_file("onnx")}}
 
@@ -184,13 +184,13 @@ def test_the_decision_of_each_tier_stands_in_the_manifest(contents, model_file, 
     assert said["tiers"]["tier2"]["decision"] == {"thresholds": {}}
     for packed in ("b", "b.zip"):
         bundle = Bundle.open(tmp_path / packed)
-        for quantised in (False, True):
-            assert bundle.predictor("tier1", quantised).decision.rule.model_dump() == RULE
-    assert bundle.check_golden()["passed"]
+        for quantized in (False, True):
+            assert bundle.predictor("tier1", quantized).decision.rule.model_dump() == RULE
+    assert bundle.check_golden().passed
 
 
 def test_files_of_a_tier_that_decide_apart_make_no_bundle(contents, model_file, tmp_path):
-    apart = _tiers(model_file, quantised_rule={"thresholds": {"marks": {"line": 0.31}}})
+    apart = _tiers(model_file, quantized_rule={"thresholds": {"marks": {"line": 0.31}}})
     with pytest.raises(BundleError, match="files of tier1 have different decisions"):
         write_bundle(tmp_path / "b", contents(tiers=apart))
 
@@ -212,14 +212,10 @@ def test_a_manifest_that_decides_otherwise_than_its_file_is_told(bundle):
         Bundle.open(bundle)
 
 
-def test_a_bundle_from_before_decisions_is_read(bundle):
-    def without(said):
-        said["schema_version"] = 1
-        for tier in said["tiers"].values():
-            del tier["decision"]
-
-    _edited(bundle, without)
-    assert Bundle.open(bundle).predictor("tier1").decision.rule == DecisionRule()
+def test_a_bundle_without_decisions_is_refused(bundle):
+    _edited(bundle, lambda said: [tier.pop("decision") for tier in said["tiers"].values()])
+    with pytest.raises(BundleError, match=r"tiers\.tier1\.decision: Field required"):
+        Bundle.open(bundle)
 
 
 def test_golden_answers_are_compared_as_they_are_decided(small):
@@ -228,5 +224,5 @@ def test_golden_answers_are_compared_as_they_are_decided(small):
     ours = {name: np.array(values, np.float32) for name, values in outputs.items()}
     ours["marks"][0, 0] = 0.29
     decision = Decision(small.taxonomy, DecisionRule.model_validate(RULE))
-    assert golden.compare(expected, ours, decision)["same_answer"]["marks"] == 0.5
-    assert golden.compare(expected, ours, Decision(small.taxonomy))["same_answer"]["marks"] == 1
+    assert golden.compare(expected, ours, decision).same_answer["marks"] == 0.5
+    assert golden.compare(expected, ours, Decision(small.taxonomy)).same_answer["marks"] == 1

@@ -29,17 +29,17 @@ def same():
 
 def test_the_same_answers_pass(small, expected, same):
     report = golden.compare(expected, same, Decision(small.taxonomy))
-    assert report["passed"]
-    assert set(report["same_answer"].values()) == {1.0}
-    assert set(report["largest_difference"].values()) == {0.0}
+    assert report.passed
+    assert set(report.same_answer.values()) == {1.0}
+    assert set(report.largest_difference.values()) == {0.0}
 
 
 @pytest.mark.parametrize(("change", "passes"), [(0.009, True), (0.011, False), (np.nan, False)])
 def test_tolerance_limits_probabilities(small, expected, same, change, passes):
     same["marks"][1, 0] += change
     report = golden.compare(expected, same, Decision(small.taxonomy))
-    assert report["passed"] is passes
-    assert report["largest_difference"]["marks"] == pytest.approx(change, abs=1e-6, nan_ok=True)
+    assert report.passed is passes
+    assert report.largest_difference["marks"] == pytest.approx(change, abs=1e-6, nan_ok=True)
 
 
 @pytest.mark.parametrize(("change", "passes"), [(1.9, True), (2.1, False)])
@@ -47,23 +47,23 @@ def test_large_outputs_differ_relative_to_their_largest_value(
     small, expected, same, change, passes
 ):
     same["embedding"][1, 1] += change  # of 200: 0.01 is 2
-    assert golden.compare(expected, same, Decision(small.taxonomy))["passed"] is passes
+    assert golden.compare(expected, same, Decision(small.taxonomy)).passed is passes
 
 
 def test_another_answer_is_counted(small, expected, same):
     same["kind.of thing"][0] = [0.2, 0.7, 0.1]
     same["marks"][0, 1] = 0.51
     report = golden.compare(expected, same, Decision(small.taxonomy))
-    assert not report["passed"]
-    assert report["same_answer"] == {"kind.of thing": 0.5, "grade": 1.0, "marks": 0.75}
+    assert not report.passed
+    assert report.same_answer == {"kind.of thing": 0.5, "grade": 1.0, "marks": 0.75}
 
 
 def test_a_missing_output_fails(small, expected, same):
     del same["grade"]
     report = golden.compare(expected, same, Decision(small.taxonomy))
-    assert not report["passed"]
-    assert report["largest_difference"]["grade"] == np.inf
-    assert "grade" not in report["same_answer"]
+    assert not report.passed
+    assert report.largest_difference["grade"] == np.inf
+    assert "grade" not in report.same_answer
 
 
 def test_written_answers_are_the_same_float32(small, model_file, photos):
@@ -73,11 +73,11 @@ def test_written_answers_are_the_same_float32(small, model_file, photos):
         np.testing.assert_array_equal(np.array(values, np.float32), tier.outputs(given)[name])
 
 
-def test_recipes_that_round_have_more_tolerance(model_file, photos):
+def test_quantizations_that_round_have_more_tolerance(model_file, photos):
     tier = open_model(model_file("onnx"))
     found = [
-        golden.expected_answers(tier, photos(1), "f", recipe).tolerance
-        for recipe in ("float", "weight_only_int8", "dynamic_int8", "anything")
+        golden.expected_answers(tier, photos(1), "f", quantization).tolerance
+        for quantization in ("float", "weight_only_int8", "dynamic_int8", "anything")
     ]
     assert found == [1e-3, 1e-3, 2e-2, 2e-2]
 

@@ -143,7 +143,7 @@ def quantized(small, tmp_path_factory):
     backbone = create_backbone("test_efficientnet", 64)
     network = HierarchicalNet(backbone, small.taxonomy, image_size=64)
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    made = Checkpoint(state=state, card={"backbone": "test_efficientnet", **network.card()})
+    made = Checkpoint(state=state, card=network.card("test_efficientnet"))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     folder = tmp_path_factory.mktemp("quantized")
     for write in (to_onnx, to_litert):

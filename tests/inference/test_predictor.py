@@ -1,5 +1,6 @@
 """What every tier does, whatever runs it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cannabis_ml.errors import CannabisMLError, ExportError, PhotoError
-from cannabis_ml.exporting.model_metadata import with_card
+from cannabis_ml.exporting.model_metadata import with_card_text
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.photos.resize import center_crop_resize
@@ -54,15 +55,15 @@ def test_no_photos_give_no_answers(model_file, kind):
 
 @both
 def test_a_tier_says_what_it_is(small, model_file, kind):
-    tier = open_model(model_file(kind, data_fingerprint="f"))
+    tier = open_model(model_file(kind, photo_set_fingerprint="f"))
     assert (tier.format, tier.image_size) == (kind, small.size)
     assert tier.taxonomy == small.taxonomy
-    assert tier.card["data_fingerprint"] == "f"
+    assert tier.card.photo_set_fingerprint == "f"
 
 
 @both
 def test_a_file_is_opened_from_a_path_its_bytes_or_memory(model_file, photos, tmp_path, kind):
-    file = model_file(kind, recipe="weight_only_int8")
+    file = model_file(kind, quantization="weight_only_int8")
     path = tmp_path / "model"  # the name says nothing: the bytes do
     path.write_bytes(file.data)
     assert ModelFile.read(path) == file
@@ -128,15 +129,15 @@ def test_a_file_without_a_card_is_refused(bare, kind):
     ("said", "complaint"),
     [
         ({"image_size": 20}, "says uint8"),
-        ({"image_size": "large"}, "make sense"),
-        ({"image_size": -1}, "says image_size"),
-        ({"taxonomy": {"heads": []}}, "make sense"),
+        ({"image_size": "large"}, "makes no sense: image_size"),
+        ({"image_size": -1}, "image_size: Input should be greater"),
+        ({"taxonomy": {"heads": []}}, "makes no sense: (?s:.*)no heads"),
         ({"taxonomy": {"heads": [{"name": "other", "classes": ["a", "b"]}]}}, "'other'"),
         ({"taxonomy": {"heads": [{"name": "grade", "classes": ["a", "b"]}]}}, "'grade'"),
     ],
 )
 def test_a_card_of_another_model_is_refused(small, bare, kind, said, complaint):
-    file = with_card(ModelFile(bare[kind], kind), {**small.card(), **said})
+    file = with_card_text(ModelFile(bare[kind], kind), json.dumps({**small.card(), **said}))
     with pytest.raises(ExportError, match=complaint):
         open_model(file)
 
@@ -178,10 +179,10 @@ def test_a_missing_runtime_says_what_to_install(model_file, monkeypatch, kind, m
         open_model(model_file(kind))
 
 
-def test_dynamically_quantised_onnx_sees_one_photo_at_a_time(model_file, photos, monkeypatch):
+def test_dynamically_quantized_onnx_sees_one_photo_at_a_time(model_file, photos, monkeypatch):
     """It scales values by the largest of the batch: answers would depend on neighbours."""
     seen = []
-    tier = open_model(model_file("onnx", recipe="dynamic_int8"))
+    tier = open_model(model_file("onnx", quantization="dynamic_int8"))
     invoke = tier.invoke
     monkeypatch.setattr(tier, "invoke", lambda pixels: seen.append(len(pixels)) or invoke(pixels))
     assert tier.probs(photos(3))["grade"].shape == (3, 4)

@@ -72,13 +72,13 @@ def test_tensorflow_is_opened_by_its_own_interpreter(model_file, photos, monkeyp
 def test_golden_photos_are_checked_where_the_runtime_runs_the_file(written):
     bundle = Bundle.open(written)
     every = bundle.check_golden()
-    assert every["not_checked"] == []
-    assert every["tiers"]["tier1"]["float"]["runtime"] == "litert"
+    assert every.not_checked == []
+    assert every.tiers["tier1"]["float"].runtime == "litert"
     some = bundle.check_golden(runtime="onnxruntime")
-    assert some["passed"]
-    assert list(some["tiers"]["tier2"]) == ["float"]
-    assert some["tiers"]["tier1"] == {}
-    assert some["not_checked"] == [
+    assert some.passed
+    assert list(some.tiers["tier2"]) == ["float"]
+    assert some.tiers["tier1"] == {}
+    assert some.not_checked == [
         "tiers/tier1.float.tflite",
         "tiers/tier1.weight_only_int8.tflite",
     ]

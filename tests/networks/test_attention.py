@@ -77,7 +77,7 @@ def test_attention_is_off_without_a_map(taxonomy):
     features, where = network.embed_with_attention(photos(2))
     assert where is None
     assert features.shape == (2, network.num_features)
-    assert network.card()["attention"] is False
+    assert network.card("x").attention is False
 
 
 def test_fusion_attends_where_there_is_a_map(taxonomy):

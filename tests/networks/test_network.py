@@ -1,10 +1,9 @@
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from cannabis_ml.errors import TaxonomyError
+from cannabis_ml.inference.cards import NetworkCard
 from cannabis_ml.networks.backbones import create_backbone, layer_groups, normalization
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import (
@@ -189,11 +188,11 @@ def test_restored_network_answers_alike(taxonomy, backbone, hidden):
     with torch.no_grad():
         for parameter in network.attention.parameters():
             parameter.normal_()
-    card = json.loads(json.dumps({"backbone": backbone, **network.card()}))
+    card = NetworkCard.model_validate_json(network.card(backbone).model_dump_json())
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     other = restore(Checkpoint(state=state, card=card))
     assert not other.training
-    assert other.card() == network.card()
+    assert other.card(backbone) == network.card(backbone) == card
     batch = photos(2)
     for name, logits in network(batch).items():
         assert torch.equal(logits, other(batch)[name])
@@ -250,9 +249,10 @@ def test_network_is_built_as_the_parameters_say(taxonomy):
     )
     network, provenance = build_network(params, taxonomy)
     assert provenance["source"] == "random"
-    card = network.card()
-    assert (card["ensemble"], card["hidden"], card["dropout"]) == (5, 7, 0.25)
-    assert card["attention"] is True
+    card = network.card(params.backbone)
+    assert (card.ensemble, card.hidden, card.dropout) == (5, 7, 0.25)
+    assert card.attention is True
+    assert card.backbones == ["test_efficientnet", "test_vit"]
     assert network(photos(2))["shade"].shape == (2, 5, 3)
 
 

@@ -62,7 +62,7 @@ def test_student_learns_what_its_teacher_says(photo_set, taxonomy, model, teache
     checkpoint, _, _ = fit_student(
         photo_set, taxonomy, model, TRAINING, recipe(weight=1.0, temperature=1.0), teacher
     )
-    assert checkpoint.card["taught"]
+    assert checkpoint.card.taught
     said = predict(checkpoint, photo_set, ["train"])
     assert (np.stack(said["colour"]).argmax(axis=1) == 1).mean() > 0.9
 
@@ -81,7 +81,7 @@ def test_teacher_without_weight_changes_nothing(photo_set, taxonomy, model, teac
         photo_set, taxonomy, model, TRAINING, recipe(weight=0.0), teacher=teacher
     )
     alone, _ = train.fit(photo_set, taxonomy, model, TRAINING, recipe(weight=0.0))
-    assert not checkpoint.card["taught"]
+    assert not checkpoint.card.taught
     for name, array in alone.state.items():
         np.testing.assert_array_equal(array, checkpoint.state[name], err_msg=name)
 

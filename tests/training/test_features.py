@@ -107,4 +107,4 @@ def test_training_on_them_equals_training_through_the_frozen_backbone(
         np.testing.assert_allclose(array, whole.state[name], rtol=1e-3, atol=1e-5, err_msg=name)
     columns = [c for c in history.columns if c not in ("phase", "seconds")]
     np.testing.assert_allclose(told[columns], history[columns], rtol=1e-4)
-    assert photo_set.fingerprint == cached.card["photo_set"]
+    assert photo_set.fingerprint == cached.card.photo_set_fingerprint

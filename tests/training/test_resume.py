@@ -152,7 +152,7 @@ def test_finished_training_is_not_done_again(fit, tmp_path, monkeypatch):
 def test_other_training_starts_from_the_beginning(fit, tmp_path):
     first, _ = fit(tmp_path)
     other, _ = fit(tmp_path, seed=1)
-    assert first.card["training_key"] != other.card["training_key"]
+    assert first.card.training_key != other.card.training_key
     assert len(list((tmp_path / "runs").iterdir())) == 2
     for seed in range(2, 6):
         fit(tmp_path, RECIPE.model_copy(update={"phases": RECIPE.phases[:1]}), seed=seed)

@@ -1,4 +1,3 @@
-import json
 import logging
 import sys
 import warnings
@@ -12,6 +11,7 @@ import torch
 from cannabis_ml.datasets.checkpoint import CheckpointDataset
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.evaluation.metrics import score
+from cannabis_ml.inference.cards import NetworkCard
 from cannabis_ml.networks.params import ModelParams, WeightSource
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.splits import Split
@@ -56,14 +56,14 @@ def test_history_has_a_row_per_epoch(trained, taxonomy):
 
 def test_card_tells_what_the_checkpoint_is(trained, photo_set, taxonomy):
     checkpoint, history = trained
-    card = json.loads(json.dumps(checkpoint.card, allow_nan=False))
-    assert card == checkpoint.card
-    assert Taxonomy.model_validate(card["taxonomy"]).sha256 == card["taxonomy_sha256"]
-    assert card["weights"]["source"] == "random"
-    assert card["photo_set"] == photo_set.fingerprint
+    card = checkpoint.card
+    assert NetworkCard.model_validate_json(card.model_dump_json()) == card
+    assert card.taxonomy.sha256 == card.taxonomy_sha256 == taxonomy.sha256
+    assert card.weights["source"] == "random"
+    assert card.photo_set_fingerprint == photo_set.fingerprint
     best = history.loc[history["validation_loss"].idxmin()]
-    assert card["best_epoch"] == best["epoch"]
-    assert card["validation_loss"] == best["validation_loss"]
+    assert card.best_epoch == best["epoch"]
+    assert card.validation_loss == best["validation_loss"]
 
 
 def test_checkpoint_is_that_of_the_best_epoch(trained, photo_set, taxonomy):
@@ -73,7 +73,7 @@ def test_checkpoint_is_that_of_the_best_epoch(trained, photo_set, taxonomy):
     best = history.loc[history["validation_loss"].idxmin()]
     for head in taxonomy.heads:
         expected = best[f"validation_{head.name}_accuracy"]
-        assert found[head.name]["accuracy"] == pytest.approx(expected)
+        assert found[head.name].accuracy == pytest.approx(expected)
 
 
 def test_predictions_table(trained, photo_set, taxonomy, tmp_path):
@@ -86,7 +86,7 @@ def test_predictions_table(trained, photo_set, taxonomy, tmp_path):
     assert table["colour.label"].tolist() == photo_set.arrow["colour"][:]
     first = photo_set.labels_at(0)
     assert table["marks.label"][0].tolist() == [first["marks.line"], first["marks.dot"]]
-    members, features = checkpoint.card["ensemble"], 256
+    members, features = checkpoint.card.ensemble, 256
     assert [len(table[f"{h}.logits"][0]) for h in heads] == [3 * members, 3 * members, 2 * members]
     assert len(table["embedding"][0]) == features
     assert (table["colour.uncertainty"] >= 0).all()
@@ -136,7 +136,7 @@ def test_frozen_layers_end_as_they_began(photo_set, taxonomy, pretrained, backbo
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         checkpoint, _ = train.fit(photo_set, taxonomy, pretrained, training, recipe)
-    assert checkpoint.card["best_epoch"] > 1
+    assert checkpoint.card.best_epoch > 1
     for name, tensor in start.items():
         same = np.array_equal(checkpoint.state[f"backbone.{name}"], tensor.numpy())
         # Frozen are weights and BatchNorm statistics alike; everything above has learnt.
@@ -160,7 +160,7 @@ def test_own_checkpoint_comes_before_pretrained_weights(
         start=path, phases=[Phase(name="heads", epochs=1, learning_rate=1e-9, train="heads")]
     )
     checkpoint, _ = train.fit(photo_set, taxonomy, pretrained, TRAINING, recipe)
-    assert checkpoint.card["weights"]["source"] == "checkpoint"
+    assert checkpoint.card.weights["source"] == "checkpoint"
     assert "RANDOM WEIGHTS" not in caplog.text
     for name, array in before.state.items():
         np.testing.assert_allclose(checkpoint.state[name], array, atol=1e-6, err_msg=name)

@@ -24,8 +24,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 class ModelFilesDataset(PathDataset[dict[str, ModelFile], dict[str, ModelFile]]):
     """Saves and loads several `ModelFile` by name, as files of one folder.
 
-    A file is called `{name}.{recipe}.{format}`. `index.json` lists them with their SHA-256, which
-    loading compares.
+    A file is called `{name}.{quantization}.{format}`. `index.json` lists them with their SHA-256,
+    which loading compares.
 
     Args:
         filepath: The folder; the other arguments are those of `PathDataset`.
@@ -44,7 +44,7 @@ class ModelFilesDataset(PathDataset[dict[str, ModelFile], dict[str, ModelFile]])
             raise DatasetError(f"{folder / INDEX} is no index ({error}). {_again()}") from error
 
     def save(self, data: dict[str, ModelFile]) -> None:
-        for part in (*data, *(file.recipe for file in data.values())):
+        for part in (*data, *(file.quantization for file in data.values())):
             if not _NAME.fullmatch(part):
                 raise DatasetError(f"'{part}' cannot be part of a file's name.")
         index = {name: _entry(name, file) for name, file in data.items()}
@@ -58,11 +58,11 @@ class ModelFilesDataset(PathDataset[dict[str, ModelFile], dict[str, ModelFile]])
 
 def _entry(name: str, file: ModelFile) -> dict[str, Any]:
     return {
-        "file": f"{name}.{file.recipe}.{file.suffix}",
+        "file": f"{name}.{file.quantization}.{file.suffix}",
         "sha256": file.sha256,
         "bytes": len(file.data),
         "format": file.format,
-        "recipe": file.recipe,
+        "quantization": file.quantization,
     }
 
 
@@ -70,7 +70,7 @@ def _read(folder: Path, entry: dict[str, Any]) -> ModelFile:
     if Path(entry["file"]).name != entry["file"]:
         raise DatasetError(f"{folder / INDEX} names {entry['file']}, which is not beside it.")
     path = folder / entry["file"]
-    file = ModelFile(path.read_bytes(), entry["format"], entry["recipe"])
+    file = ModelFile(path.read_bytes(), entry["format"], entry["quantization"])
     if file.sha256 != entry["sha256"]:
         raise DatasetError(
             f"{path} ({len(file.data):,} bytes) is not the file that was saved: its SHA-256"

@@ -57,7 +57,7 @@ class Timing(Record):
 class FileLatency(Record):
     """Latency and memory of one file."""
 
-    recipe: str
+    quantization: str
     format: str
     bytes: int
     one_thread: Timing
@@ -70,7 +70,7 @@ class LatencyReport(Record):
     machine: dict[str, str | int | float | None]
     photos: int
     files: dict[str, FileLatency]
-    quantised_to_float: dict[str, float] = Field(
+    quantized_to_float: dict[str, float] = Field(
         description="Ratios of bytes and of median times; empty unless there are both"
     )
 
@@ -100,7 +100,7 @@ def measure(
                     runs[name, threads].append(_timed(path, jpegs, count, latency.repeats))
     files = {
         name: FileLatency(
-            recipe=model.recipe,
+            quantization=model.quantization,
             format=model.format,
             bytes=len(model.data),
             one_thread=_pooled(runs[name, "one_thread"]),
@@ -112,7 +112,7 @@ def measure(
         machine=next(iter(runs.values()))[0]["machine"],
         photos=len(photos),
         files=files,
-        quantised_to_float=_ratios(files),
+        quantized_to_float=_ratios(files),
     )
 
 
@@ -153,9 +153,9 @@ def _pooled(runs: list[dict[str, Any]]) -> Timing:
 
 
 def _ratios(files: Mapping[str, FileLatency]) -> dict[str, float]:
-    if not {FLOAT, "quantised"} <= set(files):
+    if not {FLOAT, "quantized"} <= set(files):
         return {}
-    before, after = files[FLOAT], files["quantised"]
+    before, after = files[FLOAT], files["quantized"]
     ratios = {"bytes": after.bytes / before.bytes}
     for threads in THREADS:
         for name in _TIMES:

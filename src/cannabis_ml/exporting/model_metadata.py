@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from cannabis_ml.errors import ExportError
+from cannabis_ml.inference.cards import FileCard
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.seal import CARD_FILE, DIGEST_BYTES, KEY
 
@@ -18,21 +16,21 @@ SHA256 = "sha256"
 """Key of the SHA-256 in the metadata of an ONNX file."""
 
 
-def with_card(model: ModelFile, card: Mapping[str, Any]) -> ModelFile:
+def with_card(model: ModelFile, card: FileCard) -> ModelFile:
     """The same model with this card and its SHA-256; a card that it had is replaced.
 
     Args:
         model: A file of any exporter or quantizer.
-        card: JSON-able.
+        card: What the file shall say of itself.
 
     Raises:
-        ExportError: If the card is not JSON, or the file is damaged or keeps weights in other
-            files.
+        ExportError: If the file is damaged or keeps weights in other files.
     """
-    try:
-        text = json.dumps(card, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ExportError(f"The card of a model must be plain JSON: {error}.") from error
+    return with_card_text(model, card.model_dump_json())
+
+
+def with_card_text(model: ModelFile, text: str) -> ModelFile:
+    """As `with_card`, for the JSON text of a card."""
     blank = _tflite(model.data, text) if model.format == "tflite" else _onnx(model.data, text)
     body = blank[:-DIGEST_BYTES]
     return replace(model, data=body + hashlib.sha256(body).hexdigest().encode())

@@ -54,7 +54,7 @@ def quantize(
         kept_share: Largest share of the bytes of all weights that `mixed` keeps in float32.
 
     Returns:
-        The smaller file with the same input, outputs and card, but for the card's `recipe`.
+        The smaller file with the same input, outputs and card, but for the card's `quantization`.
 
     Raises:
         ExportError: If this network cannot be quantized so, with the quantizer's own message; or
@@ -71,7 +71,7 @@ def quantize(
         from cannabis_ml.exporting.quantize_tflite import inline_weights
 
         data = inline_weights(data)
-    card = {**model.card, "recipe": quantization}
+    card = model.card.model_copy(update={"quantization": quantization})
     return with_card(ModelFile(data, model.format, quantization), card)
 
 

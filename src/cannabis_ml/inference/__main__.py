@@ -91,9 +91,9 @@ def _answer(options: argparse.Namespace) -> int:
         _parser().error("no photos given")
     bundle = Bundle.open(options.bundle)
     with _quietly():
-        quantised = False if options.float else None
-        tier = options.tier or bundle.smallest_tier(options.runtime, quantised)
-        predictor = bundle.predictor(tier, quantised, options.threads, options.runtime)
+        quantized = False if options.float else None
+        tier = options.tier or bundle.smallest_tier(options.runtime, quantized)
+        predictor = bundle.predictor(tier, quantized, options.threads, options.runtime)
     photos = _found(options.photos)
     if not photos:
         print("No photo is among what was given.", file=sys.stderr)
@@ -195,19 +195,19 @@ def _check(options: argparse.Namespace) -> int:
     with _quietly():
         report = bundle.check_golden(max(1, options.threads), options.runtime)
     if options.json:
-        _print_json(report)
-        return 0 if report["passed"] else SOME_FAILED
-    for tier, kinds in report["tiers"].items():
+        _print_json(report.model_dump())
+        return 0 if report.passed else SOME_FAILED
+    for tier, kinds in report.tiers.items():
         for kind, found in kinds.items():
-            verdict = "agrees" if found["passed"] else "DIFFERS"
-            worst = max(found["largest_difference"].values())
-            limit = f"{found['tolerance']:.0e} allowed"
-            print(f"{tier} {kind}, {found['runtime']}: {verdict}, by {worst:.1e} of {limit}")
-    for file in report["not_checked"]:
+            verdict = "agrees" if found.passed else "DIFFERS"
+            worst = max(found.largest_difference.values())
+            limit = f"{found.tolerance:.0e} allowed"
+            print(f"{tier} {kind}, {found.runtime}: {verdict}, by {worst:.1e} of {limit}")
+    for file in report.not_checked:
         print(f"{file}: not checked, {options.runtime} does not run it")
-    for size, levels in report["inputs"].items():
+    for size, levels in report.inputs.items():
         print(f"photos at {size}: {levels} grey levels apart, 1 allowed")
-    return 0 if report["passed"] else SOME_FAILED
+    return 0 if report.passed else SOME_FAILED
 
 
 @contextmanager

@@ -18,7 +18,8 @@ class HeadAnswer:
 
     Attributes:
         head: Name, kind and classes.
-        probs: float32 (K,) in class order, each in [0, 1]; sum to 1 unless the head is multilabel.
+        probs: float32 (K,) in class order, each in [0, 1], calibrated where the decision rule has
+            calibrators; sum to 1 unless the head is multilabel.
         decided: The class; None where the decided class of the parent allows none. Of a multilabel
             head the list of its classes that are there.
         parent_decided: What is decided for the head's parent, if it has one.

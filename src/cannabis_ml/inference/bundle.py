@@ -29,11 +29,17 @@ from cannabis_ml.errors import BundleError, TaxonomyError
 from cannabis_ml.inference import golden
 from cannabis_ml.inference.answer import Answer
 from cannabis_ml.inference.archive import Archive, open_archive
+from cannabis_ml.inference.cards import faults_of
 from cannabis_ml.inference.decision import DecisionRule
-from cannabis_ml.inference.golden import ExpectedAnswers, GoldenAnswers
+from cannabis_ml.inference.golden import (
+    ExpectedAnswers,
+    FileReport,
+    GoldenAnswers,
+    GoldenReport,
+)
 from cannabis_ml.inference.manifest import (
-    KNOWN_VERSIONS,
     MANIFEST,
+    SCHEMA_VERSION,
     BundleManifest,
     FileRef,
     TierFile,
@@ -47,7 +53,7 @@ from cannabis_ml.photos.decode import decode
 from cannabis_ml.taxonomy import Taxonomy, did_you_mean
 
 MODEL_CARD = "README.md"
-QUANTISED = "quantised"
+QUANTIZED = "quantized"
 
 _AGAIN = "Get the bundle again from where it came, or make it anew: `kedro run --pipeline=bundle`."
 _MOST_MANIFEST = 16 << 20
@@ -63,11 +69,11 @@ class BundleContents:
         name: What it is called.
         created: When, ISO 8601.
         taxonomy: What its models say of a photo.
-        tiers: By tier, its model files: `float`, and `quantised` where there is one.
+        tiers: By tier, its model files: `float`, and `quantized` where there is one.
         photos: Golden photos, each uint8 RGB (height, width, 3), upright.
         model_card: Markdown with a YAML head, as the Hugging Face hub wants it.
         run: MLflow run that trained the models.
-        data_fingerprint: Of the photos that they were trained on.
+        photo_set_fingerprint: Of the photos that they were trained on.
         calibration: Calibrators and thresholds; JSON-able.
     """
 
@@ -78,7 +84,7 @@ class BundleContents:
     photos: Sequence[np.ndarray]
     model_card: str
     run: str | None = None
-    data_fingerprint: str | None = None
+    photo_set_fingerprint: str | None = None
     calibration: dict[str, Any] | None = None
 
 
@@ -149,17 +155,17 @@ class Bundle:
             raise BundleError(f"{self.path / name} was altered since the bundle was opened.")
         return data
 
-    def model_file(self, tier: str, quantised: bool | None = None) -> ModelFile:
+    def model_file(self, tier: str, quantized: bool | None = None) -> ModelFile:
         """A model file, see `predictor`."""
-        entry = self._entry(tier, quantised)
-        return ModelFile(self.read(entry.file), entry.format, entry.recipe)
+        entry = self._entry(tier, quantized)
+        return ModelFile(self.read(entry.file), entry.format, entry.quantization)
 
     def predict(
         self,
         photo: PhotoLike,
         tier: str | None = None,
         *,
-        quantised: bool | None = None,
+        quantized: bool | None = None,
         runtime: str | None = None,
         threads: int = 0,
     ) -> Answer:
@@ -169,7 +175,7 @@ class Bundle:
             photo: A path, the bytes of a file, a Pillow image, or an array, uint8 RGB
                 (height, width, 3), upright.
             tier: Name of the tier; None takes the smallest that the runtime runs.
-            quantised: As for `predictor`.
+            quantized: As for `predictor`.
             runtime: As for `predictor`.
             threads: As for `predictor`.
 
@@ -183,34 +189,34 @@ class Bundle:
             BundleError: As `predictor`.
             ExportError: As `predictor`.
         """
-        tier = tier or self.smallest_tier(runtime, quantised)
-        key = (tier, quantised, runtime, threads)
+        tier = tier or self.smallest_tier(runtime, quantized)
+        key = (tier, quantized, runtime, threads)
         with self._lock:
             if key not in self._opened:
-                self._opened[key] = self.predictor(tier, quantised, threads, runtime)
+                self._opened[key] = self.predictor(tier, quantized, threads, runtime)
             predictor = self._opened[key]
         return predictor.predict(photo)
 
-    def smallest_tier(self, runtime: str | None = None, quantised: bool | None = None) -> str:
+    def smallest_tier(self, runtime: str | None = None, quantized: bool | None = None) -> str:
         """The first of the tiers whose file a runtime runs.
 
         Args:
             runtime: As for `predictor`; None stands for any.
-            quantised: As for `predictor`.
+            quantized: As for `predictor`.
 
         Raises:
             BundleError: If it runs none of them.
             ExportError: If there is no runtime of this name.
         """
         for tier in self.tiers:
-            if runs(runtime, self._entry(tier, quantised).format):
+            if runs(runtime, self._entry(tier, quantized).format):
                 return tier
         raise BundleError(f"{self.path} has no tier whose file {runtime} runs.")
 
     def predictor(
         self,
         tier: str,
-        quantised: bool | None = None,
+        quantized: bool | None = None,
         threads: int = 0,
         runtime: str | None = None,
     ) -> Predictor:
@@ -218,7 +224,7 @@ class Bundle:
 
         Args:
             tier: Name of the tier, such as `tier1`.
-            quantised: Which of its files; None takes the one that ships.
+            quantized: Which of its files; None takes the one that ships.
             threads: CPU threads of one answer; 0 takes what the machine offers.
             runtime: `litert`, `tensorflow` or `onnxruntime`; None takes the first that runs the
                 file's format and is installed.
@@ -227,9 +233,9 @@ class Bundle:
             BundleError: If there is no such tier or file, or it is not one of this bundle.
             ExportError: If the runtime cannot open it, or is not installed.
         """
-        entry = self._entry(tier, quantised)
-        opened = open_verified(self.model_file(tier, quantised), threads, runtime, tier)
-        if opened.taxonomy.sha256 != self.manifest.taxonomy_hash:
+        entry = self._entry(tier, quantized)
+        opened = open_verified(self.model_file(tier, quantized), threads, runtime, tier)
+        if opened.taxonomy.sha256 != self.manifest.taxonomy_sha256:
             raise BundleError(f"{entry.file} has another taxonomy than its bundle. {_AGAIN}")
         if opened.image_size != entry.image_size:
             raise BundleError(f"{entry.file} has another image size than {MANIFEST} says. {_AGAIN}")
@@ -250,17 +256,12 @@ class Bundle:
         """Each uint8 RGB (height, width, 3), in the order of the answers."""
         return [decode(self.read(name)) for name in self.golden().photos]
 
-    def check_golden(self, threads: int = 1, runtime: str | None = None) -> dict[str, Any]:
+    def check_golden(self, threads: int = 1, runtime: str | None = None) -> GoldenReport:
         """Let every model file answer for the golden photos on this machine.
 
         Args:
             threads: CPU threads of one answer.
             runtime: As for `predictor`; files of formats that it does not run are not checked.
-
-        Returns:
-            passed; photos (count); inputs, the largest difference to the inputs of the bundle in
-            grey levels by image size, of which 1 is allowed; tiers, by tier and kind of file
-            what `golden.compare` reports; and not_checked, files that the runtime does not run.
 
         Raises:
             BundleError: If the runtime runs none of the files.
@@ -273,7 +274,7 @@ class Bundle:
             name: {
                 kind: self._compared(name, kind, expected, photos, threads, runtime)
                 for kind, expected in kinds.items()
-                if runs(runtime, self._entry(name, kind == QUANTISED).format)
+                if runs(runtime, self._entry(name, kind == QUANTIZED).format)
             }
             for name, kinds in answers.tiers.items()
         }
@@ -284,14 +285,10 @@ class Bundle:
             if kind not in tiers[name]
         ]
         reports = [report for kinds in tiers.values() for report in kinds.values()]
-        passed = all(r["passed"] for r in reports) and all(d <= 1 for d in inputs.values())
-        return {
-            "passed": passed,
-            "photos": len(photos),
-            "inputs": inputs,
-            "tiers": tiers,
-            "not_checked": skipped,
-        }
+        passed = all(r.passed for r in reports) and all(d <= 1 for d in inputs.values())
+        return GoldenReport(
+            passed=passed, photos=len(photos), inputs=inputs, tiers=tiers, not_checked=skipped
+        )
 
     def _compared(
         self,
@@ -301,10 +298,10 @@ class Bundle:
         photos: list[np.ndarray],
         threads: int,
         runtime: str | None,
-    ) -> dict[str, Any]:
-        opened = self.predictor(tier, kind == QUANTISED, threads, runtime)
-        report = golden.compare(expected, opened.outputs(photos, batch_size=1), opened.decision)
-        return {"runtime": opened.runtime, **report}
+    ) -> FileReport:
+        opened = self.predictor(tier, kind == QUANTIZED, threads, runtime)
+        outputs = opened.outputs(photos, batch_size=1)
+        return golden.compare(expected, outputs, opened.decision, opened.runtime)
 
     def _grey_levels(self, answers: GoldenAnswers, size: str) -> int:
         pairs = zip(answers.photos, answers.inputs[size], strict=True)
@@ -313,17 +310,17 @@ class Bundle:
             default=0,
         )
 
-    def _entry(self, tier: str, quantised: bool | None) -> TierFile:
+    def _entry(self, tier: str, quantized: bool | None) -> TierFile:
         if tier not in self.manifest.tiers:
             raise BundleError(
                 f"{self.path} has no tier '{tier}'; it has {', '.join(self.tiers)}"
                 f"{did_you_mean(tier, self.tiers)}."
             )
         files = self.manifest.tiers[tier]
-        kind = files.ships if quantised is None else QUANTISED if quantised else FLOAT
+        kind = files.ships if quantized is None else QUANTIZED if quantized else FLOAT
         if kind not in files.all:
             raise BundleError(
-                f"{tier} of {self.path} has no quantised file: none was accurate enough. Take the"
+                f"{tier} of {self.path} has no quantized file: none was accurate enough. Take the"
                 " float file."
             )
         return files.all[kind]
@@ -399,13 +396,13 @@ def _assembled(contents: BundleContents) -> tuple[BundleManifest, dict[str, byte
 
 
 def _parts(tier: str, kinds: Mapping[str, ModelFile], contents: BundleContents) -> dict[str, _Part]:
-    if FLOAT not in kinds or not set(kinds) <= {FLOAT, QUANTISED}:
+    if FLOAT not in kinds or not set(kinds) <= {FLOAT, QUANTIZED}:
         raise BundleError(
             f"{tier} has the files {', '.join(kinds) or 'none'}; it needs '{FLOAT}', and may have"
-            f" '{QUANTISED}'."
+            f" '{QUANTIZED}'."
         )
-    if len({model.recipe for model in kinds.values()}) < len(kinds):
-        raise BundleError(f"The files of {tier} have the same recipe: one is not quantised.")
+    if len({model.quantization for model in kinds.values()}) < len(kinds):
+        raise BundleError(f"The files of {tier} have the same quantization: one is not quantized.")
     parts = {kind: _part(tier, given, contents) for kind, given in kinds.items()}
     if any(part.decision != parts[FLOAT].decision for part in parts.values()):
         raise BundleError(f"The files of {tier} have different decisions: they were scored apart.")
@@ -413,7 +410,7 @@ def _parts(tier: str, kinds: Mapping[str, ModelFile], contents: BundleContents) 
 
 
 def _part(tier: str, given: ModelFile, contents: BundleContents) -> _Part:
-    name = f"tiers/{tier}.{given.recipe}.{given.suffix}"
+    name = f"tiers/{tier}.{given.quantization}.{given.suffix}"
     opened = open_model(given, threads=1)
     if opened.taxonomy.sha256 != contents.taxonomy.sha256:
         raise BundleError(f"{name} was trained for another taxonomy than the bundle's.")
@@ -422,10 +419,10 @@ def _part(tier: str, given: ModelFile, contents: BundleContents) -> _Part:
         sha256=given.sha256,
         bytes=len(given.data),
         format=given.format,
-        recipe=given.recipe,
+        quantization=given.quantization,
         image_size=opened.image_size,
     )
-    answers = golden.expected_answers(opened, contents.photos, name, given.recipe)
+    answers = golden.expected_answers(opened, contents.photos, name, given.quantization)
     return _Part(given, entry, answers, opened.decision.rule)
 
 
@@ -437,22 +434,22 @@ def _manifest(
             name=contents.name,
             created=contents.created,
             taxonomy=contents.taxonomy,
-            taxonomy_hash=contents.taxonomy.sha256,
+            taxonomy_sha256=contents.taxonomy.sha256,
             tiers={tier: _tier_files(kinds) for tier, kinds in tiers.items()},
             golden=FileRef(file=golden.ANSWERS, sha256=hashes[golden.ANSWERS]),
             model_card=FileRef(file=MODEL_CARD, sha256=hashes[MODEL_CARD]),
             calibration=contents.calibration,
             run=contents.run,
-            data_fingerprint=contents.data_fingerprint,
+            photo_set_fingerprint=contents.photo_set_fingerprint,
             files=hashes,
         ).sealed()
     except (ValueError, TypeError) as error:  # pydantic's, or JSON's of the calibration
-        said = _said(error) if isinstance(error, ValidationError) else error
+        said = faults_of(error) if isinstance(error, ValidationError) else error
         raise BundleError(f"The bundle cannot be written: {said}.") from error
 
 
 def _tier_files(kinds: Mapping[str, _Part]) -> TierFiles:
-    ships = QUANTISED if QUANTISED in kinds else FLOAT
+    ships = QUANTIZED if QUANTIZED in kinds else FLOAT
     entries = {kind: part.entry for kind, part in kinds.items()}
     return TierFiles.model_validate({**entries, "ships": ships, "decision": kinds[FLOAT].decision})
 
@@ -486,11 +483,10 @@ def _read_manifest(archive: Archive) -> BundleManifest:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path / MANIFEST} is no JSON ({error}). {_AGAIN}") from error
     version = said.get("schema_version") if isinstance(said, dict) else None
-    if type(version) is not int or version not in KNOWN_VERSIONS:
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise BundleError(
-            f"{path / MANIFEST} has schema_version {version!r:.40}; known here is"
-            f" {' and '.join(map(str, KNOWN_VERSIONS))}."
-            " Update cannabis_ml, or get a bundle that was made for it."
+            f"{path / MANIFEST} has schema_version {version!r:.40}; known here is {SCHEMA_VERSION}."
+            " Update cannabis_ml to read a newer bundle; make an older one anew."
         )
     if said.get("content_sha256") != checksum:
         raise BundleError(f"{path / MANIFEST} was altered: its checksum differs. {_AGAIN}")
@@ -520,10 +516,5 @@ def _validated(schema: type[Schema], text: bytes, path: Path) -> Schema:
     try:
         return schema.model_validate_json(text)
     except (ValidationError, TaxonomyError) as error:
-        said = _said(error) if isinstance(error, ValidationError) else error
+        said = faults_of(error) if isinstance(error, ValidationError) else error
         raise BundleError(f"{path} says what cannot be: {said}. {_AGAIN}") from error
-
-
-def _said(error: ValidationError) -> str:
-    each = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}".strip(": ") for e in error.errors()]
-    return "; ".join(each[:5])

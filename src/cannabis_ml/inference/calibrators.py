@@ -2,7 +2,7 @@
 
 Each is a few numbers, so it travels as JSON with the model that it was fitted to, and is applied
 with NumPy alone; `cannabis_ml.calibration` fits them. `apply` takes the probabilities as model
-files give them: zeros of quantised files are held above `SMALLEST` before a logarithm is taken.
+files give them: zeros of quantized files are held above `SMALLEST` before a logarithm is taken.
 
 `allowed` says which classes can be at all, where the class of a parent is given: the others keep
 probability 0, and what is calibrated sums to 1 over those that can.

@@ -32,9 +32,13 @@ ABOUT = (
 )
 
 EXACT, ROUNDED = 1e-3, 2e-2
-_FLOAT_RECIPES = ("float", "weight_only_int8", "mixed", "float16")
-"""Recipes that compute in float32: on every processor to within rounding. Others round in between,
-each kernel in its own way."""
+_FLOAT_QUANTIZATIONS = ("float", "weight_only_int8", "mixed", "float16")
+"""These compute in float32: on every processor to within rounding. Others round in between, each
+kernel in its own way."""
+
+
+Values = list[float] | list[list[float]] | list[list[list[float]]]
+"""One entry per photo: a number, (K,), or (P, K)."""
 
 
 class ExpectedAnswers(BaseModel):
@@ -45,7 +49,7 @@ class ExpectedAnswers(BaseModel):
     file: str
     image_size: int
     tolerance: float = Field(gt=0)
-    outputs: dict[str, list[Any]] = Field(description="By output, one entry per photo")
+    outputs: dict[str, Values] = Field(description="By output, one entry per photo")
 
 
 class GoldenAnswers(BaseModel):
@@ -59,8 +63,42 @@ class GoldenAnswers(BaseModel):
     tiers: dict[str, dict[str, ExpectedAnswers]] = Field(description="By tier and kind of file")
 
 
+class FileReport(BaseModel):
+    """How the answers of one model file compare with the golden ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    runtime: str
+    tolerance: float
+    largest_difference: dict[str, float] = Field(
+        description="Per output, relative to its largest value where that is above 1; infinite"
+        " where it is missing or has another shape"
+    )
+    same_answer: dict[str, float] = Field(
+        description="Per head, the share of photos with the same class, or of attributes that are"
+        " said alike"
+    )
+    passed: bool
+
+
+class GoldenReport(BaseModel):
+    """Whether this machine gives the golden answers of a bundle."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    passed: bool
+    photos: int = Field(description="How many")
+    inputs: dict[str, int] = Field(
+        description="By image size, the largest difference to the inputs of the bundle in grey"
+        " levels, of which 1 is allowed"
+    )
+    tiers: dict[str, dict[str, FileReport]] = Field(description="By tier and kind of file")
+    not_checked: list[str] = Field(description="Files that the runtime does not run")
+
+
 def expected_answers(
-    predictor: Predictor, photos: Sequence[np.ndarray], file: str, recipe: str
+    predictor: Predictor, photos: Sequence[np.ndarray], file: str, quantization: str
 ) -> ExpectedAnswers:
     """Ask a model for the answers that clients must reproduce.
 
@@ -68,7 +106,7 @@ def expected_answers(
         predictor: The opened model file.
         photos: Each uint8 RGB (height, width, 3).
         file: Where the model lies in the bundle.
-        recipe: Decides the tolerance.
+        quantization: Decides the tolerance.
 
     Raises:
         BundleError: If an answer is no number.
@@ -80,25 +118,24 @@ def expected_answers(
     return ExpectedAnswers(
         file=file,
         image_size=predictor.image_size,
-        tolerance=EXACT if recipe in _FLOAT_RECIPES else ROUNDED,
+        tolerance=EXACT if quantization in _FLOAT_QUANTIZATIONS else ROUNDED,
         outputs={name: _shortest(values) for name, values in outputs.items()},
     )
 
 
 def compare(
-    expected: ExpectedAnswers, answers: Mapping[str, np.ndarray], decision: Decision
-) -> dict[str, Any]:
+    expected: ExpectedAnswers,
+    answers: Mapping[str, np.ndarray],
+    decision: Decision,
+    runtime: str = "",
+) -> FileReport:
     """Hold answers against what they must be.
 
     Args:
         expected: The answers of the bundle.
         answers: Those of the client, by output, (N, …).
         decision: What is said of the answers, such as `Predictor.decision`.
-
-    Returns:
-        file, tolerance, largest_difference per output (relative to its largest value where that is
-        above 1; infinite where it is missing or has another shape), same_answer per head (share of
-        photos with the same class, or of attributes that are said alike), and passed.
+        runtime: What gave the answers.
     """
     differences = {
         name: _difference(np.asarray(values, np.float32), answers.get(name))
@@ -111,14 +148,15 @@ def compare(
     ours = {name: np.asarray(answers[name]) for name in usable}
     decided = decision.decide(theirs), decision.decide(ours)
     same = {name: float((decided[0][name] == decided[1][name]).mean()) for name in decided[0]}
-    return {
-        "file": expected.file,
-        "tolerance": expected.tolerance,
-        "largest_difference": differences,
-        "same_answer": same,
+    return FileReport(
+        file=expected.file,
+        runtime=runtime,
+        tolerance=expected.tolerance,
+        largest_difference=differences,
+        same_answer=same,
         # Written so that NaN fails.
-        "passed": bool(differences) and all(d <= expected.tolerance for d in differences.values()),
-    }
+        passed=bool(differences) and all(d <= expected.tolerance for d in differences.values()),
+    )
 
 
 def golden_files(

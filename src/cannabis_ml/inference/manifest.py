@@ -14,9 +14,9 @@ from cannabis_ml.inference.decision import DecisionRule
 from cannabis_ml.inference.model_file import Format
 from cannabis_ml.taxonomy import Taxonomy
 
-KNOWN_VERSIONS = (1, 2)
-"""Schemas that are read, of which the last is written. 1 says nothing of decisions: attributes are
-there from 0.5 on."""
+SCHEMA_VERSION: Literal[3] = 3
+"""The schema that is written and read. Since 3 the model files end with their SHA-256, see
+`inference.seal`, and facts have the names that they have elsewhere."""
 MANIFEST = "bundle.json"
 
 SHA256 = r"^[0-9a-f]{64}$"
@@ -49,7 +49,7 @@ class TierFile(FileRef):
 
     bytes: int = Field(gt=0)
     format: Format
-    recipe: str = Field(description="float, or the name of the quantisation")
+    quantization: str = Field(description="float, or the name of the quantization")
     image_size: int = Field(gt=0, description="Side S of the square that the model sees")
 
 
@@ -57,23 +57,21 @@ class TierFiles(_Strict):
     """The model files of a tier."""
 
     float: TierFile
-    quantised: TierFile | None = None
-    ships: Literal["float", "quantised"] = Field(description="Which one clients take")
-    decision: DecisionRule = Field(
-        default=DecisionRule(), description="What is said of the outputs of either"
-    )
+    quantized: TierFile | None = None
+    ships: Literal["float", "quantized"] = Field(description="Which one clients take")
+    decision: DecisionRule = Field(description="What is said of the outputs of either")
 
     @model_validator(mode="after")
     def _check(self) -> TierFiles:
-        if self.ships == "quantised" and self.quantised is None:
-            raise ValueError("ships the quantised file, but there is none")
+        if self.ships == "quantized" and self.quantized is None:
+            raise ValueError("ships the quantized file, but there is none")
         return self
 
     @property
     def all(self) -> dict[str, TierFile]:
         """By kind, `float` first."""
-        quantised = {} if self.quantised is None else {"quantised": self.quantised}
-        return {"float": self.float, **quantised}
+        quantized = {} if self.quantized is None else {"quantized": self.quantized}
+        return {"float": self.float, **quantized}
 
 
 class BundleManifest(_Strict):
@@ -83,17 +81,17 @@ class BundleManifest(_Strict):
     no spaces.
     """
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[3] = SCHEMA_VERSION
     name: str
     created: str = Field(description="When, ISO 8601")
     taxonomy: Taxonomy
-    taxonomy_hash: str = Field(pattern=SHA256)
+    taxonomy_sha256: str = Field(pattern=SHA256)
     tiers: dict[str, TierFiles] = Field(min_length=1)
     golden: FileRef = Field(description="Photos with the answers that every client must reproduce")
     model_card: FileRef = Field(description="In the format of the Hugging Face hub")
     calibration: dict[str, Any] | None = None
     run: str | None = Field(default=None, description="MLflow run that trained it")
-    data_fingerprint: str | None = None
+    photo_set_fingerprint: str | None = None
     files: dict[str, str] = Field(description="SHA-256 of every file but this one, by path")
     content_sha256: str = Field(default="", description="See above")
 
@@ -121,8 +119,8 @@ class BundleManifest(_Strict):
             for name, tier in self.tiers.items()
             for fault in tier.decision.faults(self.taxonomy)
         ]
-        if self.taxonomy.sha256 != self.taxonomy_hash:
-            faults.append("the taxonomy has another hash than `taxonomy_hash`")
+        if self.taxonomy.sha256 != self.taxonomy_sha256:
+            faults.append("the taxonomy has another hash than `taxonomy_sha256`")
         if faults:
             raise ValueError("; ".join(faults))
         return self

@@ -6,10 +6,13 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from cannabis_ml.errors import ExportError
+from pydantic import ValidationError
+
+from cannabis_ml.errors import CannabisMLError, ExportError
 from cannabis_ml.inference import seal
+from cannabis_ml.inference.cards import FileCard, faults_of
 
 Format = Literal["onnx", "tflite"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -21,7 +24,7 @@ SIGNATURE = "serving_default"
 """Name of the signature of a TFLite file."""
 
 FLOAT = "float"
-"""Recipe of a file that was not quantised."""
+"""Quantization of a file that was not quantized."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,12 @@ class ModelFile:
     Attributes:
         data: The file, whole.
         format: `onnx` or `tflite`.
-        recipe: `float`, or the name of the quantisation.
+        quantization: `float`, or the name of the quantization.
     """
 
     data: bytes = field(repr=False)
     format: str
-    recipe: str = FLOAT
+    quantization: str = FLOAT
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -44,14 +47,14 @@ class ModelFile:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ModelFile:
-        """Tell the format from the bytes, and the recipe from the card.
+        """Tell the format from the bytes, and the quantization from the card.
 
         Raises:
             ExportError: If the file is damaged, or has no card.
         """
         file = cls(data, "tflite" if data[4:8] == b"TFL3" else "onnx")
         file.check()
-        return replace(file, recipe=str(file.card.get("recipe", FLOAT)))
+        return replace(file, quantization=file.card.quantization)
 
     @classmethod
     def read(cls, path: Path) -> ModelFile:
@@ -78,19 +81,25 @@ class ModelFile:
         return self.format
 
     @cached_property
-    def card(self) -> dict[str, Any]:
-        """What the file says of itself: see `cannabis_ml.inference.predictor.Predictor.card`.
+    def card(self) -> FileCard:
+        """What the file says of itself.
 
         Raises:
-            ExportError: If it says nothing.
+            ExportError: If it says nothing, or what cannot be.
         """
-        card = seal.read_card(self.data, self.format)
-        if card is None:
+        text = seal.card_text(self.data, self.format)
+        if text is None:
             raise ExportError(
-                f"The {self.format} file has no '{seal.KEY}' metadata: its classes and"
-                " input size are unknown. Export it with `kedro run --pipeline=export`."
+                f"The {self.format} file has no '{seal.KEY}' metadata: its classes and input size"
+                " are unknown. Export it with `kedro run --pipeline=export`."
             )
-        return card
+        try:
+            return FileCard.model_validate_json(text)
+        except (ValidationError, CannabisMLError) as error:
+            faults = faults_of(error) if isinstance(error, ValidationError) else error
+            raise ExportError(
+                f"The card of the {self.format} file makes no sense: {faults}. Export it again."
+            ) from error
 
     def check(self) -> None:
         """See that the file is as it was written, before an interpreter gets it.

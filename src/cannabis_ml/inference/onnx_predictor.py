@@ -21,7 +21,7 @@ _ERRORS_ONLY = 3
 class ONNXPredictor(Predictor):
     """An opened ONNX file.
 
-    Where weights were quantised dynamically, the scale of a photo's values is taken over the whole
+    Where weights were quantized dynamically, the scale of a photo's values is taken over the whole
     batch, so that an answer would depend on the photos beside it: such models get one at a time.
 
     Args:
@@ -40,8 +40,7 @@ class ONNXPredictor(Predictor):
 
     def __init__(self, model: ModelFile, threads: int = 0, tier: str | None = None) -> None:
         super().__init__(model.card, tier)
-        recipe = str(self.card.get("recipe", model.recipe))
-        self.largest_batch = 1 if recipe.startswith("dynamic") else MANY
+        self.largest_batch = 1 if self.card.quantization.startswith("dynamic") else MANY
         self._session = _session(model.data, threads)
         inputs = self._session.get_inputs()
         shape = inputs[0].shape if inputs else []

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import ValidationError
 
-from cannabis_ml.errors import CannabisMLError, ExportError, PhotoError
+from cannabis_ml.errors import ExportError, PhotoError
 from cannabis_ml.inference.answer import Answer, HeadAnswer
-from cannabis_ml.inference.decision import Decision, DecisionRule
+from cannabis_ml.inference.cards import FileCard
+from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.runtimes import runtime_for
 from cannabis_ml.photos.decode import decode, decode_image
 from cannabis_ml.photos.resize import center_crop_resize
-from cannabis_ml.taxonomy import Taxonomy
 
 EMBEDDING = "embedding"
 """Name of the output that holds features, (N, F)."""
@@ -37,8 +36,7 @@ class Predictor(ABC):
     Attributes:
         taxonomy: Heads and their classes.
         image_size: Side S of the square that the model sees, in pixels.
-        card: What the file says of itself: the checkpoint's card, and input, outputs, tier,
-            format, recipe, run, data_fingerprint, decision and calibration.
+        card: What the file says of itself.
         decision: What is said of a photo; its rule stands in the card. Files without one claim
             attributes from 0.5 on.
         tier: Name of the tier that the file belongs to, where that is known.
@@ -51,20 +49,12 @@ class Predictor(ABC):
     runtime: str
     largest_batch: int
 
-    def __init__(self, card: Mapping[str, Any], tier: str | None = None) -> None:
-        self.card = dict(card)
-        self.tier = tier or card.get("tier")
-        try:
-            self.taxonomy = Taxonomy.model_validate(card["taxonomy"])
-            self.image_size = int(card["image_size"])
-        except (KeyError, TypeError, ValueError, ValidationError, CannabisMLError) as error:
-            raise ExportError(
-                f"The {self.format} model's card has no taxonomy and image_size that make sense:"
-                f" {error}. Export it again."
-            ) from error
-        self.decision = Decision(self.taxonomy, _rule_of(card, self.taxonomy, self.format))
-        if not 1 <= self.image_size <= 8192:
-            raise ExportError(f"The model's card says image_size {self.image_size:,}.")
+    def __init__(self, card: FileCard, tier: str | None = None) -> None:
+        self.card = card
+        self.tier = tier or card.tier
+        self.taxonomy = card.taxonomy
+        self.image_size = card.image_size
+        self.decision = Decision(card.taxonomy, card.decision)
 
     @property
     @abstractmethod
@@ -113,10 +103,11 @@ class Predictor(ABC):
         """
         one = {name: values[row : row + 1] for name, values in outputs.items()}
         decided = {name: found[0] for name, found in self.decision.named(one).items()}
+        probs = self.decision.calibrated(one)
         heads = {
             head.name: HeadAnswer(
                 head=head,
-                probs=one[head.name][0],
+                probs=probs[head.name][0].astype(np.float32),
                 decided=decided[head.name],
                 parent_decided=decided.get(head.parent or ""),
             )
@@ -153,7 +144,8 @@ class Predictor(ABC):
             batch_size: How many photos the model sees at once; `largest_batch` limits it.
 
         Returns:
-            Per head, float32 (N, K) probabilities in class order.
+            Per head, float32 (N, K) probabilities in class order, as the model gives them: not
+            calibrated.
 
         Raises:
             PhotoError: If something else than a list of such photos is given.
@@ -201,23 +193,6 @@ class Predictor(ABC):
                 f"The {self.format} model gives no probabilities of the right shape for"
                 f" {', '.join(wrong)}; it has {', '.join(map(repr, outputs))}. Export it again."
             )
-
-
-def _rule_of(card: Mapping[str, Any], taxonomy: Taxonomy, format: str) -> DecisionRule:
-    try:
-        rule = DecisionRule.model_validate(card.get("decision") or {})
-    except ValidationError as error:
-        raise ExportError(
-            f"The {format} model's card has a decision that makes no sense: {error}."
-            " Export it again."
-        ) from error
-    faults = list(rule.faults(taxonomy))
-    if faults:
-        raise ExportError(
-            f"The {format} model's decision is of another taxonomy: {'; '.join(faults)}."
-            " Export it again."
-        )
-    return rule
 
 
 def as_pixels(photo: PhotoLike, image_size: int) -> np.ndarray:

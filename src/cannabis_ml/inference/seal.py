@@ -15,11 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
-from typing import Any
-
-from cannabis_ml.errors import ExportError
 
 KEY = "cannabis_ml"
 """Key of the card in the metadata of an ONNX file."""
@@ -41,26 +37,14 @@ def is_whole(data: bytes) -> bool:
     return len(data) > DIGEST_BYTES and view[-DIGEST_BYTES:] == digest.encode()
 
 
-def read_card(data: bytes, format: str) -> dict[str, Any] | None:
-    """The card of a file; None where it has none.
+def card_text(data: bytes, format: str) -> bytes | None:
+    """The JSON text of the card of a file; None where it has none.
 
     Args:
         data: The file, whole; see `is_whole`.
         format: `onnx` or `tflite`.
-
-    Raises:
-        ExportError: If it is not a JSON object.
     """
-    text = _tflite_text(data) if format == "tflite" else _onnx_text(data)
-    if text is None:
-        return None
-    try:
-        card = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ExportError(f"The model's card is not JSON ({error}): export it again.") from error
-    if not isinstance(card, dict):
-        raise ExportError("The model's card is not a JSON object: export it again.")
-    return card
+    return _tflite_text(data) if format == "tflite" else _onnx_text(data)
 
 
 def _tflite_text(data: bytes) -> bytes | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from cannabis_ml._io.files import written_aside
-from cannabis_ml.errors import CheckpointError
+from cannabis_ml.errors import CannabisMLError, CheckpointError
+from cannabis_ml.inference.cards import NetworkCard, faults_of
 
 CARD = "cannabis_ml"
 """Key of the card in the header's metadata."""
@@ -22,14 +22,11 @@ class Checkpoint:
 
     Attributes:
         state: Every tensor of the network, by name.
-        card: What else is needed to use it, and its provenance; JSON-able. Holds
-            cannabis_ml (version), backbone, image_size, mean, std, dropout, taxonomy,
-            taxonomy_sha256, weights (provenance), photo_set (fingerprint), best_epoch and
-            validation_loss.
+        card: What else is needed to use it or to tell where it came from.
     """
 
     state: dict[str, np.ndarray]
-    card: dict[str, Any]
+    card: NetworkCard
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
@@ -57,14 +54,20 @@ class Checkpoint:
                 f"{path} is a safetensors file, but carries no '{CARD}' card: it was not written"
                 " by this project's training. Weights from elsewhere belong under model.weights."
             )
-        return cls(state=state, card=json.loads(metadata[CARD]))
+        try:
+            return cls(state=state, card=NetworkCard.model_validate_json(metadata[CARD]))
+        except (ValidationError, CannabisMLError) as error:
+            faults = faults_of(error) if isinstance(error, ValidationError) else error
+            raise CheckpointError(
+                f"The card of {path} makes no sense: {faults}. It was written by another version of"
+                " cannabis_ml, or changed: train again."
+            ) from error
 
     def write(self, path: Path) -> None:
         """Write the checkpoint: the whole of it, or nothing."""
         from safetensors.numpy import save_file
 
-        card = json.dumps(self.card, ensure_ascii=False, allow_nan=False)
         # safetensors writes the buffer as it lies in memory.
         state = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in self.state.items()}
         with written_aside(path) as aside:
-            save_file(state, aside, metadata={CARD: card})
+            save_file(state, aside, metadata={CARD: self.card.model_dump_json()})

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cannabis_ml.inference.cards import NetworkCard
 from cannabis_ml.inference.decision import GIVEN
 from cannabis_ml.networks.attention import SpatialAttention
 from cannabis_ml.networks.backbones import (
@@ -182,18 +183,26 @@ class HierarchicalNet(nn.Module):
         """uint8 (N, 3, S, S) RGB -> logits per head, see `classify`."""
         return self.classify(self.embed(photos))
 
-    def card(self) -> dict[str, Any]:
-        """What `restore` needs besides the tensors and the name of the backbone; JSON-able."""
-        return {
-            "image_size": self.image_size,
-            "mean": [round(v, 6) for v in (self.mean.flatten() / WHITE).tolist()],
-            "std": [round(v, 6) for v in (self.std.flatten() / WHITE).tolist()],
-            "dropout": self.dropout,
-            "ensemble": self.ensemble,
-            "attention": len(self.attention) > 0,
-            "hidden": self.hidden,
-            "taxonomy": self.taxonomy.model_dump(mode="json"),
-        }
+    def card(self, backbone: str | list[str], **facts: Any) -> NetworkCard:
+        """What `restore` needs besides the tensors.
+
+        Args:
+            backbone: Name of the timm model; several are fused.
+            **facts: Other fields of the card, such as where the weights came from.
+        """
+        return NetworkCard(
+            taxonomy=self.taxonomy,
+            taxonomy_sha256=self.taxonomy.sha256,
+            image_size=self.image_size,
+            backbone=backbone,
+            mean=[round(v, 6) for v in (self.mean.flatten() / WHITE).tolist()],
+            std=[round(v, 6) for v in (self.std.flatten() / WHITE).tolist()],
+            dropout=self.dropout,
+            ensemble=self.ensemble,
+            attention=len(self.attention) > 0,
+            hidden=self.hidden,
+            **facts,
+        )
 
 
 class ExportNet(nn.Module):
@@ -270,15 +279,15 @@ def restore(checkpoint: Checkpoint) -> HierarchicalNet:
     """The trained network of a checkpoint, in evaluation mode, on the CPU."""
     card = checkpoint.card
     network = HierarchicalNet(
-        create_backbone(card["backbone"], card["image_size"]),
-        Taxonomy.model_validate(card["taxonomy"]),
-        dropout=card["dropout"],
-        image_size=card["image_size"],
-        mean=card["mean"],
-        std=card["std"],
-        ensemble=card.get("ensemble", 1),
-        attention=card.get("attention", False),
-        hidden=card.get("hidden", 0),
+        create_backbone(card.backbone, card.image_size),
+        card.taxonomy,
+        dropout=card.dropout,
+        image_size=card.image_size,
+        mean=card.mean,
+        std=card.std,
+        ensemble=card.ensemble,
+        attention=card.attention,
+        hidden=card.hidden,
     )
     # Zero-dimensional arrays lose their shape in torch.from_numpy's contiguous copy.
     state = {name: torch.tensor(array) for name, array in checkpoint.state.items()}

@@ -189,18 +189,16 @@ def fit(  # noqa: PLR0913
         history = pd.DataFrame(state["callbacks"]["Chronicle"]["rows"])
 
     row = history.iloc[best - 1]
-    card = {
-        "cannabis_ml": cannabis_ml.__version__,
-        "backbone": model.backbone,
-        **network.card(),
-        "taxonomy_sha256": taxonomy.sha256,
-        "weights": provenance,
-        "photo_set": fingerprint,
-        "training_key": key,
-        "taught": teacher is not None,
-        "best_epoch": int(row["epoch"]),
-        "validation_loss": float(row["validation_loss"]),
-    }
+    card = network.card(
+        model.backbone,
+        cannabis_ml=cannabis_ml.__version__,
+        weights=provenance,
+        photo_set_fingerprint=fingerprint,
+        training_key=key,
+        taught=teacher is not None,
+        best_epoch=int(row["epoch"]),
+        validation_loss=float(row["validation_loss"]),
+    )
     arrays = {name: t.detach().cpu().numpy() for name, t in network.state_dict().items()}
     return Checkpoint(state=arrays, card=card), history
 
@@ -331,9 +329,9 @@ def _start(
         )
     start = Checkpoint.read(recipe.start)
     old = restore(start)
-    if start.card["backbone"] != model.backbone:
+    if start.card.backbone != model.backbone:
         raise TrainingError(
-            f"{recipe.start} holds '{start.card['backbone']}', the model to train is"
+            f"{recipe.start} holds '{start.card.backbone}', the model to train is"
             f" '{model.backbone}'. Set recipe.start or model.backbone to match."
         )
     try:
@@ -349,7 +347,7 @@ def _start(
         "source": "checkpoint",
         "file": recipe.start.name,
         "sha256": sha256,
-        "licence": (start.card.get("weights") or {}).get("licence"),
+        "licence": (start.card.weights or {}).get("licence"),
     }
 
 
@@ -357,14 +355,14 @@ def _take_over(old: HierarchicalNet, model: ModelParams, taxonomy: Taxonomy) -> 
     """Backbone, attention and every head that asks the same question in the same form."""
     from cannabis_ml.networks.backbones import create_backbone
 
-    card = old.card()
+    card = old.card(model.backbone)
     network = HierarchicalNet(
         create_backbone(model.backbone, model.image_size),
         taxonomy,
         dropout=model.dropout,
         image_size=model.image_size,
-        mean=card["mean"],
-        std=card["std"],
+        mean=card.mean,
+        std=card.std,
         ensemble=model.ensemble,
         attention=model.attention,
         hidden=model.hidden,

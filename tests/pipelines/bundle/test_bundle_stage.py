@@ -16,6 +16,7 @@ from cannabis_ml.evaluation.scores import (
     MultilabelScores,
     OrdinalScores,
 )
+from cannabis_ml.inference.cards import FileCard
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.bundle import model_card
@@ -82,19 +83,25 @@ class File(ModelFile):
     @property
     def card(self):
         weights = {"source": "here", "licence": "MIT"}
-        return {"backbone": "b", "image_size": 8, "weights": weights}
+        return FileCard(taxonomy=TAXONOMY, image_size=8, backbone="b", weights=weights)
 
 
 class Calibrated(File):
     @property
     def card(self):
-        return {**super().card, "calibration": {"method": "of some kind"}}
+        return super().card.model_copy(update={"calibration": {"method": "of some kind"}})
 
 
 class Taught(File):
     @property
     def card(self):
-        return {**super().card, "taught": True}
+        return super().card.model_copy(update={"taught": True})
+
+
+class Fused(File):
+    @property
+    def card(self):
+        return super().card.model_copy(update={"backbone": ["wide", "deep"]})
 
 
 def scores(model, **known):
@@ -126,12 +133,12 @@ def evaluation(head="kind", classes=("oak", "a|b"), **changed):
     return Evaluation.model_construct(heads=heads, confidence=0.95)
 
 
-def reports(quantised: bool):
+def reports(quantized: bool):
     files = {"float": File(b"12345678", "onnx")}
-    if quantised:
-        files["quantised"] = File(b"1234", "onnx", "dynamic_int8")
+    if quantized:
+        files["quantized"] = File(b"1234", "onnx", "dynamic_int8")
     heads = {"kind": HeadParity.model_construct(accuracy=0.5)}
-    tried = {f.recipe: FileReport.model_construct(heads=heads) for f in files.values()}
+    tried = {f.quantization: FileReport.model_construct(heads=heads) for f in files.values()}
     jpeg = Percentiles.model_construct(p50=12.34)
     timing = Timing.model_construct(jpeg_ms=jpeg)
     return {
@@ -147,8 +154,8 @@ def reports(quantised: bool):
 
 def card(photo_set, **links):
     tiers = {
-        name: describe_tier(name, **reports(quantised))
-        for name, quantised in (("tier1", True), ("tier3", False))
+        name: describe_tier(name, **reports(quantized))
+        for name, quantized in (("tier1", True), ("tier3", False))
     }
     checked = {"links": LINKS | links}
     started = "2031-05-06T07:08:09+00:00"
@@ -210,7 +217,7 @@ def test_card_names_the_tiers_that_there_are_and_their_teachers(photo_set):
     assert "heads: `tier1` (phone) and `tier3` (server)." in card(photo_set)
 
     def page(file):
-        found = reports(quantised=False) | {"models": {"float": file(b"12345678", "onnx")}}
+        found = reports(quantized=False) | {"models": {"float": file(b"12345678", "onnx")}}
         started, checked = "2031-05-06T07:08:09+00:00", {"links": LINKS}
         tiers = {"tier1": describe_tier("tier1", **found)}
         return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **tiers)
@@ -218,6 +225,7 @@ def test_card_names_the_tiers_that_there_are_and_their_teachers(photo_set):
     assert "heads: `tier1` (phone)." in page(File)
     assert "taught by" not in page(File)
     assert "weights (MIT) and was taught by tier3." in page(Taught)
+    assert "| tier1 | wide + deep, 8 px |" in page(Fused)
 
 
 def test_card_tells_files_scores_and_counts(photo_set):
@@ -239,13 +247,13 @@ def test_card_tells_files_scores_and_counts(photo_set):
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.99])
-@pytest.mark.parametrize("calibrated", [(), ("float",), ("float", "quantised")])
+@pytest.mark.parametrize("calibrated", [(), ("float",), ("float", "quantized")])
 def test_card_tells_whether_probabilities_are_calibrated(photo_set, calibrated, confidence):
     """Every file of every tier must be; what intervals hold has nothing to do with it."""
     found = reports(True)
     for kind in calibrated:
         given = found["models"][kind]
-        found["models"][kind] = Calibrated(given.data, given.format, given.recipe)
+        found["models"][kind] = Calibrated(given.data, given.format, given.quantization)
     found["test_metrics"] = found["test_metrics"].model_copy(update={"confidence": confidence})
     tiers = {"tier1": describe_tier("tier1", **found)}
     started, checked = "2031-05-06T07:08:09+00:00", {"links": LINKS}
@@ -314,7 +322,7 @@ def test_whatever_a_name_is_the_card_has_it(name):
 
 def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_set):
     names = ["*oak*", "[a|b](c)"]
-    (report,) = [reports(quantised=False)]
+    (report,) = [reports(quantized=False)]
     report["test_metrics"] = evaluation("<kind>", names, in_words="error on: *oak*")
     odd = Taxonomy.model_validate({"heads": [{"name": "<kind>", "classes": names}]})
     tiers = {"tier1": describe_tier("tier1", **report)}
@@ -330,7 +338,7 @@ def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_se
 
 def test_card_says_how_an_ordinal_answer_is_read(photo_set):
     grade = {"name": "kind", "kind": "ordinal", "classes": ["oak", "a|b"]}
-    found = reports(quantised=False) | {"test_metrics": evaluation(kind="ordinal")}
+    found = reports(quantized=False) | {"test_metrics": evaluation(kind="ordinal")}
     tiers = {"tier1": describe_tier("tier1", **found)}
     graded = Taxonomy.model_validate({"heads": [grade]})
     started = "2031-05-06T07:08:09+00:00"

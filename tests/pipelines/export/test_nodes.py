@@ -8,16 +8,14 @@ from PIL import Image
 from cannabis_ml.errors import ExportError
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import LayerChange, ParityReport
+from cannabis_ml.inference.cards import FileCard
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.export import choice, create_pipeline, formats_written, nodes
 from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
 
-CARD = {
-    "taxonomy": {"heads": [{"name": "kind", "classes": ["a", "b"]}]},
-    "image_size": 8,
-    "tier": "tier1",
-}
+TAXONOMY = {"heads": [{"name": "kind", "classes": ["a", "b"]}]}
+CARD = FileCard.model_validate({"taxonomy": TAXONOMY, "image_size": 8, "tier": "tier1"})
 RIGHT = np.tile([0.9, 0.1], (10, 1))
 
 
@@ -59,7 +57,7 @@ def copies(photo_set):
 
 @pytest.fixture
 def choose(monkeypatch, photo_set, copies):
-    """Run `choose_quantised` where quantizations give files of a size and so many wrong answers."""
+    """Run `choose_quantized` where quantizations give files of a size and so many wrong answers."""
 
     def run(made, quantizations=None, photo_set=photo_set, calibration=10, **export):
         def quantize(model, quantization, photos, share):
@@ -75,8 +73,8 @@ def choose(monkeypatch, photo_set, copies):
 
         def outputs(model, pixels):
             count = len(list(pixels))
-            tried = made.get((model.recipe, "tried")) or made.get(model.recipe)
-            wrong = 0 if model.recipe == "float" else tried[1]
+            tried = made.get((model.quantization, "tried")) or made.get(model.quantization)
+            wrong = 0 if model.quantization == "float" else tried[1]
             return answer(min(wrong, count), count)
 
         monkeypatch.setattr(nodes, "outputs_one_by_one", outputs)
@@ -84,7 +82,7 @@ def choose(monkeypatch, photo_set, copies):
         monkeypatch.setattr(
             "cannabis_ml.evaluation.latency.measure",
             lambda models, photos, latency: LatencyReport.model_construct(
-                quantised_to_float={"one_thread_invoke": made[models["quantised"].recipe][2]}
+                quantized_to_float={"one_thread_invoke": made[models["quantized"].quantization][2]}
             ),
         )
         monkeypatch.setattr(
@@ -93,13 +91,13 @@ def choose(monkeypatch, photo_set, copies):
         )
         float_model = fake("float", 1000)
         found = nodes.compare(
-            nodes.Decision(nodes.Taxonomy.model_validate(CARD["taxonomy"])),
+            nodes.Decision(CARD.taxonomy),
             answer(0),
             answer(0),
             {"kind": np.zeros(10, int)},
         )
         file = TierExportParams(format="onnx", quantizations=quantizations or list(made))
-        return nodes.choose_quantised(
+        return nodes.choose_quantized(
             float_model, found, answer(0), photo_set, copies, ExportParams(**export), file
         )
 
@@ -109,9 +107,9 @@ def choose(monkeypatch, photo_set, copies):
 def test_smallest_that_passes_ships(choose):
     made = {"static_int8": (200, 30), "weight_only_int8": (300, 0), "float16": (500, 0)}
     models, parity, table = choose(made, try_all=True)
-    assert {name: model.recipe for name, model in models.items()} == {
+    assert {name: model.quantization for name, model in models.items()} == {
         "float": "float",
-        "quantised": "weight_only_int8",
+        "quantized": "weight_only_int8",
     }
     assert parity.ships == "weight_only_int8"
     assert (parity.judged.photos, parity.judged.copies) == (10, 100)
@@ -157,7 +155,7 @@ def test_float_ships_where_none_passes_and_fragile_layers_are_named(choose):
 def test_mixed_keeps_more_weights_until_the_file_passes(choose):
     made = {"mixed": {0.02: (280, 9), 0.05: (300, 5), 0.1: (340, 0), 0.2: (420, 0)}}
     models, parity, _ = choose(made, quantizations=["mixed"])
-    assert (parity.ships, len(models["quantised"].data)) == ("mixed", 340)
+    assert (parity.ships, len(models["quantized"].data)) == ("mixed", 340)
     made = {"mixed": dict.fromkeys((0.02, 0.05, 0.1, 0.2), (300, 9))}
     assert choose(made, quantizations=["mixed"])[1].ships == "float"
 

@@ -83,28 +83,28 @@ def describe(
         {
             "kind": kind,
             "format": model.format,
-            "recipe": model.recipe,
+            "quantization": model.quantization,
             "bytes": len(model.data),
-            "ships": kind == ("quantised" if "quantised" in models else "float"),
+            "ships": kind == ("quantized" if "quantized" in models else "float"),
             "accuracy": {
-                name: found.accuracy for name, found in parity.files[model.recipe].heads.items()
+                name: found.accuracy
+                for name, found in parity.files[model.quantization].heads.items()
             },
             "milliseconds": latency.files[kind].one_thread.jpeg_ms.p50,
         }
         for kind, model in models.items()
     ]
-    backbone = card["backbone"]
     return TierDescription(
         device=tier.device,
-        backbone=backbone if isinstance(backbone, str) else " + ".join(backbone),
-        image_size=card["image_size"],
-        weights=card.get("weights") or {},
-        teacher=tier.teacher if card.get("taught") else None,
+        backbone=" + ".join(card.backbones),
+        image_size=card.image_size,
+        weights=card.weights or {},
+        teacher=tier.teacher if card.taught else None,
         files=files,
         machine=", ".join(_told(*item) for item in latency.machine.items()),
         metrics=test_metrics,
         verdict=parity.in_words,
-        calibrated=all(model.card.get("calibration") is not None for model in models.values()),
+        calibrated=all(model.card.calibration is not None for model in models.values()),
     )
 
 

@@ -56,7 +56,7 @@ def describe_tier(
 
     Args:
         tier: Its name.
-        models: Its files: `float`, and `quantised` if there is one.
+        models: Its files: `float`, and `quantized` if there is one.
         test_metrics: Its metrics on the test split.
         parity: Comparison of its files with PyTorch.
         latency: Latency of its files.
@@ -109,7 +109,7 @@ def assemble(
         bundle: The name.
         started: Time of the run, ISO 8601.
         tracking_run: MLflow's id of this run.
-        **models: Files by tier: `float`, and `quantised` if there is one.
+        **models: Files by tier: `float`, and `quantized` if there is one.
     """
     return BundleContents(
         name=bundle.name,
@@ -119,7 +119,7 @@ def assemble(
         photos=golden_photos,
         model_card=model_card,
         run=tracking_run,
-        data_fingerprint=photo_set.fingerprint,
+        photo_set_fingerprint=photo_set.fingerprint,
     )
 
 

@@ -54,7 +54,7 @@ class Judge:
     ) -> None:
         self._float_model, self._decision = float_model, decision
         self._photos, self._export = photos, export
-        self._size = float_model.card["image_size"]
+        self._size = float_model.card.image_size
 
     @cached_property
     def _expected(self) -> dict[str, np.ndarray]:
@@ -77,8 +77,8 @@ class Judge:
         latency = self._export.latency
         photo_set, rows = self._photos.photo_set, self._photos.rows
         photos = [photo_set.pixels(row) for row in rows[: latency.photos]]
-        found = measure({FLOAT: self._float_model, "quantised": model}, photos, latency)
-        ratio = found.quantised_to_float["one_thread_invoke"]
+        found = measure({FLOAT: self._float_model, "quantized": model}, photos, latency)
+        ratio = found.quantized_to_float["one_thread_invoke"]
         if ratio < 1:
             return []
         return [f"neither smaller by half nor faster ({ratio:.2f} times the float file's time)"]

@@ -24,7 +24,7 @@ def parity_figure(parity: ParityReport) -> Figure:
     """Draw size, agreement with the float file, and accuracy, a row per file.
 
     Args:
-        parity: As `choose_quantised` reports it.
+        parity: As `choose_quantized` reports it.
     """
     files = parity.files
     heads = list(next(iter(files.values())).heads)

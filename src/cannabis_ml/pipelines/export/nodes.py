@@ -38,7 +38,6 @@ from cannabis_ml.pipelines.export.choice import (
 )
 from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
 from cannabis_ml.splits import Split
-from cannabis_ml.taxonomy import Taxonomy
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +136,7 @@ def check_float(
     return float_candidate, found
 
 
-def choose_quantised(
+def choose_quantized(
     float_model: ModelFile,
     float_parity: Parity,
     expected: dict[str, np.ndarray],
@@ -161,7 +160,7 @@ def choose_quantised(
         file: The quantizations, in order of preference.
 
     Returns:
-        The files, `float` and, where one passed, `quantised`; the report; and it as a table, a
+        The files, `float` and, where one passed, `quantized`; the report; and it as a table, a
         row per file and head.
 
     Raises:
@@ -208,8 +207,8 @@ def choose_quantised(
         layers=[] if chosen else worst_layers(float_model, files, seen),
     )
     report = report.model_copy(update={"in_words": report.summary()})
-    (logger.info if chosen else logger.warning)("%s: %s", float_model.card["tier"], report.in_words)
-    models = {FLOAT: float_model} | ({"quantised": made[chosen]} if chosen else {})
+    (logger.info if chosen else logger.warning)("%s: %s", float_model.card.tier, report.in_words)
+    models = {FLOAT: float_model} | ({"quantized": made[chosen]} if chosen else {})
     return models, report, report.table()
 
 
@@ -240,10 +239,9 @@ def _test_photos(
     model: ModelFile, photo_set: PhotoSet, export: ExportParams
 ) -> tuple[np.ndarray, Decision, dict[str, np.ndarray]]:
     """Pixels at the model's input size, its decision, and the labels."""
-    taxonomy = Taxonomy.model_validate(model.card["taxonomy"])
-    decision = Decision(taxonomy, DecisionRule.model_validate(model.card.get("decision") or {}))
+    taxonomy, decision = model.card.taxonomy, Decision(model.card.taxonomy, model.card.decision)
     rows = rows_of(photo_set, Split.TEST, export.photos)
-    pixels = pixels_at(photo_set, rows, model.card["image_size"])
+    pixels = pixels_at(photo_set, rows, model.card.image_size)
     return pixels, decision, photo_set.encode(taxonomy, rows)
 
 
@@ -254,7 +252,7 @@ def _calibration_photos(
 
     Some quantizations need none.
     """
-    size = model.card["image_size"]
+    size = model.card.image_size
     if not len(photo_set.rows_of(Split.CALIBRATION)):
         return np.empty(0, int), np.empty((0, size, size, 3), np.uint8)
     rows = rows_of(photo_set, Split.CALIBRATION, export.calibration_photos)

@@ -10,7 +10,7 @@ from kedro.pipeline import Node, Pipeline
 from cannabis_ml.pipelines.export.nodes import (
     ask_pytorch,
     check_float,
-    choose_quantised,
+    choose_quantized,
     draw_parity,
     export_float,
     measure_latency,
@@ -63,7 +63,7 @@ def _tier(tier: Tier) -> Pipeline:
                 name="check_float",
             ),
             Node(
-                choose_quantised,
+                choose_quantized,
                 [
                     "float_model",
                     "float_parity",
@@ -74,7 +74,7 @@ def _tier(tier: Tier) -> Pipeline:
                     "params:export",
                 ],
                 ["models", "parity", "parity_table"],
-                name="choose_quantised",
+                name="choose_quantized",
             ),
             Node(draw_parity, "parity", "parity_figure", name="draw_parity"),
             Node(
