@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.errors import PhotoSetError, StorageError
@@ -30,6 +31,8 @@ from cannabis_ml.errors import PhotoSetError, StorageError
 if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
+
+log = logging.getLogger(__name__)
 
 SHARD_PHOTOS = 64
 """Photos per shard on average. A new photo rewrites one; a kill costs the making of one."""
@@ -113,9 +116,21 @@ class ShardStore:
             StorageError: If another process is still writing by then.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
         try:
-            with FileLock(self.folder / ".lock", timeout=timeout):
-                yield
+            lock.acquire(timeout=0)
+        except Timeout:
+            if timeout:
+                log.info("Waiting for another run that is writing photos into %s", self.root)
+            self._wait(lock, timeout)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _wait(self, lock: BaseFileLock, timeout: float) -> None:
+        try:
+            lock.acquire(timeout=timeout)
         except Timeout as error:
             raise StorageError(
                 f"Another run is writing photos into {self.root}: try again when it has ended."
