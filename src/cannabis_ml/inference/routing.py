@@ -1,0 +1,131 @@
+"""Routing: which tier's answer is good enough, by thresholds on two scores.
+
+The routing score ranks answers from likely wrong to likely right, the unknown score tells photos
+unlike anything in training. Tiers are asked in turn until one answer is accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from cannabis_ml.inference.confidence import ScoreName
+
+NONE = -1
+"""Stands for no tier: no answer was accepted."""
+
+FIXED = (0.75, 0.8)
+"""Thresholds on the probability of the first two tiers where nothing was measured."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Promised(_Strict):
+    """What is promised of accepted answers, and what that rests on."""
+
+    error_rate: float = Field(gt=0, lt=1, description="Largest share of accepted answers wrong")
+    confidence: float = Field(gt=0, lt=1, description="How often such a promise is kept")
+    groups: int = Field(ge=0, description="Groups of photos that it was tested on")
+    accepted: int = Field(ge=0, description="Of these accepted")
+    errors: int = Field(ge=0, description="Of these wrong")
+
+
+class TierThresholds(_Strict):
+    """When the answer of one tier is accepted."""
+
+    tier: str
+    accept_from: float | None = Field(
+        allow_inf_nan=False, description="Least routing score; None accepts nothing"
+    )
+    accept_all: bool = Field(default=False, description="Accept whatever the scores say")
+    by_class: dict[str, float | None] = Field(
+        default_factory=dict, description="By answered class, instead of `accept_from`"
+    )
+    unknown_above: float | None = Field(
+        default=None, allow_inf_nan=False, description="Unknown scores above this are not accepted"
+    )
+
+    def accepts(
+        self, score: float, unknown: float | None = None, answer: str | None = None
+    ) -> bool:
+        """Whether an answer is good enough.
+
+        Args:
+            score: Routing score, higher is surer.
+            unknown: Unknown score; None where the tier has none.
+            answer: Class that is answered by the head that routes.
+        """
+        odd = None if unknown is None else np.array([unknown])
+        return bool(self.accepted(np.array([score]), odd, np.array([answer or ""]))[0])
+
+    def accepted(
+        self, scores: np.ndarray, unknown: np.ndarray | None, answers: np.ndarray
+    ) -> np.ndarray:
+        """As `accepts`, for many photos: bool (N,)."""
+        if self.accept_all:
+            return np.ones(len(scores), bool)
+        least = np.full(len(scores), _floor(self.accept_from))
+        for name, own in self.by_class.items():
+            least[np.asarray(answers) == name] = _floor(own)
+        takes = (scores >= least) & np.isfinite(least)
+        if unknown is not None and self.unknown_above is not None:
+            takes &= np.asarray(unknown) <= self.unknown_above
+        return takes
+
+
+class RoutingRule(_Strict):
+    """Thresholds of every tier, in the order in which they are asked; travels in the bundle."""
+
+    head: str = Field(description="Head whose answer decides")
+    score: ScoreName = Field(default="max_probability", description="Routing score")
+    tiers: list[TierThresholds] = Field(min_length=1)
+    promised: Promised | None = Field(default=None, description="None for fixed thresholds")
+    promised_by_class: dict[str, Promised] = Field(default_factory=dict)
+
+    @classmethod
+    def fixed(
+        cls, head: str, tiers: Sequence[str], thresholds: Sequence[float] = FIXED
+    ) -> RoutingRule:
+        """Thresholds on calibrated probability that nothing was measured for.
+
+        Args:
+            head: Head whose answer decides.
+            tiers: Names, in the order in which they are asked; the last accepts all.
+            thresholds: Of the tiers before the last.
+        """
+        rows = [
+            TierThresholds(tier=tier, accept_from=least)
+            for tier, least in zip(tiers[:-1], thresholds, strict=True)
+        ]
+        rows.append(TierThresholds(tier=tiers[-1], accept_from=None, accept_all=True))
+        return cls(head=head, tiers=rows)
+
+    def route(
+        self,
+        scores: Sequence[np.ndarray],
+        unknown: Sequence[np.ndarray | None],
+        answers: Sequence[np.ndarray],
+    ) -> np.ndarray:
+        """The first tier whose answer is accepted.
+
+        Args:
+            scores: Per tier (N,) routing scores.
+            unknown: Per tier (N,) unknown scores, or None.
+            answers: Per tier (N,) answered classes, as text.
+
+        Returns:
+            Index into `tiers`, int64 (N,); `NONE` where no answer is accepted.
+        """
+        found = np.full(len(scores[0]), NONE, np.int64)
+        for index, tier in reversed(list(enumerate(self.tiers))):
+            takes = tier.accepted(np.asarray(scores[index]), unknown[index], answers[index])
+            found[takes] = index
+        return found
+
+
+def _floor(least: float | None) -> float:
+    return np.inf if least is None else least
