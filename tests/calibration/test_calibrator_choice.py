@@ -15,7 +15,8 @@ from cannabis_ml.calibration.calibrator_choice import (
     methods_for,
 )
 from cannabis_ml.calibration.calibrator_fits import fit_isotonic, fit_temperature, mean_log_loss
-from cannabis_ml.calibration.examples import Examples, calibrated, examples_of, log_losses
+from cannabis_ml.calibration.examples import Examples, calibrated, examples_of
+from cannabis_ml.evaluation.calibration_scores import log_losses
 from cannabis_ml.inference.calibrators import Temperature
 from cannabis_ml.inference.decision import GIVEN, Decision, DecisionRule
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy

@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.calibration import calibrator_fits as fits
-from cannabis_ml.calibration.examples import Examples, calibrated, examples_of, log_losses
+from cannabis_ml.calibration.examples import Examples, calibrated, examples_of
+from cannabis_ml.evaluation.calibration_scores import log_losses
 from cannabis_ml.inference.calibrators import Calibrator, Uncalibrated
 from cannabis_ml.taxonomy import Head, Kind, Taxonomy
 

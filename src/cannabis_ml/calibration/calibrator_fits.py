@@ -13,7 +13,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax
 
-from cannabis_ml.calibration.examples import Examples, calibrated, log_losses
+from cannabis_ml.calibration.examples import Examples, calibrated
+from cannabis_ml.evaluation.calibration_scores import log_losses
 from cannabis_ml.inference.calibrators import (
     COLDEST,
     HOTTEST,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cannabis_ml.inference.calibrators import SMALLEST, Calibrator
+from cannabis_ml.inference.calibrators import Calibrator
 from cannabis_ml.inference.decision import given_each_parent, given_possible
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
@@ -100,24 +100,6 @@ def examples_of(
             labels = np.where(allowed[np.arange(len(labels)), labels], labels, MISSING)
     unknown = np.isnan(labels).all(axis=1) if head.kind == "multilabel" else labels == MISSING
     return Examples(probs, labels, groups, allowed).at(~unknown)
-
-
-def log_losses(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Negative log likelihood of each photo's label, in nats.
-
-    Args:
-        probs: (N, K).
-        labels: As `Examples.labels`.
-
-    Returns:
-        float64 (N,); multilabel: the mean over the attributes that are known.
-    """
-    if labels.ndim == 1:
-        return -np.log(np.maximum(probs[np.arange(len(labels)), labels], SMALLEST))
-    likely = np.where(labels == 1, probs, 1 - probs)
-    return np.nanmean(
-        np.where(np.isnan(labels), np.nan, -np.log(np.maximum(likely, SMALLEST))), axis=1
-    )
 
 
 def calibrated(examples: Examples, calibrator: Calibrator) -> np.ndarray:
