@@ -140,7 +140,7 @@ def test_beta_agrees_with_logistic_regression(drawn):
 
 
 def test_beta_agrees_with_betacal(drawn):
-    betacal = pytest.importorskip("betacal", reason="betacal is not in the development extra")
+    betacal = pytest.importorskip("betacal", reason="betacal comes with the development extra")
     examples = drawn.examples(photos=800, power=2.0)
     confidence, right = _confidence(examples)
     hits, misses = right.sum(), (1 - right).sum()

@@ -91,7 +91,7 @@ def test_smooth_ece_is_what_relplot_gave(case):
 
 @pytest.mark.parametrize("case", list(RELPLOT))
 def test_smooth_ece_agrees_with_relplot(case, monkeypatch):
-    reason = "relplot, with seaborn, is not in the development extra"
+    reason = "relplot has a license of its own: it is not in the development extra"
     relplot = pytest.importorskip("relplot", reason=reason)
     monkeypatch.setattr(relplot.config, "smECE_mesh_pts", 1001)
     events = drawn(*case, seed=3)

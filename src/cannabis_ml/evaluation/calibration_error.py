@@ -25,6 +25,8 @@ _MESH = 1001
 _NARROWEST = 0.001
 _HALVINGS = 10
 
+_HAIR = 1e-9
+
 _AT_ONCE = 2_000_000
 """Numbers of one array of drawn outcomes, at most."""
 
@@ -204,15 +206,15 @@ def reliability(
     member /= member.sum(axis=0)
     drawn = np.concatenate([outcomes @ member for outcomes in events.drawn(draws, seed)])
     tail = (1 - confidence) / 2
-    # Ends that were drawn, so that a share which may be had is not cut off by rounding between two.
-    low = np.quantile(drawn, tail, axis=0, method="lower")
-    high = np.quantile(drawn, 1 - tail, axis=0, method="higher")
+    # Ends that were drawn, and a hair beyond: a share that equals one must not be cut by rounding.
+    low = np.quantile(drawn, tail, axis=0, method="lower") - _HAIR
+    high = np.quantile(drawn, 1 - tail, axis=0, method="higher") + _HAIR
     return Reliability(
         confidence=events.confidence @ member,
-        happened=events.happened @ member,
+        happened=np.clip(events.happened @ member, 0, 1),
         photos=np.bincount(which, minlength=len(found)),
-        low=low,
-        high=high,
+        low=np.maximum(low, 0),
+        high=np.minimum(high, 1),
     )
 
 

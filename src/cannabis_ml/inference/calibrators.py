@@ -314,7 +314,7 @@ def from_json(text: str | bytes, where: str = "The file of calibrators") -> dict
         said = _faults_of(error) if isinstance(error, ValidationError) else str(error)
         raise BundleError(
             f"{where} does not hold calibrators: {said}. Get the bundle again from where it came,"
-            " or fit them anew: `kedro run --pipeline=calibration`."
+            " or make it anew: `kedro run --pipeline=bundle`."
         ) from error
 
 

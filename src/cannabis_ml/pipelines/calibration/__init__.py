@@ -1,0 +1,1 @@
+"""Calibration: how true the confidences of a model file are, before and after calibrators."""
