@@ -51,3 +51,11 @@ class PhotoSetError(CannabisMLError):
 
 class CheckpointError(CannabisMLError):
     """A file is not a sound checkpoint."""
+
+
+class TierUnavailableError(CannabisMLError):
+    """A tier cannot answer now; others may."""
+
+
+class RoutingError(CannabisMLError):
+    """No tier could answer a photo."""
