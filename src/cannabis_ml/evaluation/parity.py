@@ -10,9 +10,9 @@ from pydantic import Field
 
 from cannabis_ml.evaluation.agreement import HeadAgreement, known_labels
 from cannabis_ml.evaluation.scores import Record
-from cannabis_ml.inference.decision import Decision
+from cannabis_ml.inference.decision import EMBEDDING, Decision
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
-from cannabis_ml.inference.predictor import EMBEDDING, open_model
+from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.taxonomy import Kind
 
 

@@ -13,15 +13,33 @@ if TYPE_CHECKING:
     from cannabis_ml.inference.bundle import Bundle
     from cannabis_ml.inference.model_file import ModelFile
     from cannabis_ml.inference.predictor import Predictor, open_model
+    from cannabis_ml.inference.remote_tier import RemoteTier
+    from cannabis_ml.inference.router import LocalTier, Router
+    from cannabis_ml.inference.routing import RoutingRule
 
-__all__ = ["Answer", "Bundle", "HeadAnswer", "ModelFile", "Predictor", "open_model"]
+__all__ = [
+    "Answer",
+    "Bundle",
+    "HeadAnswer",
+    "LocalTier",
+    "ModelFile",
+    "Predictor",
+    "RemoteTier",
+    "Router",
+    "RoutingRule",
+    "open_model",
+]
 
 _MODULES = {
     "Answer": "answer",
     "Bundle": "bundle",
     "HeadAnswer": "answer",
+    "LocalTier": "router",
     "ModelFile": "model_file",
     "Predictor": "predictor",
+    "RemoteTier": "remote_tier",
+    "Router": "router",
+    "RoutingRule": "routing",
     "open_model": "predictor",
 }
 

@@ -19,9 +19,6 @@ from cannabis_ml.inference.runtimes import runtime_for
 from cannabis_ml.photos.decode import decode, decode_image
 from cannabis_ml.photos.resize import center_crop_resize
 
-EMBEDDING = "embedding"
-"""Name of the output that holds features, (N, F)."""
-
 PhotoLike = Path | str | bytes | np.ndarray | Image.Image
 """A photo: where its file is, the file's bytes, uint8 RGB (height, width, 3), or a Pillow image."""
 

@@ -4,6 +4,8 @@
     async for routed in router.stream(photo):  # a fast answer first, a better one later
         show(routed)
 
+`ask` is a function that takes a photo and gives a `TierAnswer`, see `tier_answer`.
+
 A tier is anything with a name and `async ask(photo)`. A tier that cannot answer costs no photo its
 answer: the best so far is given, and says which tier is missing.
 """

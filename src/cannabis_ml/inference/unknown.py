@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from cannabis_ml.errors import BundleError
-from cannabis_ml.inference.decision import SMALLEST
+from cannabis_ml.inference.decision import EMBEDDING, SMALLEST
 
 Method = Literal[
     "max_probability",
@@ -33,9 +33,6 @@ Method = Literal[
 
 METHODS: tuple[Method, ...] = get_args(Method)
 """The simplest first: of scores that are equally good, the first is taken."""
-
-EMBEDDING = "embedding"
-"""Name of the output with features, (N, F)."""
 
 _GEN_EDGE = 1e-7
 """Probabilities are held this far from 0 and 1: their tenth powers would tell runtimes apart."""

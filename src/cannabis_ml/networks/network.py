@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cannabis_ml.inference.cards import NetworkCard
-from cannabis_ml.inference.decision import GIVEN
+from cannabis_ml.inference.decision import EMBEDDING, GIVEN
 from cannabis_ml.networks.attention import SpatialAttention
 from cannabis_ml.networks.backbones import (
     FusedBackbone,
@@ -53,9 +53,6 @@ __all__ = [
 ]
 
 WHITE = 255.0
-
-EMBEDDING = "embedding"
-"""Name of the features among the outputs of an exported network."""
 
 
 class OrdinalHead(nn.Module):
