@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cannabis_ml.errors import ConfigError, PhotoError, RoutingError, TierUnavailableError
+from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.router import (
     BlockingRouter,
@@ -277,6 +278,37 @@ def test_scores_of_an_answer(taxonomy):
         tier_answer("a", outputs, decision, agreement)
     with pytest.raises(ConfigError, match="'marks' is not a head with one answer"):
         tier_answer("a", outputs, decision, RULE.model_copy(update={"head": "marks"}))
+
+
+def test_the_tiers_of_a_bundle_are_routed(written, photos):
+    """Photos that the first tier is sure of are its own; the others go to the second."""
+    opened = Bundle.open(written)
+    predictors = {name: opened.predictor(name, threads=1) for name in opened.tiers}
+    head = opened.taxonomy.heads[0].name
+    rule = RoutingRule.fixed(head, opened.tiers, [0.6])
+    given = photos(12)
+
+    def asking(predictor):
+        def ask(photo):
+            outputs = predictor.outputs([photo])
+            return tier_answer(predictor.answer(outputs), outputs, predictor.decision, rule)
+
+        return ask
+
+    async def run():
+        tiers = [LocalTier(name, asking(one)) for name, one in predictors.items()]
+        router = Router(tiers, rule)
+        found = await asyncio.gather(*(router.answer(photo) for photo in given))
+        await router.aclose()
+        return found
+
+    found = asyncio.run(run())
+    sure = predictors["tier1"].probs(given)[head].max(axis=1) >= 0.6
+    assert [r.tier for r in found] == ["tier1" if one else "tier2" for one in sure]
+    assert {r.tier for r in found} == {"tier1", "tier2"}
+    for routed, photo in zip(found, given, strict=True):
+        expected = predictors[routed.tier].predict(photo)
+        assert routed.answer.as_json() == expected.as_json()
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=6))

@@ -111,7 +111,8 @@ class UnknownScore:
         }
         text = np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8)
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **{_HEADER: text}, **dict(sorted(self.arrays.items())))
+        members: dict[str, Any] = {_HEADER: text, **dict(sorted(self.arrays.items()))}
+        np.savez(buffer, **members)  # NumPy 1.26 would take `allow_pickle` for one of them
         return buffer.getvalue()
 
     @staticmethod
