@@ -52,6 +52,7 @@ from cannabis_ml.pipelines.ingestion.params import StoreParams  # noqa: E402
 from cannabis_ml.taxonomy import Taxonomy  # noqa: E402
 from cannabis_ml.training.data import Photos, make_loader  # noqa: E402
 from cannabis_ml.training.recipe import TrainingParams  # noqa: E402
+from cannabis_ml.training.training_data import TrainingData  # noqa: E402
 
 PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[3] / "shared" / "data")
 LIBRARIES = ("torch", "torchvision", "opencv-python-headless", "pillow", "datasets", "pyarrow")
@@ -95,7 +96,9 @@ def ours(folder, workers):
     photo_set = PhotoSetDataset(filepath=str(folder)).load()
     classes = sorted(set(photo_set.labels("label")["label"]))
     taxonomy = Taxonomy(heads=[{"name": "label", "classes": classes}])
-    photos = Photos(photo_set, range(len(photo_set)), taxonomy, SIZE, TrainingParams())
+    photos = Photos(
+        TrainingData(photo_set, taxonomy, np.arange(len(photo_set))), SIZE, TrainingParams()
+    )
     return make_loader(photos, batch_size=BATCH, workers=workers, shuffle=True)
 
 

@@ -179,11 +179,13 @@ def write_models(folder):
     from cannabis_ml.exporting.onnx_export import to_onnx
     from cannabis_ml.networks.backbones import create_backbone
     from cannabis_ml.networks.checkpoint import Checkpoint
-    from cannabis_ml.networks.network import HierarchicalNet
+    from cannabis_ml.networks.network import Architecture, HierarchicalNet
 
     torch.manual_seed(0)
     backbone = "tf_efficientnet_lite0"
-    network = HierarchicalNet(create_backbone(backbone, SIZE), TAXONOMY, image_size=SIZE)
+    network = HierarchicalNet(
+        create_backbone(backbone, SIZE), TAXONOMY, Architecture(image_size=SIZE)
+    )
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     checkpoint = Checkpoint(state=state, card=network.card(backbone))
     (folder / "model.onnx").write_bytes(to_onnx(checkpoint).data)

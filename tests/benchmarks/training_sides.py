@@ -234,7 +234,8 @@ def our_side(options, clock):
     from cannabis_ml.photo_sets.photo_set import PhotoStream
     from cannabis_ml.taxonomy import Taxonomy
     from cannabis_ml.training import train
-    from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams
+    from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams, TrainingPlan
+    from cannabis_ml.training.training_data import TrainingData
 
     class TimedModule(train.PhotoModule):
         def on_train_epoch_start(self):
@@ -269,12 +270,9 @@ def our_side(options, clock):
         # The photo set is made here, on the clock: the other side starts from files too.
         stored.save(PhotoStream(table, lambda row: Path(row["path"]).read_bytes()))
         train.fit(
-            stored.load(),
-            Taxonomy(heads=[head]),
-            ModelParams(**model),
-            TrainingParams(**training),
-            Recipe(phases=[phase]),
-            workspace=Path(options.output),
+            TrainingData.of_split(stored.load(), Taxonomy(heads=[head])),
+            TrainingPlan(ModelParams(**model), TrainingParams(**training), Recipe(phases=[phase])),
+            Path(options.output),
         )
 
     return run

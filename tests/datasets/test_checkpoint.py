@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 from kedro.io.core import DatasetError, Version
 from safetensors.numpy import save_file
 
-from cannabis_ml.datasets.checkpoint import CheckpointDataset
+from cannabis_ml.datasets.checkpoint import CheckpointDataset, StartDataset
+from cannabis_ml.errors import ConfigError
 from cannabis_ml.inference.cards import NetworkCard
 from cannabis_ml.networks.checkpoint import Checkpoint
 
@@ -91,3 +93,44 @@ def test_a_card_that_makes_no_sense_is_told(tmp_path, said, complaint):
     save_file({"a": np.zeros(1)}, path, metadata={"cannabis_ml": json.dumps(card)})
     with pytest.raises(DatasetError, match=f"makes no sense: (?s:.*){complaint}(?s:.*)train again"):
         CheckpointDataset(filepath=path).load()
+
+
+def test_hash_of_a_checkpoint_is_that_of_its_file(tmp_path, checkpoint):
+    path = tmp_path / "model.safetensors"
+    checkpoint.write(path)
+    assert checkpoint.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert Checkpoint.read(path).sha256 == checkpoint.sha256
+
+
+def test_tier_starts_from_the_checkpoint_that_is_configured_for_it(tmp_path, checkpoint):
+    path = tmp_path / "model.safetensors"
+    checkpoint.write(path)
+    start = StartDataset(tier="tier3", checkpoints={"tier3": str(path), "tier1": None})
+    assert start.load().sha256 == checkpoint.sha256
+
+
+@pytest.mark.parametrize("checkpoints", [None, {}, {"tier3": None}, {"tier1": "x.safetensors"}])
+def test_tier_without_a_configured_checkpoint_starts_from_none(checkpoints):
+    assert StartDataset(tier="tier3", checkpoints=checkpoints).load() is None
+
+
+def test_configured_checkpoint_that_is_not_there_is_an_error(tmp_path):
+    start = StartDataset(tier="tier3", checkpoints={"tier3": str(tmp_path / "none")})
+    with pytest.raises(
+        DatasetError, match=r"no checkpoint .*none to start tier3 from.*start\.tier3"
+    ):
+        start.load()
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "complaint"),
+    [({"teir3": "x"}, "no tier 'teir3'"), ("x.safetensors", "holds a path per tier")],
+)
+def test_checkpoints_to_start_from_are_given_by_tier(checkpoints, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        StartDataset(tier="tier3", checkpoints=checkpoints)
+
+
+def test_checkpoint_to_start_from_is_read_only():
+    with pytest.raises(DatasetError, match="read-only"):
+        StartDataset(tier="tier3").save(object())

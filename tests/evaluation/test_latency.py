@@ -13,7 +13,7 @@ from cannabis_ml.inference import latency as child
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.networks.network import Architecture, HierarchicalNet
 from cannabis_ml.taxonomy import Taxonomy
 
 QUICK = LatencyParams(photos=2, repeats=3, rounds=2)
@@ -24,7 +24,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def model():
     taxonomy = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["a", "b"]}]})
-    network = HierarchicalNet(create_backbone("test_efficientnet", 32), taxonomy, image_size=32)
+    network = HierarchicalNet(
+        create_backbone("test_efficientnet", 32), taxonomy, Architecture(image_size=32)
+    )
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     return to_onnx(Checkpoint(state=state, card=network.card("test_efficientnet")))
 

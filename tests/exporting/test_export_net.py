@@ -5,8 +5,9 @@ import torch
 from cannabis_ml.exporting.onnx_export import to_onnx, torch_outputs
 from cannabis_ml.inference.onnx_predictor import ONNXPredictor
 from cannabis_ml.networks.backbones import create_backbone
+from cannabis_ml.networks.building import restore
 from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.networks.network import ExportNet, HierarchicalNet, restore
+from cannabis_ml.networks.network import Architecture, ExportNet, HierarchicalNet
 from cannabis_ml.taxonomy import Taxonomy
 
 SIZE = 64
@@ -31,10 +32,7 @@ def make_checkpoint(taxonomy, backbone, ensemble, hidden):
     network = HierarchicalNet(
         create_backbone(backbone, SIZE),
         taxonomy,
-        image_size=SIZE,
-        ensemble=ensemble,
-        attention=True,
-        hidden=hidden,
+        Architecture(image_size=SIZE, ensemble=ensemble, attention=True, hidden=hidden),
     )
     with torch.no_grad():
         for part in (network.attention, network.heads):

@@ -13,8 +13,9 @@ from cannabis_ml.exporting.onnx_export import torch_outputs
 from cannabis_ml.inference.model_file import SIGNATURE
 from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.networks.backbones import create_backbone
+from cannabis_ml.networks.building import restore
 from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.networks.network import ExportNet, HierarchicalNet, restore
+from cannabis_ml.networks.network import Architecture, ExportNet, HierarchicalNet
 from cannabis_ml.taxonomy import Taxonomy
 
 SIZE = 64
@@ -41,7 +42,9 @@ def make_checkpoint(backbone="test_efficientnet", **options):
     torch.manual_seed(0)
     mean, std = (0.3, 0.5, 0.6), (0.2, 0.25, 0.3)  # else swapped channels would not show
     net = create_backbone(backbone, SIZE)
-    network = HierarchicalNet(net, FAMILY, image_size=SIZE, mean=mean, std=std, **options)
+    network = HierarchicalNet(
+        net, FAMILY, Architecture(image_size=SIZE, mean=mean, std=std, **options)
+    )
     with torch.no_grad():
         for parameter in network.heads.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

@@ -13,7 +13,7 @@ from cannabis_ml.inference.onnx_predictor import ONNXPredictor
 from cannabis_ml.inference.seal import KEY
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.networks.network import EMBEDDING, HierarchicalNet
+from cannabis_ml.networks.network import EMBEDDING, Architecture, HierarchicalNet
 from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -29,7 +29,9 @@ def make_checkpoint(taxonomy):
     """A random network whose answers differ from photo to photo."""
     torch.manual_seed(0)
     backbone = create_backbone(BACKBONE, SIZE)
-    network = HierarchicalNet(backbone, taxonomy, dropout=0.5, image_size=SIZE, mean=MEAN, std=STD)
+    network = HierarchicalNet(
+        backbone, taxonomy, Architecture(dropout=0.5, image_size=SIZE, mean=MEAN, std=STD)
+    )
     with torch.no_grad():
         for name, parameter in network.heads.named_parameters():
             if name.endswith("weight"):

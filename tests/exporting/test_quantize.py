@@ -22,7 +22,7 @@ from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.layers import Layer
-from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.networks.network import Architecture, HierarchicalNet
 from cannabis_ml.taxonomy import Taxonomy
 
 SIZE = 64
@@ -51,7 +51,7 @@ def make_checkpoint(spoil=None):
     """
     torch.manual_seed(0)
     backbone = create_backbone("test_efficientnet", SIZE)
-    network = HierarchicalNet(backbone, TAXONOMY, image_size=SIZE)
+    network = HierarchicalNet(backbone, TAXONOMY, Architecture(image_size=SIZE))
     photos = torch.from_numpy(draw(32, seed=3)).permute(0, 3, 1, 2)
     with torch.no_grad():
         network.train()
@@ -139,7 +139,9 @@ def multiplied_weights(data):
 @cache
 def quantized_transformer(quantization):
     torch.manual_seed(0)
-    network = HierarchicalNet(create_backbone("test_vit", 160), TAXONOMY, image_size=160)
+    network = HierarchicalNet(
+        create_backbone("test_vit", 160), TAXONOMY, Architecture(image_size=160)
+    )
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     checkpoint = Checkpoint(state=state, card=network.card("test_vit"))
     photos = draw(4).repeat(3, axis=1).repeat(3, axis=2)[:, :160, :160]

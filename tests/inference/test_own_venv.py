@@ -26,7 +26,7 @@ from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.inference.runtimes import NAMES
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.networks.network import Architecture, HierarchicalNet
 
 pytestmark = pytest.mark.slow
 
@@ -141,7 +141,7 @@ def quantized(small, tmp_path_factory):
     """Files of every quantization of one small network, with the answers that are given here."""
     torch.manual_seed(0)
     backbone = create_backbone("test_efficientnet", 64)
-    network = HierarchicalNet(backbone, small.taxonomy, image_size=64)
+    network = HierarchicalNet(backbone, small.taxonomy, Architecture(image_size=64))
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     made = Checkpoint(state=state, card=network.card("test_efficientnet"))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)

@@ -35,6 +35,7 @@ def seen_in_training(stored, taxonomy, size):
     """uint8 (N, S, S, 3) as the data module hands them to the network when it evaluates."""
     from cannabis_ml.photo_sets.photo_set import PhotoSet
     from cannabis_ml.training.data import EVALUATION, Photos
+    from cannabis_ml.training.training_data import TrainingData
 
     rows = [
         {
@@ -55,7 +56,7 @@ def seen_in_training(stored, taxonomy, size):
         }
     )
     photo_set = PhotoSet(datasets.Dataset.from_list(rows, features=features))
-    photos = Photos(photo_set, range(len(rows)), taxonomy, size)
+    photos = Photos(TrainingData(photo_set, taxonomy, np.arange(len(rows))), size)
     return [photos[EVALUATION, i][0].numpy().transpose(1, 2, 0) for i in range(len(rows))]
 
 

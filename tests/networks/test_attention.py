@@ -3,7 +3,7 @@ import torch
 
 from cannabis_ml.networks.attention import SpatialAttention
 from cannabis_ml.networks.backbones import create_backbone
-from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.networks.network import Architecture, HierarchicalNet
 
 SIZE = 64
 
@@ -15,7 +15,9 @@ def photos(n):
 def make(taxonomy, backbone, attention=True):
     torch.manual_seed(0)
     made = create_backbone(backbone, SIZE)
-    return HierarchicalNet(made, taxonomy, image_size=SIZE, attention=attention).eval()
+    return HierarchicalNet(
+        made, taxonomy, Architecture(image_size=SIZE, attention=attention)
+    ).eval()
 
 
 def unsettle(network):

@@ -5,15 +5,15 @@ import torch
 from cannabis_ml.errors import TaxonomyError
 from cannabis_ml.inference.cards import NetworkCard
 from cannabis_ml.networks.backbones import create_backbone, layer_groups, normalization
+from cannabis_ml.networks.building import build_network, restore
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import (
+    Architecture,
     ExportNet,
     HierarchicalNet,
     OrdinalHead,
     answer,
-    build_network,
     probabilities,
-    restore,
 )
 from cannabis_ml.networks.params import LossParams, ModelParams
 from cannabis_ml.taxonomy import Head, Taxonomy
@@ -30,7 +30,9 @@ def network(taxonomy):
     torch.manual_seed(0)
     backbone = create_backbone("test_efficientnet", SIZE)
     return HierarchicalNet(
-        backbone, taxonomy, dropout=0.5, image_size=SIZE, ensemble=MEMBERS, attention=True
+        backbone,
+        taxonomy,
+        Architecture(dropout=0.5, image_size=SIZE, ensemble=MEMBERS, attention=True),
     )
 
 
@@ -55,7 +57,9 @@ def test_logits_of_every_kind_of_head(network, n, training):
 @pytest.mark.parametrize("hidden", [0, 8])
 def test_members_differ_from_the_start(taxonomy, hidden):
     backbone = create_backbone("test_efficientnet", SIZE)
-    network = HierarchicalNet(backbone, taxonomy, image_size=SIZE, ensemble=2, hidden=hidden)
+    network = HierarchicalNet(
+        backbone, taxonomy, Architecture(image_size=SIZE, ensemble=2, hidden=hidden)
+    )
     for logits in network.eval()(photos(2)).values():
         assert not torch.allclose(logits[:, 0], logits[:, 1])
 
@@ -77,7 +81,9 @@ def test_fused_backbones_see_pixels_as_each_expects_them(taxonomy):
     names = ["test_efficientnet", "test_vit", "test_mambaout"]  # of different means and widths
     fused = create_backbone(names, SIZE)
     mean, std = normalization(fused)
-    network = HierarchicalNet(fused, taxonomy, image_size=SIZE, mean=mean, std=std).eval()
+    network = HierarchicalNet(
+        fused, taxonomy, Architecture(image_size=SIZE, mean=mean, std=std)
+    ).eval()
     batch = photos(2)
     apart = []
     for branch in network.backbone.branches:
@@ -157,7 +163,9 @@ def test_pixels_are_normalised_inside(taxonomy):
         def forward(self, pixels):
             return pixels.mean(dim=(2, 3))
 
-    network = HierarchicalNet(Means(), taxonomy, mean=(0.5, 0.4, 0.3), std=(0.5, 0.2, 0.1))
+    network = HierarchicalNet(
+        Means(), taxonomy, Architecture(mean=(0.5, 0.4, 0.3), std=(0.5, 0.2, 0.1))
+    )
     white = torch.full((1, 3, 4, 4), 255, dtype=torch.uint8)
     torch.testing.assert_close(network.embed(white), torch.tensor([[1.0, 3.0, 7.0]]))
 
@@ -178,12 +186,14 @@ def test_restored_network_answers_alike(taxonomy, backbone, hidden):
     network = HierarchicalNet(
         create_backbone(backbone, SIZE),
         taxonomy,
-        image_size=SIZE,
-        dropout=0.1,
-        mean=(0.485, 0.456, 0.406),
-        ensemble=2,
-        attention=True,
-        hidden=hidden,
+        Architecture(
+            image_size=SIZE,
+            dropout=0.1,
+            mean=(0.485, 0.456, 0.406),
+            ensemble=2,
+            attention=True,
+            hidden=hidden,
+        ),
     ).eval()
     with torch.no_grad():
         for parameter in network.attention.parameters():

@@ -67,7 +67,8 @@ def main(backbone_file, workspace, result):
     from cannabis_ml.datasets.checkpoint import CheckpointDataset
     from cannabis_ml.networks.params import ModelParams
     from cannabis_ml.training import module, train
-    from cannabis_ml.training.recipe import Recipe, TrainingParams
+    from cannabis_ml.training.recipe import Recipe, TrainingParams, TrainingPlan
+    from cannabis_ml.training.training_data import TrainingData
 
     torch.set_num_threads(1)
     die_at = int(os.environ.get("DIE_AT", "-1"))
@@ -102,7 +103,9 @@ def main(backbone_file, workspace, result):
         }
     )
     checkpoint, history = train.fit(
-        draw_photo_set(), TAXONOMY, model, training, recipe, workspace=Path(workspace)
+        TrainingData.of_split(draw_photo_set(), TAXONOMY),
+        TrainingPlan(model, training, recipe),
+        Path(workspace),
     )
     CheckpointDataset(filepath=result).save(checkpoint)
     history.drop(columns="seconds").to_csv(f"{result}.csv", index=False)

@@ -21,12 +21,13 @@ from cannabis_ml.training.data import (
     make_loader,
 )
 from cannabis_ml.training.recipe import TrainingParams
+from cannabis_ml.training.training_data import TrainingData
 
 TRAINING = TrainingParams(seed=3)
 
 
 def batches(photo_set, taxonomy, workers: int, epochs=(0, 1)):
-    photos = Photos(photo_set, range(10), taxonomy, 32, TRAINING)
+    photos = Photos(TrainingData(photo_set, taxonomy, np.arange(10)), 32, TRAINING)
     loader = make_loader(photos, batch_size=4, workers=workers, shuffle=True, seed=3)
     found = []
     for epoch in epochs:
@@ -46,7 +47,7 @@ def test_number_of_workers_changes_nothing(photo_set, taxonomy):
 
 def test_workers_do_not_inherit_the_threads_of_this_process(photo_set, taxonomy):
     """A fork of a process in which OpenCV has worked hangs at its first call of OpenCV."""
-    photos = Photos(photo_set, range(10), taxonomy, 32, TRAINING)
+    photos = Photos(TrainingData(photo_set, taxonomy, np.arange(10)), 32, TRAINING)
     loader = make_loader(photos, batch_size=4, workers=1, shuffle=True)
     assert loader.multiprocessing_context.get_start_method() != "fork"
 
@@ -59,7 +60,7 @@ def test_epochs_differ_and_repeat(photo_set, taxonomy):
 
 
 def test_evaluation_shows_the_photo_as_it_is(photo_set, taxonomy):
-    photos = Photos(photo_set, [4, 7], taxonomy, 48, TRAINING)
+    photos = Photos(TrainingData(photo_set, taxonomy, np.array([4, 7])), 48, TRAINING)
     batch = next(iter(make_loader(photos, batch_size=2, workers=0, shuffle=False)))
     pixels, targets = batch.photos, batch.targets
     assert pixels.dtype == torch.uint8
@@ -74,7 +75,7 @@ def test_evaluation_shows_the_photo_as_it_is(photo_set, taxonomy):
 
 
 def test_a_lone_last_photo_is_left_for_the_next_epoch(photo_set, taxonomy):
-    photos = Photos(photo_set, range(9), taxonomy, 32, TRAINING)
+    photos = Photos(TrainingData(photo_set, taxonomy, np.arange(9)), 32, TRAINING)
     assert len(list(make_loader(photos, batch_size=4, workers=0, shuffle=True))) == 2
     assert len(list(make_loader(photos, batch_size=4, workers=0, shuffle=False))) == 3
 
@@ -117,12 +118,12 @@ def test_lone_photo_is_kept_where_it_is_the_only_one():
 
 def test_photos_may_stay_as_they_are_in_training(photo_set, taxonomy):
     plain = TRAINING.model_copy(update={"augment": False})
-    photos = Photos(photo_set, range(4), taxonomy, 32, plain)
+    photos = Photos(TrainingData(photo_set, taxonomy, np.arange(4)), 32, plain)
     assert torch.equal(photos[0, 2].photos, photos[7, 2].photos)
 
 
 def test_first_epochs_come_from_the_cache(photo_set, taxonomy):
-    photos = Photos(photo_set, range(8), taxonomy, 32, TRAINING)
+    photos = Photos(TrainingData(photo_set, taxonomy, np.arange(8)), 32, TRAINING)
     features = np.arange(16, dtype=np.float32).reshape(8, 2)
     loaders = [
         make_loader(data, batch_size=4, workers=0, shuffle=True, seed=3)
@@ -148,10 +149,12 @@ def test_teacher_and_members_go_with_their_photo(photo_set, taxonomy):
     for head in taxonomy.heads:
         values = [[float(int(i, 16))] * len(head.classes) for i in teacher["photo_id"]]
         teacher[head.name] = values
-    import pandas as pd
 
     photos = Photos(
-        photo_set, [3, 9], taxonomy, 32, TRAINING, teacher=pd.DataFrame(teacher), members=3
+        TrainingData(photo_set, taxonomy, np.array([3, 9]), teacher=pd.DataFrame(teacher)),
+        32,
+        TRAINING,
+        members=3,
     )
     batch = next(iter(make_loader(photos, batch_size=2, workers=0, shuffle=False)))
     assert batch.teacher["colour"].tolist() == [[3] * 3, [9] * 3]
@@ -187,7 +190,9 @@ def test_a_photo_and_its_copies_are_shown_in_turn():
     training = TrainingParams(brightness=0.0)
     originals = made(plain(10, "one"), plain(100, "two"))
     copies = made(plain(20, "one"), plain(30, "one"))
-    photos = Photos(originals, [0, 0, 1], taxonomy, 32, training, copies=copies)
+    photos = Photos(
+        TrainingData(originals, taxonomy, np.array([0, 0, 1]), copies=copies), 32, training
+    )
 
     def seen(position, epochs):
         return [int(photos[epoch, position].photos.float().mean()) for epoch in epochs]
@@ -199,11 +204,13 @@ def test_a_photo_and_its_copies_are_shown_in_turn():
 
 
 def test_rows_weigh_in_every_member_and_a_repeated_photo_alike():
-    table = pd.DataFrame({"photo_id": ["one", "two", "one"], "kind": ["a", "b", "a"]})
+    photos = {"photo_id": ["one", "two"], "kind": ["a", "b"]}
+    photo_set = PhotoSet(datasets.Dataset.from_dict(photos))
     taxonomy = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["a", "b"]}]})
-    even = Known(table, taxonomy, members=3, seed=5).members
+    rows = np.array([0, 1, 0])
+    even = Known(TrainingData(photo_set, taxonomy, rows), members=3, seed=5).members
     torch.testing.assert_close(even[0], even[2])
     assert not torch.equal(even[0], even[1])
     weights = np.array([0.5, 2.0, 1.0])
-    weighed = Known(table, taxonomy, members=3, seed=5, weights=weights).members
+    weighed = Known(TrainingData(photo_set, taxonomy, rows, weights), members=3, seed=5).members
     torch.testing.assert_close(weighed, even * torch.tensor(weights, dtype=torch.float32)[:, None])

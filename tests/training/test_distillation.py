@@ -12,7 +12,8 @@ from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.training import distillation, train
 from cannabis_ml.training.distillation import fit_student
 from cannabis_ml.training.predict import predict
-from cannabis_ml.training.recipe import Distillation, Phase, Recipe, TrainingParams
+from cannabis_ml.training.recipe import Distillation, Phase, Recipe, TrainingParams, TrainingPlan
+from cannabis_ml.training.training_data import TrainingData
 
 TRAINING = TrainingParams(batch_size=8, ema_decay=0.5, augment=False)
 PHASE = Phase(name="all", epochs=8, learning_rate=3e-3)
@@ -60,7 +61,8 @@ def teacher(photo_set, taxonomy):
 
 def test_student_learns_what_its_teacher_says(photo_set, taxonomy, model, teacher):
     checkpoint, _, _ = fit_student(
-        photo_set, taxonomy, model, TRAINING, recipe(weight=1.0, temperature=1.0), teacher
+        TrainingData.of_split(photo_set, taxonomy).taught_by(teacher),
+        TrainingPlan(model, TRAINING, recipe(weight=1.0, temperature=1.0)),
     )
     assert checkpoint.card.taught
     said = predict(checkpoint, photo_set, ["train"])
@@ -69,7 +71,10 @@ def test_student_learns_what_its_teacher_says(photo_set, taxonomy, model, teache
 
 def test_order_of_the_teachers_table_does_not_matter(photo_set, taxonomy, model, teacher):
     found = [
-        train.fit(photo_set, taxonomy, model, TRAINING, recipe(), teacher=table)[0]
+        train.fit(
+            TrainingData.of_split(photo_set, taxonomy).taught_by(table),
+            TrainingPlan(model, TRAINING, recipe()),
+        )[0]
         for table in (teacher, teacher.iloc[::-1])
     ]
     for name, array in found[0].state.items():
@@ -78,9 +83,13 @@ def test_order_of_the_teachers_table_does_not_matter(photo_set, taxonomy, model,
 
 def test_teacher_without_weight_changes_nothing(photo_set, taxonomy, model, teacher):
     checkpoint, _ = train.fit(
-        photo_set, taxonomy, model, TRAINING, recipe(weight=0.0), teacher=teacher
+        TrainingData.of_split(photo_set, taxonomy).taught_by(teacher),
+        TrainingPlan(model, TRAINING, recipe(weight=0.0)),
     )
-    alone, _ = train.fit(photo_set, taxonomy, model, TRAINING, recipe(weight=0.0))
+    alone, _ = train.fit(
+        TrainingData.of_split(photo_set, taxonomy),
+        TrainingPlan(model, TRAINING, recipe(weight=0.0)),
+    )
     assert not checkpoint.card.taught
     for name, array in alone.state.items():
         np.testing.assert_array_equal(array, checkpoint.state[name], err_msg=name)
@@ -94,12 +103,16 @@ def test_gain_is_told_against_the_same_training_without_teacher(
     monkeypatch.setitem(sys.modules, "mlflow", run)
     wanted = recipe(compare_without_teacher=True)
     _, _, report = fit_student(
-        photo_set, taxonomy, model, TRAINING, wanted, teacher, log_as="tier1"
+        TrainingData.of_split(photo_set, taxonomy).taught_by(teacher),
+        TrainingPlan(model, TRAINING, wanted),
+        log_as="tier1",
     )
     assert curves.count("tier1.train_loss") == PHASE.epochs
     assert curves.count("tier1.without_teacher.train_loss") == PHASE.epochs
     assert json.loads(json.dumps(report, allow_nan=False)) == report
-    alone, _ = train.fit(photo_set, taxonomy, model, TRAINING, wanted)
+    alone, _ = train.fit(
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(model, TRAINING, wanted)
+    )
     answers = predict(alone, photo_set, ["test"])
     truth = photo_set.labels()
     expected = distillation.score(answers, truth, taxonomy)["colour"].accuracy
@@ -112,7 +125,10 @@ def test_gain_is_told_against_the_same_training_without_teacher(
 
 
 def test_without_comparison_no_gain_is_claimed(photo_set, taxonomy, model, teacher):
-    _, _, report = fit_student(photo_set, taxonomy, model, TRAINING, recipe(), teacher)
+    _, _, report = fit_student(
+        TrainingData.of_split(photo_set, taxonomy).taught_by(teacher),
+        TrainingPlan(model, TRAINING, recipe()),
+    )
     values = report["heads"]["shade"]["accuracy"]
     assert values["with_teacher"] is not None
     assert values["without_teacher"] is values["gain"] is None
@@ -120,4 +136,7 @@ def test_without_comparison_no_gain_is_claimed(photo_set, taxonomy, model, teach
 
 def test_teacher_that_has_not_seen_a_photo_is_refused(photo_set, taxonomy, model, teacher):
     with pytest.raises(TrainingError, match="no answer for 15 of 16 training photos"):
-        train.fit(photo_set, taxonomy, model, TRAINING, recipe(), teacher=teacher.iloc[:1])
+        train.fit(
+            TrainingData.of_split(photo_set, taxonomy).taught_by(teacher.iloc[:1]),
+            TrainingPlan(model, TRAINING, recipe()),
+        )

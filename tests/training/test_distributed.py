@@ -25,16 +25,16 @@ def main():
     from cannabis_ml.datasets.checkpoint import CheckpointDataset
     from cannabis_ml.training import train
     from cannabis_ml.networks.params import ModelParams
-    from cannabis_ml.training.recipe import Recipe, TrainingParams
+    from cannabis_ml.training.recipe import Recipe, TrainingParams, TrainingPlan
+    from cannabis_ml.training.training_data import TrainingData
 
     given = json.loads(sys.argv[2])
     model = ModelParams(**given["model"])
     training = TrainingParams(**given["training"])
     recipe = Recipe.model_validate(given["recipe"])
-    checkpoint, history = train.fit(
-        loop.draw_photo_set(), loop.TAXONOMY, model, training, recipe,
-        workspace=Path(given["workspace"]),
-    )
+    data = TrainingData.of_split(loop.draw_photo_set(), loop.TAXONOMY)
+    plan = TrainingPlan(model, training, recipe)
+    checkpoint, history = train.fit(data, plan, Path(given["workspace"]))
     CheckpointDataset(filepath=given["result"]).save(checkpoint)
     history.to_csv(given["result"] + ".csv", index=False)
 
@@ -149,6 +149,7 @@ def test_two_machines_reach_the_loss_of_one(start, tmp_path):
 
 def test_error_of_another_process_is_told_as_it_is():
     from cannabis_ml.networks.params import ModelParams
+    from cannabis_ml.training.recipe import TrainingParams, TrainingPlan
     from cannabis_ml.training.train import _explained
 
     told = (
@@ -157,6 +158,6 @@ def test_error_of_another_process_is_told_as_it_is():
     )
     with (
         pytest.raises(TrainingError, match=r"^The loss became nan\. Lower it\.$"),
-        _explained(ModelParams(), 8),
+        _explained(TrainingPlan(ModelParams(), TrainingParams(batch_size=8))),
     ):
         raise RuntimeError(told)

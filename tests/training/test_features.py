@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from cannabis_ml.networks.backbones import create_backbone
-from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.networks.network import Architecture, HierarchicalNet
 from cannabis_ml.networks.params import ModelParams
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.training import features, train
 from cannabis_ml.training.data import Photos
 from cannabis_ml.training.features import cached_features, compute_features, weights_hash
-from cannabis_ml.training.recipe import Recipe, TrainingParams
+from cannabis_ml.training.recipe import Recipe, TrainingParams, TrainingPlan
+from cannabis_ml.training.training_data import TrainingData
 
 PLAIN = TrainingParams(batch_size=8, augment=False)
 
@@ -18,12 +20,14 @@ PLAIN = TrainingParams(batch_size=8, augment=False)
 @pytest.fixture
 def network(taxonomy):
     torch.manual_seed(0)
-    return HierarchicalNet(create_backbone("test_efficientnet", 64), taxonomy, image_size=64)
+    return HierarchicalNet(
+        create_backbone("test_efficientnet", 64), taxonomy, Architecture(image_size=64)
+    )
 
 
 @pytest.fixture
 def photos(photo_set, taxonomy):
-    return Photos(photo_set, range(2, 20), taxonomy, 64)
+    return Photos(TrainingData(photo_set, taxonomy, np.arange(2, 20)), 64)
 
 
 def test_features_are_those_of_evaluation(network, photos):
@@ -40,13 +44,13 @@ def test_features_are_those_of_evaluation(network, photos):
 
 
 def test_features_are_computed_once(network, photos, tmp_path, monkeypatch):
-    first = cached_features(network, photos, "a", PLAIN, tmp_path)
+    first = cached_features(network, photos, PLAIN, tmp_path)
     monkeypatch.setattr(features, "compute_features", None)
-    again = cached_features(network, photos, "a", PLAIN, tmp_path)
+    again = cached_features(network, photos, PLAIN, tmp_path)
     np.testing.assert_array_equal(first, again)
     # Heads do not matter.
     torch.nn.init.ones_(network.heads[0][0][1].weight)
-    cached_features(network, photos, "a", PLAIN, tmp_path)
+    cached_features(network, photos, PLAIN, tmp_path)
 
 
 def test_other_photos_rows_sizes_or_weights_are_other_features(
@@ -55,16 +59,24 @@ def test_other_photos_rows_sizes_or_weights_are_other_features(
     def entries():
         return len(list((tmp_path / "features").iterdir()))
 
-    cached_features(network, photos, "a", PLAIN, tmp_path)
-    cached_features(network, photos, "b", PLAIN, tmp_path)
+    cached_features(network, photos, PLAIN, tmp_path)
+    others = PhotoSet(photo_set.arrow.select(range(30)))
+    cached_features(
+        network, Photos(TrainingData(others, taxonomy, photos.rows), 64), PLAIN, tmp_path
+    )
     assert entries() == 2
-    cached_features(network, Photos(photo_set, range(3), taxonomy, 64), "a", PLAIN, tmp_path)
+    cached_features(
+        network,
+        Photos(TrainingData(photo_set, taxonomy, np.arange(3)), 64),
+        PLAIN,
+        tmp_path,
+    )
     assert entries() == 3
     network.image_size = 32
-    cached_features(network, photos, "a", PLAIN, tmp_path)
+    cached_features(network, photos, PLAIN, tmp_path)
     assert entries() == 4
     network.backbone.bn1.running_mean += 1
-    cached_features(network, photos, "a", PLAIN, tmp_path)
+    cached_features(network, photos, PLAIN, tmp_path)
     assert entries() == 5
 
 
@@ -77,7 +89,7 @@ def test_normalisation_is_part_of_the_weights(network):
 def test_computing_that_breaks_off_leaves_nothing(network, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "compute_features", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        cached_features(network, photos, "a", PLAIN, tmp_path)
+        cached_features(network, photos, PLAIN, tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -99,10 +111,14 @@ def test_training_on_them_equals_training_through_the_frozen_backbone(
             ]
         }
     )
-    cached, told = train.fit(photo_set, taxonomy, model, PLAIN, recipe, workspace=tmp_path)
+    cached, told = train.fit(
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(model, PLAIN, recipe), tmp_path
+    )
     assert len(list((tmp_path / "features").iterdir())) == 2
     through = PLAIN.model_copy(update={"cache_features": False})
-    whole, history = train.fit(photo_set, taxonomy, model, through, recipe)
+    whole, history = train.fit(
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(model, through, recipe)
+    )
     for name, array in cached.state.items():
         np.testing.assert_allclose(array, whole.state[name], rtol=1e-3, atol=1e-5, err_msg=name)
     columns = [c for c in history.columns if c not in ("phase", "seconds")]

@@ -6,7 +6,7 @@ import torch
 
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.networks.backbones import create_backbone
-from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.networks.network import Architecture, HierarchicalNet
 from cannabis_ml.networks.params import LossParams
 from cannabis_ml.training.data import Batch
 from cannabis_ml.training.losses import hierarchical_loss
@@ -21,7 +21,7 @@ RECIPE = Recipe(phases=[Phase(name="all", epochs=1, learning_rate=1e-3)])
 def network(taxonomy):
     torch.manual_seed(0)
     backbone = create_backbone("test_efficientnet", 64)
-    return HierarchicalNet(backbone, taxonomy, image_size=64, ensemble=2)
+    return HierarchicalNet(backbone, taxonomy, Architecture(image_size=64, ensemble=2))
 
 
 def batch(count=12, members=2, teacher=False):

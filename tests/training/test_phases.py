@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cannabis_ml.networks.backbones import create_backbone
-from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.networks.network import Architecture, HierarchicalNet
 from cannabis_ml.training.module import PhotoModule
 from cannabis_ml.training.phases import parameter_groups, set_trainable, warmup_cosine
 from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams
@@ -23,7 +23,9 @@ PHASES = {
 def network(taxonomy):
     torch.manual_seed(0)
     backbone = create_backbone("test_efficientnet", 64)
-    return HierarchicalNet(backbone, taxonomy, image_size=64, attention=True, ensemble=2)
+    return HierarchicalNet(
+        backbone, taxonomy, Architecture(image_size=64, attention=True, ensemble=2)
+    )
 
 
 def phase(name):
@@ -112,7 +114,9 @@ def test_every_parameter_is_in_one_group(network, layer_decay):
 
 
 def test_transformer_keeps_its_positions_undecayed(taxonomy):
-    network = HierarchicalNet(create_backbone("test_vit", 160), taxonomy, image_size=160)
+    network = HierarchicalNet(
+        create_backbone("test_vit", 160), taxonomy, Architecture(image_size=160)
+    )
     groups = parameter_groups(network, TrainingParams())
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert decay[id(network.backbone.pos_embed)] == 0

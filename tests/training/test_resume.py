@@ -13,9 +13,11 @@ import torch
 
 from cannabis_ml.datasets.checkpoint import CheckpointDataset
 from cannabis_ml.errors import TrainingError
+from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.training import callbacks, train
-from cannabis_ml.training.recipe import Recipe, TrainingParams
+from cannabis_ml.training.recipe import Recipe, TrainingParams, TrainingPlan
+from cannabis_ml.training.training_data import TrainingData
 
 SCRIPT = Path(__file__).with_name("loop.py")
 STEPS = 15  # 5 epochs of 3
@@ -93,7 +95,11 @@ def fit(photo_set, taxonomy, backbone_file):
 
     def fit(workspace, recipe=RECIPE, photo_set=photo_set, **training):
         params = TrainingParams(batch_size=8, checkpoint_every=1, **training)
-        return train.fit(photo_set, taxonomy, model, params, recipe, workspace=workspace)
+        return train.fit(
+            TrainingData.of_split(photo_set, taxonomy),
+            TrainingPlan(model, params, recipe),
+            workspace,
+        )
 
     return fit
 
@@ -147,6 +153,25 @@ def test_finished_training_is_not_done_again(fit, tmp_path, monkeypatch):
     second, _ = fit(tmp_path)
     for name, array in first.state.items():
         np.testing.assert_array_equal(array, second.state[name], err_msg=name)
+
+
+def test_other_weights_to_start_from_are_another_training(photo_set, taxonomy, backbone_file):
+    model = ModelParams(
+        backbone="test_efficientnet", image_size=32, weights=[{"file": str(backbone_file)}]
+    )
+    data = TrainingData.of_split(photo_set, taxonomy)
+
+    def started_from(start):
+        plan = TrainingPlan(model, TrainingParams(), RECIPE, start)
+        torch.manual_seed(0)
+        return train.build_network(model, taxonomy, start)[0], plan
+
+    network, plan = started_from(None)
+    state = {name: tensor.numpy() + 1 for name, tensor in network.state_dict().items()}
+    start = Checkpoint(state=state, card=network.card(model.backbone))
+    key = train.run_key(network, data, plan)
+    assert train.run_key(*(started_from(start)[0], data, plan)) != key
+    assert train.run_key(started_from(None)[0], data, plan) == key
 
 
 def test_other_training_starts_from_the_beginning(fit, tmp_path):

@@ -3,12 +3,12 @@ import sys
 import warnings
 from types import SimpleNamespace
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from cannabis_ml.datasets.checkpoint import CheckpointDataset
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.evaluation.metrics import score
 from cannabis_ml.inference.cards import NetworkCard
@@ -18,7 +18,8 @@ from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training import callbacks, train
 from cannabis_ml.training.predict import predict
-from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams
+from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams, TrainingPlan
+from cannabis_ml.training.training_data import TrainingData
 
 MODEL = ModelParams(backbone="test_efficientnet", image_size=32, weights=["random"])
 TRAINING = TrainingParams(batch_size=8, head_multiplier=1)
@@ -33,7 +34,9 @@ RECIPE = epochs(2)
 
 @pytest.fixture(scope="module")
 def trained(photo_set, taxonomy):
-    return train.fit(photo_set, taxonomy, MODEL, TRAINING, RECIPE)
+    return train.fit(
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, TRAINING, RECIPE)
+    )
 
 
 def test_history_has_a_row_per_epoch(trained, taxonomy):
@@ -78,7 +81,7 @@ def test_checkpoint_is_that_of_the_best_epoch(trained, photo_set, taxonomy):
 
 def test_predictions_table(trained, photo_set, taxonomy, tmp_path):
     checkpoint, _ = trained
-    table = predict(checkpoint, photo_set, batch_size=5)
+    table = predict(checkpoint, photo_set, training=TrainingParams(batch_size=5))
     heads = ["colour", "shade", "marks"]
     columns = [c for h in heads for c in (h, f"{h}.logits", f"{h}.uncertainty")]
     labels = [f"{h}.label" for h in heads]
@@ -97,7 +100,7 @@ def test_predictions_table(trained, photo_set, taxonomy, tmp_path):
     for name in [*heads, "colour.logits", "embedding"]:
         assert again[name][0].dtype == np.float32
         np.testing.assert_array_equal(np.stack(again[name]), np.stack(table[name]))
-    some = predict(checkpoint, photo_set, ["validation"], batch_size=5)
+    some = predict(checkpoint, photo_set, ["validation"], training=TrainingParams(batch_size=5))
     assert set(some["split"]) == {"validation"}
     assert len(some) == 8
     assert len(predict(checkpoint, photo_set, ["test"])) == 0
@@ -107,9 +110,12 @@ def test_same_seed_same_weights_whatever_the_workers(trained, photo_set, taxonom
     first, _ = trained
     torch.rand(3)  # what happened before does not matter
     helped = TRAINING.model_copy(update={"workers": 2})
-    second, _ = train.fit(photo_set, taxonomy, MODEL, helped, RECIPE)
+    second, _ = train.fit(
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, helped, RECIPE)
+    )
     other, _ = train.fit(
-        photo_set, taxonomy, MODEL, TRAINING.model_copy(update={"seed": 1}), RECIPE
+        TrainingData.of_split(photo_set, taxonomy),
+        TrainingPlan(MODEL, TRAINING.model_copy(update={"seed": 1}), RECIPE),
     )
     for name, array in first.state.items():
         np.testing.assert_array_equal(array, second.state[name], err_msg=name)
@@ -135,7 +141,9 @@ def test_frozen_layers_end_as_they_began(photo_set, taxonomy, pretrained, backbo
     training = TRAINING.model_copy(update={"cache_features": cached, "ema_decay": 0.5})
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        checkpoint, _ = train.fit(photo_set, taxonomy, pretrained, training, recipe)
+        checkpoint, _ = train.fit(
+            TrainingData.of_split(photo_set, taxonomy), TrainingPlan(pretrained, training, recipe)
+        )
     assert checkpoint.card.best_epoch > 1
     for name, tensor in start.items():
         same = np.array_equal(checkpoint.state[f"backbone.{name}"], tensor.numpy())
@@ -145,36 +153,39 @@ def test_frozen_layers_end_as_they_began(photo_set, taxonomy, pretrained, backbo
 
 def test_random_weights_all_learn_from_the_start(photo_set, taxonomy):
     recipe = Recipe(phases=[Phase(name="heads", epochs=1, learning_rate=2e-3, train="heads")])
-    checkpoint, _ = train.fit(photo_set, taxonomy, MODEL, TRAINING, recipe)
+    checkpoint, _ = train.fit(
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, TRAINING, recipe)
+    )
     statistics = checkpoint.state["backbone.bn1.num_batches_tracked"]
     assert statistics == 3
 
 
 def test_own_checkpoint_comes_before_pretrained_weights(
-    trained, photo_set, taxonomy, pretrained, tmp_path, caplog
+    trained, photo_set, taxonomy, pretrained, caplog
 ):
     before, _ = trained
-    path = tmp_path / "checkpoint.safetensors"
-    CheckpointDataset(filepath=str(path)).save(before)
-    recipe = Recipe(
-        start=path, phases=[Phase(name="heads", epochs=1, learning_rate=1e-9, train="heads")]
+    recipe = Recipe(phases=[Phase(name="heads", epochs=1, learning_rate=1e-9, train="heads")])
+    checkpoint, _ = train.fit(
+        TrainingData.of_split(photo_set, taxonomy),
+        TrainingPlan(pretrained, TRAINING, recipe, start=before),
     )
-    checkpoint, _ = train.fit(photo_set, taxonomy, pretrained, TRAINING, recipe)
     assert checkpoint.card.weights["source"] == "checkpoint"
+    assert checkpoint.card.weights["sha256"] == before.sha256
     assert "RANDOM WEIGHTS" not in caplog.text
     for name, array in before.state.items():
         np.testing.assert_allclose(checkpoint.state[name], array, atol=1e-6, err_msg=name)
 
 
-def test_heads_that_ask_something_else_start_fresh(trained, photo_set, taxonomy, tmp_path, caplog):
-    path = tmp_path / "checkpoint.safetensors"
-    CheckpointDataset(filepath=str(path)).save(trained[0])
+def test_heads_that_ask_something_else_start_fresh(trained, photo_set, taxonomy, caplog):
     heads = taxonomy.model_dump()["heads"]
     heads[0]["classes"].append({"name": "grey"})
     grown = Taxonomy.model_validate({"heads": heads[::-1]})
-    recipe = Recipe(start=path, phases=[Phase(name="x", epochs=1, learning_rate=1e-9)])
+    recipe = Recipe(phases=[Phase(name="x", epochs=1, learning_rate=1e-9)])
     with caplog.at_level(logging.INFO, logger="cannabis_ml"):
-        checkpoint, _ = train.fit(photo_set, grown, MODEL, TRAINING, recipe)
+        checkpoint, _ = train.fit(
+            TrainingData.of_split(photo_set, grown),
+            TrainingPlan(MODEL, TRAINING, recipe, start=trained[0]),
+        )
     assert "no such head: ['colour']" in caplog.text
     ours, theirs = checkpoint.state["heads.1.0.1.weight.weight"], trained[0].state
     np.testing.assert_allclose(ours, theirs["heads.1.0.1.weight.weight"], atol=1e-6)
@@ -183,20 +194,21 @@ def test_heads_that_ask_something_else_start_fresh(trained, photo_set, taxonomy,
     )
 
 
-def test_checkpoint_of_another_backbone_is_refused(trained, photo_set, taxonomy, tmp_path):
-    path = tmp_path / "checkpoint.safetensors"
-    CheckpointDataset(filepath=str(path)).save(trained[0])
+def test_checkpoint_of_another_backbone_is_refused(trained, photo_set, taxonomy):
     model = MODEL.model_copy(update={"backbone": "test_vit", "image_size": 160})
     with pytest.raises(TrainingError, match="holds 'test_efficientnet', the model to train is"):
-        train.fit(photo_set, taxonomy, model, TRAINING, Recipe(start=path))
-    with pytest.raises(TrainingError, match="no checkpoint"):
-        train.fit(photo_set, taxonomy, MODEL, TRAINING, Recipe(start=tmp_path / "none"))
+        train.fit(
+            TrainingData.of_split(photo_set, taxonomy),
+            TrainingPlan(model, TRAINING, start=trained[0]),
+        )
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
 def test_mixed_precision_trains_and_keeps_weights_whole(photo_set, taxonomy, precision):
     training = TRAINING.model_copy(update={"precision": precision})
-    checkpoint, history = train.fit(photo_set, taxonomy, MODEL, training, epochs(1))
+    checkpoint, history = train.fit(
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, training, epochs(1))
+    )
     assert np.isfinite(history["train_loss"]).all()
     floats = {a.dtype for a in checkpoint.state.values() if a.dtype.kind == "f"}
     assert floats == {np.dtype(np.float32)}
@@ -205,28 +217,35 @@ def test_mixed_precision_trains_and_keeps_weights_whole(photo_set, taxonomy, pre
 def test_one_training_photo_is_enough(photo_set, taxonomy):
     alone = PhotoSet(photo_set.arrow.select([4, 3, 7]))
     model = MODEL.model_copy(update={"image_size": 64})
-    _, history = train.fit(alone, taxonomy, model, TRAINING, epochs(1))
+    _, history = train.fit(
+        TrainingData.of_split(alone, taxonomy), TrainingPlan(model, TRAINING, epochs(1))
+    )
     assert np.isfinite(history["train_loss"]).all()
     with pytest.raises(TrainingError, match="a step had a single photo"):
-        train.fit(alone, taxonomy, MODEL, TRAINING, epochs(1))  # a map of 1 × 1 at 32 px
+        train.fit(
+            TrainingData.of_split(alone, taxonomy), TrainingPlan(MODEL, TRAINING, epochs(1))
+        )  # a map of 1 × 1 at 32 px
 
 
 def test_learning_from_photos_and_mixtures_gets_better(photo_set, taxonomy, pretrained):
     training = TRAINING.model_copy(update={"mixup": 0.2, "cutmix": 1.0, "ema_decay": 0.5})
-    _, history = train.fit(photo_set, taxonomy, pretrained, training, epochs(12))
+    _, history = train.fit(
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(pretrained, training, epochs(12))
+    )
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
     assert history["validation_loss"].min() < history["validation_loss"].iloc[0]
 
 
 def test_rare_classes_weigh_more_where_asked(photo_set, taxonomy):
     """Of 3 red and 1 green photo: 4 / (2 × 3) and 4 / (2 × 1); blue does not occur."""
-    photos = SimpleNamespace(known=SimpleNamespace(targets={"colour": np.array([0, 0, 1, 0, -1])}))
+    targets = {"colour": np.array([0, 0, 1, 0, -1])}
     training = TRAINING.model_copy(update={"class_weights": "inverse_frequency"})
     only = Taxonomy.model_validate({"heads": taxonomy.model_dump()["heads"][:1]})
-    weights = train._class_weights(photos, only, training)
+    data = TrainingData.of_split(photo_set, only)
+    weights = train._class_weights(targets, data, training)
     assert weights["colour"].tolist() == pytest.approx([2 / 3, 2, 0])
-    assert train._class_weights(photos, only, TRAINING) is None
-    train.fit(photo_set, taxonomy, MODEL, training, epochs(1))
+    assert train._class_weights(targets, data, TRAINING) is None
+    train.fit(TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, training, epochs(1)))
 
 
 @pytest.mark.parametrize("strategy", ["weighted", "effective_number"])
@@ -241,9 +260,10 @@ def test_balancing_and_class_weights_together_make_up_once(strategy):
     n = np.array([12, 3])
     by_class = {"weighted": 15 / (2 * n), "effective_number": 1 / (1 - 0.9**n)}[strategy]
     rows = by_class[colour]
-    photos = SimpleNamespace(known=SimpleNamespace(targets={"colour": colour, "shape": shape}))
+    photos = datasets.Dataset.from_dict({"photo_id": [str(i) for i in range(15)]})
+    data = TrainingData(PhotoSet(photos), two, np.arange(15), rows)
     training = TRAINING.model_copy(update={"class_weights": "inverse_frequency"})
-    weights = train._class_weights(photos, two, training, rows)
+    weights = train._class_weights({"colour": colour, "shape": shape}, data, training)
     for name, truth in (("colour", colour), ("shape", shape)):
         weighed = np.bincount(truth, weights=rows * weights[name].numpy()[truth])
         assert weighed == pytest.approx([rows.sum() / 2] * 2)  # alike, and no more than before
@@ -254,7 +274,7 @@ def test_balancing_and_class_weights_together_make_up_once(strategy):
 def test_batch_that_processes_cannot_share_is_refused(photo_set, taxonomy):
     training = TRAINING.model_copy(update={"devices": 3})
     with pytest.raises(TrainingError, match="8 photos cannot be shared evenly by 3"):
-        train.fit(photo_set, taxonomy, MODEL, training)
+        train.fit(TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, training))
 
 
 def test_training_leaves_the_process_and_the_folder_as_they_were(
@@ -264,7 +284,9 @@ def test_training_leaves_the_process_and_the_folder_as_they_were(
     state = torch.random.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        train.fit(photo_set, taxonomy, MODEL, TRAINING, epochs(1))
+        train.fit(
+            TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, TRAINING, epochs(1))
+        )
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not torch.are_deterministic_algorithms_enabled()
     assert list(tmp_path.iterdir()) == []
@@ -275,7 +297,7 @@ def test_training_leaves_the_process_and_the_folder_as_they_were(
 
 def test_each_epoch_is_told_in_a_line(photo_set, taxonomy, caplog):
     with caplog.at_level(logging.INFO, logger="cannabis_ml"):
-        train.fit(photo_set, taxonomy, MODEL, TRAINING, RECIPE)
+        train.fit(TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, TRAINING, RECIPE))
     lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("epoch ")]
     assert len(lines) == 2
     assert lines[1].startswith("epoch 2/2 (all): loss ")
@@ -286,7 +308,7 @@ def test_each_epoch_is_told_in_a_line(photo_set, taxonomy, caplog):
 def test_empty_split_is_an_error(photo_set, taxonomy, split):
     left = PhotoSet(photo_set.arrow.filter(lambda row: row["split"] != split))
     with pytest.raises(TrainingError, match=f"no photo in the {split} split"):
-        train.fit(left, taxonomy, MODEL, TRAINING)
+        train.fit(TrainingData.of_split(left, taxonomy), TrainingPlan(MODEL, TRAINING))
 
 
 def test_split_without_labels_is_an_error(photo_set, taxonomy):
@@ -294,7 +316,7 @@ def test_split_without_labels_is_an_error(photo_set, taxonomy):
         lambda row: dict.fromkeys(taxonomy.columns) if row["split"] == "train" else {}
     )
     with pytest.raises(TrainingError, match="None of the 24 photos of the train split"):
-        train.fit(PhotoSet(bare), taxonomy, MODEL, TRAINING)
+        train.fit(TrainingData.of_split(PhotoSet(bare), taxonomy), TrainingPlan(MODEL, TRAINING))
 
 
 def test_training_stops_when_validation_no_longer_improves(photo_set, taxonomy, monkeypatch):
@@ -304,11 +326,15 @@ def test_training_stops_when_validation_no_longer_improves(photo_set, taxonomy, 
     still = TRAINING.model_copy(update={"patience": 1})
     frozen = MODEL.model_copy(update={"backbone": "test_vit", "image_size": 160})
     few = PhotoSet(photo_set.arrow.select(range(8)))
-    _, history = train.fit(few, taxonomy, frozen, still, epochs(9))
+    _, history = train.fit(
+        TrainingData.of_split(few, taxonomy), TrainingPlan(frozen, still, epochs(9))
+    )
     assert len(history) == 2
     # Only the last phase may be cut short.
     recipe = Recipe(phases=[*epochs(4).phases, Phase(name="last", epochs=9, learning_rate=1)])
-    _, history = train.fit(few, taxonomy, frozen, still, recipe)
+    _, history = train.fit(
+        TrainingData.of_split(few, taxonomy), TrainingPlan(frozen, still, recipe)
+    )
     assert history["phase"].tolist() == ["all"] * 4 + ["last"] * 2
 
 
@@ -354,5 +380,5 @@ def test_tracking_that_fails_does_not_stop_training(monkeypatch, caplog):
 def test_rows_of_another_photo_set_are_refused(photo_set, taxonomy):
     held_out = int(photo_set.rows_of(Split.VALIDATION)[0])
     rows = pd.DataFrame({"row": [held_out], "weight": [1.0]})
-    with pytest.raises(TrainingError, match="1 of 1 rows of balanced_rows are no training photos"):
-        train.fit(photo_set, taxonomy, MODEL, TRAINING, balanced_rows=rows)
+    with pytest.raises(TrainingError, match="1 of 1 rows of balanced_rows are not training"):
+        train.fit(TrainingData.balanced(photo_set, taxonomy, rows), TrainingPlan(MODEL, TRAINING))

@@ -12,7 +12,8 @@ from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.exporting.quantize_tflite import WEIGHTED
 from cannabis_ml.exporting.writers import require_writers
 from cannabis_ml.inference.model_file import FLOAT, INPUT_NAME, SIGNATURE, ModelFile
-from cannabis_ml.networks.network import ExportNet, restore
+from cannabis_ml.networks.building import restore
+from cannabis_ml.networks.network import ExportNet
 
 import torch  # isort: skip
 from torch import Tensor, nn

@@ -14,7 +14,8 @@ from cannabis_ml.exporting.held_back import held_back
 from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.exporting.writers import require_writers
 from cannabis_ml.inference.model_file import FLOAT, INPUT_NAME, ModelFile
-from cannabis_ml.networks.network import ExportNet, restore
+from cannabis_ml.networks.building import restore
+from cannabis_ml.networks.network import ExportNet
 from cannabis_ml.photos.resize import center_crop_resize
 
 import torch  # isort: skip

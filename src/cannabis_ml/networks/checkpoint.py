@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,19 @@ class Checkpoint:
         """Write the checkpoint: the whole of it, or nothing."""
         from safetensors.numpy import save_file
 
-        # safetensors writes the buffer as it lies in memory.
-        state = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in self.state.items()}
         with written_aside(path) as aside:
-            save_file(state, aside, metadata={CARD: self.card.model_dump_json()})
+            save_file(self._tensors(), aside, metadata=self._metadata())
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file that `write` makes, 64 hex digits."""
+        from safetensors.numpy import save
+
+        return hashlib.sha256(save(self._tensors(), metadata=self._metadata())).hexdigest()
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        # safetensors writes the buffer as it lies in memory.
+        return {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in self.state.items()}
+
+    def _metadata(self) -> dict[str, str]:
+        return {CARD: self.card.model_dump_json()}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,8 @@ from cannabis_ml.networks.attention import SpatialAttention
 from cannabis_ml.networks.backbones import (
     FusedBackbone,
     branches_of,
-    create_backbone,
     feature_map_layout,
     feature_width,
-    normalization,
 )
 from cannabis_ml.networks.decoding import (
     answer,
@@ -33,22 +32,16 @@ from cannabis_ml.networks.decoding import (
     probabilities,
     uncertainty,
 )
-from cannabis_ml.networks.weights import load_backbone
 from cannabis_ml.taxonomy import Head, Taxonomy
 
-if TYPE_CHECKING:
-    from cannabis_ml.networks.checkpoint import Checkpoint
-    from cannabis_ml.networks.params import ModelParams
-
 __all__ = [
+    "Architecture",
     "ExportNet",
     "HierarchicalNet",
     "OrdinalHead",
     "answer",
-    "build_network",
     "given_parents",
     "probabilities",
-    "restore",
     "uncertainty",
 ]
 
@@ -91,6 +84,29 @@ class EnsembleHead(nn.ModuleList):
         return torch.stack([member(features).float() for member in self], dim=1)
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """What a network is made of, besides its backbone and its taxonomy.
+
+    Attributes:
+        image_size: S.
+        mean: Per channel, of pixels in [0, 1].
+        std: Per channel, of pixels in [0, 1].
+        dropout: Share of features dropped before each head while training.
+        ensemble: Members of every head, M.
+        attention: Weigh the places of the feature map; off for a backbone without a map.
+        hidden: Width of a hidden layer in every member; 0: linear members.
+    """
+
+    image_size: int = 224
+    mean: Sequence[float] = (0.5, 0.5, 0.5)
+    std: Sequence[float] = (0.5, 0.5, 0.5)
+    dropout: float = 0.0
+    ensemble: int = 1
+    attention: bool = False
+    hidden: int = 0
+
+
 class HierarchicalNet(nn.Module):
     """A backbone shared by an ensemble of small heads per head of the taxonomy.
 
@@ -100,48 +116,34 @@ class HierarchicalNet(nn.Module):
     Args:
         backbone: Maps (N, 3, S, S) normalized pixels to (N, F) features; has `num_features`.
         taxonomy: Gives the heads.
-        dropout: Share of features dropped before each head while training.
-        image_size: S.
-        mean: Per channel, of pixels in [0, 1].
-        std: Per channel, of pixels in [0, 1].
-        ensemble: Members of every head, M.
-        attention: Weigh the places of the feature map; off for a backbone without a map.
-        hidden: Width of a hidden layer in every member; 0: linear members.
+        architecture: Sizes and options of all else.
     """
 
-    def __init__(  # noqa: PLR0913
-        self,
-        backbone: nn.Module,
-        taxonomy: Taxonomy,
-        *,
-        dropout: float = 0.0,
-        image_size: int = 224,
-        mean: Sequence[float] = (0.5, 0.5, 0.5),
-        std: Sequence[float] = (0.5, 0.5, 0.5),
-        ensemble: int = 1,
-        attention: bool = False,
-        hidden: int = 0,
-    ) -> None:
+    def __init__(self, backbone: nn.Module, taxonomy: Taxonomy, architecture: Architecture) -> None:
         super().__init__()
+        made_of = architecture
         self.taxonomy = taxonomy
-        self.image_size = image_size
-        self.dropout = dropout
-        self.ensemble = ensemble
-        self.hidden = hidden
+        self.image_size = made_of.image_size
+        self.dropout = made_of.dropout
+        self.ensemble = made_of.ensemble
+        self.hidden = made_of.hidden
         self.num_features = feature_width(backbone)
         self.backbone = backbone
-        self.attention = nn.ModuleList(_make_attention(backbone, image_size) if attention else [])
+        self.attention = nn.ModuleList(
+            _make_attention(backbone, made_of.image_size) if made_of.attention else []
+        )
         # Keyed by position: a head's name may hold a dot, which module names may not.
         self.heads = nn.ModuleList(
             EnsembleHead(
-                _make_member(head, self.num_features, hidden, dropout) for _ in range(ensemble)
+                _make_member(head, self.num_features, made_of.hidden, made_of.dropout)
+                for _ in range(made_of.ensemble)
             )
             for head in taxonomy.heads
         )
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", _per_channel(mean), persistent=False)
-        self.register_buffer("std", _per_channel(std), persistent=False)
+        self.register_buffer("mean", _per_channel(made_of.mean), persistent=False)
+        self.register_buffer("std", _per_channel(made_of.std), persistent=False)
 
     def embed(self, photos: Tensor) -> Tensor:
         """uint8 (N, 3, S, S) RGB -> float (N, F)."""
@@ -239,57 +241,6 @@ class ExportNet(nn.Module):
             outputs |= {f"{name}.uncertainty": values for name, values in unsure.items()}
         given = given_parents(logits, network.taxonomy)
         return outputs | {name + GIVEN: probs for name, probs in given.items()}
-
-
-def build_network(
-    params: ModelParams, taxonomy: Taxonomy
-) -> tuple[HierarchicalNet, dict[str, Any]]:
-    """Build a network, its backbone filled from the first source that has weights.
-
-    Args:
-        params: Backbone, sizes and sources of weights.
-        taxonomy: Gives the heads.
-
-    Returns:
-        The network, and where its weights came from, see `load_backbone`.
-
-    Raises:
-        WeightsError: If no configured source has weights for the backbone.
-    """
-    backbone, provenance = load_backbone(params)
-    mean, std = normalization(backbone)
-    network = HierarchicalNet(
-        backbone,
-        taxonomy,
-        dropout=params.dropout,
-        image_size=params.image_size,
-        mean=mean,
-        std=std,
-        ensemble=params.ensemble,
-        attention=params.attention,
-        hidden=params.hidden,
-    )
-    return network, provenance
-
-
-def restore(checkpoint: Checkpoint) -> HierarchicalNet:
-    """The trained network of a checkpoint, in evaluation mode, on the CPU."""
-    card = checkpoint.card
-    network = HierarchicalNet(
-        create_backbone(card.backbone, card.image_size),
-        card.taxonomy,
-        dropout=card.dropout,
-        image_size=card.image_size,
-        mean=card.mean,
-        std=card.std,
-        ensemble=card.ensemble,
-        attention=card.attention,
-        hidden=card.hidden,
-    )
-    # Zero-dimensional arrays lose their shape in torch.from_numpy's contiguous copy.
-    state = {name: torch.tensor(array) for name, array in checkpoint.state.items()}
-    network.load_state_dict(state)
-    return network.eval()
 
 
 def _make_attention(backbone: nn.Module, image_size: int) -> list[nn.Module]:

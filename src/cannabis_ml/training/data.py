@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,10 +23,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cannabis_ml._io.processes import end_with_parent
-from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.photos.resize import center_crop_resize
-from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training.losses import bootstrap_weights
+from cannabis_ml.training.training_data import TrainingData
 
 if TYPE_CHECKING:
     from cannabis_ml.training.recipe import TrainingParams
@@ -64,39 +63,22 @@ class Known:
     """What is known of chosen photos besides their pixels, row by row.
 
     Args:
-        table: Labels of the chosen photos; a photo may stand there several times.
-        taxonomy: Encodes the labels.
-        teacher: Predictions of a teacher: `photo_id` and probabilities per head.
+        data: The photos.
         members: M.
         seed: Decides the bootstrap of the members.
-        weights: float (N,), what each row weighs in the loss; all the same where None.
 
     Raises:
-        KeyError: If the teacher did not see one of the photos.
+        TrainingError: If the teacher has no prediction for one of the photos.
     """
 
-    def __init__(
-        self,
-        table: pd.DataFrame,
-        taxonomy: Taxonomy,
-        teacher: pd.DataFrame | None = None,
-        members: int = 1,
-        seed: int = 0,
-        weights: np.ndarray | None = None,
-    ) -> None:
-        self.targets = taxonomy.encode(table)
-        self.teacher: dict[str, np.ndarray] = {}
-        if teacher is not None:
-            at = teacher.drop_duplicates("photo_id").set_index("photo_id").loc[table["photo_id"]]
-            self.teacher = {
-                head.name: np.stack(at[head.name].to_list()).astype(np.float32)
-                for head in taxonomy.heads
-            }
+    def __init__(self, data: TrainingData, members: int = 1, seed: int = 0) -> None:
+        self.targets = data.photos.encode(data.taxonomy, data.rows)
+        self.teacher = data.teacher_probs()
         # The same photo counts alike wherever it stands.
-        photos, which = np.unique(table["photo_id"].to_numpy(str), return_inverse=True)
+        photos, which = np.unique(data.photo_ids, return_inverse=True)
         self.members = bootstrap_weights(len(photos), members, seed)[torch.from_numpy(which)]
-        if weights is not None:
-            self.members *= torch.from_numpy(np.asarray(weights, np.float32))[:, None]
+        if data.weights is not None:
+            self.members *= torch.from_numpy(np.asarray(data.weights, np.float32))[:, None]
 
     def at(self, position: int, photo: Tensor) -> Batch:
         """One row; the loader stacks them."""
@@ -115,41 +97,28 @@ class Photos(Dataset):
     stands several times, each time another.
 
     Args:
-        photo_set: See the photo set's columns in the catalog.
-        rows: Indices of the rows to use; they may repeat.
-        taxonomy: Encodes the labels.
+        data: Rows of a photo set, copies and teacher.
         image_size: S.
         training: Augments by these parameters where the epoch is not `EVALUATION`.
-        teacher: As for `Known`.
         members: As for `Known`.
-        copies: Augmented copies of photos of the set, named by `photo_id`. They are shown whole,
-            mirrored or not: what their labels bear was decided when they were made.
-        weights: As for `Known`.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
-        photo_set: PhotoSet,
-        rows: Sequence[int] | np.ndarray,
-        taxonomy: Taxonomy,
+        data: TrainingData,
         image_size: int,
         training: TrainingParams | None = None,
-        *,
-        teacher: pd.DataFrame | None = None,
         members: int = 1,
-        copies: PhotoSet | None = None,
-        weights: np.ndarray | None = None,
     ) -> None:
-        self.rows = np.asarray(rows, dtype=np.int64)
+        # Not `data` itself: workers get what is held here, and need no teacher's table.
+        self.photo_set, self._copies = data.photos, data.copies
+        self.rows = np.asarray(data.rows, dtype=np.int64)
         self.image_size = image_size
         self.training = training
-        seed = training.seed if training else 0
-        table = photo_set.labels().iloc[self.rows]
-        self.known = Known(table, taxonomy, teacher, members, seed, weights)
+        self.known = Known(data, members, training.seed if training else 0)
         self._turn = pd.Series(self.rows).groupby(self.rows).cumcount().to_numpy()
-        self._photo_set, self._copies = photo_set, copies
-        self._copies_of = {} if copies is None else copies.rows_by_id()
-        self._ids = table["photo_id"].to_numpy()
+        self._copies_of = {} if data.copies is None else data.copies.rows_by_id()
+        self._ids = data.photo_ids
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -158,12 +127,12 @@ class Photos(Dataset):
         epoch, position = item
         row, turn = int(self.rows[position]), int(self._turn[position])
         if self.training is None or not self.training.augment or epoch == EVALUATION:
-            pixels = center_crop_resize(self._photo_set.pixels(row), self.image_size)
+            pixels = center_crop_resize(self.photo_set.pixels(row), self.image_size)
         else:
             random = np.random.default_rng((self.training.seed, epoch, row, turn))
             copy = self._copy(position, epoch + turn)
             if copy is None:
-                stored = self._photo_set.pixels(row)
+                stored = self.photo_set.pixels(row)
                 pixels = augment(stored, self.image_size, self.training, random)
             else:
                 pixels = center_crop_resize(copy, self.image_size)
@@ -173,7 +142,7 @@ class Photos(Dataset):
 
     def _copy(self, position: int, number: int) -> np.ndarray | None:
         """One of the photo's copies, going round; None when it is the turn of the photo itself."""
-        copies = self._copies_of.get(self._ids[position], ())
+        copies = self._copies_of.get(str(self._ids[position]), ())
         number %= 1 + len(copies)
         if number == 0 or self._copies is None:
             return None

@@ -12,13 +12,11 @@ from cannabis_ml.evaluation.metrics import score
 from cannabis_ml.evaluation.scores import HeadScores
 from cannabis_ml.evaluation.tables import value_of
 from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.networks.params import ModelParams
-from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.splits import Split
-from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training.predict import predict
-from cannabis_ml.training.recipe import Recipe, TrainingParams
+from cannabis_ml.training.recipe import TrainingPlan
 from cannabis_ml.training.train import fit
+from cannabis_ml.training.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -26,31 +24,15 @@ JUDGED = Split.TEST
 """The split that gains are measured on."""
 
 
-def fit_student(  # noqa: PLR0913
-    photo_set: PhotoSet,
-    taxonomy: Taxonomy,
-    model: ModelParams,
-    training: TrainingParams,
-    recipe: Recipe,
-    teacher: pd.DataFrame,
-    *,
-    augmented_photos: PhotoSet | None = None,
-    balanced_rows: pd.DataFrame | None = None,
-    workspace: Path | None = None,
-    log_as: str = "",
+def fit_student(
+    data: TrainingData, plan: TrainingPlan, workspace: Path | None = None, log_as: str = ""
 ) -> tuple[Checkpoint, pd.DataFrame, dict[str, Any]]:
     """Train a student from labels and from a teacher's answers for the same photos.
 
     Args:
-        photo_set: As for `fit`.
-        taxonomy: As for `fit`.
-        model: The student's network.
-        training: As for `fit`.
-        recipe: As for `fit`; its `distillation` says how much the teacher counts, and whether to
-            train once more without it, all else equal.
-        teacher: As for `fit`, with the answers for the test split too.
-        augmented_photos: As for `fit`.
-        balanced_rows: As for `fit`.
+        data: As for `fit`, with a teacher that has predictions for the test split too.
+        plan: As for `fit`; the `distillation` of its recipe says how much the teacher counts, and
+            whether to train once more without it, all else equal.
         workspace: As for `fit`.
         log_as: As for `fit`; the training without the teacher is logged under
             `{log_as}.without_teacher`.
@@ -60,33 +42,19 @@ def fit_student(  # noqa: PLR0913
         the `teacher`, the student `with_teacher` and, if asked for, `without_teacher` and the
         `gain`; each None where it is not known.
     """
-    shown: dict[str, Any] = {
-        "augmented_photos": augmented_photos,
-        "balanced_rows": balanced_rows,
-        "workspace": workspace,
-    }
-    checkpoint, history = fit(
-        photo_set, taxonomy, model, training, recipe, teacher=teacher, log_as=log_as, **shown
-    )
-    distillation = recipe.distillation
+    teacher, taxonomy = data.teacher, data.taxonomy
+    assert teacher is not None
+    checkpoint, history = fit(data, plan, workspace, log_as)
+    distillation = plan.recipe.distillation
     found = {"with_teacher": checkpoint}
     if distillation.compare_without_teacher and distillation.weight > 0:
         logger.info("Training once more without the teacher, to tell what it is worth.")
         alone = f"{log_as}.without_teacher" if log_as else "without_teacher"
-        found["without_teacher"], _ = fit(
-            photo_set, taxonomy, model, training, recipe, log_as=alone, **shown
-        )
-    truth = photo_set.labels()
+        found["without_teacher"], _ = fit(data.taught_by(None), plan, workspace, alone)
+    truth = data.photos.labels()
     scores = {"teacher": score(teacher[teacher["split"] == JUDGED], truth, taxonomy)}
     for name, student in found.items():
-        answers = predict(
-            student,
-            photo_set,
-            [JUDGED],
-            training.batch_size,
-            training.workers,
-            training.accelerator,
-        )
+        answers = predict(student, data.photos, [JUDGED], plan.training)
         scores[name] = score(answers, truth, taxonomy)
     heads = {head.name: _compared(scores, head.name) for head in taxonomy.heads}
     report = {

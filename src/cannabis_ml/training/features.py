@@ -34,7 +34,6 @@ CPU_BATCH = 8
 def cached_features(
     network: HierarchicalNet,
     photos: Photos,
-    fingerprint: str,
     training: TrainingParams,
     folder: Path,
 ) -> np.ndarray:
@@ -43,7 +42,6 @@ def cached_features(
     Args:
         network: Its backbone, in evaluation mode, makes the features.
         photos: Which rows of the photo set.
-        fingerprint: Of the photo set.
         training: Workers, accelerator.
         folder: Where features are kept. Those of other weights, photos or sizes do not get in
             each other's way.
@@ -51,7 +49,7 @@ def cached_features(
     Returns:
         float32 (len(photos), F), memory-mapped.
     """
-    digest = hashlib.sha256(f"{fingerprint} {network.image_size}".encode())
+    digest = hashlib.sha256(f"{photos.photo_set.fingerprint} {network.image_size}".encode())
     digest.update(photos.rows.tobytes())
     digest.update(weights_hash(network).encode())
     path = folder / "features" / f"{digest.hexdigest()[:32]}.npy"

@@ -13,31 +13,31 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
+from cannabis_ml.networks.building import restore  # noqa: E402
 from cannabis_ml.networks.checkpoint import Checkpoint  # noqa: E402
-from cannabis_ml.networks.network import answer, restore, uncertainty  # noqa: E402
+from cannabis_ml.networks.network import answer, uncertainty  # noqa: E402
 from cannabis_ml.photo_sets.photo_set import PhotoSet  # noqa: E402
+from cannabis_ml.splits import SPLITS, Split  # noqa: E402
 from cannabis_ml.taxonomy import Head  # noqa: E402
 from cannabis_ml.training.data import Photos, make_loader  # noqa: E402
 from cannabis_ml.training.module import channels_last  # noqa: E402
+from cannabis_ml.training.recipe import TrainingParams  # noqa: E402
+from cannabis_ml.training.training_data import TrainingData  # noqa: E402
 
 
 def predict(
     checkpoint: Checkpoint,
     photo_set: PhotoSet,
-    splits: Sequence[str] | None = None,
-    batch_size: int = 64,
-    workers: int = 0,
-    accelerator: str = "auto",
+    splits: Sequence[Split] = SPLITS,
+    training: TrainingParams | None = None,
 ) -> pd.DataFrame:
     """Answers of every head for every photo of the given splits.
 
     Args:
         checkpoint: As from `fit`.
-        photo_set: As for `fit`; labels are only copied.
-        splits: All where None.
-        batch_size: Photos at a time.
-        workers: Processes that decode photos.
-        accelerator: `cpu` leaves a GPU alone.
+        photo_set: Photos; labels are only copied.
+        splits: Which splits.
+        training: Gives batch size, workers and accelerator (`cpu` leaves a GPU alone).
 
     Returns:
         photo_id, split; per head `{head}.label`, the class or None, of a multilabel head a float32
@@ -45,15 +45,17 @@ def predict(
         `{head}.logits`, a float32 array (M × C,), member after member; `{head}.uncertainty` in
         nats; and `embedding`, the features, a float32 array (F,).
     """
+    training = training or TrainingParams()
     network = restore(checkpoint)
     taxonomy = network.taxonomy
-    cuda = accelerator != "cpu" and torch.cuda.is_available()
+    cuda = training.accelerator != "cpu" and torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     network = channels_last(network).to(device)
-    table = photo_set.labels()
-    chosen = np.ones(len(table), bool) if splits is None else table["split"].isin(splits)
-    photos = Photos(photo_set, np.flatnonzero(chosen), taxonomy, network.image_size)
-    loader = make_loader(photos, batch_size=batch_size, workers=workers, shuffle=False)
+    rows = photo_set.rows_of(*splits)
+    photos = Photos(TrainingData(photo_set, taxonomy, rows), network.image_size)
+    loader = make_loader(
+        photos, batch_size=training.batch_size, workers=training.workers, shuffle=False
+    )
     names = [head.name for head in taxonomy.heads]
     columns = [c for name in names for c in (name, f"{name}.logits", f"{name}.uncertainty")]
     found: dict[str, list[np.ndarray]] = {name: [] for name in [*columns, "embedding"]}
@@ -68,9 +70,10 @@ def predict(
                 found[f"{name}.logits"].extend(logits[name].flatten(1).cpu().numpy())
                 found[f"{name}.uncertainty"].extend(unsure[name].float().cpu().numpy())
             found["embedding"].extend(features.float().cpu().numpy())
-    predictions = table.loc[chosen, ["photo_id", "split"]].reset_index(drop=True)
+    table = photo_set.labels().iloc[rows]
+    predictions = table[["photo_id", "split"]].reset_index(drop=True)
     for head in taxonomy.heads:
-        predictions[f"{head.name}.label"] = _labels(head, table.loc[chosen])
+        predictions[f"{head.name}.label"] = _labels(head, table)
     values = {
         name: pd.Series(v, dtype="float32" if name.endswith(".uncertainty") else object)
         for name, v in found.items()

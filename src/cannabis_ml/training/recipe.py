@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cannabis_ml._io.files import HomePath
-from cannabis_ml.networks.params import LossParams
+from cannabis_ml.networks.checkpoint import Checkpoint
+from cannabis_ml.networks.params import LossParams, ModelParams
 
 
 class LastBlocks(BaseModel):
@@ -77,11 +78,6 @@ class Recipe(BaseModel):
     )
     batch_size: int | None = Field(
         default=None, ge=1, description="Photos per step of this tier; null: training.batch_size"
-    )
-    start: HomePath | None = Field(
-        default=None,
-        description="A checkpoint.safetensors of ours to start from, before any pretrained weights;"
-        " heads of the same name and classes are taken over",
     )
     distillation: Distillation = Field(
         default_factory=Distillation,
@@ -237,3 +233,31 @@ class TrainingParams(BaseModel):
                 f"batch_size {self.batch_size} leaves none of {self.processes} processes a photo"
             )
         return self
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPlan:
+    """How one network is made and trained.
+
+    Attributes:
+        model: The network and its pretrained weights.
+        training: Parameters that all tiers share.
+        recipe: The training schedule.
+        start: A checkpoint to start from, before any pretrained weights; heads of the same name
+            and classes are taken over.
+    """
+
+    model: ModelParams
+    training: TrainingParams
+    recipe: Recipe = field(default_factory=Recipe)
+    start: Checkpoint | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Photos per step, over all devices and machines together."""
+        return self.recipe.batch_size or self.training.batch_size
+
+    def learning_everywhere(self) -> TrainingPlan:
+        """The same with every phase training all layers, for a network of random weights."""
+        phases = [phase.model_copy(update={"train": "all"}) for phase in self.recipe.phases]
+        return replace(self, recipe=self.recipe.model_copy(update={"phases": phases}))

@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,10 @@ from lightning.pytorch import callbacks  # noqa: E402
 
 import cannabis_ml  # noqa: E402
 from cannabis_ml.errors import TrainingError  # noqa: E402
+from cannabis_ml.networks.building import build_network  # noqa: E402
 from cannabis_ml.networks.checkpoint import Checkpoint  # noqa: E402
-from cannabis_ml.networks.network import HierarchicalNet, build_network, restore  # noqa: E402
-from cannabis_ml.networks.params import ModelParams  # noqa: E402
-from cannabis_ml.photo_sets.photo_set import PhotoSet  # noqa: E402
-from cannabis_ml.splits import Split  # noqa: E402
-from cannabis_ml.taxonomy import MISSING, Taxonomy  # noqa: E402
+from cannabis_ml.networks.network import HierarchicalNet  # noqa: E402
+from cannabis_ml.taxonomy import MISSING  # noqa: E402
 from cannabis_ml.training.callbacks import (  # noqa: E402
     STATE,
     Chronicle,
@@ -54,7 +52,8 @@ from cannabis_ml.training.data import (  # noqa: E402
 from cannabis_ml.training.features import cached_features, weights_hash  # noqa: E402
 from cannabis_ml.training.module import PhotoModule  # noqa: E402
 from cannabis_ml.training.quiet import quiet  # noqa: E402
-from cannabis_ml.training.recipe import Recipe, TrainingParams  # noqa: E402
+from cannabis_ml.training.recipe import TrainingParams, TrainingPlan  # noqa: E402
+from cannabis_ml.training.training_data import TrainingData  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -65,37 +64,18 @@ DECIDE_NOTHING = {"workers", "checkpoint_every"}
 """Fields of `TrainingParams` that change no result."""
 
 
-def fit(  # noqa: PLR0913
-    photo_set: PhotoSet,
-    taxonomy: Taxonomy,
-    model: ModelParams,
-    training: TrainingParams,
-    recipe: Recipe | None = None,
-    *,
-    augmented_photos: PhotoSet | None = None,
-    balanced_rows: pd.DataFrame | None = None,
-    teacher: pd.DataFrame | None = None,
-    workspace: Path | None = None,
-    log_as: str = "",
+def fit(
+    data: TrainingData, plan: TrainingPlan, workspace: Path | None = None, log_as: str = ""
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train on the training split, keep the epoch with the lowest validation loss.
 
-    Starts from the recipe's own checkpoint, else from pretrained weights, else from random ones;
-    and goes on where the very same training was interrupted. The same photos, parameters and
-    machine give the same weights, whatever the number of workers and interruptions.
+    Starts from the plan's own checkpoint, else from pretrained weights, else from random ones; and
+    goes on where the very same training was interrupted. The same photos, parameters and machine
+    give the same weights, whatever the number of workers and interruptions.
 
     Args:
-        photo_set: Photos with labels and splits.
-        taxonomy: Every label of the photo set is in it.
-        model: The network.
-        training: What all tiers share.
-        recipe: What learns when.
-        augmented_photos: Copies of training photos, shown in turn with the photos themselves
-            where pixels are looked at; heads alone learn from features of the photos as they are.
-        balanced_rows: `row` of every training photo that an epoch shows, and its `weight` in the
-            loss; all, once, alike, where None.
-        teacher: Predictions of a better network for the same photos, to learn from besides the
-            labels: `photo_id` and per head a column of probabilities.
+        data: The photos to learn from.
+        plan: The network and how it is trained.
         workspace: Where features and states are kept; None: nowhere beyond this call.
         log_as: Stands before the names of the epochs' metrics in MLflow, so that the curves of
             several trainings in one run do not mix: `tier1` gives `tier1.train_loss`.
@@ -106,26 +86,20 @@ def fit(  # noqa: PLR0913
         learning_rate (of the backbone's top layer, at the end of the epoch) and seconds.
 
     Raises:
-        TrainingError: If there is nothing to train or validate on, the loss becomes NaN, or disk
-            or memory is full; the last good state stays in the workspace.
+        TrainingError: If there is nothing to train or validate on, the checkpoint to start from
+            does not fit, the loss becomes NaN, or disk or memory is full; the last good state
+            stays in the workspace.
         WeightsError: If no configured source has weights for the backbone.
     """
-    recipe = recipe or Recipe()
-    batch_size = recipe.batch_size or training.batch_size
-    if batch_size % training.processes:
+    training = plan.training
+    if plan.batch_size % training.processes:
         raise TrainingError(
-            f"A batch of {batch_size} photos cannot be shared evenly by {training.processes}"
+            f"A batch of {plan.batch_size} photos cannot be shared evenly by {training.processes}"
             " processes: make batch_size a multiple of devices × nodes."
         )
-    table = photo_set.labels()
-    rows = {name: photo_set.rows_of(name) for name in (Split.TRAIN, Split.VALIDATION)}
-    _check_trainable(table, rows, taxonomy)
-    row_weights = None
-    if balanced_rows is not None:
-        _check_rows(balanced_rows, table)
-        rows[Split.TRAIN] = balanced_rows["row"].to_numpy()
-        row_weights = balanced_rows["weight"].to_numpy()
-    teacher = _usable(teacher, table.iloc[rows[Split.TRAIN]], taxonomy, recipe)
+    if plan.recipe.distillation.weight == 0:
+        data = data.taught_by(None)
+    data.check()
 
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng())
@@ -133,69 +107,45 @@ def fit(  # noqa: PLR0913
         if workspace is None:
             workspace = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         torch.manual_seed(training.seed)
-        network, provenance = _start(model, taxonomy, recipe)
+        network, provenance = build_network(plan.model, data.taxonomy, plan.start)
         if provenance["source"] == "random":
             # Layers that know nothing yet have to learn.
-            phases = [phase.model_copy(update={"train": "all"}) for phase in recipe.phases]
-            recipe = recipe.model_copy(update={"phases": phases})
-        fingerprint = photo_set.fingerprint
-        key = run_key(
-            network,
-            [fingerprint, *_shown(augmented_photos, balanced_rows)],
-            taxonomy,
-            model,
-            training,
-            recipe,
-            teacher,
-        )
+            plan = plan.learning_everywhere()
+        key = run_key(network, data, plan)
         folder = _run_folder(workspace / "runs", key)
 
-        photos = {
-            name: Photos(
-                photo_set,
-                rows[name],
-                taxonomy,
-                model.image_size,
-                training,
-                teacher=teacher if name == Split.TRAIN else None,
-                members=network.ensemble if name == Split.TRAIN else 1,
-                copies=augmented_photos if name == Split.TRAIN else None,
-                weights=row_weights if name == Split.TRAIN else None,
-            )
-            for name in rows
-        }
-        weights = _class_weights(photos[Split.TRAIN], taxonomy, training, row_weights)
-        explained = _explained(model, batch_size)
-        with explained:
-            loaders = {
-                name: _loader(network, photos[name], name, fingerprint, training, recipe, workspace)
-                for name in rows
-            }
+        size = plan.model.image_size
+        photos = Photos(data, size, training, network.ensemble)
+        held_out = Photos(data.validation(), size, training)
+        weights = _class_weights(photos.known.targets, data, training)
+        with _explained(plan):
+            train = _loader(network, photos, plan, workspace, shuffle=True)
+            validation = _loader(network, held_out, plan, workspace, shuffle=False)
             logger.info(
                 "Training %s at %d px on %d photos, validating on %d; at most %d epochs of %d"
                 " steps: %s.",
-                " + ".join(model.backbones),
-                model.image_size,
-                len(rows[Split.TRAIN]),
-                len(rows[Split.VALIDATION]),
-                recipe.epochs,
-                len(loaders[Split.TRAIN]),
-                ", ".join(f"{phase.name} {phase.epochs}" for phase in recipe.phases),
+                " + ".join(plan.model.backbones),
+                size,
+                len(photos),
+                len(held_out),
+                plan.recipe.epochs,
+                len(train),
+                ", ".join(f"{phase.name} {phase.epochs}" for phase in plan.recipe.phases),
             )
-            module = PhotoModule(network, training, recipe, weights)
-            state = _run(module, loaders[Split.TRAIN], loaders[Split.VALIDATION], folder, log_as)
+            module = PhotoModule(network, training, plan.recipe, weights)
+            state = _run(module, train, validation, folder, log_as)
         best = state["callbacks"]["Keeper"]["best_epoch"]
         network.load_state_dict(torch.load(best_file(folder, best), weights_only=True))
         history = pd.DataFrame(state["callbacks"]["Chronicle"]["rows"])
 
     row = history.iloc[best - 1]
     card = network.card(
-        model.backbone,
+        plan.model.backbone,
         cannabis_ml=cannabis_ml.__version__,
         weights=provenance,
-        photo_set_fingerprint=fingerprint,
+        photo_set_fingerprint=data.photos.fingerprint,
         training_key=key,
-        taught=teacher is not None,
+        taught=data.teacher is not None,
         best_epoch=int(row["epoch"]),
         validation_loss=float(row["validation_loss"]),
     )
@@ -206,6 +156,7 @@ def fit(  # noqa: PLR0913
 DECIDING = (
     "cannabis_ml.networks.attention",
     "cannabis_ml.networks.backbones",
+    "cannabis_ml.networks.building",
     "cannabis_ml.networks.decoding",
     "cannabis_ml.networks.inplace_relu6",
     "cannabis_ml.networks.network",
@@ -222,6 +173,7 @@ DECIDING = (
     "cannabis_ml.training.phases",
     "cannabis_ml.training.recipe",
     "cannabis_ml.training.train",
+    "cannabis_ml.training.training_data",
 )
 """Modules whose code changes what a training gives. What watches, writes or scores is left out, so
 that work on it throws no half-trained network away."""
@@ -249,19 +201,11 @@ def _is_text(node: ast.AST) -> bool:
     )
 
 
-def run_key(
-    network: HierarchicalNet,
-    data: list[str],
-    taxonomy: Taxonomy,
-    model: ModelParams,
-    training: TrainingParams,
-    recipe: Recipe,
-    teacher: pd.DataFrame | None,
-) -> str:
+def run_key(network: HierarchicalNet, data: TrainingData, plan: TrainingPlan) -> str:
     """Hash of everything that decides a training: only the very same one may be resumed.
 
-    Covers the weights it starts from, the fingerprints of the data, taxonomy, parameters, the
-    teacher's answers, and what the code of `DECIDING` does.
+    Covers the weights that the network starts from, the fingerprints of the data, taxonomy,
+    parameters, the teacher's answers, and what the code of `DECIDING` does.
     """
     digest = hashlib.sha256()
     for name in DECIDING:
@@ -269,143 +213,34 @@ def run_key(
     parts = [
         torch.__version__,
         lightning.__version__,
-        data,
-        taxonomy.sha256,
-        model.model_dump(mode="json", exclude={"weights"}),
-        training.model_dump(mode="json", exclude=DECIDE_NOTHING),
-        recipe.model_dump(
-            mode="json",
-            exclude={"start": True, "distillation": {"compare_without_teacher"}},
-        ),
+        data.fingerprints,
+        data.taxonomy.sha256,
+        plan.model.model_dump(mode="json", exclude={"weights"}),
+        plan.training.model_dump(mode="json", exclude=DECIDE_NOTHING),
+        plan.recipe.model_dump(mode="json", exclude={"distillation": {"compare_without_teacher"}}),
     ]
     digest.update(json.dumps(parts, sort_keys=True).encode())
     digest.update(weights_hash(network).encode())
     for name, tensor in sorted(network.heads.state_dict().items()):
         digest.update(name.encode() + tensor.numpy().tobytes())
-    if teacher is not None:
-        for name in teacher.columns:
-            values = teacher[name].to_list()
-            if name == "photo_id":
-                digest.update("".join(values).encode())
-            else:
-                digest.update(np.stack(values).astype(np.float32).tobytes())
+    for name, probs in data.teacher_probs().items():
+        digest.update(name.encode() + probs.tobytes())
     return digest.hexdigest()
 
 
-def _shown(copies: PhotoSet | None, balanced_rows: pd.DataFrame | None) -> list[str]:
-    """Fingerprints of what an epoch shows of the photo set."""
-    told = []
-    if copies is not None:
-        told.append(copies.fingerprint)
-    if balanced_rows is not None:
-        chosen = balanced_rows[["row", "weight"]].to_numpy(np.float64)
-        told.append(hashlib.sha256(np.ascontiguousarray(chosen).tobytes()).hexdigest())
-    return told
-
-
-def _check_rows(balanced_rows: pd.DataFrame, table: pd.DataFrame) -> None:
-    """Refuse rows that were chosen from another photo set: they may point at test photos."""
-    rows = balanced_rows["row"].to_numpy()
-    known = rows[(rows >= 0) & (rows < len(table))]
-    strays = len(rows) - int((table["split"].to_numpy()[known] == Split.TRAIN).sum())
-    if strays:
-        raise TrainingError(
-            f"{strays:,} of {len(rows):,} rows of balanced_rows are no training photos of the photo"
-            " set: it has changed since. Run the balancing pipeline again, or all of"
-            " `kedro run --pipelines train`."
-        )
-
-
-def _start(
-    model: ModelParams, taxonomy: Taxonomy, recipe: Recipe
-) -> tuple[HierarchicalNet, dict[str, Any]]:
-    """The network to begin with: from our own checkpoint if one is given, else as configured."""
-    if recipe.start is None:
-        return build_network(model, taxonomy)
-    if not recipe.start.is_file():
-        raise TrainingError(
-            f"There is no checkpoint {recipe.start} to start from (looked in {Path.cwd()})."
-            " Mend recipe.start, or set it to null to start from pretrained weights."
-        )
-    start = Checkpoint.read(recipe.start)
-    old = restore(start)
-    if start.card.backbone != model.backbone:
-        raise TrainingError(
-            f"{recipe.start} holds '{start.card.backbone}', the model to train is"
-            f" '{model.backbone}'. Set recipe.start or model.backbone to match."
-        )
-    try:
-        network = _take_over(old, model, taxonomy)
-    except RuntimeError as error:
-        raise TrainingError(
-            f"{recipe.start} was trained at {old.image_size} px; this backbone has positions of its"
-            f" own for {model.image_size} px. Train at the same size."
-        ) from error
-    with recipe.start.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return network, {
-        "source": "checkpoint",
-        "file": recipe.start.name,
-        "sha256": sha256,
-        "licence": (start.card.weights or {}).get("licence"),
-    }
-
-
-def _take_over(old: HierarchicalNet, model: ModelParams, taxonomy: Taxonomy) -> HierarchicalNet:
-    """Backbone, attention and every head that asks the same question in the same form."""
-    from cannabis_ml.networks.backbones import create_backbone
-
-    card = old.card(model.backbone)
-    network = HierarchicalNet(
-        create_backbone(model.backbone, model.image_size),
-        taxonomy,
-        dropout=model.dropout,
-        image_size=model.image_size,
-        mean=card.mean,
-        std=card.std,
-        ensemble=model.ensemble,
-        attention=model.attention,
-        hidden=model.hidden,
-    )
-    network.backbone.load_state_dict(old.backbone.state_dict())
-    if len(network.attention) == len(old.attention):
-        network.attention.load_state_dict(old.attention.state_dict())
-    fresh = []
-    theirs = {
-        head.name: (head, part) for head, part in zip(old.taxonomy.heads, old.heads, strict=True)
-    }
-    for head, part in zip(taxonomy.heads, network.heads, strict=True):
-        known, before = theirs.get(head.name, (None, None))
-        state = before.state_dict() if before is not None else {}
-        own = part.state_dict()
-        same = known is not None and known.class_names == head.class_names
-        if same and {k: t.shape for k, t in state.items()} == {k: t.shape for k, t in own.items()}:
-            part.load_state_dict(state)
-        else:
-            fresh.append(head.name)
-    if fresh:
-        logger.info("The checkpoint to start from has no such head: %s start fresh.", fresh)
-    return network
-
-
 def _loader(
-    network: HierarchicalNet,
-    photos: Photos,
-    split: Split,
-    fingerprint: str,
-    training: TrainingParams,
-    recipe: Recipe,
-    workspace: Path,
+    network: HierarchicalNet, photos: Photos, plan: TrainingPlan, workspace: Path, *, shuffle: bool
 ) -> PhasedLoader:
+    training, recipe = plan.training, plan.recipe
     options: dict[str, Any] = {
-        "batch_size": recipe.batch_size or training.batch_size,
-        "shuffle": split == Split.TRAIN,
+        "batch_size": plan.batch_size,
+        "shuffle": shuffle,
         "seed": training.seed,
     }
     from_photos = make_loader(photos, workers=training.workers, **options)
     if not (training.cache_features and recipe.cached_epochs):
         return PhasedLoader(from_photos)
-    features = cached_features(network, photos, fingerprint, training, workspace)
+    features = cached_features(network, photos, training, workspace)
     from_features = make_loader(CachedFeatures(features, photos.known), workers=0, **options)
     return PhasedLoader(from_photos, from_features, recipe.cached_epochs)
 
@@ -561,27 +396,8 @@ def _run_folder(runs: Path, key: str) -> Path:
     return folder
 
 
-def _usable(
-    teacher: pd.DataFrame | None, table: pd.DataFrame, taxonomy: Taxonomy, recipe: Recipe
-) -> pd.DataFrame | None:
-    """The teacher's probabilities for the training photos, in order; None if it has no say."""
-    if teacher is None or recipe.distillation.weight == 0:
-        return None
-    unseen = ~table["photo_id"].isin(teacher["photo_id"])
-    if unseen.any():
-        raise TrainingError(
-            f"The teacher has no answer for {unseen.sum():,} of {len(table):,} training photos:"
-            " its predictions are of another photo set. Train and predict with the teacher first."
-        )
-    at = teacher.drop_duplicates("photo_id").set_index("photo_id").loc[table["photo_id"]]
-    return at[[head.name for head in taxonomy.heads]].reset_index()
-
-
 def _class_weights(
-    photos: Photos,
-    taxonomy: Taxonomy,
-    training: TrainingParams,
-    row_weights: np.ndarray | None = None,
+    targets: Mapping[str, np.ndarray], data: TrainingData, training: TrainingParams
 ) -> dict[str, torch.Tensor] | None:
     """Per multiclass head float32 (K,), which make up for what balancing leaves unequal.
 
@@ -591,34 +407,17 @@ def _class_weights(
     if training.class_weights == "none":
         return None
     found = {}
-    for head in taxonomy.heads:
+    for head in data.taxonomy.heads:
         if head.kind != "multiclass":
             continue
-        truth = photos.known.targets[head.name]
+        truth = targets[head.name]
         known = truth != MISSING
-        each = None if row_weights is None else row_weights[known]
+        each = None if data.weights is None else data.weights[known]
         counts = np.bincount(truth[known], weights=each, minlength=len(head.classes))
         there = counts > 0
         weights = counts.sum() / (max(1, there.sum()) * np.where(there, counts, 1))
         found[head.name] = torch.from_numpy(np.where(there, weights, 0).astype(np.float32))
     return found
-
-
-def _check_trainable(
-    table: pd.DataFrame, rows: dict[Split, np.ndarray], taxonomy: Taxonomy
-) -> None:
-    for split, chosen in rows.items():
-        if len(chosen) == 0:
-            counts = table["split"].value_counts().to_dict()
-            raise TrainingError(
-                f"There is no photo in the {split} split (photos per split: {counts})."
-                " Bring more photos, or change the fractions under ingestion."
-            )
-        if not table.iloc[chosen][taxonomy.columns].notna().any(axis=None):
-            raise TrainingError(
-                f"None of the {len(chosen):,} photos of the {split} split has a label of"
-                f" {', '.join(head.name for head in taxonomy.heads)}."
-            )
 
 
 _OUT_OF_MEMORY = re.compile(
@@ -628,8 +427,9 @@ _TOLD = re.compile(r"cannabis_ml\.errors\.TrainingError: (.+)", re.S)
 
 
 @contextmanager
-def _explained(model: ModelParams, batch_size: int) -> Iterator[None]:
+def _explained(plan: TrainingPlan) -> Iterator[None]:
     """Turn a lack of memory, here or in a process that trains with us, into words."""
+    size = plan.model.image_size
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -638,7 +438,7 @@ def _explained(model: ModelParams, batch_size: int) -> Iterator[None]:
             raise TrainingError(told.group(1).strip()) from error
         if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
             raise TrainingError(
-                f"Memory ran out with {batch_size} photos of {model.image_size} px per step. Lower"
+                f"Memory ran out with {plan.batch_size} photos of {size} px per step. Lower"
                 " batch_size, model.image_size or the last_blocks that learn, or use precision"
                 " bf16-mixed on a GPU. The last good state is kept: what does not change the"
                 " training (workers) lets it go on from there."
@@ -648,7 +448,7 @@ def _explained(model: ModelParams, batch_size: int) -> Iterator[None]:
         if "more than 1 value per channel" in str(error):
             raise TrainingError(
                 "BatchNorm cannot learn: a step had a single photo for a process, and at"
-                f" {model.image_size} px this backbone's map is a single place. Bring more photos,"
+                f" {size} px this backbone's map is a single place. Bring more photos,"
                 " raise model.image_size, or train the heads alone."
             ) from error
         # A process that trains with us tells its error as text.

@@ -1,9 +1,16 @@
 """The tiers as they are wired."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.io import CatalogConfigResolver
+
+from cannabis_ml.datasets.checkpoint import StartDataset
 from cannabis_ml.pipelines import export, training
 from cannabis_ml.tiers import TIERS
+
+PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +39,33 @@ def test_parameters_of_a_tier_are_its_own_and_shared_ones_are_shared(pipeline):
     taken = {name for name in pipeline.inputs() if name.startswith("params:")}
     own = {f"params:{tier.name}.{part}" for tier in TIERS for part in ("model", "recipe")}
     assert taken == own | {"params:training", "params:reports"}
+
+
+def test_what_a_tier_starts_from_is_an_entry_of_its_own(pipeline):
+    for tier in TIERS:
+        (node,) = (n for n in pipeline.nodes if f"{tier.name}.checkpoint" in n.outputs)
+        assert f"{tier.name}.start" in node.inputs
+        assert "training_data" in node.inputs
+
+
+@pytest.mark.parametrize(
+    ("given", "tier3"), [({}, None), ({"start": {"tier3": "a.safetensors"}}, "a.safetensors")]
+)
+def test_the_checkpoint_to_start_from_is_set_for_a_run(given, tier3):
+    loader = OmegaConfigLoader(
+        conf_source=str(PROJECT / "conf"),
+        base_env="base",
+        default_run_env="test",
+        custom_resolvers={"project_path": lambda: str(PROJECT)},
+        runtime_params=given,
+    )
+    entries = CatalogConfigResolver(loader["catalog"])
+    entry = entries.resolve_pattern("tier3.start")
+    del entry["type"]
+    assert StartDataset(**entry)._describe() == {"tier": "tier3", "path": tier3}
+    entry = entries.resolve_pattern("tier1.start")
+    del entry["type"]
+    assert StartDataset(**entry).load() is None
 
 
 def test_every_tier_is_exported():

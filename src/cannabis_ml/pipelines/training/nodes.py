@@ -17,21 +17,40 @@ from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.training.params import ReportParams
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
-from cannabis_ml.training.recipe import Recipe, TrainingParams
+from cannabis_ml.training.recipe import Recipe, TrainingParams, TrainingPlan
+from cannabis_ml.training.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
 
 _REPORTS = ReportParams()
 
 
-def train_model(  # noqa: PLR0913, PLR0917
+def gather_training_data(
     photo_set: PhotoSet,
     augmented_photos: PhotoSet,
     balanced_rows: pd.DataFrame,
     taxonomy: Taxonomy,
+) -> TrainingData:
+    """Put together what every tier is trained on. No pixels are read.
+
+    Args:
+        photo_set: Stored photos of all splits; `validation` chooses the best epoch.
+        augmented_photos: Copies of training photos.
+        balanced_rows: Rows of `photo_set` in an epoch, repeated if oversampled, and loss weights.
+        taxonomy: The heads.
+
+    Raises:
+        TrainingError: If the rows were chosen from another photo set.
+    """
+    return TrainingData.balanced(photo_set, taxonomy, balanced_rows, augmented_photos)
+
+
+def train_model(
+    training_data: TrainingData,
     model: ModelParams,
     training: TrainingParams,
     recipe: Recipe,
+    start: Checkpoint | None,
     workspace: Path,
     tier: str,
 ) -> tuple[Checkpoint, pd.DataFrame]:
@@ -40,13 +59,11 @@ def train_model(  # noqa: PLR0913, PLR0917
     Resumes an interrupted training of the same data, parameters and code.
 
     Args:
-        photo_set: Stored photos of all splits; `validation` chooses the best epoch.
-        augmented_photos: Copies of training photos.
-        balanced_rows: Rows of `photo_set` in an epoch, repeated if oversampled, and loss weights.
-        taxonomy: The heads.
+        training_data: The photos.
         model: The network and its pretrained weights.
         training: Parameters that all tiers share.
         recipe: The training schedule.
+        start: Checkpoint whose weights the training starts from; None: pretrained weights.
         workspace: Folder for states to resume from and cached features.
         tier: Name of the tier; metrics of its epochs are logged under it.
 
@@ -55,46 +72,33 @@ def train_model(  # noqa: PLR0913, PLR0917
 
     Raises:
         WeightsError: If no configured source has weights for the backbone.
-        TrainingError: If the loss is NaN, or disk or memory is full; says when, and what to do.
+        TrainingError: If `start` does not fit the model, the loss is NaN, or disk or memory is
+            full; says when, and what to do.
     """
     from cannabis_ml.training.train import fit
 
-    return fit(
-        photo_set,
-        taxonomy,
-        model,
-        training,
-        recipe,
-        augmented_photos=augmented_photos,
-        balanced_rows=balanced_rows,
-        workspace=workspace,
-        log_as=tier,
-    )
+    return fit(training_data, TrainingPlan(model, training, recipe, start), workspace, tier)
 
 
-def train_student(  # noqa: PLR0913, PLR0917
-    photo_set: PhotoSet,
-    augmented_photos: PhotoSet,
-    balanced_rows: pd.DataFrame,
-    taxonomy: Taxonomy,
+def train_student(
+    training_data: TrainingData,
+    teacher: pd.DataFrame,
     model: ModelParams,
     training: TrainingParams,
     recipe: Recipe,
-    teacher: pd.DataFrame,
+    start: Checkpoint | None,
     workspace: Path,
     tier: str,
 ) -> tuple[Checkpoint, pd.DataFrame, dict[str, Any]]:
     """Train one network on labels and on a teacher's predictions for the same photos.
 
     Args:
-        photo_set: As for `train_model`.
-        augmented_photos: As for `train_model`.
-        balanced_rows: As for `train_model`.
-        taxonomy: As for `train_model`.
+        training_data: As for `train_model`.
+        teacher: Its predictions for every split.
         model: As for `train_model`.
         training: As for `train_model`.
         recipe: As for `train_model`; `distillation` holds the teacher's weight in the loss.
-        teacher: Its predictions for every split.
+        start: As for `train_model`.
         workspace: As for `train_model`.
         tier: As for `train_model`.
 
@@ -108,18 +112,8 @@ def train_student(  # noqa: PLR0913, PLR0917
     """
     from cannabis_ml.training.distillation import fit_student
 
-    return fit_student(
-        photo_set,
-        taxonomy,
-        model,
-        training,
-        recipe,
-        teacher,
-        augmented_photos=augmented_photos,
-        balanced_rows=balanced_rows,
-        workspace=workspace,
-        log_as=tier,
-    )
+    plan = TrainingPlan(model, training, recipe, start)
+    return fit_student(training_data.taught_by(teacher), plan, workspace, tier)
 
 
 def predict_photos(
@@ -139,13 +133,7 @@ def predict_photos(
     """
     from cannabis_ml.training.predict import predict
 
-    return predict(
-        checkpoint,
-        photo_set,
-        batch_size=training.batch_size,
-        workers=training.workers,
-        accelerator=training.accelerator,
-    )
+    return predict(checkpoint, photo_set, training=training)
 
 
 def score_predictions(

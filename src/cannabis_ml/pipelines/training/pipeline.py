@@ -13,6 +13,7 @@ from cannabis_ml.pipelines.training.nodes import (
     draw_mistakes,
     draw_prediction_sheet,
     draw_training_curves,
+    gather_training_data,
     keep_decision,
     predict_photos,
     score_predictions,
@@ -20,9 +21,6 @@ from cannabis_ml.pipelines.training.nodes import (
     train_student,
 )
 from cannabis_ml.tiers import TIERS, Tier
-
-_SHOWN = ("photo_set", "augmented_photos", "balanced_rows")
-"""Data of an epoch: photos, their copies, and the rows with their weights."""
 
 
 def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
@@ -33,22 +31,28 @@ def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
         ["tier_comparison", "tier_comparison_figure"],
         name="compare_tiers",
     )
-    return sum((_tier(tier) for tier in tiers), Pipeline([comparison]))
+    data = Node(
+        gather_training_data,
+        ["photo_set", "augmented_photos", "balanced_rows", "taxonomy"],
+        "training_data",
+        name="gather_training_data",
+    )
+    return sum((_tier(tier) for tier in tiers), Pipeline([data, comparison]))
 
 
 def _training(tier: Tier) -> Node:
     """Node that trains a tier: on labels alone, or with distillation from its teacher."""
-    parameters = ["params:model", "params:training", "params:recipe"]
+    settings = ["params:model", "params:training", "params:recipe", "start", "workspace", "name"]
     if tier.teacher is None:
         return Node(
             train_model,
-            [*_SHOWN, "taxonomy", *parameters, "workspace", "name"],
+            ["training_data", *settings],
             ["checkpoint", "training_history"],
             name="train_model",
         )
     return Node(
         train_student,
-        [*_SHOWN, "taxonomy", *parameters, "teacher_predictions", "workspace", "name"],
+        ["training_data", "teacher_predictions", *settings],
         ["checkpoint", "training_history", "distillation"],
         name="train_student",
     )
@@ -105,6 +109,6 @@ def _tier(tier: Tier) -> Pipeline:
             ),
         ],
         namespace=tier.name,
-        inputs={name: name for name in (*_SHOWN, "taxonomy")} | teacher,
+        inputs={name: name for name in ("photo_set", "taxonomy", "training_data")} | teacher,
         parameters={"params:training", "params:reports"},
     )
