@@ -64,7 +64,7 @@ def test_every_stage_has_the_tiers_that_are_listed(tiers):
     registered = register_pipelines(tiers)
     found = {stage: namespaces(registered[stage].datasets()) for stage in STAGES}
     assert found == {
-        stage: names(tiers) if stage in {"training", "export", "bundle"} else set()
+        stage: names(tiers) if stage in {"training", "export", "calibration", "bundle"} else set()
         for stage in STAGES
     }
 
@@ -104,9 +104,9 @@ def test_a_stage_that_works_per_tier_costs_one_entry_in_the_registry(monkeypatch
     how_to = (PROJECT / "docs/how-to/add-a-stage.md").read_text("utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", how_to, re.DOTALL)
     stage = {"Any": Any, "Node": Node, "Pipeline": Pipeline, "TIERS": TIERS, "Tier": Tier}
-    stage["calibrate"] = lambda tier, predictions, params: None
+    stage["summarize"] = lambda tier, predictions, params: None
     exec(textwrap.dedent(example), stage)
-    monkeypatch.setitem(STAGES, "calibration", SimpleNamespace(**stage))
+    monkeypatch.setitem(STAGES, "summary", SimpleNamespace(**stage))
     run = register_pipelines()["__default__"]
     added = run.filter(node_namespaces=["calibration"])
     assert {node.name for node in added.nodes} == {

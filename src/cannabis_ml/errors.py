@@ -41,6 +41,10 @@ class ExportError(CannabisMLError):
     """An exported model is not the model that was trained."""
 
 
+class CalibrationError(CannabisMLError):
+    """A model file cannot be calibrated."""
+
+
 class BundleError(CannabisMLError):
     """A bundle is incomplete, altered, or made for another version."""
 

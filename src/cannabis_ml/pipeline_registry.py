@@ -6,7 +6,15 @@ from types import ModuleType
 
 from kedro.pipeline import Pipeline
 
-from cannabis_ml.pipelines import augmentation, balancing, bundle, export, ingestion, training
+from cannabis_ml.pipelines import (
+    augmentation,
+    balancing,
+    bundle,
+    calibration,
+    export,
+    ingestion,
+    training,
+)
 from cannabis_ml.tiers import TIERS, Tier, check_tiers
 
 STAGES: dict[str, ModuleType] = {
@@ -15,6 +23,7 @@ STAGES: dict[str, ModuleType] = {
     "balancing": balancing,
     "training": training,
     "export": export,
+    "calibration": calibration,
     "bundle": bundle,
 }
 """Stages by name, in the order of `kedro run`."""

@@ -150,7 +150,7 @@ def answer_of(probs, decided, kind="ordinal", parent_decided=None, **other):
         }
     )
     probs = np.array(probs, np.float32)
-    return HeadAnswer(taxonomy["grade"], probs, decided, parent_decided)
+    return HeadAnswer(taxonomy["grade"], probs, probs, decided, parent_decided)
 
 
 def test_an_ordinal_answer_tells_what_it_stands_on():

@@ -104,6 +104,15 @@ class Choice(BaseModel):
     calibrator: Annotated[Calibrator, Field(description="Fitted to all photos")]
 
 
+class CalibrationReport(BaseModel):
+    """What was chosen for the heads of one model file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    splits: list[str] = Field(description="Of the photos that calibrators were fitted to")
+    heads: dict[str, Choice]
+
+
 class _Method(NamedTuple):
     name: CandidateName
     fit: Callable[[Examples], Calibrator]

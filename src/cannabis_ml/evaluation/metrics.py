@@ -16,6 +16,7 @@ from sklearn import metrics
 from cannabis_ml.evaluation.intervals import by_groups, f1_by_groups, wilson
 from cannabis_ml.evaluation.mistakes import confused_classes, in_words, wrong_attributes
 from cannabis_ml.evaluation.predictions import (
+    Rule,
     alone,
     decide,
     decision,
@@ -31,7 +32,6 @@ from cannabis_ml.evaluation.scores import (
     MulticlassScores,
     MultilabelScores,
     OrdinalScores,
-    Thresholds,
 )
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
@@ -47,7 +47,7 @@ def evaluate(
     predictions: pd.DataFrame,
     photos: pd.DataFrame,
     taxonomy: Taxonomy,
-    thresholds: Thresholds | None = None,
+    rule: Rule | None = None,
     *,
     split: Split = Split.TEST,
     confidence: float = CONFIDENCE,
@@ -59,7 +59,7 @@ def evaluate(
         predictions: As for `score`, with a column `split`.
         photos: As for `score`.
         taxonomy: Gives the heads.
-        thresholds: As for `score`.
+        rule: As for `score`.
         split: The rows of `predictions` that are scored.
         confidence: Of the intervals, in (0, 1).
         error_limit: Classes with a larger error are named, in [0, 1).
@@ -71,9 +71,9 @@ def evaluate(
         groups=len(np.unique(groups_of(judged, photos))),
         confidence=confidence,
         error_limit=error_limit,
-        heads=score(judged, photos, taxonomy, thresholds, confidence, error_limit),
-        hierarchy=score_hierarchy(judged, photos, taxonomy, confidence),
-        thresholds=thresholds or {},
+        heads=score(judged, photos, taxonomy, rule, confidence, error_limit),
+        hierarchy=score_hierarchy(judged, photos, taxonomy, rule, confidence),
+        thresholds=decision(taxonomy, rule).rule.thresholds,
     )
 
 
@@ -81,7 +81,7 @@ def score(
     predictions: pd.DataFrame,
     photos: pd.DataFrame,
     taxonomy: Taxonomy,
-    thresholds: Thresholds | None = None,
+    rule: Rule | None = None,
     confidence: float = CONFIDENCE,
     error_limit: float = ERROR_LIMIT,
 ) -> dict[str, HeadScores]:
@@ -93,24 +93,24 @@ def score(
             of one `group` are taken to be right or wrong together; without such a column, or
             where it is empty, each photo is a group of its own.
         taxonomy: Gives the heads.
-        thresholds: As `choose_thresholds` gives them, from other photos than these; `THRESHOLD`
-            where none is given.
+        rule: How is decided, calibrators included; or thresholds alone, as `choose_thresholds`
+            gives them from other photos than these. `THRESHOLD` where none is given.
         confidence: Of the intervals, in (0, 1).
         error_limit: Classes with a larger error are named, in [0, 1).
 
     Raises:
         KeyError: If a predicted photo is not among `photos`.
     """
-    decided = decide(predictions, taxonomy, thresholds)
+    decided = decide(predictions, taxonomy, rule)
     groups = groups_of(predictions, photos)
-    rule = decision(taxonomy, thresholds)
+    by = decision(taxonomy, rule)
     found: dict[str, HeadScores] = {}
     for head in taxonomy.heads:
         probs, truth = paired(predictions, photos, head)
         judged = _Judged(head, decided[head.name], truth, groups)
         if head.kind == "multilabel":
             found[head.name] = _score_attributes(
-                judged, probs, rule.thresholds(head), confidence, error_limit
+                judged, probs, by.thresholds(head), confidence, error_limit
             )
         else:
             found[head.name] = _score_classes(judged, confidence, error_limit)
@@ -121,6 +121,7 @@ def score_hierarchy(
     predictions: pd.DataFrame,
     photos: pd.DataFrame,
     taxonomy: Taxonomy,
+    rule: Rule | None = None,
     confidence: float = CONFIDENCE,
 ) -> dict[str, HierarchyScores]:
     """Score heads together with their parents.
@@ -129,12 +130,13 @@ def score_hierarchy(
         predictions: As for `score`.
         photos: As for `score`.
         taxonomy: Gives the heads, their parents and what these allow.
+        rule: As for `score`.
         confidence: Of the intervals, in (0, 1).
 
     Returns:
         Per multiclass or ordinal head with a parent its scores.
     """
-    decided = decide(predictions, taxonomy)
+    decided = decide(predictions, taxonomy, rule)
     groups = groups_of(predictions, photos)
     found = {}
     for head in taxonomy.heads:
@@ -170,7 +172,7 @@ def confusion(
     predictions: pd.DataFrame,
     photos: pd.DataFrame,
     head: Head,
-    thresholds: Thresholds | None = None,
+    rule: Rule | None = None,
     taxonomy: Taxonomy | None = None,
 ) -> np.ndarray:
     """Count photos with a known label by true and predicted class.
@@ -179,7 +181,7 @@ def confusion(
         predictions: As for `score`.
         photos: As for `score`.
         head: Which head.
-        thresholds: As for `score`.
+        rule: As for `score`.
         taxonomy: If given, heads that imply each other are decided together, as `decide` does.
 
     Returns:
@@ -188,7 +190,7 @@ def confusion(
         positives, false negatives, true negatives.
     """
     _, truth = paired(predictions, photos, head)
-    predicted = decide(predictions, taxonomy or alone(head), thresholds)[head.name]
+    predicted = decide(predictions, taxonomy or alone(head), rule)[head.name]
     if head.kind == "multilabel":
         return _count_attributes(predicted, truth)
     return _count_classes(predicted, truth, len(head.classes))

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from cannabis_ml.evaluation.predictions import decide, paired
+from cannabis_ml.evaluation.predictions import Rule, decide, paired
 from cannabis_ml.evaluation.scores import (
     AttributeScores,
     ClassScores,
     ConfusedClass,
-    Thresholds,
     WrongAttribute,
 )
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
@@ -84,7 +83,7 @@ def confident_mistakes(
     photos: pd.DataFrame,
     head: Head,
     taxonomy: Taxonomy,
-    thresholds: Thresholds | None = None,
+    rule: Rule | None = None,
 ) -> pd.DataFrame:
     """Wrong predictions of one head, the most confident first.
 
@@ -93,7 +92,7 @@ def confident_mistakes(
         photos: As for `metrics.score`.
         head: Which head.
         taxonomy: All heads: those that imply each other are decided together.
-        thresholds: As for `metrics.score`.
+        rule: As for `metrics.score`.
 
     Returns:
         `photo_id`, `predicted` and `true` (class names; of an attribute `no …` where it is
@@ -101,7 +100,7 @@ def confident_mistakes(
         once per wrong attribute.
     """
     probs, truth = paired(predictions, photos, head)
-    decided = decide(predictions, taxonomy, thresholds)[head.name]
+    decided = decide(predictions, taxonomy, rule)[head.name]
     names = np.array(head.class_names, dtype=object)
     if head.kind == "multilabel":
         rows, which = np.nonzero((decided != (truth == 1)) & ~np.isnan(truth))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -9,39 +11,74 @@ from cannabis_ml.evaluation.scores import Thresholds
 from cannabis_ml.inference.decision import GIVEN, SMALLEST, Decision, DecisionRule
 from cannabis_ml.taxonomy import Head, Taxonomy
 
+Rule = DecisionRule | Thresholds
+"""How is decided: the whole rule, or thresholds alone."""
+
+
+def predictions_of(
+    photos: pd.DataFrame, outputs: Sequence[Mapping[str, np.ndarray]]
+) -> pd.DataFrame:
+    """Outputs of a model file as a table of predictions.
+
+    Args:
+        photos: `photo_id` and `split` of N photos.
+        outputs: Of each, every output by name, float32 (1, …).
+
+    Returns:
+        `photos`, and per output a column of lists of float32; tables are flattened.
+    """
+    names = list(outputs[0]) if outputs else []
+    columns = {name: [one[name][0].ravel() for one in outputs] for name in names}
+    return photos.assign(**{name: pd.Series(v, dtype=object) for name, v in columns.items()})
+
+
+def outputs_of(predictions: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """Probabilities as a model gives them, for `Decision.decide`.
+
+    Args:
+        predictions: As for `metrics.score`. P(child | parent) comes from the columns
+            `{head}.given` of a model file, or `{head}.logits` of a network: a list of length
+            members times K, or members times K - 1 of an ordinal head.
+        taxonomy: Gives the heads.
+
+    Returns:
+        Per head float64 (N, K), and per head that its parent limits `{head}.given`, (N, P, K),
+        where it is known.
+    """
+    found = {head.name: _probs(predictions, head) for head in taxonomy.heads}
+    for head in taxonomy.heads if len(predictions) else []:
+        if head.kind == "multilabel" or not taxonomy.limits(head):
+            continue
+        allowed = taxonomy.allowed_pairs(head)
+        if head.name + GIVEN in predictions:
+            table = np.stack(predictions[head.name + GIVEN].to_list()).astype(np.float64)
+            found[head.name + GIVEN] = table.reshape(-1, *allowed.shape)
+        elif f"{head.name}.logits" in predictions:
+            found[head.name + GIVEN] = _given(predictions, head, allowed)
+    return found
+
 
 def decide(
-    predictions: pd.DataFrame, taxonomy: Taxonomy, thresholds: Thresholds | None = None
+    predictions: pd.DataFrame, taxonomy: Taxonomy, rule: Rule | None = None
 ) -> dict[str, np.ndarray]:
     """Decide on the classes of each photo, as `Decision.decide`.
 
-    P(child | parent) comes from the columns `{head}.logits` where `predictions` has them.
-
     Args:
-        predictions: As for `metrics.score`; `{head}.logits` is a list of length members times K,
-            or members times K - 1 of an ordinal head.
+        predictions: As for `outputs_of`.
         taxonomy: Gives the heads.
-        thresholds: As for `metrics.score`.
+        rule: As for `metrics.score`.
 
     Returns:
         Per multiclass and ordinal head class indices, int64 (N,), `MISSING` where the class of
         the parent allows none; per multilabel head bool (N, K).
     """
-    probs = {head.name: _probs(predictions, head) for head in taxonomy.heads}
-    given = {
-        head.name + GIVEN: _given(predictions, head, taxonomy.allowed_pairs(head))
-        for head in taxonomy.heads
-        if head.kind != "multilabel"
-        and taxonomy.limits(head)
-        and f"{head.name}.logits" in predictions
-        and len(predictions)
-    }
-    return decision(taxonomy, thresholds).decide(probs | given)
+    return decision(taxonomy, rule).decide(outputs_of(predictions, taxonomy))
 
 
-def decision(taxonomy: Taxonomy, thresholds: Thresholds | None = None) -> Decision:
-    """The decision by these thresholds."""
-    return Decision(taxonomy, DecisionRule(thresholds=thresholds or {}))
+def decision(taxonomy: Taxonomy, rule: Rule | None = None) -> Decision:
+    """The decision by a rule, or by these thresholds."""
+    whole = rule if isinstance(rule, DecisionRule) else DecisionRule(thresholds=rule or {})
+    return Decision(taxonomy, whole)
 
 
 def alone(head: Head) -> Taxonomy:

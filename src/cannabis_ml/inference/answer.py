@@ -20,6 +20,7 @@ class HeadAnswer:
         head: Name, kind and classes.
         probs: float32 (K,) in class order, each in [0, 1], calibrated where the decision rule has
             calibrators; sum to 1 unless the head is multilabel.
+        raw: The same before calibration.
         decided: The class; None where the decided class of the parent allows none. Of a multilabel
             head the list of its classes that are there.
         parent_decided: What is decided for the head's parent, if it has one.
@@ -27,6 +28,7 @@ class HeadAnswer:
 
     head: Head = field(repr=False)
     probs: np.ndarray
+    raw: np.ndarray
     decided: str | list[str] | None
     parent_decided: str | list[str] | None = None
 

@@ -105,6 +105,7 @@ class Predictor(ABC):
             head.name: HeadAnswer(
                 head=head,
                 probs=probs[head.name][0].astype(np.float32),
+                raw=one[head.name][0],
                 decided=decided[head.name],
                 parent_decided=decided.get(head.parent or ""),
             )

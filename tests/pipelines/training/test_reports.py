@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
+from cannabis_ml.evaluation.params import ReportParams
 from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.training import nodes
-from cannabis_ml.pipelines.training.params import ReportParams
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from cannabis_ml.calibration.calibrator_choice import CalibrationReport
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import ParityReport
 from cannabis_ml.evaluation.scores import Evaluation, HeadScores, Interval
@@ -53,9 +54,9 @@ class TierDescription:
         teacher: Name of the tier that it was distilled from; None: of no one.
         files: A row per model file.
         machine: What latencies were measured on.
-        metrics: Scores on the test split, as `score_predictions` gives them.
+        metrics: Scores on the test split of the file that ships.
         verdict: How its files compare with PyTorch, in words.
-        calibrated: Whether the probabilities of every file are.
+        calibration: How its heads are calibrated.
     """
 
     device: str
@@ -67,15 +68,16 @@ class TierDescription:
     machine: str
     metrics: Evaluation
     verdict: str
-    calibrated: bool
+    calibration: CalibrationReport
 
 
 def describe(
     tier: Tier,
     models: dict[str, ModelFile],
-    test_metrics: Evaluation,
+    file_metrics: Evaluation,
     parity: ParityReport,
     latency: LatencyReport,
+    calibration: CalibrationReport,
 ) -> TierDescription:
     """Collect the facts of one tier from the results of the stages before."""
     card = models["float"].card
@@ -102,9 +104,9 @@ def describe(
         teacher=tier.teacher if card.taught else None,
         files=files,
         machine=", ".join(_told(*item) for item in latency.machine.items()),
-        metrics=test_metrics,
+        metrics=file_metrics,
         verdict=parity.in_words,
-        calibrated=all(model.card.calibration is not None for model in models.values()),
+        calibration=calibration,
     )
 
 
@@ -156,7 +158,6 @@ def render(
         headlines=_headlines,
         titles=TITLES,
         best=[*tiers][-1],
-        calibrated=all(tier.calibrated for tier in tiers.values()),
     )
     head = yaml.safe_dump(
         _front_matter(bundle, taxonomy, tiers), sort_keys=False, allow_unicode=True

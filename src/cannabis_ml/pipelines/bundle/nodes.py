@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cannabis_ml.calibration.calibrator_choice import CalibrationReport
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import ParityReport
 from cannabis_ml.evaluation.scores import Evaluation
@@ -48,20 +49,22 @@ def pick_golden_photos(
 def describe_tier(
     tier: str,
     models: dict[str, ModelFile],
-    test_metrics: Evaluation,
+    file_metrics: Evaluation,
     parity: ParityReport,
     latency: LatencyReport,
+    calibrator_choices: CalibrationReport,
 ) -> TierDescription:
     """Collect the facts of one tier for the model card.
 
     Args:
         tier: Its name.
         models: Its files: `float`, and `quantized` if there is one.
-        test_metrics: Its metrics on the test split.
+        file_metrics: Metrics on the test split of the file that ships.
         parity: Comparison of its files with PyTorch.
         latency: Latency of its files.
+        calibrator_choices: How its heads are calibrated.
     """
-    return describe(tier_named(tier), models, test_metrics, parity, latency)
+    return describe(tier_named(tier), models, file_metrics, parity, latency, calibrator_choices)
 
 
 def write_model_card(

@@ -18,7 +18,7 @@ from cannabis_ml.tiers import TIERS, Tier
 def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
     """Model files, golden photos and model card -> the bundle to deploy."""
     descriptions = {tier.name: f"{tier.name}.description" for tier in tiers}
-    models = {tier.name: f"{tier.name}.models" for tier in tiers}
+    models = {tier.name: f"{tier.name}.calibrated_models" for tier in tiers}
     bundle = Pipeline(
         [
             Node(
@@ -65,7 +65,14 @@ def _tier(tier: Tier) -> Pipeline:
         [
             Node(
                 describe_tier,
-                ["name", "models", "test_metrics", "parity", "latency"],
+                [
+                    "name",
+                    "calibrated_models",
+                    "file_metrics",
+                    "parity",
+                    "latency",
+                    "calibrator_choices",
+                ],
                 "description",
                 name="describe_tier",
             )

@@ -1,1 +1,5 @@
-"""Calibration: how true the confidences of a model file are, before and after calibrators."""
+"""Model files -> the same files with calibrated decisions, and how true their confidence is."""
+
+from cannabis_ml.pipelines.calibration.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from cannabis_ml._io.heavy_types import Figure
+from cannabis_ml.evaluation.params import ReportParams
 from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.inference.decision import DecisionRule
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.photo_sets.photo_set import PhotoSet
-from cannabis_ml.pipelines.training.params import ReportParams
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training.recipe import Recipe, TrainingParams, TrainingPlan

@@ -1,0 +1,151 @@
+"""Outputs of model files, calibrators, scores of what ships."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from cannabis_ml.calibration.calibrator_choice import CalibrationReport, choose_calibrators
+from cannabis_ml.errors import CalibrationError
+from cannabis_ml.evaluation.params import ReportParams
+from cannabis_ml.evaluation.predictions import groups_of, outputs_of, predictions_of
+from cannabis_ml.evaluation.scores import Evaluation
+from cannabis_ml.inference.decision import DecisionRule
+from cannabis_ml.inference.model_file import FLOAT, ModelFile
+from cannabis_ml.photo_sets.photo_set import PhotoSet
+from cannabis_ml.pipelines.calibration.params import CalibrationParams
+from cannabis_ml.splits import Split
+from cannabis_ml.taxonomy import Taxonomy
+
+logger = logging.getLogger(__name__)
+
+
+def predict_with_file(
+    models: dict[str, ModelFile], photo_set: PhotoSet, calibration: CalibrationParams
+) -> pd.DataFrame:
+    """Predict photos with the model file that ships, one by one as a client does.
+
+    Args:
+        models: Files of one tier: `float`, and `quantised` where one ships.
+        photo_set: Stored photos. Those of the validation, calibration and test splits are
+            predicted, and some of the training split, spread evenly over it.
+        calibration: How many of the training split.
+
+    Returns:
+        One row per photo: `photo_id`, `split`, and per output of the file a list of float32, under
+        the output's name; tables are flattened.
+    """
+    from cannabis_ml.inference.predictor import open_model
+
+    shipped = models.get("quantised", models[FLOAT])
+    predictor = open_model(shipped)
+    training = photo_set.rows_of(Split.TRAIN)
+    chosen = np.linspace(0, len(training) - 1, min(calibration.training_photos, len(training)))
+    held_out = photo_set.rows_of(Split.VALIDATION, Split.CALIBRATION, Split.TEST)
+    rows = np.sort(np.concatenate([training[chosen.round().astype(int)], held_out]))
+    name = f"{shipped.card['tier']} ({shipped.recipe})"
+    outputs = [
+        predictor.outputs([photo_set.pixels(row)], batch_size=1)
+        for row in tqdm(rows, desc=f"Predicting with {name}", unit=" photos")
+    ]
+    table = photo_set.labels("photo_id", "split").iloc[rows].reset_index(drop=True)
+    return predictions_of(table, outputs)
+
+
+def calibrate(
+    tier: str,
+    file_outputs: pd.DataFrame,
+    photo_set: PhotoSet,
+    taxonomy: Taxonomy,
+    decision: DecisionRule,
+    calibration: CalibrationParams,
+) -> tuple[DecisionRule, CalibrationReport]:
+    """Choose and fit a calibrator per head, on photos that neither training nor test has used.
+
+    Args:
+        tier: Name of the tier.
+        file_outputs: As `predict_with_file` gives them.
+        photo_set: Stored photos with labels and groups.
+        taxonomy: The heads.
+        decision: The rule of the tier, with thresholds of uncalibrated probabilities.
+        calibration: Which calibrators take part, and whether validation photos do.
+
+    Returns:
+        The rule with calibrators, and its thresholds moved along; and what was chosen and why.
+
+    Raises:
+        CalibrationError: If no photo is in the calibration split.
+    """
+    splits = [Split.CALIBRATION] + ([Split.VALIDATION] if calibration.use_validation else [])
+    judged = file_outputs[file_outputs["split"].isin(splits)]
+    if judged.empty:
+        raise CalibrationError(
+            f"No photo is in the {' or '.join(splits)} split, and calibration needs some. Give it"
+            " a share under ingestion.split, or set calibration.use_validation."
+        )
+    labels = photo_set.labels()
+    truth = taxonomy.encode(
+        labels.drop_duplicates("photo_id").set_index("photo_id").loc[judged["photo_id"]]
+    )
+    choices = choose_calibrators(
+        taxonomy,
+        outputs_of(judged, taxonomy),
+        truth,
+        groups_of(judged, labels),
+        calibration.choice,
+    )
+    for name, choice in choices.items():
+        logger.info("%s, %s: %s", tier, name, choice.why)
+    rule = decision.calibrated_by(
+        {name: choice.calibrator for name, choice in choices.items()}, taxonomy
+    )
+    return rule, CalibrationReport(splits=[str(split) for split in splits], heads=choices)
+
+
+def carry_decision(
+    models: dict[str, ModelFile], calibrated_decision: DecisionRule
+) -> dict[str, ModelFile]:
+    """Write the calibrated decision into every file, so that each decides alike on its own.
+
+    Args:
+        models: Files of one tier.
+        calibrated_decision: As `calibrate` gives it.
+
+    Returns:
+        The same models with another card.
+    """
+    said = calibrated_decision.model_dump(mode="json")
+    return {
+        kind: model.with_card({**model.card, "decision": said}) for kind, model in models.items()
+    }
+
+
+def score_file(
+    file_outputs: pd.DataFrame,
+    photo_set: PhotoSet,
+    taxonomy: Taxonomy,
+    calibrated_decision: DecisionRule,
+    reports: ReportParams,
+) -> Evaluation:
+    """Compute metrics of the file that ships on the test split, as clients decide.
+
+    Args:
+        file_outputs: As `predict_with_file` gives them.
+        photo_set: Stored photos with their labels.
+        taxonomy: The heads.
+        calibrated_decision: As `calibrate` gives it.
+        reports: The error above which a class is named, and the confidence of intervals.
+    """
+    from cannabis_ml.evaluation.metrics import evaluate
+
+    return evaluate(
+        file_outputs,
+        photo_set.labels(),
+        taxonomy,
+        calibrated_decision,
+        confidence=reports.confidence,
+        error_limit=reports.error_limit,
+    )
