@@ -207,7 +207,7 @@ def test_every_number_of_the_model_card_is_what_the_bundle_answers(finished):
     in_table = {(row[0].split(" (")[0], row[1]): row[2:] for row in rows if len(row) == 5}
     checked = 0
     for place, name in enumerate(bundle.tiers):
-        tier = bundle.predictor(name, quantized=False)
+        tier = bundle.predictor(name)
         assert set(tier.decision.thresholds(bundle.taxonomy["appearance"])) - {0.5}  # chosen ones
         answers = tier.outputs(pixels, batch_size=1)
         said = tier.decide(answers)

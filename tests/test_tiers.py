@@ -108,19 +108,19 @@ def test_a_stage_that_works_per_tier_costs_one_entry_in_the_registry(monkeypatch
     exec(textwrap.dedent(example), stage)
     monkeypatch.setitem(STAGES, "summary", SimpleNamespace(**stage))
     run = register_pipelines()["__default__"]
-    added = run.filter(node_namespaces=["calibration"])
+    added = run.filter(node_namespaces=["summary"])
     assert {node.name for node in added.nodes} == {
-        f"calibration.{tier.name}.calibrate" for tier in TIERS
+        f"summary.{tier.name}.summarize" for tier in TIERS
     }
-    assert added.outputs() == {f"{tier.name}.calibrators" for tier in TIERS}
-    assert added.inputs() == {"params:calibration"} | {
+    assert added.outputs() == {f"{tier.name}.summary" for tier in TIERS}
+    assert added.inputs() == {"params:summary"} | {
         f"{tier.name}.{name}" for tier in TIERS for name in ("name", "predictions")
     }
 
 
 def test_one_tier_of_one_stage_runs_alone():
     run = register_pipelines()["__default__"]
-    for stage in ("training", "export", "bundle"):
+    for stage in ("training", "export", "calibration", "bundle"):
         for tier in TIERS:
             part = run.filter(node_namespaces=[f"{stage}.{tier.name}"])
             assert part.nodes

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from cannabis_ml.calibration.calibrator_choice import CalibrationReport, Choice
 from cannabis_ml.evaluation.latency import FileLatency, LatencyReport, Percentiles, Timing
 from cannabis_ml.evaluation.parity import FileReport, HeadParity, ParityReport
 from cannabis_ml.evaluation.scores import (
@@ -86,12 +87,6 @@ class File(ModelFile):
         return FileCard(taxonomy=TAXONOMY, image_size=8, backbone="b", weights=weights)
 
 
-class Calibrated(File):
-    @property
-    def card(self):
-        return super().card.model_copy(update={"calibration": {"method": "of some kind"}})
-
-
 class Taught(File):
     @property
     def card(self):
@@ -133,7 +128,13 @@ def evaluation(head="kind", classes=("oak", "a|b"), **changed):
     return Evaluation.model_construct(heads=heads, confidence=0.95)
 
 
-def reports(quantized: bool):
+def choices(chosen="none"):
+    why = "none of 3 did better" if chosen == "none" else "lowest | log loss"
+    head = Choice.model_construct(chosen=chosen, photos=40, groups=30, why=why)
+    return CalibrationReport.model_construct(splits=["calibration"], heads={"kind": head})
+
+
+def reports(quantized: bool, chosen="none"):
     files = {"float": File(b"12345678", "onnx")}
     if quantized:
         files["quantized"] = File(b"1234", "onnx", "dynamic_int8")
@@ -143,12 +144,13 @@ def reports(quantized: bool):
     timing = Timing.model_construct(jpeg_ms=jpeg)
     return {
         "models": files,
-        "test_metrics": evaluation(),
+        "file_metrics": evaluation(),
         "parity": ParityReport.model_construct(files=tried, in_words="ships."),
         "latency": LatencyReport.model_construct(
             machine={"processor": "A chip", "cores": 2, "python": "3"},
             files=dict.fromkeys(files, FileLatency.model_construct(one_thread=timing)),
         ),
+        "calibrator_choices": choices(chosen),
     }
 
 
@@ -247,25 +249,24 @@ def test_card_tells_files_scores_and_counts(photo_set):
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.99])
-@pytest.mark.parametrize("calibrated", [(), ("float",), ("float", "quantized")])
-def test_card_tells_whether_probabilities_are_calibrated(photo_set, calibrated, confidence):
-    """Every file of every tier must be; what intervals hold has nothing to do with it."""
-    found = reports(True)
-    for kind in calibrated:
-        given = found["models"][kind]
-        found["models"][kind] = Calibrated(given.data, given.format, given.quantization)
-    found["test_metrics"] = found["test_metrics"].model_copy(update={"confidence": confidence})
+@pytest.mark.parametrize("chosen", ["none", "temperature"])
+def test_card_tells_how_probabilities_are_calibrated(photo_set, chosen, confidence):
+    """Of every head of every tier; what intervals hold has nothing to do with it."""
+    found = reports(True, chosen)
+    found["file_metrics"] = found["file_metrics"].model_copy(update={"confidence": confidence})
     tiers = {"tier1": describe_tier("tier1", **found)}
     started, checked = "2031-05-06T07:08:09+00:00", {"links": LINKS}
     page = write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **tiers)
-    assert ("not calibrated" in page) == (len(calibrated) < 2)
+    why = "none of 3 did better" if chosen == "none" else "lowest \\| log loss"
+    assert f"| tier1 | kind | 40 photos in 30 groups | {chosen} | {why} |" in page
+    assert ("as the networks give them" in page) == (chosen == "none")
 
 
 def test_tables_of_the_card_are_whole(photo_set):
     """Rows of one table follow each other, with as many cells as its head."""
     lines = card(photo_set).splitlines()
     rules = [i for i, line in enumerate(lines) if line.startswith("|---")]
-    assert len(rules) == 2 + len(TAXONOMY.heads)
+    assert len(rules) == 3 + len(TAXONOMY.heads)  # files, metrics, calibrators
     for rule in rules:
         cells = lines[rule].count("|")
         assert lines[rule - 1].count("|") == cells
@@ -323,7 +324,7 @@ def test_whatever_a_name_is_the_card_has_it(name):
 def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_set):
     names = ["*oak*", "[a|b](c)"]
     (report,) = [reports(quantized=False)]
-    report["test_metrics"] = evaluation("<kind>", names, in_words="error on: *oak*")
+    report["file_metrics"] = evaluation("<kind>", names, in_words="error on: *oak*")
     odd = Taxonomy.model_validate({"heads": [{"name": "<kind>", "classes": names}]})
     tiers = {"tier1": describe_tier("tier1", **report)}
     started = "2031-05-06T07:08:09+00:00"
@@ -338,7 +339,7 @@ def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_se
 
 def test_card_says_how_an_ordinal_answer_is_read(photo_set):
     grade = {"name": "kind", "kind": "ordinal", "classes": ["oak", "a|b"]}
-    found = reports(quantized=False) | {"test_metrics": evaluation(kind="ordinal")}
+    found = reports(quantized=False) | {"file_metrics": evaluation(kind="ordinal")}
     tiers = {"tier1": describe_tier("tier1", **found)}
     graded = Taxonomy.model_validate({"heads": [grade]})
     started = "2031-05-06T07:08:09+00:00"

@@ -158,6 +158,11 @@ def render(
         headlines=_headlines,
         titles=TITLES,
         best=[*tiers][-1],
+        calibrated=any(
+            choice.chosen != "none"
+            for tier in tiers.values()
+            for choice in tier.calibration.heads.values()
+        ),
     )
     head = yaml.safe_dump(
         _front_matter(bundle, taxonomy, tiers), sort_keys=False, allow_unicode=True

@@ -29,7 +29,7 @@ def predict_with_file(
     """Predict photos with the model file that ships, one by one as a client does.
 
     Args:
-        models: Files of one tier: `float`, and `quantised` where one ships.
+        models: Files of one tier: `float`, and `quantized` where one ships.
         photo_set: Stored photos. Those of the validation, calibration and test splits are
             predicted, and some of the training split, spread evenly over it.
         calibration: How many of the training split.
@@ -40,13 +40,13 @@ def predict_with_file(
     """
     from cannabis_ml.inference.predictor import open_model
 
-    shipped = models.get("quantised", models[FLOAT])
+    shipped = models.get("quantized", models[FLOAT])
     predictor = open_model(shipped)
     training = photo_set.rows_of(Split.TRAIN)
     chosen = np.linspace(0, len(training) - 1, min(calibration.training_photos, len(training)))
     held_out = photo_set.rows_of(Split.VALIDATION, Split.CALIBRATION, Split.TEST)
     rows = np.sort(np.concatenate([training[chosen.round().astype(int)], held_out]))
-    name = f"{shipped.card['tier']} ({shipped.recipe})"
+    name = f"{shipped.card.tier} ({shipped.quantization})"
     outputs = [
         predictor.outputs([photo_set.pixels(row)], batch_size=1)
         for row in tqdm(rows, desc=f"Predicting with {name}", unit=" photos")
@@ -117,9 +117,11 @@ def carry_decision(
     Returns:
         The same models with another card.
     """
-    said = calibrated_decision.model_dump(mode="json")
+    from cannabis_ml.exporting.model_metadata import with_card
+
     return {
-        kind: model.with_card({**model.card, "decision": said}) for kind, model in models.items()
+        kind: with_card(model, model.card.model_copy(update={"decision": calibrated_decision}))
+        for kind, model in models.items()
     }
 
 
