@@ -18,7 +18,8 @@ from cannabis_ml.calibration.calibrator_fits import fit_isotonic, fit_temperatur
 from cannabis_ml.calibration.examples import Examples, calibrated, examples_of
 from cannabis_ml.evaluation.calibration_scores import log_losses
 from cannabis_ml.inference.calibrators import Temperature
-from cannabis_ml.inference.decision import GIVEN, Decision, DecisionRule
+from cannabis_ml.inference.decision import Decision, DecisionRule
+from cannabis_ml.inference.outputs import GIVEN
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 FOUR = Head(name="kind", classes=list("abcd"))

@@ -39,7 +39,7 @@ def compared(**changed):
 
 
 def float_faults(heads):
-    return parity_faults(Parity(embedding_difference=0, heads=heads), ExportParams().max_difference)
+    return parity_faults(Parity(outputs={}, heads=heads), ExportParams().max_difference)
 
 
 def quantized_faults(heads, export):
@@ -106,6 +106,22 @@ def test_float_file_may_not_give_another_answer_however_close():
     marks[2, 1] -= 1e-6
     (fault,) = float_faults(compared(marks=marks))
     assert fault == "'marks' in 16.67% of decisions"
+
+
+@pytest.mark.parametrize("name", ["embedding", "kind.aleatoric", "kind.epistemic", "attention"])
+def test_every_output_of_a_float_file_is_held_to_pytorch(name):
+    shape = (3, 2, 2) if name == "attention" else (3, 4) if name == "embedding" else (3,)
+    expected = {**EXPECTED, name: np.linspace(0, 4, int(np.prod(shape))).reshape(shape)}
+
+    def found(**changed):
+        parity = compare(Decision(TAXONOMY), {**expected, **changed}, expected, TRUTH)
+        return parity_faults(parity, 1e-3)
+
+    assert found() == []
+    assert found(**{name: expected[name] + 0.0039}) == []  # the largest value is 4
+    assert found(**{name: expected[name] + 0.0041}) == [f"'{name}' by 0.001"]
+    assert found(**{name: expected[name] * np.nan}) == [f"'{name}' by nan"]
+    assert found(**{name: expected[name][:2]}) == [f"'{name}' by inf"]
 
 
 KIND = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["a", "b"]}]})

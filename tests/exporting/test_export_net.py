@@ -78,8 +78,16 @@ def test_exported_model_answers_like_the_checkpoint(family, backbone, ensemble, 
             assert values.dtype == np.float32
             assert values.shape == tuple(expected[name].shape)
             np.testing.assert_allclose(values, expected[name], atol=1e-3, err_msg=name)
-    unsure = [name for name in exported.outputs if name.endswith(".uncertainty")]
-    assert len(unsure) == (len(family.heads) if ensemble > 1 else 0)
+    unsure = [name for name in exported.outputs if name.endswith((".aleatoric", ".epistemic"))]
+    assert len(unsure) == (2 * len(family.heads) if ensemble > 1 else 0)
+    assert ("attention" in exported.outputs) == (backbone != "test_vit")
+    card = model.card
+    told = {name: about.shape for name, about in card.outputs.items()}
+    assert told == {name: tuple(values.shape[1:]) for name, values in ours.items()}
+    missing = {"attention"} if backbone == "test_vit" else set()
+    if ensemble == 1:
+        missing |= {"{head}.aleatoric", "{head}.epistemic"}
+    assert set(card.absent_outputs) == missing
     limited = [name for name in exported.outputs if name.endswith(".given")]
     assert limited == ["child.given", "grade.given"]
     given = dict(zip(exported.outputs, found, strict=True))

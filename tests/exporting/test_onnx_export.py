@@ -10,10 +10,11 @@ import torch
 from cannabis_ml.exporting.onnx_export import to_onnx, torch_outputs
 from cannabis_ml.inference.model_file import INPUT_NAME
 from cannabis_ml.inference.onnx_predictor import ONNXPredictor
+from cannabis_ml.inference.outputs import EMBEDDING
 from cannabis_ml.inference.seal import KEY
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.networks.network import EMBEDDING, Architecture, HierarchicalNet
+from cannabis_ml.networks.network import Architecture, HierarchicalNet
 from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -135,10 +136,14 @@ def test_metadata_is_the_card(checkpoint, taxonomy):
     model = to_onnx(checkpoint, tier="tier2", run="abc")
     properties = {p.key: p.value for p in onnx.load_model_from_string(model.data).metadata_props}
     card = json.loads(properties[KEY])
-    before = checkpoint.card.model_dump(mode="json", exclude_none=True)
+    says = checkpoint.card.model_dump(mode="json")
+    before = {name: value for name, value in says.items() if value is not None}
     assert {key: card[key] for key in before} == before
     assert card["input"] == "uint8 RGB (N, 64, 64, 3)"
-    assert "probabilities per head" in card["outputs"]
+    head = taxonomy.heads[0]
+    assert card["outputs"][head.name]["shape"] == [len(head.classes)]
+    assert "probabilities" in card["outputs"][head.name]["meaning"]
+    assert set(card["absent_outputs"]) == {"{head}.aleatoric", "{head}.epistemic", "attention"}
     assert card["taxonomy_sha256"] == taxonomy.sha256
     about = {"tier": "tier2", "format": "onnx", "quantization": "float", "run": "abc"}
     assert {key: card[key] for key in about} == about

@@ -18,6 +18,7 @@ from cannabis_ml.exporting.quantize import (
     quantize,
 )
 from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.inference.outputs import relative_difference
 from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
@@ -43,7 +44,7 @@ TAXONOMY = Taxonomy.model_validate(
 pytestmark = pytest.mark.slow
 
 
-def make_checkpoint(spoil=None):
+def make_checkpoint(spoil=None, **options):
     """A random network whose answers differ from photo to photo.
 
     `spoil` names a block in which one channel is made silent and weighed heavily: in float32 that
@@ -51,9 +52,11 @@ def make_checkpoint(spoil=None):
     """
     torch.manual_seed(0)
     backbone = create_backbone("test_efficientnet", SIZE)
-    network = HierarchicalNet(backbone, TAXONOMY, Architecture(image_size=SIZE))
+    network = HierarchicalNet(backbone, TAXONOMY, Architecture(image_size=SIZE, **options))
     photos = torch.from_numpy(draw(32, seed=3)).permute(0, 3, 1, 2)
     with torch.no_grad():
+        for parameter in network.attention.parameters():
+            parameter.normal_(std=0.1)
         network.train()
         for _ in range(30):  # so that BatchNorm knows its statistics
             features = network.embed(photos)
@@ -111,6 +114,30 @@ def test_every_quantization_gives_a_smaller_file_that_answers_alike(kind, quanti
     }
     assert max(np.ptp(v, axis=0).max() for v in expected.values()) > 0.1, "all photos look alike"
     assert 0 < heads_apart(given, expected) < 0.1
+
+
+@cache
+def attending_file(kind):
+    checkpoint = make_checkpoint(ensemble=2, attention=True)
+    return {"onnx": to_onnx, "tflite": to_litert}[kind](checkpoint, tier="tier1")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_outputs_besides_the_probabilities_stay_float(kind, quantization):
+    """Also where what comes before them is int8; each to within a hundredth or so."""
+    before = attending_file(kind)
+    after = quantize(before, quantization, draw(12))
+    photos = draw(6, seed=2)
+    given, expected = ask(after, photos), ask(before, photos)
+    uncertainties = {f"{h.name}.{p}" for h in TAXONOMY.heads for p in ("aleatoric", "epistemic")}
+    assert {"embedding", "attention"} | uncertainties < set(given)
+    for name, values in expected.items():
+        assert given[name].dtype == np.float32
+        assert np.ptp(values, axis=0).max() > 0.001, f"{name} says the same of every photo"
+        assert relative_difference(values, given[name]) < 0.1, name
+    # Of 8 bits there would be 256 values at most, over all photos and features.
+    assert len(np.unique(given["embedding"])) > 256
 
 
 @pytest.mark.parametrize("kind", FORMATS)

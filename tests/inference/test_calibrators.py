@@ -22,7 +22,8 @@ from cannabis_ml.inference.calibrators import (
     from_json,
     to_json,
 )
-from cannabis_ml.inference.decision import GIVEN, Decision, DecisionRule
+from cannabis_ml.inference.decision import Decision, DecisionRule
+from cannabis_ml.inference.outputs import GIVEN
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 K = 4

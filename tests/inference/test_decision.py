@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from cannabis_ml.errors import BundleError, ExportError
 from cannabis_ml.inference import golden
 from cannabis_ml.inference.bundle import Bundle, write_bundle
-from cannabis_ml.inference.decision import GIVEN, Decision, DecisionRule
+from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.golden import ExpectedAnswers
 from cannabis_ml.inference.manifest import content_hash
+from cannabis_ml.inference.outputs import GIVEN
 from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.taxonomy import MISSING, Taxonomy
 

@@ -262,7 +262,7 @@ def test_a_router_that_cannot_be_made_leaves_no_thread():
 def test_scores_of_an_answer(taxonomy):
     outputs = {
         "colour": np.array([[0.7, 0.2, 0.1]]),
-        "colour.uncertainty": np.array([0.3]),
+        "colour.epistemic": np.array([0.3]),
         "shade": np.array([[0.1, 0.2, 0.3, 0.4]]),
         "marks": np.array([[0.1, 0.2]]),
     }
@@ -273,7 +273,7 @@ def test_scores_of_an_answer(taxonomy):
     assert tier_answer("a", outputs, decision, margin).score == pytest.approx(0.5)
     agreement = RULE.model_copy(update={"score": "agreement"})
     assert tier_answer("a", outputs, decision, agreement).score == pytest.approx(-0.3)
-    del outputs["colour.uncertainty"]
+    del outputs["colour.epistemic"]
     with pytest.raises(ConfigError, match="routing score 'agreement'"):
         tier_answer("a", outputs, decision, agreement)
     with pytest.raises(ConfigError, match="'marks' is not a head with one answer"):

@@ -235,11 +235,21 @@ def test_uncertainty_by_hand(taxonomy):
         "marks": torch.logit(torch.tensor([[[0.9, 0.5], [0.1, 0.5]]])),
     }
     found = uncertainty(agreeing, taxonomy)
-    assert found["colour"].tolist() == pytest.approx([0], abs=1e-6)
-    assert found["shade"].tolist() == pytest.approx([0], abs=1e-6)
-    # The first mark: the mean is 0.5, each member's entropy that of 0.9; the second adds nothing.
+    assert found["colour"].epistemic.tolist() == pytest.approx([0], abs=1e-6)
+    assert found["colour"].aleatoric.tolist() == pytest.approx([1.5 * math.log(2)])
+    assert found["shade"].epistemic.tolist() == pytest.approx([0], abs=1e-6)
+    shares = [0.1, 0.4, 0.3, 0.2]
+    entropy = -sum(share * math.log(share) for share in shares)
+    assert found["shade"].aleatoric.tolist() == pytest.approx([entropy], rel=1e-5)
+    # The first mark: the mean is 0.5, each member's entropy that of 0.9; the second, a coin to
+    # both members, has nothing that they disagree on.
     entropy = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
-    assert found["marks"].tolist() == pytest.approx([(math.log(2) - entropy) / 2], rel=1e-4)
+    assert found["marks"].epistemic.tolist() == pytest.approx(
+        [(math.log(2) - entropy) / 2], rel=1e-4
+    )
+    assert found["marks"].aleatoric.tolist() == pytest.approx(
+        [(math.log(2) + entropy) / 2], rel=1e-4
+    )
 
 
 def test_members_that_are_sure_of_different_classes_are_uncertain(taxonomy):
@@ -248,14 +258,33 @@ def test_members_that_are_sure_of_different_classes_are_uncertain(taxonomy):
         "shade": torch.zeros(1, 3, 3),
         "marks": torch.zeros(1, 3, 2),
     }
-    assert uncertainty(logits, taxonomy)["colour"].item() == pytest.approx(math.log(3), rel=1e-5)
+    found = uncertainty(logits, taxonomy)["colour"]
+    assert found.epistemic.item() == pytest.approx(math.log(3), rel=1e-5)
+    assert found.aleatoric.item() == pytest.approx(0, abs=1e-6)
 
 
-def test_one_member_is_never_uncertain(taxonomy):
-    logits = {"colour": torch.randn(4, 1, 3), "shade": torch.randn(4, 1, 3)}
-    logits["marks"] = torch.randn(4, 1, 2)
-    for values in uncertainty(logits, taxonomy).values():
-        assert torch.equal(values, torch.zeros(4))
+def random_logits(members):
+    falling = torch.randn(5, members, 3).sort(dim=-1, descending=True).values
+    free = {"colour": torch.randn(5, members, 3), "marks": torch.randn(5, members, 2)}
+    return {**free, "shade": falling}
+
+
+def test_one_member_disagrees_with_nobody(taxonomy):
+    for parts in uncertainty(random_logits(1), taxonomy).values():
+        assert torch.equal(parts.epistemic, torch.zeros(5))
+        assert (parts.aleatoric > 0).all()
+
+
+def test_both_parts_add_up_to_the_entropy_of_the_answer(taxonomy):
+    logits = random_logits(4)
+    found, said = uncertainty(logits, taxonomy), answer(logits, taxonomy)
+    marks = said["marks"]
+    entropy = {
+        name: -torch.xlogy(said[name], said[name]).sum(dim=1) for name in ("colour", "shade")
+    }
+    both = -torch.xlogy(marks, marks) - torch.xlogy(1 - marks, 1 - marks)
+    for name, total in {**entropy, "marks": both.mean(dim=1)}.items():
+        torch.testing.assert_close(sum(found[name]), total)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 6])

@@ -145,7 +145,10 @@ def test_probabilities_are_probabilities(network, taxonomy):
     assert list(probs) == exported.outputs
     assert exported.outputs[:4] == ["colour", "shade", "marks", "embedding"]
     assert probs["embedding"].shape == (6, network.num_features)
-    assert all(probs[f"{head.name}.uncertainty"].shape == (6,) for head in taxonomy.heads)
+    for head in taxonomy.heads:
+        for part in ("aleatoric", "epistemic"):
+            assert probs[f"{head.name}.{part}"].shape == (6,)
+    assert exported.shapes() == {name: tuple(v.shape[1:]) for name, v in probs.items()}
     for head in taxonomy.heads:
         values = probs[head.name]
         assert values.shape == (6, len(head.classes))

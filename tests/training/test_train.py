@@ -83,7 +83,7 @@ def test_predictions_table(trained, photo_set, taxonomy, tmp_path):
     checkpoint, _ = trained
     table = predict(checkpoint, photo_set, training=TrainingParams(batch_size=5))
     heads = ["colour", "shade", "marks"]
-    columns = [c for h in heads for c in (h, f"{h}.logits", f"{h}.uncertainty")]
+    columns = [c for h in heads for c in (h, f"{h}.logits", f"{h}.aleatoric", f"{h}.epistemic")]
     labels = [f"{h}.label" for h in heads]
     assert list(table) == ["photo_id", "split", *labels, *columns, "embedding"]
     assert table["colour.label"].tolist() == photo_set.arrow["colour"][:]
@@ -92,7 +92,8 @@ def test_predictions_table(trained, photo_set, taxonomy, tmp_path):
     members, features = checkpoint.card.ensemble, 256
     assert [len(table[f"{h}.logits"][0]) for h in heads] == [3 * members, 3 * members, 2 * members]
     assert len(table["embedding"][0]) == features
-    assert (table["colour.uncertainty"] >= 0).all()
+    assert (table["colour.epistemic"] >= 0).all()
+    assert (table["colour.aleatoric"] > 0).all()
     assert table["photo_id"].tolist() == photo_set.arrow["photo_id"][:]
     path = tmp_path / "predictions.parquet"
     table.to_parquet(path)

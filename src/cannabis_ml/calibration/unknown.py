@@ -10,7 +10,7 @@ import numpy as np
 
 from cannabis_ml.calibration.quantile import conformal_quantile
 from cannabis_ml.evaluation.ranking import auroc, group_samples
-from cannabis_ml.inference.decision import EMBEDDING
+from cannabis_ml.inference.outputs import EMBEDDING
 from cannabis_ml.inference.unknown import METHODS, Method, UnknownScore, l2_normalized
 from cannabis_ml.taxonomy import MISSING
 

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from cannabis_ml.evaluation.agreement import HeadAgreement, known_labels
 from cannabis_ml.evaluation.scores import Record
-from cannabis_ml.inference.decision import EMBEDDING, Decision
+from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
+from cannabis_ml.inference.outputs import relative_difference
 from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.taxonomy import Kind
 
@@ -33,7 +34,11 @@ class HeadParity(Record):
 class Parity(Record):
     """A file beside PyTorch."""
 
-    embedding_difference: float = Field(description="The largest")
+    outputs: dict[str, float] = Field(
+        description="Largest |difference| of every output besides the probabilities (embedding,"
+        " uncertainties, attention), relative to its largest value where that is above 1; infinite"
+        " where it is missing or has another shape"
+    )
     heads: dict[str, HeadParity]
 
 
@@ -72,7 +77,7 @@ class ParityReport(Record):
     judged: JudgedCounts
     min_same_decisions: float
     format: str
-    allowed_difference: float = Field(description="Of a float file's probability to PyTorch's")
+    allowed_difference: float = Field(description="Of a float file's outputs to PyTorch's")
     allowed_accuracy_loss: dict[Kind, float]
     ships: str = Field(description="A name in `files`")
     files: dict[str, FileReport] = Field(description="By quantization, the float file first")
@@ -169,16 +174,20 @@ def compare(
             accuracy_pytorch=before,
             accuracy_lost=None if accuracy is None or before is None else before - accuracy,
         )
-    apart = np.abs(outputs[EMBEDDING] - expected[EMBEDDING]).max()
-    return Parity(embedding_difference=float(apart), heads=heads)
+    others = {
+        name: relative_difference(values, outputs.get(name))
+        for name, values in expected.items()
+        if name not in heads
+    }
+    return Parity(outputs=others, heads=heads)
 
 
 def parity_faults(parity: Parity, max_difference: float) -> list[str]:
-    """Heads in which a float file differs from the network, and by how much.
+    """Outputs in which a float file differs from the network, and by how much.
 
     Args:
         parity: As from `compare`.
-        max_difference: Largest allowed |difference| of a probability.
+        max_difference: Largest allowed |difference| of a probability and of other outputs.
     """
     faults = []
     for name, head in parity.heads.items():
@@ -187,6 +196,9 @@ def parity_faults(parity: Parity, max_difference: float) -> list[str]:
             faults.append(f"'{name}' by {head.largest_difference:.2g}")
         elif head.same_decisions < 1:
             faults.append(f"'{name}' in {1 - head.same_decisions:.2%} of decisions")
+    for name, apart in parity.outputs.items():
+        if not apart <= max_difference:  # as above
+            faults.append(f"'{name}' by {apart:.2g}")
     return faults
 
 

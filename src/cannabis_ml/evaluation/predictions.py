@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml.evaluation.scores import Thresholds
-from cannabis_ml.inference.decision import GIVEN, SMALLEST, Decision, DecisionRule
+from cannabis_ml.inference.decision import SMALLEST, Decision, DecisionRule
+from cannabis_ml.inference.outputs import GIVEN
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 Rule = DecisionRule | Thresholds

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cannabis_ml.inference.cards import FileCard
 from cannabis_ml.inference.decision import DecisionRule
-
-OUTPUTS = (
-    "float32 (N, K) probabilities per head, in the order of the taxonomy's classes; (N, F)"
-    " embedding; (N,) uncertainty per head in nats, where heads have several members; (N, P, K)"
-    " given: probabilities of a head for each class of its parent, where the parent limits it"
-)
+from cannabis_ml.inference.outputs import absent, described
 
 if TYPE_CHECKING:
     from cannabis_ml.networks.checkpoint import Checkpoint
@@ -21,6 +17,7 @@ def file_card(
     checkpoint: Checkpoint,
     *,
     format: str,
+    shapes: Mapping[str, tuple[int, ...]],
     tier: str | None = None,
     run: str | None = None,
     decision: DecisionRule | None = None,
@@ -30,6 +27,7 @@ def file_card(
     Args:
         checkpoint: What is exported; its own card is part of this one.
         format: `onnx` or `tflite`.
+        shapes: Of every output, without the first dimension; as from `ExportNet.shapes`.
         tier: Name of the tier.
         run: MLflow's id of the run, where the checkpoint does not name its own.
         decision: The rule that the model was scored with; None: thresholds of 0.5.
@@ -42,7 +40,8 @@ def file_card(
     return FileCard(
         **{**dict(card), "run": card.run or run, "taxonomy_sha256": card.taxonomy.sha256},
         input=f"uint8 RGB ({count}, {size}, {size}, 3)",
-        outputs=OUTPUTS,
+        outputs=described(card.taxonomy, shapes),
+        absent_outputs=absent(members=card.ensemble, attention=card.attention),
         tier=tier,
         format=format,
         decision=decision or DecisionRule(),

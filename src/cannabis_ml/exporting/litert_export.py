@@ -64,7 +64,10 @@ def to_litert(
             _Named(ExportNet(network)).eval(), sample_kwargs={INPUT_NAME: example}
         )
         data = _with_short_names(bytes(converted.model_content()))
-    card = file_card(checkpoint, format="tflite", tier=tier, run=run, decision=decision)
+    shapes = ExportNet(network).shapes()
+    card = file_card(
+        checkpoint, format="tflite", shapes=shapes, tier=tier, run=run, decision=decision
+    )
     return with_card(ModelFile(data, "tflite", FLOAT), card)
 
 

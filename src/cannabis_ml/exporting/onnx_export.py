@@ -76,7 +76,10 @@ def to_onnx(
     _name_outputs(model, exported.outputs)
     _name_nodes(model)
     onnx.checker.check_model(model)
-    card = file_card(checkpoint, format="onnx", tier=tier, run=run, decision=decision)
+    shapes = exported.shapes()
+    card = file_card(
+        checkpoint, format="onnx", shapes=shapes, tier=tier, run=run, decision=decision
+    )
     return with_card(ModelFile(model.SerializeToString(), "onnx", FLOAT), card)
 
 

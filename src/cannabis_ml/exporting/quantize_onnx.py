@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cannabis_ml.exporting.held_back import held_back
+from cannabis_ml.exporting.pooling import Operator, from_pooling_on
+from cannabis_ml.inference.outputs import EMBEDDING
 from cannabis_ml.networks.layers import FEWEST, Layer
 
 if TYPE_CHECKING:
@@ -145,10 +147,10 @@ def _dynamic_int8(model: onnx.ModelProto, chosen: list[str], photos: np.ndarray)
 
 
 def _static_int8(model: onnx.ModelProto, chosen: list[str], photos: np.ndarray) -> onnx.ModelProto:
-    """Int8 activations from the first layer with weights to the embedding; heads stay float.
+    """Int8 activations from the first layer with weights to the last pooling; the rest stays float.
 
-    Before are the photo itself and its scaling; after are probabilities and their logarithms,
-    which 256 steps cannot represent.
+    Before are the photo itself and its scaling; after are the embedding, probabilities and
+    their logarithms, which 256 steps cannot represent.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -175,16 +177,23 @@ def _static_int8(model: onnx.ModelProto, chosen: list[str], photos: np.ndarray) 
 
 
 def _feature_nodes(model: onnx.ModelProto) -> list[str]:
-    """Nodes from the first layer with weights to the embedding, of operator types in `_STATIC`."""
-    before = {"embedding"}
-    for node in reversed(model.graph.node):
+    """Nodes from the first layer with weights to the last pooling, of operator types in `_STATIC`.
+
+    To the embedding where nothing is pooled.
+    """
+    nodes = model.graph.node
+    before = {EMBEDDING}
+    for node in reversed(nodes):
         if before & set(node.output):
             before |= set(node.input)
     weighted = {node.name for node, _, _ in _weighted(model)}
+    stem = next((i for i, node in enumerate(nodes) if node.name in weighted), 0)
+    operators = [Operator(node.op_type, node.input, node.output) for node in nodes]
+    pooled = from_pooling_on(operators, stem, EMBEDDING)
     after: set[str] = set()
     found = []
-    for node in model.graph.node:
-        if not before & set(node.output):
+    for position, node in enumerate(nodes):
+        if not before & set(node.output) or position in pooled:
             continue
         if node.name in weighted or after & set(node.input):
             after |= set(node.output)

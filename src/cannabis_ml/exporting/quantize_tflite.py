@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from cannabis_ml.exporting.held_back import held_back
+from cannabis_ml.exporting.pooling import Operator, from_pooling_on
 from cannabis_ml.inference.model_file import INPUT_NAME, SIGNATURE
+from cannabis_ml.inference.outputs import EMBEDDING
 from cannabis_ml.networks.layers import FEWEST, Layer
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
@@ -127,10 +129,10 @@ def _float16(model: Any) -> list[dict[str, Any]]:
 
 
 def _static_int8(model: Any) -> list[dict[str, Any]]:
-    """Int8 activations from the first layer with weights to the embedding; heads stay float.
+    """Int8 activations from the first layer with weights to the last pooling; the rest stays float.
 
-    Before are the photo itself and its scaling; after are probabilities and their logarithms,
-    which 256 steps cannot represent.
+    Before are the photo itself and its scaling; after are the embedding, probabilities and
+    their logarithms, which 256 steps cannot represent.
     """
     from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.recipe_manager import RecipeManager
@@ -146,25 +148,31 @@ def _small_layers(model: Any) -> list[dict[str, Any]]:
 
 
 def _feature_scopes(model: Any) -> list[str]:
-    """Operators from the first layer with weights up to, without, that of the embedding.
+    """Operators from the first layer with weights up to the last pooling, without it.
 
-    That one stays float32: the quantizer would move the output behind a new operator and
-    leave the signature pointing at the tensor before it.
+    Up to the operator of the embedding where nothing is pooled. Operators that give an output stay
+    float32: the quantizer would move the output behind a new operator and leave the signature
+    pointing at the tensor before it.
     """
     (signature,) = model.signatureDefs
-    ends = {o.tensorIndex for o in signature.outputs if o.name == b"embedding"}
+    ends = {o.tensorIndex for o in signature.outputs}
+    (embedding,) = (o.tensorIndex for o in signature.outputs if o.name.decode() == EMBEDDING)
     operators = list(_operators(model))
-    before: set[int] = set(ends)
+    before = {embedding}
     for _, _, operator in reversed(operators):
         if before & set(operator.outputs):
             before |= set(operator.inputs)
+    stem = next((i for i, (_, kind, _) in enumerate(operators) if kind in WEIGHTED), 0)
+    graph = [Operator(kind, each.inputs, each.outputs) for _, kind, each in operators]
+    pooled = from_pooling_on(graph, stem, embedding)
     after: set[int] = set()
     found = []
-    for scope, kind, operator in operators:
-        if not before & set(operator.outputs) or ends & set(operator.outputs):
+    for position, (scope, kind, operator) in enumerate(operators):
+        outputs = set(operator.outputs)
+        if not before & outputs or ends & outputs or position in pooled:
             continue
         if kind in WEIGHTED or after & set(operator.inputs):
-            after |= set(operator.outputs)
+            after |= outputs
             found.append(scope)
     return found
 

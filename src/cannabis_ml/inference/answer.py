@@ -24,6 +24,11 @@ class HeadAnswer:
         decided: The class; None where the decided class of the parent allows none. Of a multilabel
             head the list of its classes that are there.
         parent_decided: What is decided for the head's parent, if it has one.
+        aleatoric: Uncertainty in nats that no further training photo would lessen, such as that of
+            a blurred or ambiguous photo; of a multilabel head the mean over classes. None where
+            the model file does not give it.
+        epistemic: Uncertainty in nats that more training photos like this one would lessen; as
+            `aleatoric`.
     """
 
     head: Head = field(repr=False)
@@ -31,6 +36,8 @@ class HeadAnswer:
     raw: np.ndarray
     decided: str | list[str] | None
     parent_decided: str | list[str] | None = None
+    aleatoric: float | None = None
+    epistemic: float | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -48,6 +55,12 @@ class HeadAnswer:
         if self.head.kind != "ordinal" or not isinstance(self.decided, str):
             return {}
         return sureness(self.head, self.probs, self.decided, self._limiting)
+
+    @property
+    def uncertainty(self) -> dict[str, float]:
+        """Both parts by name; empty where the model file does not give them."""
+        parts = {"aleatoric": self.aleatoric, "epistemic": self.epistemic}
+        return {name: value for name, value in parts.items() if value is not None}
 
     def in_words(self, top: int = 3) -> list[str]:
         """For people: of an ordinal head what its answer stands on, else the `top` classes."""
@@ -72,12 +85,26 @@ class Answer(Mapping[str, HeadAnswer]):
         tier: Name of the tier that answered, such as `tier1`; None of a lone model file that does
             not say.
         runtime: What ran it: `litert`, `tensorflow` or `onnxruntime`.
+        embedding: float32 (F,), the pooled features that the heads see; None where the model file
+            does not give it, as with `attention`.
+        attention: float32 (h, w), each in (0, 1), what the places of the photo's centre square
+            weigh, the top left first.
     """
 
-    def __init__(self, heads: Mapping[str, HeadAnswer], *, tier: str | None, runtime: str) -> None:
+    def __init__(
+        self,
+        heads: Mapping[str, HeadAnswer],
+        *,
+        tier: str | None,
+        runtime: str,
+        embedding: np.ndarray | None = None,
+        attention: np.ndarray | None = None,
+    ) -> None:
         self._heads = dict(heads)
         self.tier = tier
         self.runtime = runtime
+        self.embedding = embedding
+        self.attention = attention
 
     def __getitem__(self, name: str) -> HeadAnswer:
         return self._heads[name]
@@ -92,13 +119,15 @@ class Answer(Mapping[str, HeadAnswer]):
         """Plain data for JSON.
 
         Returns:
-            tier; runtime; and heads: by name the `answer`, `probs` by class, and of ordinal heads
-            `or_better` and `within_one`, see `reading.sureness`.
+            tier; runtime; and heads: by name the `answer`, `probs` by class, of ordinal heads
+            `or_better` and `within_one`, see `reading.sureness`, and, where the model file gives
+            them, `aleatoric` and `epistemic`. Embedding and attention map are left out.
         """
         heads = {
             name: {
                 "answer": found.decided,
                 **found.sureness,
+                **found.uncertainty,
                 "probs": {
                     # The shortest decimals that are the same float32.
                     c: float(str(p))

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from cannabis_ml.inference.decision import DecisionRule
+from cannabis_ml.inference.outputs import Output
 from cannabis_ml.taxonomy import Taxonomy
 
 LARGEST_IMAGE_SIZE = 8192
@@ -62,11 +70,21 @@ class NetworkCard(BaseModel):
         return [self.backbone] if isinstance(self.backbone, str) else list(self.backbone)
 
 
+def _described(outputs: object) -> object:
+    """Older cards have one text about all outputs, which describes none of them."""
+    return {} if isinstance(outputs, str) else outputs
+
+
 class FileCard(NetworkCard):
     """A model file; it lies in the metadata of the file, see `inference.seal`."""
 
     input: str = Field(default="", description="In words")
-    outputs: str = Field(default="", description="In words")
+    outputs: Annotated[dict[str, Output], BeforeValidator(_described)] = Field(
+        default={}, description="By name, see `inference.outputs`; checked when the file is opened"
+    )
+    absent_outputs: dict[str, str] = Field(
+        default={}, description="Outputs that other files have, and why this one lacks them"
+    )
     tier: str | None = Field(default=None, description="Name of the tier that it belongs to")
     format: str | None = Field(default=None, description="onnx or tflite")
     quantization: str = Field(default="float", description="float, or the name of the quantization")

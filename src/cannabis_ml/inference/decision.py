@@ -25,13 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 from cannabis_ml.inference import calibrators
 from cannabis_ml.inference.calibrators import Affine, Calibrator, Uncalibrated
+from cannabis_ml.inference.outputs import GIVEN
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
-
-EMBEDDING = "embedding"
-"""Name of the output with the features that heads see, (N, F)."""
-
-GIVEN = ".given"
-"""Ends the name of the output with a head's probabilities for each class of its parent."""
 
 THRESHOLD = 0.5
 """An attribute is claimed from this probability on, unless another was chosen."""

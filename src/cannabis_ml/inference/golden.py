@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.errors import BundleError
 from cannabis_ml.inference.decision import Decision
+from cannabis_ml.inference.outputs import relative_difference
 from cannabis_ml.inference.predictor import Predictor
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.resize import center_crop_resize
@@ -138,7 +139,7 @@ def compare(
         runtime: What gave the answers.
     """
     differences = {
-        name: _difference(np.asarray(values, np.float32), answers.get(name))
+        name: relative_difference(np.asarray(values, np.float32), answers.get(name))
         for name, values in expected.outputs.items()
     }
     heads = [head.name for head in decision.taxonomy.heads]
@@ -199,14 +200,6 @@ def grey_levels_apart(photo: bytes, seen: bytes, size: int) -> int:
 def as_json(answers: GoldenAnswers) -> bytes:
     """The text of `answers.json`."""
     return json.dumps(answers.model_dump(), ensure_ascii=False, allow_nan=False).encode()
-
-
-def _difference(theirs: np.ndarray, ours: np.ndarray | None) -> float:
-    if ours is None or ours.shape != theirs.shape:
-        return float("inf")
-    if not theirs.size:
-        return 0.0
-    return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
 
 
 def _shortest(values: np.ndarray) -> list[Any]:

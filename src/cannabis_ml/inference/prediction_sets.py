@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from cannabis_ml.inference.decision import GIVEN
+from cannabis_ml.inference.outputs import GIVEN
 from cannabis_ml.taxonomy import MISSING, Head, Kind, Taxonomy
 
 SetMethod = Literal["pooled", "clustered", "classwise"]

@@ -15,6 +15,13 @@ from cannabis_ml.inference.answer import Answer, HeadAnswer
 from cannabis_ml.inference.cards import FileCard
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.inference.outputs import (
+    ALEATORIC,
+    ATTENTION,
+    EMBEDDING,
+    EPISTEMIC,
+    output_faults,
+)
 from cannabis_ml.inference.runtimes import runtime_for
 from cannabis_ml.photos.decode import decode, decode_image
 from cannabis_ml.photos.resize import center_crop_resize
@@ -66,8 +73,7 @@ class Predictor(ABC):
             pixels: uint8 RGB (N, S, S, 3) with any N from 1.
 
         Returns:
-            Every output by name, float32 (N, …): probabilities (N, K) per head, the `embedding`
-            (N, F), and whatever else the model gives.
+            Every output by name, float32 (N, …), see `inference.outputs`.
 
         Raises:
             ExportError: If the runtime fails.
@@ -82,7 +88,8 @@ class Predictor(ABC):
                 EXIF orientation.
 
         Returns:
-            Per head the probabilities and the decision.
+            Per head the probabilities, the decision and the uncertainty; the embedding and the
+            attention map.
 
         Raises:
             PhotoError: If something else is given.
@@ -108,10 +115,18 @@ class Predictor(ABC):
                 raw=one[head.name][0],
                 decided=decided[head.name],
                 parent_decided=decided.get(head.parent or ""),
+                aleatoric=_number(one, head.name + ALEATORIC),
+                epistemic=_number(one, head.name + EPISTEMIC),
             )
             for head in self.taxonomy.heads
         }
-        return Answer(heads, tier=self.tier, runtime=self.runtime)
+        return Answer(
+            heads,
+            tier=self.tier,
+            runtime=self.runtime,
+            embedding=one[EMBEDDING][0] if EMBEDDING in one else None,
+            attention=one[ATTENTION][0] if ATTENTION in one else None,
+        )
 
     def outputs(self, photos: Sequence[np.ndarray], batch_size: int = 32) -> dict[str, np.ndarray]:
         """All outputs for photos of any size, as `probs`."""
@@ -191,6 +206,16 @@ class Predictor(ABC):
                 f"The {self.format} model gives no probabilities of the right shape for"
                 f" {', '.join(wrong)}; it has {', '.join(map(repr, outputs))}. Export it again."
             )
+        faults = list(output_faults(self.card.outputs, outputs))
+        if faults:
+            raise ExportError(
+                f"The {self.format} model does not give what its card says: {'; '.join(faults)}."
+                " Export it again."
+            )
+
+
+def _number(one: Mapping[str, np.ndarray], name: str) -> float | None:
+    return float(one[name][0]) if name in one else None
 
 
 def as_pixels(photo: PhotoLike, image_size: int) -> np.ndarray:

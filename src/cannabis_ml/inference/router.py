@@ -25,6 +25,7 @@ import numpy as np
 from cannabis_ml.errors import ConfigError, PhotoError, RoutingError, TierUnavailableError
 from cannabis_ml.inference.confidence import confidence_scores
 from cannabis_ml.inference.decision import Decision
+from cannabis_ml.inference.outputs import EPISTEMIC
 from cannabis_ml.inference.router_metrics import RouterMetrics
 from cannabis_ml.inference.routing import RoutingRule
 from cannabis_ml.inference.unknown import UnknownScore
@@ -116,7 +117,7 @@ def tier_answer(
     if rule.head not in heads or heads[rule.head].kind == "multilabel":
         raise ConfigError(f"The routing head '{rule.head}' is not a head with one answer.")
     probs = decision.calibrated(outputs)[rule.head]
-    disagreement = outputs.get(f"{rule.head}.uncertainty")
+    disagreement = outputs.get(rule.head + EPISTEMIC)
     scores = confidence_scores(heads[rule.head], probs, disagreement)
     if rule.score not in scores:
         raise ConfigError(f"This model file does not give the routing score '{rule.score}'.")

@@ -18,7 +18,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from cannabis_ml.errors import BundleError
-from cannabis_ml.inference.decision import EMBEDDING, SMALLEST
+from cannabis_ml.inference.decision import SMALLEST
+from cannabis_ml.inference.outputs import EMBEDDING
 
 Method = Literal[
     "max_probability",

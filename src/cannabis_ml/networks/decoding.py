@@ -12,6 +12,7 @@ class that allows no child passes its mass to none; what is left is made to sum 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,30 +71,48 @@ def member_answers(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, T
     return {head.name: found[head.name] for head in taxonomy.heads}
 
 
-def uncertainty(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
-    """Epistemic uncertainty: mutual information between the prediction and the ensemble member.
+class Uncertainty(NamedTuple):
+    """Entropy of the ensemble's answer in two parts, each (N,) in nats.
 
-    Entropy of the mean minus mean of the entropies (Depeweg et al. 2018, eq. 4). It falls with
-    more training photos; noise in the labels does not raise it.
+    Attributes:
+        aleatoric: Mean of the members' entropies: what no further photo could teach.
+        epistemic: Mutual information between the prediction and the ensemble member, 0 or more:
+            what further photos could teach.
+    """
+
+    aleatoric: Tensor
+    epistemic: Tensor
+
+
+def uncertainty(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Uncertainty]:
+    """Aleatoric and epistemic uncertainty (Depeweg et al. 2018, eq. 4).
+
+    Entropy of the mean = mean of the entropies + mutual information.
 
     Args:
         logits: Per head (N, M, C).
         taxonomy: Gives the heads.
 
     Returns:
-        Per head (N,) in nats, 0 or more, and 0 with a single member. Multilabel: the mean over
-        attributes.
+        Per head; multilabel: the mean over attributes. With a single member all of it counts as
+        aleatoric, and the epistemic part is 0.
     """
-    return disagreement(member_answers(logits, taxonomy), taxonomy)
+    return uncertainty_of_members(member_answers(logits, taxonomy), taxonomy)
 
 
-def disagreement(members: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
+def uncertainty_of_members(
+    members: dict[str, Tensor], taxonomy: Taxonomy
+) -> dict[str, Uncertainty]:
     """`uncertainty` of answers that are decoded already, (N, M, K) as from `member_answers`."""
     found = {}
     for head in taxonomy.heads:
         probs = members[head.name]
-        gain = _entropy(head, probs.mean(dim=1)) - _entropy(head, probs).mean(dim=1)
-        found[head.name] = gain.clamp(min=0) if probs.shape[1] > 1 else torch.zeros_like(gain)
+        together = torch.cat([probs, probs.mean(dim=1, keepdim=True)], dim=1)
+        entropies = _entropy(head, together)
+        aleatoric = entropies[:, :-1].mean(dim=1)
+        gain = (entropies[:, -1] - aleatoric).clamp(min=0)
+        epistemic = gain if probs.shape[1] > 1 else torch.zeros_like(gain)
+        found[head.name] = Uncertainty(aleatoric, epistemic)
     return found
 
 
@@ -194,8 +213,12 @@ def parents_first(taxonomy: Taxonomy) -> Iterator[Head]:
 
 def _entropy(head: Head, probs: Tensor) -> Tensor:
     """(..., K) -> (...) in nats; multilabel: mean of the attributes' own."""
-    surprise = -torch.xlogy(probs, probs.clamp(min=SMALLEST))
+    surprise = _surprise(probs)
     if head.kind != "multilabel":
         return surprise.sum(dim=-1)
-    absent = 1 - probs
-    return (surprise - torch.xlogy(absent, absent.clamp(min=SMALLEST))).mean(dim=-1)
+    return (surprise + _surprise(1 - probs)).mean(dim=-1)
+
+
+def _surprise(probs: Tensor) -> Tensor:
+    # Not torch.xlogy, which is nine operators in a model file.
+    return -probs * probs.clamp(min=SMALLEST).log()

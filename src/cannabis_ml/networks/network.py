@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cannabis_ml.inference.cards import NetworkCard
-from cannabis_ml.inference.decision import EMBEDDING, GIVEN
+from cannabis_ml.inference.outputs import (
+    ALEATORIC,
+    ATTENTION,
+    EMBEDDING,
+    EPISTEMIC,
+    GIVEN,
+    output_names,
+)
 from cannabis_ml.networks.attention import SpatialAttention
 from cannabis_ml.networks.backbones import (
     FusedBackbone,
@@ -26,11 +33,11 @@ from cannabis_ml.networks.backbones import (
 )
 from cannabis_ml.networks.decoding import (
     answer,
-    disagreement,
     given_parents,
     member_answers,
     probabilities,
     uncertainty,
+    uncertainty_of_members,
 )
 from cannabis_ml.taxonomy import Head, Taxonomy
 
@@ -117,11 +124,16 @@ class HierarchicalNet(nn.Module):
         backbone: Maps (N, 3, S, S) normalized pixels to (N, F) features; has `num_features`.
         taxonomy: Gives the heads.
         architecture: Sizes and options of all else.
+
+    Raises:
+        TaxonomyError: If a head has the name of another output of an exported network.
     """
 
     def __init__(self, backbone: nn.Module, taxonomy: Taxonomy, architecture: Architecture) -> None:
         super().__init__()
         made_of = architecture
+        # Refuses heads that are called as other outputs are.
+        output_names(taxonomy, members=made_of.ensemble, attention=made_of.attention)
         self.taxonomy = taxonomy
         self.image_size = made_of.image_size
         self.dropout = made_of.dropout
@@ -207,9 +219,7 @@ class HierarchicalNet(nn.Module):
 class ExportNet(nn.Module):
     """The network as it is exported: uint8 (N, S, S, 3) RGB in, named float32 outputs out.
 
-    Per head its probabilities, (N, K) under the head's name; `embedding`, (N, F); where heads have
-    several members, the (N,) `uncertainty` of each under `{head}.uncertainty`; and of heads that
-    a parent limits their (N, P, K) probabilities for each of its classes, `{head}.given`.
+    `cannabis_ml.inference.outputs` says which there are.
     """
 
     def __init__(self, network: HierarchicalNet) -> None:
@@ -219,28 +229,31 @@ class ExportNet(nn.Module):
     @property
     def outputs(self) -> list[str]:
         """Names of the outputs, in their order."""
-        heads = [head.name for head in self.network.taxonomy.heads]
-        unsure = [f"{name}.uncertainty" for name in heads] if self.network.ensemble > 1 else []
-        return [*heads, EMBEDDING, *unsure, *(name + GIVEN for name in self._limited)]
+        network = self.network
+        attends = len(network.attention) > 0
+        return output_names(network.taxonomy, members=network.ensemble, attention=attends)
 
-    @property
-    def _limited(self) -> list[str]:
-        taxonomy = self.network.taxonomy
-        free = (h.name for h in taxonomy.heads if h.kind != "multilabel")
-        return [name for name in free if taxonomy.limits(taxonomy[name])]
+    @torch.inference_mode()
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every output without the first dimension."""
+        size = self.network.image_size
+        blank = torch.zeros(1, size, size, 3, dtype=torch.uint8)
+        return {name: tuple(values.shape[1:]) for name, values in self(blank).items()}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         network = self.network
-        features = network.embed(image.permute(0, 3, 1, 2))
+        features, seen = network.embed_with_attention(image.permute(0, 3, 1, 2))
         logits = network.classify(features)
         members = member_answers(logits, network.taxonomy)
-        outputs = {name: probs.mean(dim=1) for name, probs in members.items()}
-        outputs[EMBEDDING] = features.float()
-        if network.ensemble > 1:
-            unsure = disagreement(members, network.taxonomy)
-            outputs |= {f"{name}.uncertainty": values for name, values in unsure.items()}
+        found = {name: probs.mean(dim=1) for name, probs in members.items()}
+        found[EMBEDDING] = features.float()
+        for name, parts in uncertainty_of_members(members, network.taxonomy).items():
+            found |= {name + ALEATORIC: parts.aleatoric, name + EPISTEMIC: parts.epistemic}
+        if seen is not None:
+            found[ATTENTION] = seen.float()
         given = given_parents(logits, network.taxonomy)
-        return outputs | {name + GIVEN: probs for name, probs in given.items()}
+        found |= {name + GIVEN: probs for name, probs in given.items()}
+        return {name: found[name] for name in self.outputs}
 
 
 def _make_attention(backbone: nn.Module, image_size: int) -> list[nn.Module]:

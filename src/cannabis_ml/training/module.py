@@ -16,7 +16,8 @@ from timm.utils.model_ema import ModelEmaV3  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from cannabis_ml.errors import TrainingError  # noqa: E402
-from cannabis_ml.inference.decision import GIVEN, Decision  # noqa: E402
+from cannabis_ml.inference.decision import Decision  # noqa: E402
+from cannabis_ml.inference.outputs import GIVEN  # noqa: E402
 from cannabis_ml.networks.inplace_relu6 import replace_relu6  # noqa: E402
 from cannabis_ml.networks.network import HierarchicalNet, answer, given_parents  # noqa: E402
 from cannabis_ml.taxonomy import MISSING, Taxonomy  # noqa: E402

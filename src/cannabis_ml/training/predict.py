@@ -13,6 +13,7 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
+from cannabis_ml.inference.outputs import ALEATORIC, EMBEDDING, EPISTEMIC  # noqa: E402
 from cannabis_ml.networks.building import restore  # noqa: E402
 from cannabis_ml.networks.checkpoint import Checkpoint  # noqa: E402
 from cannabis_ml.networks.network import answer, uncertainty  # noqa: E402
@@ -42,8 +43,9 @@ def predict(
     Returns:
         photo_id, split; per head `{head}.label`, the class or None, of a multilabel head a float32
         array (K,) of 1, 0 and NaN; its probabilities, a float32 array (K,) in class order;
-        `{head}.logits`, a float32 array (M × C,), member after member; `{head}.uncertainty` in
-        nats; and `embedding`, the features, a float32 array (F,).
+        `{head}.logits`, a float32 array (M × C,), member after member; `{head}.aleatoric` and
+        `{head}.epistemic` in nats, see `networks.decoding.uncertainty`; and `embedding`, the
+        features, a float32 array (F,).
     """
     training = training or TrainingParams()
     network = restore(checkpoint)
@@ -57,8 +59,8 @@ def predict(
         photos, batch_size=training.batch_size, workers=training.workers, shuffle=False
     )
     names = [head.name for head in taxonomy.heads]
-    columns = [c for name in names for c in (name, f"{name}.logits", f"{name}.uncertainty")]
-    found: dict[str, list[np.ndarray]] = {name: [] for name in [*columns, "embedding"]}
+    columns = [name + part for name in names for part in ("", ".logits", ALEATORIC, EPISTEMIC)]
+    found: dict[str, list[np.ndarray]] = {name: [] for name in [*columns, EMBEDDING]}
     with torch.inference_mode():
         for batch in tqdm(loader, "predicting", unit="batch", leave=False, disable=None):
             pixels = batch.photos.to(device, non_blocking=True)
@@ -68,14 +70,15 @@ def predict(
             for name in names:
                 found[name].extend(probs[name].float().cpu().numpy())
                 found[f"{name}.logits"].extend(logits[name].flatten(1).cpu().numpy())
-                found[f"{name}.uncertainty"].extend(unsure[name].float().cpu().numpy())
-            found["embedding"].extend(features.float().cpu().numpy())
+                found[name + ALEATORIC].extend(unsure[name].aleatoric.float().cpu().numpy())
+                found[name + EPISTEMIC].extend(unsure[name].epistemic.float().cpu().numpy())
+            found[EMBEDDING].extend(features.float().cpu().numpy())
     table = photo_set.labels().iloc[rows]
     predictions = table[["photo_id", "split"]].reset_index(drop=True)
     for head in taxonomy.heads:
         predictions[f"{head.name}.label"] = _labels(head, table)
     values = {
-        name: pd.Series(v, dtype="float32" if name.endswith(".uncertainty") else object)
+        name: pd.Series(v, dtype="float32" if name.endswith((ALEATORIC, EPISTEMIC)) else object)
         for name, v in found.items()
     }
     return pd.concat([predictions, pd.DataFrame(values, index=predictions.index)], axis=1)

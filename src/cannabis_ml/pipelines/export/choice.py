@@ -131,7 +131,7 @@ def file_report(
         passes=not verdict.faults,
         why="; ".join(verdict.faults),
         judged=verdict.heads,
-        embedding_difference=parity.embedding_difference,
+        outputs=parity.outputs,
         heads=parity.heads,
     )
 

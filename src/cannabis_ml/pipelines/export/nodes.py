@@ -59,9 +59,9 @@ def export_float(
         decision: The rule that the network was scored with, for the file's card.
 
     Returns:
-        A model that takes `photos`, uint8 RGB (N, S, S, 3), N = 1 in TFLite, and gives per head
-        float32 (N, K) probabilities under the head's name, the `embedding`, and where heads have
-        several members their `uncertainty`. Its metadata holds taxonomy and input size.
+        A model that takes `photos`, uint8 RGB (N, S, S, 3), N = 1 in TFLite, and gives the
+        outputs of `inference.outputs`, float32. Its metadata describes them, and holds taxonomy
+        and input size.
 
     Raises:
         ExportError: If a library that writes the format is missing; says how to install it.

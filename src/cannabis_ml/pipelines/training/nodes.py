@@ -128,8 +128,8 @@ def predict_photos(
 
     Returns:
         One row per photo: `photo_id`, `split`; per head `{head}.label`, its probabilities, a list
-        of K float32 in class order, `{head}.logits` of all members and `{head}.uncertainty`; and
-        `embedding`.
+        of K float32 in class order, `{head}.logits` of all members, `{head}.aleatoric` and
+        `{head}.epistemic`; and `embedding`.
     """
     from cannabis_ml.training.predict import predict
 
