@@ -101,6 +101,13 @@ class CalibrationScores(Record):
     )
 
 
+class CalibrationComparison(Record):
+    """Scores of one model file by head, before and after calibration."""
+
+    before: dict[str, CalibrationScores]
+    after: dict[str, CalibrationScores]
+
+
 def score_calibration(
     decision: Decision,
     outputs: Mapping[str, np.ndarray],

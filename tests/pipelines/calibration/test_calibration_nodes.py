@@ -107,3 +107,19 @@ def test_attributes_are_claimed_as_before_by_thresholds_that_move_along(outputs,
     assert before.per_class["wet"].recall == 0
     assert after.confusion == before.confusion
     assert after.per_class["dry"].threshold == rule.thresholds["look"]["dry"]
+
+
+def test_calibration_is_judged_on_test_photos_before_and_after(outputs, photo_set):
+    rule, _ = nodes.calibrate("tier1", outputs, photo_set, TAXONOMY, DecisionRule(), PARAMS)
+    found = nodes.judge_calibration(
+        outputs, photo_set, TAXONOMY, DecisionRule(), rule, ReportParams()
+    )
+    before, after = found.before["kind"], found.after["kind"]
+    assert before.photos == after.photos == COUNT / 4
+    assert before.accuracy == after.accuracy  # a temperature changes no class
+    assert before.mean_confidence > before.accuracy + 0.1
+    assert after.mean_confidence == pytest.approx(after.accuracy, abs=0.07)
+    assert after.log_loss < before.log_loss
+    assert after.smooth_ece.value < before.smooth_ece.value
+    figures = nodes.draw_reliability(found)
+    assert set(figures) == {"kind", "look"}

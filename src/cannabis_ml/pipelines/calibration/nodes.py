@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cannabis_ml._io.heavy_types import Figure
 from cannabis_ml.calibration.calibrator_choice import CalibrationReport, choose_calibrators
 from cannabis_ml.errors import CalibrationError
+from cannabis_ml.evaluation.calibration_scores import CalibrationComparison
 from cannabis_ml.evaluation.params import ReportParams
 from cannabis_ml.evaluation.predictions import groups_of, outputs_of, predictions_of
 from cannabis_ml.evaluation.scores import Evaluation
-from cannabis_ml.inference.decision import DecisionRule
+from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.model_file import FLOAT, ModelFile
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.calibration.params import CalibrationParams
@@ -86,16 +88,8 @@ def calibrate(
             f"No photo is in the {' or '.join(splits)} split, and calibration needs some. Give it"
             " a share under ingestion.split, or set calibration.use_validation."
         )
-    labels = photo_set.labels()
-    truth = taxonomy.encode(
-        labels.drop_duplicates("photo_id").set_index("photo_id").loc[judged["photo_id"]]
-    )
     choices = choose_calibrators(
-        taxonomy,
-        outputs_of(judged, taxonomy),
-        truth,
-        groups_of(judged, labels),
-        calibration.choice,
+        taxonomy, *_with_labels(judged, photo_set, taxonomy), calibration.choice
     )
     for name, choice in choices.items():
         logger.info("%s, %s: %s", tier, name, choice.why)
@@ -150,4 +144,71 @@ def score_file(
         calibrated_decision,
         confidence=reports.confidence,
         error_limit=reports.error_limit,
+    )
+
+
+def judge_calibration(
+    file_outputs: pd.DataFrame,
+    photo_set: PhotoSet,
+    taxonomy: Taxonomy,
+    decision: DecisionRule,
+    calibrated_decision: DecisionRule,
+    reports: ReportParams,
+) -> CalibrationComparison:
+    """Compute how true the confidence of the file that ships is on the test split.
+
+    Args:
+        file_outputs: As `predict_with_file` gives them.
+        photo_set: Stored photos with labels and groups.
+        taxonomy: The heads.
+        decision: The rule without calibrators.
+        calibrated_decision: As `calibrate` gives it.
+        reports: The confidence of intervals.
+
+    Returns:
+        Scores per head, before and after calibration.
+    """
+    from cannabis_ml.calibration.refinement import recalibrated
+    from cannabis_ml.evaluation.calibration_scores import score_calibration
+
+    test = file_outputs[file_outputs["split"] == Split.TEST]
+    labelled = _with_labels(test, photo_set, taxonomy)
+    before, after = (
+        score_calibration(
+            Decision(taxonomy, rule),
+            *labelled,
+            recalibrate=recalibrated,
+            level=reports.confidence,
+        )
+        for rule in (decision, calibrated_decision)
+    )
+    return CalibrationComparison(before=before, after=after)
+
+
+def draw_reliability(calibration_scores: CalibrationComparison) -> dict[str, Figure]:
+    """Draw how often predictions are right against how sure they were, a figure per head."""
+    from cannabis_ml.pipelines.calibration.figures import reliability_diagram
+
+    return {
+        name: reliability_diagram(
+            name,
+            {
+                "before calibration": before,
+                "after calibration": calibration_scores.after[name],
+            },
+        )
+        for name, before in calibration_scores.before.items()
+    }
+
+
+def _with_labels(
+    predictions: pd.DataFrame, photo_set: PhotoSet, taxonomy: Taxonomy
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+    """Outputs, labels and groups of the same photos."""
+    labels = photo_set.labels()
+    known = labels.drop_duplicates("photo_id").set_index("photo_id").loc[predictions["photo_id"]]
+    return (
+        outputs_of(predictions, taxonomy),
+        taxonomy.encode(known),
+        groups_of(predictions, labels),
     )

@@ -9,6 +9,8 @@ from kedro.pipeline import Node, Pipeline
 from cannabis_ml.pipelines.calibration.nodes import (
     calibrate,
     carry_decision,
+    draw_reliability,
+    judge_calibration,
     predict_with_file,
     score_file,
 )
@@ -52,6 +54,25 @@ def _tier(tier: Tier) -> Pipeline:
                 ],
                 "file_metrics",
                 name="score_file",
+            ),
+            Node(
+                judge_calibration,
+                [
+                    "file_outputs",
+                    "photo_set",
+                    "taxonomy",
+                    "decision",
+                    "calibrated_decision",
+                    "params:reports",
+                ],
+                "calibration_scores",
+                name="judge_calibration",
+            ),
+            Node(
+                draw_reliability,
+                "calibration_scores",
+                "reliability_diagrams",
+                name="draw_reliability",
             ),
         ],
         namespace=tier.name,
