@@ -18,7 +18,7 @@ from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.pipeline_registry import STAGES, register_pipelines
 from cannabis_ml.pipelines.export.params import TierExportParams
 from cannabis_ml.tiers import TIERS, Tier, check_tiers, tier_named
-from cannabis_ml.training.recipe import Recipe
+from cannabis_ml.training.schedule import Schedule
 
 PROJECT = Path(__file__).parents[1]
 CONF = PROJECT / "conf"
@@ -80,7 +80,7 @@ def test_what_all_tiers_go_into_has_each_of_them(tiers):
 @TIER_SETS
 def test_a_tier_that_is_added_needs_parameters_and_no_catalog_entry(tiers, catalog):
     run = register_pipelines(tiers)["__default__"]
-    own = {f"params:{n}.{part}" for n in names(tiers) for part in ("model", "recipe", "export")}
+    own = {f"params:{n}.{part}" for n in names(tiers) for part in ("model", "schedule", "export")}
     assert own <= run.inputs()
     taken = {name for name in run.inputs() if not name.startswith("params:")}
     assert [name for name in taken if name not in catalog] == []
@@ -181,5 +181,5 @@ def test_every_tier_has_sound_parameters_in_every_environment(env):
             written = merged(written, yaml.safe_load(file.read_text("utf-8")) or {})
     for tier in TIERS:
         ModelParams.model_validate(written[tier.name]["model"])
-        Recipe.model_validate(written[tier.name]["recipe"])
+        Schedule.model_validate(written[tier.name]["schedule"])
         TierExportParams.model_validate(written[tier.name]["export"])

@@ -36,7 +36,7 @@ FUSED = {
             "ensemble": 2,
             "hidden": 16,
         },
-        "recipe": {
+        "schedule": {
             "phases": [
                 *HEADS,
                 {"name": "top", "epochs": 1, "learning_rate": 1.0e-3, "train": {"last_blocks": 2}},
@@ -47,7 +47,7 @@ FUSED = {
     },
     "tier2": {
         "model": {"backbone": "test_vit", "attention": False, "dropout": 0.0},
-        "recipe": {
+        "schedule": {
             "phases": HEADS,
             "distillation": {"weight": 0.7, "compare_without_teacher": True},
         },
@@ -55,7 +55,7 @@ FUSED = {
     },
     "tier1": {
         "model": {"backbone": "test_resnet", "ensemble": 3},
-        "recipe": {"phases": HEADS, "batch_size": 8},
+        "schedule": {"phases": HEADS, "batch_size": 8},
         "export": {"format": "tflite", "quantizations": ["static_int8"]},
     },
 }
@@ -72,17 +72,17 @@ PLAIN = {
     },
     "tier3": {
         "model": {"backbone": "test_resnet", "attention": False},
-        "recipe": {"phases": HEADS},
+        "schedule": {"phases": HEADS},
         "export": {"quantizations": ["mixed"]},
     },
     "tier2": {
         "model": {"backbone": "test_efficientnet", "ensemble": 1},
-        "recipe": {"phases": HEADS, "distillation": {"weight": 0.0}},
+        "schedule": {"phases": HEADS, "distillation": {"weight": 0.0}},
         "export": {"quantizations": []},
     },
     "tier1": {
         "model": {"backbone": "test_efficientnet", "hidden": 16},
-        "recipe": {"phases": HEADS},
+        "schedule": {"phases": HEADS},
         "export": {"format": "onnx", "quantizations": ["weight_only_int8", "dynamic_int8"]},
     },
 }
@@ -107,7 +107,7 @@ def _configure(project, variant):
     told = _merged(told, variant)
     for tier in ("tier1", "tier2", "tier3"):
         told[tier]["model"] |= {"image_size": 64, "weights": ["random"]}
-    told["augmentation"]["recipe"] = {"size": 64}
+    told["augmentation"]["policy"] = {"size": 64}
     (folder / "parameters.yml").write_text(yaml.safe_dump(told), "utf-8")
     catalog = folder / "catalog_ingestion.yml"
     entries = yaml.safe_load(catalog.read_text("utf-8"))
@@ -140,7 +140,7 @@ def test_what_can_be_chosen_ends_in_a_bundle(variant, copy_project, tmp_path):
         backbone = asked["model"]["backbone"]
         names = backbone["fusion"] if isinstance(backbone, dict) else backbone
         assert card.backbone == names
-        weight = asked["recipe"].get("distillation", {"weight": 0.5})["weight"]
+        weight = asked["schedule"].get("distillation", {"weight": 0.5})["weight"]
         assert card.taught is (tier != "tier3" and weight > 0)
         assert " + ".join([names] if isinstance(names, str) else names) in bundle.model_card
         tried = json.loads(

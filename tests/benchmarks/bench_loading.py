@@ -51,7 +51,7 @@ from cannabis_ml.photo_sets.photo_set import PhotoStream  # noqa: E402
 from cannabis_ml.pipelines.ingestion.params import StoreParams  # noqa: E402
 from cannabis_ml.taxonomy import Taxonomy  # noqa: E402
 from cannabis_ml.training.data import Photos, make_loader  # noqa: E402
-from cannabis_ml.training.recipe import TrainingParams  # noqa: E402
+from cannabis_ml.training.schedule import TrainingParams  # noqa: E402
 from cannabis_ml.training.training_data import TrainingData  # noqa: E402
 
 PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[3] / "shared" / "data")

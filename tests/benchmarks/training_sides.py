@@ -234,7 +234,7 @@ def our_side(options, clock):
     from cannabis_ml.photo_sets.photo_set import PhotoStream
     from cannabis_ml.taxonomy import Taxonomy
     from cannabis_ml.training import train
-    from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams, TrainingPlan
+    from cannabis_ml.training.schedule import Phase, Schedule, TrainingParams, TrainingPlan
     from cannabis_ml.training.training_data import TrainingData
 
     class TimedModule(train.PhotoModule):
@@ -271,7 +271,9 @@ def our_side(options, clock):
         stored.save(PhotoStream(table, lambda row: Path(row["path"]).read_bytes()))
         train.fit(
             TrainingData.of_split(stored.load(), Taxonomy(heads=[head])),
-            TrainingPlan(ModelParams(**model), TrainingParams(**training), Recipe(phases=[phase])),
+            TrainingPlan(
+                ModelParams(**model), TrainingParams(**training), Schedule(phases=[phase])
+            ),
             Path(options.output),
         )
 

@@ -416,7 +416,7 @@ def test_answers_are_the_networks_own(kind, shared):
     """Against `joint_answer`, three members; from probabilities alone where no child is shared."""
     torch = pytest.importorskip("torch")
     from cannabis_ml.inference.decision import joint_answer
-    from cannabis_ml.networks.network import answer, given_parents
+    from cannabis_ml.networks.network import given_parents, marginals
 
     classes = ["healthy", "scab", "rust", "rot"]
     allowed = {"apple": classes[:2], "maize": classes[:1] + classes[2:] if shared else classes[2:]}
@@ -431,11 +431,11 @@ def test_answers_are_the_networks_own(kind, shared):
     if kind == "ordinal":
         logits["state"] = logits["state"].sort(dim=2, descending=True).values
     predictions = pd.DataFrame({"photo_id": range(300)})
-    for name, probs in answer(logits, both).items():
+    for name, probs in marginals(logits, both).items():
         predictions[name] = list(probs.numpy())
         if shared:
             predictions[f"{name}.logits"] = list(logits[name].flatten(1).numpy())
-    probs = {name: values.numpy() for name, values in answer(logits, both).items()}
+    probs = {name: values.numpy() for name, values in marginals(logits, both).items()}
     given = {name: values.numpy() for name, values in given_parents(logits, both).items()}
     ours, theirs = decide(predictions, both), joint_answer(probs, both, given)
     for name in ours:

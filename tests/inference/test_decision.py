@@ -90,12 +90,12 @@ def test_scores_decide_as_clients_do():
 
 def test_training_counts_by_the_same_decision():
     torch = pytest.importorskip("torch")
-    from cannabis_ml.networks.decoding import answer, given_parents
+    from cannabis_ml.networks.decoding import given_parents, marginals
     from cannabis_ml.training.module import count_right, decide
 
     torch.manual_seed(0)
     logits = {head.name: 2 * torch.randn(200, 3, 3) for head in FAMILY.heads}
-    outputs = {name: probs.numpy() for name, probs in answer(logits, FAMILY).items()}
+    outputs = {name: probs.numpy() for name, probs in marginals(logits, FAMILY).items()}
     given = given_parents(logits, FAMILY)
     outputs |= {f"{name}{GIVEN}": probs.numpy() for name, probs in given.items()}
     expected, found = Decision(FAMILY).decide(outputs), decide(logits, FAMILY)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from cannabis_ml.inference.decision import joint_answer
 from cannabis_ml.networks.decoding import (
     allowed_classes,
-    answer,
     given_parents,
     log_probabilities,
+    marginals,
     parents_first,
     probabilities,
     uncertainty,
@@ -40,7 +40,7 @@ def pair():
 
 def decide(logits, taxonomy):
     """What is said in the end, from the numbers that clients get."""
-    probs = {name: values.numpy() for name, values in answer(logits, taxonomy).items()}
+    probs = {name: values.numpy() for name, values in marginals(logits, taxonomy).items()}
     given = {name: values.numpy() for name, values in given_parents(logits, taxonomy).items()}
     return joint_answer(probs, taxonomy, given)
 
@@ -51,7 +51,7 @@ def log(*rows):
 
 
 def test_child_is_decoded_with_its_parent_by_hand(pair):
-    found = answer({"top": log([0.5, 0.3, 0.2]), "child": log([0.1, 0.3, 0.6])}, pair)
+    found = marginals({"top": log([0.5, 0.3, 0.2]), "child": log([0.1, 0.3, 0.6])}, pair)
     assert list(found) == ["child", "top"]
     # Given x: p 1/4, q 3/4. Given y: q 1/3, r 2/3. z has no child, its 0.2 is shared out.
     p, q, r = 0.5 / 4, 0.5 * 3 / 4 + 0.3 / 3, 0.3 * 2 / 3
@@ -64,7 +64,7 @@ def test_members_are_averaged_as_probabilities(pair):
         "top": log([0.9, 0.1, 1e-9], [0.1, 0.9, 1e-9]),
         "child": log([0.1, 0.1, 0.8], [0.4, 0.4, 0.2]),
     }
-    found = answer(logits, pair)
+    found = marginals(logits, pair)
     torch.testing.assert_close(found["top"], torch.tensor([[0.5, 0.5, 0.0]]))
     # Given x: p 1/2 for both. Given y: r 8/9 and 1/3.
     r = 0.5 * (8 / 9 + 1 / 3) / 2
@@ -73,7 +73,7 @@ def test_members_are_averaged_as_probabilities(pair):
 
 def test_a_parent_beyond_doubt_without_children_leaves_an_answer(pair):
     top = torch.tensor([[[-500.0, -500.0, 500.0]]])
-    probs = answer({"top": top, "child": log([0.2, 0.3, 0.5])}, pair)["child"]
+    probs = marginals({"top": top, "child": log([0.2, 0.3, 0.5])}, pair)["child"]
     assert torch.isfinite(probs).all()
     torch.testing.assert_close(probs.sum(), torch.tensor(1.0))
 
@@ -88,7 +88,7 @@ def test_attributes_of_a_child_are_there_as_far_as_parents_allow():
     }
     taxonomy = make_taxonomy(TOP, look)
     logits = {"top": log([0.5, 0.3, 0.2]), "look": torch.logit(torch.tensor([[[0.6, 0.9]]]))}
-    probs = answer(logits, taxonomy)["look"]
+    probs = marginals(logits, taxonomy)["look"]
     torch.testing.assert_close(probs, torch.tensor([[0.8 * 0.6, 0.3 * 0.9]]))
 
 
@@ -102,7 +102,7 @@ def test_grandchildren_are_decoded_last():
         "child": log([0.25, 0.25, 0.5]),
         "last": log([0.9, 0.1]),
     }
-    found = answer(logits, taxonomy)
+    found = marginals(logits, taxonomy)
     # Given x: p 1/2, q 1/2. Given y: q 1/3, r 2/3.
     p, q, r = 1 / 4, 1 / 4 + 1 / 6, 1 / 3
     torch.testing.assert_close(found["child"], torch.tensor([[p, q, r]]))
@@ -113,14 +113,14 @@ def test_parent_without_allowed_binds_nothing():
     free = {"name": "child", "classes": ["p", "q"], "parent": "top"}
     taxonomy = make_taxonomy(TOP, free)
     assert allowed_classes(taxonomy, taxonomy["child"]) is None
-    found = answer({"top": log([0.5, 0.3, 0.2]), "child": log([0.1, 0.9])}, taxonomy)
+    found = marginals({"top": log([0.5, 0.3, 0.2]), "child": log([0.1, 0.9])}, taxonomy)
     torch.testing.assert_close(found["child"], torch.tensor([[0.1, 0.9]]))
 
 
 def test_best_pair_is_not_the_pair_of_the_best(pair):
     # Alone x is best (0.4 against 0.35), and so is r; x forbids r.
     logits = {"top": log([0.4, 0.35, 0.25]), "child": log([0.2, 0.1, 0.7])}
-    marginal = {name: probs.argmax().item() for name, probs in answer(logits, pair).items()}
+    marginal = {name: probs.argmax().item() for name, probs in marginals(logits, pair).items()}
     assert marginal == {"top": 0, "child": 2}
     # x with p: 0.4 * 2/3. y with r: 0.35 * 7/8, the best.
     said = decide(logits, pair)
@@ -168,7 +168,7 @@ def hierarchies(draw):
 @settings(max_examples=150, deadline=None)
 def test_impossible_pairs_never_come_out(drawn):
     taxonomy, logits = drawn
-    said, probs = decide(logits, taxonomy), answer(logits, taxonomy)
+    said, probs = decide(logits, taxonomy), marginals(logits, taxonomy)
     for head in taxonomy.heads:
         assert torch.isfinite(probs[head.name]).all()
         if head.kind != "multilabel":
@@ -277,7 +277,7 @@ def test_one_member_disagrees_with_nobody(taxonomy):
 
 def test_both_parts_add_up_to_the_entropy_of_the_answer(taxonomy):
     logits = random_logits(4)
-    found, said = uncertainty(logits, taxonomy), answer(logits, taxonomy)
+    found, said = uncertainty(logits, taxonomy), marginals(logits, taxonomy)
     marks = said["marks"]
     entropy = {
         name: -torch.xlogy(said[name], said[name]).sum(dim=1) for name in ("colour", "shade")

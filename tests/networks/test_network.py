@@ -12,7 +12,7 @@ from cannabis_ml.networks.network import (
     ExportNet,
     HierarchicalNet,
     OrdinalHead,
-    answer,
+    marginals,
     probabilities,
 )
 from cannabis_ml.networks.params import LossParams, ModelParams
@@ -243,7 +243,7 @@ def test_smallest_heads_learn_from_a_lone_photo():
         "look": (1, 2, 1),
         "type": (1, 2, 2),
     }
-    probs = answer(network.eval()(lone), taxonomy)
+    probs = marginals(network.eval()(lone), taxonomy)
     assert probs["grade"][0, 1] > 0.9
     assert probs["look"][0, 0] > 0.9
     assert probs["type"][0, 0] > 0.9

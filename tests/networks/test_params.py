@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from cannabis_ml.networks.params import LossParams, ModelParams, WeightSource
 from cannabis_ml.tiers import TIERS
-from cannabis_ml.training.recipe import TrainingParams
+from cannabis_ml.training.schedule import TrainingParams
 
 
 def test_sources_may_be_written_short():

@@ -67,7 +67,7 @@ def main(backbone_file, workspace, result):
     from cannabis_ml.datasets.checkpoint import CheckpointDataset
     from cannabis_ml.networks.params import ModelParams
     from cannabis_ml.training import module, train
-    from cannabis_ml.training.recipe import Recipe, TrainingParams, TrainingPlan
+    from cannabis_ml.training.schedule import Schedule, TrainingParams, TrainingPlan
     from cannabis_ml.training.training_data import TrainingData
 
     torch.set_num_threads(1)
@@ -93,7 +93,7 @@ def main(backbone_file, workspace, result):
         mixup=0.2,
         workers=int(os.environ.get("WORKERS", "0")),
     )
-    recipe = Recipe.model_validate(
+    schedule = Schedule.model_validate(
         {
             "phases": [
                 {"name": "heads", "epochs": 2, "learning_rate": 3e-3, "train": "heads"},
@@ -104,7 +104,7 @@ def main(backbone_file, workspace, result):
     )
     checkpoint, history = train.fit(
         TrainingData.of_split(draw_photo_set(), TAXONOMY),
-        TrainingPlan(model, training, recipe),
+        TrainingPlan(model, training, schedule),
         Path(workspace),
     )
     CheckpointDataset(filepath=result).save(checkpoint)

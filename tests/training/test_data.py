@@ -14,13 +14,13 @@ from cannabis_ml.training.data import (
     EVALUATION,
     Batches,
     CachedFeatures,
-    Known,
     PhasedLoader,
     Photos,
+    RowTargets,
     augment,
     make_loader,
 )
-from cannabis_ml.training.recipe import TrainingParams
+from cannabis_ml.training.schedule import TrainingParams
 from cannabis_ml.training.training_data import TrainingData
 
 TRAINING = TrainingParams(seed=3)
@@ -127,7 +127,7 @@ def test_first_epochs_come_from_the_cache(photo_set, taxonomy):
     features = np.arange(16, dtype=np.float32).reshape(8, 2)
     loaders = [
         make_loader(data, batch_size=4, workers=0, shuffle=True, seed=3)
-        for data in (photos, CachedFeatures(features, photos.known))
+        for data in (photos, CachedFeatures(features, photos.targets))
     ]
     loader = PhasedLoader(*loaders, cached_epochs=2)
     dims, targets = [], []
@@ -208,9 +208,11 @@ def test_rows_weigh_in_every_member_and_a_repeated_photo_alike():
     photo_set = PhotoSet(datasets.Dataset.from_dict(photos))
     taxonomy = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["a", "b"]}]})
     rows = np.array([0, 1, 0])
-    even = Known(TrainingData(photo_set, taxonomy, rows), members=3, seed=5).members
+    even = RowTargets(TrainingData(photo_set, taxonomy, rows), members=3, seed=5).members
     torch.testing.assert_close(even[0], even[2])
     assert not torch.equal(even[0], even[1])
     weights = np.array([0.5, 2.0, 1.0])
-    weighed = Known(TrainingData(photo_set, taxonomy, rows, weights), members=3, seed=5).members
+    weighed = RowTargets(
+        TrainingData(photo_set, taxonomy, rows, weights), members=3, seed=5
+    ).members
     torch.testing.assert_close(weighed, even * torch.tensor(weights, dtype=torch.float32)[:, None])

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from cannabis_ml.training import train
+from cannabis_ml.training import resume
 
 WATCHES_OR_READS = {
     "callbacks",  # history, checkpoints, the end
     "checkpoint",
     "compat",
+    "gain",
     "intervals",
     "metrics",  # scores a comparison
     "mistakes",
     "predict",
     "predictions",
     "quiet",
+    "resume",  # what is resumed, and where it is kept
     "scores",
     "tables",
 }
@@ -48,7 +50,7 @@ def test_all_that_training_is_made_of_decides_but_what_watches():
     used = imported_by("cannabis_ml.training.train")
     used |= imported_by("cannabis_ml.training.distillation")
     deciding = {name for name in used if name.rpartition(".")[2] not in WATCHES_OR_READS}
-    assert deciding == {name for name in train.DECIDING if name.startswith(ROOMS)}
+    assert deciding == {name for name in resume.DECIDING if name.startswith(ROOMS)}
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def module(tmp_path, monkeypatch):
     def write(text):
         (tmp_path / "decides.py").write_text(text)
         importlib.invalidate_caches()
-        return train.code_of("decides")
+        return resume.code_of("decides")
 
     return write
 

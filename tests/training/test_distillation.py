@@ -12,7 +12,13 @@ from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.training import distillation, train
 from cannabis_ml.training.distillation import fit_student
 from cannabis_ml.training.predict import predict
-from cannabis_ml.training.recipe import Distillation, Phase, Recipe, TrainingParams, TrainingPlan
+from cannabis_ml.training.schedule import (
+    Distillation,
+    Phase,
+    Schedule,
+    TrainingParams,
+    TrainingPlan,
+)
 from cannabis_ml.training.training_data import TrainingData
 
 TRAINING = TrainingParams(batch_size=8, ema_decay=0.5, augment=False)
@@ -44,8 +50,8 @@ def model(backbone_file):
     )
 
 
-def recipe(**given):
-    return Recipe(phases=[PHASE], distillation=Distillation(**given))
+def schedule(**given):
+    return Schedule(phases=[PHASE], distillation=Distillation(**given))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +68,7 @@ def teacher(photo_set, taxonomy):
 def test_student_learns_what_its_teacher_says(photo_set, taxonomy, model, teacher):
     checkpoint, _, _ = fit_student(
         TrainingData.of_split(photo_set, taxonomy).taught_by(teacher),
-        TrainingPlan(model, TRAINING, recipe(weight=1.0, temperature=1.0)),
+        TrainingPlan(model, TRAINING, schedule(weight=1.0, temperature=1.0)),
     )
     assert checkpoint.card.taught
     said = predict(checkpoint, photo_set, ["train"])
@@ -73,7 +79,7 @@ def test_order_of_the_teachers_table_does_not_matter(photo_set, taxonomy, model,
     found = [
         train.fit(
             TrainingData.of_split(photo_set, taxonomy).taught_by(table),
-            TrainingPlan(model, TRAINING, recipe()),
+            TrainingPlan(model, TRAINING, schedule()),
         )[0]
         for table in (teacher, teacher.iloc[::-1])
     ]
@@ -84,11 +90,11 @@ def test_order_of_the_teachers_table_does_not_matter(photo_set, taxonomy, model,
 def test_teacher_without_weight_changes_nothing(photo_set, taxonomy, model, teacher):
     checkpoint, _ = train.fit(
         TrainingData.of_split(photo_set, taxonomy).taught_by(teacher),
-        TrainingPlan(model, TRAINING, recipe(weight=0.0)),
+        TrainingPlan(model, TRAINING, schedule(weight=0.0)),
     )
     alone, _ = train.fit(
         TrainingData.of_split(photo_set, taxonomy),
-        TrainingPlan(model, TRAINING, recipe(weight=0.0)),
+        TrainingPlan(model, TRAINING, schedule(weight=0.0)),
     )
     assert not checkpoint.card.taught
     for name, array in alone.state.items():
@@ -101,7 +107,7 @@ def test_gain_is_told_against_the_same_training_without_teacher(
     curves = []
     run = SimpleNamespace(active_run=object, log_metrics=lambda values, step: curves.extend(values))
     monkeypatch.setitem(sys.modules, "mlflow", run)
-    wanted = recipe(compare_without_teacher=True)
+    wanted = schedule(compare_without_teacher=True)
     _, _, report = fit_student(
         TrainingData.of_split(photo_set, taxonomy).taught_by(teacher),
         TrainingPlan(model, TRAINING, wanted),
@@ -109,34 +115,35 @@ def test_gain_is_told_against_the_same_training_without_teacher(
     )
     assert curves.count("tier1.train_loss") == PHASE.epochs
     assert curves.count("tier1.without_teacher.train_loss") == PHASE.epochs
-    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    text = json.dumps(report.model_dump(mode="json"), allow_nan=False)
+    assert type(report).model_validate_json(text) == report
     alone, _ = train.fit(
         TrainingData.of_split(photo_set, taxonomy), TrainingPlan(model, TRAINING, wanted)
     )
     answers = predict(alone, photo_set, ["test"])
     truth = photo_set.labels()
     expected = distillation.score(answers, truth, taxonomy)["colour"].accuracy
-    values = report["heads"]["colour"]["accuracy"]
-    assert values["without_teacher"] == expected
-    assert values["gain"] == values["with_teacher"] - expected
+    values = report.heads["colour"]["accuracy"]
+    assert values.without_teacher == expected
+    assert values.gain == values.with_teacher - expected
     # A third of the photos is of the second class, or nearly so.
     shares = (truth[truth["split"] == "test"]["colour"] == "green").mean()
-    assert values["teacher"] == shares
+    assert values.teacher == shares
 
 
 def test_without_comparison_no_gain_is_claimed(photo_set, taxonomy, model, teacher):
     _, _, report = fit_student(
         TrainingData.of_split(photo_set, taxonomy).taught_by(teacher),
-        TrainingPlan(model, TRAINING, recipe()),
+        TrainingPlan(model, TRAINING, schedule()),
     )
-    values = report["heads"]["shade"]["accuracy"]
-    assert values["with_teacher"] is not None
-    assert values["without_teacher"] is values["gain"] is None
+    values = report.heads["shade"]["accuracy"]
+    assert values.with_teacher is not None
+    assert values.without_teacher is values.gain is None
 
 
 def test_teacher_that_has_not_seen_a_photo_is_refused(photo_set, taxonomy, model, teacher):
-    with pytest.raises(TrainingError, match="no answer for 15 of 16 training photos"):
+    with pytest.raises(TrainingError, match="no prediction for 15 of 16 training photos"):
         train.fit(
             TrainingData.of_split(photo_set, taxonomy).taught_by(teacher.iloc[:1]),
-            TrainingPlan(model, TRAINING, recipe()),
+            TrainingPlan(model, TRAINING, schedule()),
         )

@@ -25,15 +25,15 @@ def main():
     from cannabis_ml.datasets.checkpoint import CheckpointDataset
     from cannabis_ml.training import train
     from cannabis_ml.networks.params import ModelParams
-    from cannabis_ml.training.recipe import Recipe, TrainingParams, TrainingPlan
+    from cannabis_ml.training.schedule import Schedule, TrainingParams, TrainingPlan
     from cannabis_ml.training.training_data import TrainingData
 
     given = json.loads(sys.argv[2])
     model = ModelParams(**given["model"])
     training = TrainingParams(**given["training"])
-    recipe = Recipe.model_validate(given["recipe"])
+    schedule = Schedule.model_validate(given["schedule"])
     data = TrainingData.of_split(loop.draw_photo_set(), loop.TAXONOMY)
-    plan = TrainingPlan(model, training, recipe)
+    plan = TrainingPlan(model, training, schedule)
     checkpoint, history = train.fit(data, plan, Path(given["workspace"]))
     CheckpointDataset(filepath=given["result"]).save(checkpoint)
     history.to_csv(given["result"] + ".csv", index=False)
@@ -42,7 +42,7 @@ if __name__ == "__main__":
     main()
 """
 
-RECIPE = {
+SCHEDULE = {
     "phases": [
         {"name": "heads", "epochs": 1, "learning_rate": 2e-3, "train": "heads"},
         {"name": "top", "epochs": 1, "learning_rate": 2e-3, "train": {"last_blocks": 2}},
@@ -71,7 +71,7 @@ def start(tmp_path, transformer_file):
                 "ensemble": 2,
             },
             "training": {"batch_size": 8, "accelerator": "cpu", **training},
-            "recipe": RECIPE,
+            "schedule": SCHEDULE,
             "workspace": str(tmp_path / name),
             "result": str(tmp_path / f"{name}.safetensors"),
         }
@@ -149,7 +149,7 @@ def test_two_machines_reach_the_loss_of_one(start, tmp_path):
 
 def test_error_of_another_process_is_told_as_it_is():
     from cannabis_ml.networks.params import ModelParams
-    from cannabis_ml.training.recipe import TrainingParams, TrainingPlan
+    from cannabis_ml.training.schedule import TrainingParams, TrainingPlan
     from cannabis_ml.training.train import _explained
 
     told = (

@@ -11,7 +11,7 @@ from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.training import features, train
 from cannabis_ml.training.data import Photos
 from cannabis_ml.training.features import cached_features, compute_features, weights_hash
-from cannabis_ml.training.recipe import Recipe, TrainingParams, TrainingPlan
+from cannabis_ml.training.schedule import Schedule, TrainingParams, TrainingPlan
 from cannabis_ml.training.training_data import TrainingData
 
 PLAIN = TrainingParams(batch_size=8, augment=False)
@@ -103,7 +103,7 @@ def test_training_on_them_equals_training_through_the_frozen_backbone(
         dropout=0.3,
         ensemble=2,
     )
-    recipe = Recipe.model_validate(
+    schedule = Schedule.model_validate(
         {
             "phases": [
                 {"name": "heads", "epochs": 3, "learning_rate": 3e-3, "train": "heads"},
@@ -112,12 +112,12 @@ def test_training_on_them_equals_training_through_the_frozen_backbone(
         }
     )
     cached, told = train.fit(
-        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(model, PLAIN, recipe), tmp_path
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(model, PLAIN, schedule), tmp_path
     )
     assert len(list((tmp_path / "features").iterdir())) == 2
     through = PLAIN.model_copy(update={"cache_features": False})
     whole, history = train.fit(
-        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(model, through, recipe)
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(model, through, schedule)
     )
     for name, array in cached.state.items():
         np.testing.assert_allclose(array, whole.state[name], rtol=1e-3, atol=1e-5, err_msg=name)

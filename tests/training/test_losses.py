@@ -343,10 +343,10 @@ def test_labels_that_contradict_their_parent_cost_nothing(family, top, child, gr
 
 
 def test_a_student_that_agrees_costs_nothing(family):
-    from cannabis_ml.networks.decoding import answer
+    from cannabis_ml.networks.decoding import marginals
 
     logits = family_logits(2)
-    teacher = {name: probs.detach() for name, probs in answer(logits, family).items()}
+    teacher = {name: probs.detach() for name, probs in marginals(logits, family).items()}
     for temperature in (1.0, 2.0, 4.0):
         total, per_head = distillation_loss(logits, teacher, family, temperature)
         assert total.item() == pytest.approx(0, abs=1e-5)

@@ -12,9 +12,9 @@ from cannabis_ml.training.data import Batch
 from cannabis_ml.training.losses import hierarchical_loss
 from cannabis_ml.training.module import ModelEmaV3, PhotoModule, count_right, decide
 from cannabis_ml.training.phases import parameter_groups
-from cannabis_ml.training.recipe import Distillation, Phase, Recipe, TrainingParams
+from cannabis_ml.training.schedule import Distillation, Phase, Schedule, TrainingParams
 
-RECIPE = Recipe(phases=[Phase(name="all", epochs=1, learning_rate=1e-3)])
+SCHEDULE = Schedule(phases=[Phase(name="all", epochs=1, learning_rate=1e-3)])
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def unlabelled(count=2):
 
 
 def test_loss_that_is_no_number_stops_training(network):
-    module = PhotoModule(network, TrainingParams(), RECIPE)
+    module = PhotoModule(network, TrainingParams(), SCHEDULE)
     with torch.no_grad():
         network.heads[0][0][1].weight.fill_(math.nan)
     with pytest.raises(TrainingError, match=r"nan in epoch 1, step 1\. Lower learning_rate"):
@@ -63,7 +63,7 @@ def test_loss_that_is_no_number_stops_training(network):
 
 
 def test_batch_without_any_label_costs_nothing(network):
-    module = PhotoModule(network, TrainingParams(), RECIPE)
+    module = PhotoModule(network, TrainingParams(), SCHEDULE)
     loss = module.training_step(unlabelled(), 0)
     loss.backward()
     assert loss == 0
@@ -71,13 +71,13 @@ def test_batch_without_any_label_costs_nothing(network):
 
 
 def test_one_photo_is_a_batch(network):
-    module = PhotoModule(network, TrainingParams(mixup=0.2, cutmix=1.0), RECIPE)
+    module = PhotoModule(network, TrainingParams(mixup=0.2, cutmix=1.0), SCHEDULE)
     module.training_step(batch(1), 0).backward()
     module.validation_step(batch(1), 0)
 
 
 def test_cached_features_are_taken_for_photos(network):
-    module = PhotoModule(network, TrainingParams(), RECIPE)
+    module = PhotoModule(network, TrainingParams(), SCHEDULE)
     seen = batch(4)
     features = seen._replace(photos=torch.randn(4, network.num_features))
     module.training_step(features, 0).backward()
@@ -86,7 +86,7 @@ def test_cached_features_are_taken_for_photos(network):
 
 
 def test_same_step_draws_the_same(network):
-    module = PhotoModule(network, TrainingParams(mixup=0.4), RECIPE)
+    module = PhotoModule(network, TrainingParams(mixup=0.4), SCHEDULE)
     network.heads.train()
     losses = []
     for noise in range(2):
@@ -142,12 +142,12 @@ def test_average_follows_the_weights_by_its_decay():
 
 @pytest.mark.parametrize("step", [1, 2, 10, 100, 880, 10_000])
 def test_average_warms_up(network, step):
-    ema = PhotoModule(network, TrainingParams(ema_decay=0.99), RECIPE).ema
+    ema = PhotoModule(network, TrainingParams(ema_decay=0.99), SCHEDULE).ema
     assert ema.get_decay(step) == pytest.approx(min(0.99, (1 + step) / (10 + step)), rel=1e-12)
 
 
 def test_average_of_what_is_frozen_is_what_is_frozen(network):
-    ema = PhotoModule(network, TrainingParams(), RECIPE).ema
+    ema = PhotoModule(network, TrainingParams(), SCHEDULE).ema
     with torch.no_grad():
         network.heads[0][0][1].weight.add_(1)
     ema.update(network, 5)
@@ -156,12 +156,12 @@ def test_average_of_what_is_frozen_is_what_is_frozen(network):
 
 
 def test_average_does_not_learn_and_stays_in_evaluation(network):
-    module = PhotoModule(network, TrainingParams(), RECIPE)
+    module = PhotoModule(network, TrainingParams(), SCHEDULE)
     module.train()
     assert module.kept is module.ema.module
     assert not any(p.requires_grad for p in module.ema.parameters())
     assert not any(m.training for m in module.ema.modules())
-    plain = PhotoModule(network, TrainingParams(ema_decay=0), RECIPE)
+    plain = PhotoModule(network, TrainingParams(ema_decay=0), SCHEDULE)
     assert plain.kept is network
 
 
@@ -169,8 +169,8 @@ def test_teacher_counts_for_its_share(network):
     seen = batch(teacher=True)
 
     def loss(weight, seen=seen):
-        recipe = RECIPE.model_copy(update={"distillation": Distillation(weight=weight)})
-        module = PhotoModule(network, TrainingParams(ema_decay=0), recipe)
+        schedule = SCHEDULE.model_copy(update={"distillation": Distillation(weight=weight)})
+        module = PhotoModule(network, TrainingParams(ema_decay=0), schedule)
         module.network.eval()
         return module.training_step(seen, 0)
 
@@ -181,7 +181,7 @@ def test_teacher_counts_for_its_share(network):
 
 def test_balance_of_heads_can_be_learnt(network):
     training = TrainingParams(loss=LossParams(balance="learned"))
-    module = PhotoModule(network, training, RECIPE)
+    module = PhotoModule(network, training, SCHEDULE)
     module.training_step(batch(), 0).backward()
     assert module.log_variances.grad.abs().min() > 0
     groups = module.configure_optimizers().param_groups
@@ -189,7 +189,7 @@ def test_balance_of_heads_can_be_learnt(network):
 
 
 def test_members_see_photos_as_often_as_their_weights_say(network):
-    module = PhotoModule(network, TrainingParams(ema_decay=0), RECIPE)
+    module = PhotoModule(network, TrainingParams(ema_decay=0), SCHEDULE)
     seen = batch()
     weights = torch.ones(12, 2)
     weights[:, 1] = 0

@@ -9,7 +9,7 @@ from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.network import Architecture, HierarchicalNet
 from cannabis_ml.training.module import PhotoModule
 from cannabis_ml.training.phases import parameter_groups, set_trainable, warmup_cosine
-from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams
+from cannabis_ml.training.schedule import Phase, Schedule, TrainingParams
 
 TOP = [f"backbone.{layer}" for layer in ("blocks.3.", "blocks.4.", "conv_head", "bn2")]
 PHASES = {
@@ -52,7 +52,7 @@ def test_gradient_reaches_what_is_unfrozen_and_nothing_else(network, name):
 @pytest.mark.parametrize("name", PHASES)
 def test_a_step_changes_what_is_unfrozen_and_nothing_else(network, name):
     training = TrainingParams(ema_decay=0.0)
-    module = PhotoModule(network, training, Recipe(phases=[phase(name)]))
+    module = PhotoModule(network, training, Schedule(phases=[phase(name)]))
     module.enter(0)
     before = {n: tensor.clone() for n, tensor in network.state_dict().items()}
     groups = [{**group, "lr": 0.1} for group in parameter_groups(network, training)]
@@ -68,8 +68,8 @@ def test_a_step_changes_what_is_unfrozen_and_nothing_else(network, name):
 
 
 def test_memory_of_the_optimiser_survives_a_change_of_phase(network):
-    recipe = Recipe(phases=[phase("heads"), phase("top")])
-    module = PhotoModule(network, TrainingParams(ema_decay=0.0), recipe)
+    schedule = Schedule(phases=[phase("heads"), phase("top")])
+    module = PhotoModule(network, TrainingParams(ema_decay=0.0), schedule)
     optimizer = module.configure_optimizers()
     photos = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
 

@@ -15,14 +15,14 @@ from cannabis_ml.datasets.checkpoint import CheckpointDataset
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.params import ModelParams
-from cannabis_ml.training import callbacks, train
-from cannabis_ml.training.recipe import Recipe, TrainingParams, TrainingPlan
+from cannabis_ml.training import callbacks, resume, train
+from cannabis_ml.training.schedule import Schedule, TrainingParams, TrainingPlan
 from cannabis_ml.training.training_data import TrainingData
 
 SCRIPT = Path(__file__).with_name("loop.py")
 STEPS = 15  # 5 epochs of 3
 
-RECIPE = Recipe.model_validate(
+SCHEDULE = Schedule.model_validate(
     {
         "phases": [
             {"name": "heads", "epochs": 1, "learning_rate": 3e-3, "train": "heads"},
@@ -93,11 +93,11 @@ def fit(photo_set, taxonomy, backbone_file):
         backbone="test_efficientnet", image_size=32, weights=[{"file": str(backbone_file)}]
     )
 
-    def fit(workspace, recipe=RECIPE, photo_set=photo_set, **training):
+    def fit(workspace, schedule=SCHEDULE, photo_set=photo_set, **training):
         params = TrainingParams(batch_size=8, checkpoint_every=1, **training)
         return train.fit(
             TrainingData.of_split(photo_set, taxonomy),
-            TrainingPlan(model, params, recipe),
+            TrainingPlan(model, params, schedule),
             workspace,
         )
 
@@ -139,11 +139,11 @@ def test_interrupted_anywhere_it_ends_with_the_same_weights(fit, die, tmp_path, 
 
 def test_stop_for_lack_of_improvement_outlives_an_interruption(fit, tmp_path, monkeypatch):
     still = {"ema_decay": 0.0, "patience": 1, "gradient_clip": 1e-30, "head_multiplier": 1e-30}
-    recipe = RECIPE.model_copy(
-        update={"phases": [RECIPE.phases[1].model_copy(update={"epochs": 9, "train": "heads"})]}
+    schedule = SCHEDULE.model_copy(
+        update={"phases": [SCHEDULE.phases[1].model_copy(update={"epochs": 9, "train": "heads"})]}
     )
-    _, history = fit(tmp_path, recipe, **still)
-    _, again = fit(tmp_path, recipe, **still)
+    _, history = fit(tmp_path, schedule, **still)
+    _, again = fit(tmp_path, schedule, **still)
     assert len(history) == len(again) < 9
 
 
@@ -162,16 +162,16 @@ def test_other_weights_to_start_from_are_another_training(photo_set, taxonomy, b
     data = TrainingData.of_split(photo_set, taxonomy)
 
     def started_from(start):
-        plan = TrainingPlan(model, TrainingParams(), RECIPE, start)
+        plan = TrainingPlan(model, TrainingParams(), SCHEDULE, start)
         torch.manual_seed(0)
         return train.build_network(model, taxonomy, start)[0], plan
 
     network, plan = started_from(None)
     state = {name: tensor.numpy() + 1 for name, tensor in network.state_dict().items()}
     start = Checkpoint(state=state, card=network.card(model.backbone))
-    key = train.run_key(network, data, plan)
-    assert train.run_key(*(started_from(start)[0], data, plan)) != key
-    assert train.run_key(started_from(None)[0], data, plan) == key
+    key = resume.run_key(network, data, plan)
+    assert resume.run_key(*(started_from(start)[0], data, plan)) != key
+    assert resume.run_key(started_from(None)[0], data, plan) == key
 
 
 def test_other_training_starts_from_the_beginning(fit, tmp_path):
@@ -180,8 +180,8 @@ def test_other_training_starts_from_the_beginning(fit, tmp_path):
     assert first.card.training_key != other.card.training_key
     assert len(list((tmp_path / "runs").iterdir())) == 2
     for seed in range(2, 6):
-        fit(tmp_path, RECIPE.model_copy(update={"phases": RECIPE.phases[:1]}), seed=seed)
-    assert len(list((tmp_path / "runs").iterdir())) == train.RUNS_KEPT
+        fit(tmp_path, SCHEDULE.model_copy(update={"phases": SCHEDULE.phases[:1]}), seed=seed)
+    assert len(list((tmp_path / "runs").iterdir())) == resume.RUNS_KEPT
 
 
 def test_full_disk_is_told_and_the_last_state_stays(fit, tmp_path, monkeypatch):

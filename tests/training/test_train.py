@@ -18,7 +18,7 @@ from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training import callbacks, train
 from cannabis_ml.training.predict import predict
-from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams, TrainingPlan
+from cannabis_ml.training.schedule import Phase, Schedule, TrainingParams, TrainingPlan
 from cannabis_ml.training.training_data import TrainingData
 
 MODEL = ModelParams(backbone="test_efficientnet", image_size=32, weights=["random"])
@@ -26,16 +26,16 @@ TRAINING = TrainingParams(batch_size=8, head_multiplier=1)
 
 
 def epochs(count):
-    return Recipe(phases=[Phase(name="all", epochs=count, learning_rate=2e-3)])
+    return Schedule(phases=[Phase(name="all", epochs=count, learning_rate=2e-3)])
 
 
-RECIPE = epochs(2)
+SCHEDULE = epochs(2)
 
 
 @pytest.fixture(scope="module")
 def trained(photo_set, taxonomy):
     return train.fit(
-        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, TRAINING, RECIPE)
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, TRAINING, SCHEDULE)
     )
 
 
@@ -54,7 +54,7 @@ def test_history_has_a_row_per_epoch(trained, taxonomy):
     }
     assert np.isfinite(history.drop(columns="phase").to_numpy(dtype=float)).all()
     assert history["phase"].tolist() == ["all", "all"]
-    assert history["learning_rate"].iloc[-1] < RECIPE.phases[0].learning_rate
+    assert history["learning_rate"].iloc[-1] < SCHEDULE.phases[0].learning_rate
 
 
 def test_card_tells_what_the_checkpoint_is(trained, photo_set, taxonomy):
@@ -112,11 +112,11 @@ def test_same_seed_same_weights_whatever_the_workers(trained, photo_set, taxonom
     torch.rand(3)  # what happened before does not matter
     helped = TRAINING.model_copy(update={"workers": 2})
     second, _ = train.fit(
-        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, helped, RECIPE)
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, helped, SCHEDULE)
     )
     other, _ = train.fit(
         TrainingData.of_split(photo_set, taxonomy),
-        TrainingPlan(MODEL, TRAINING.model_copy(update={"seed": 1}), RECIPE),
+        TrainingPlan(MODEL, TRAINING.model_copy(update={"seed": 1}), SCHEDULE),
     )
     for name, array in first.state.items():
         np.testing.assert_array_equal(array, second.state[name], err_msg=name)
@@ -131,7 +131,7 @@ def pretrained(backbone_file):
 @pytest.mark.parametrize("cached", [True, False])
 def test_frozen_layers_end_as_they_began(photo_set, taxonomy, pretrained, backbone_file, cached):
     start = torch.load(backbone_file, weights_only=True)
-    recipe = Recipe.model_validate(
+    schedule = Schedule.model_validate(
         {
             "phases": [
                 {"name": "heads", "epochs": 1, "learning_rate": 1e-9, "train": "heads"},
@@ -143,7 +143,7 @@ def test_frozen_layers_end_as_they_began(photo_set, taxonomy, pretrained, backbo
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         checkpoint, _ = train.fit(
-            TrainingData.of_split(photo_set, taxonomy), TrainingPlan(pretrained, training, recipe)
+            TrainingData.of_split(photo_set, taxonomy), TrainingPlan(pretrained, training, schedule)
         )
     assert checkpoint.card.best_epoch > 1
     for name, tensor in start.items():
@@ -153,9 +153,9 @@ def test_frozen_layers_end_as_they_began(photo_set, taxonomy, pretrained, backbo
 
 
 def test_random_weights_all_learn_from_the_start(photo_set, taxonomy):
-    recipe = Recipe(phases=[Phase(name="heads", epochs=1, learning_rate=2e-3, train="heads")])
+    schedule = Schedule(phases=[Phase(name="heads", epochs=1, learning_rate=2e-3, train="heads")])
     checkpoint, _ = train.fit(
-        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, TRAINING, recipe)
+        TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, TRAINING, schedule)
     )
     statistics = checkpoint.state["backbone.bn1.num_batches_tracked"]
     assert statistics == 3
@@ -165,10 +165,10 @@ def test_own_checkpoint_comes_before_pretrained_weights(
     trained, photo_set, taxonomy, pretrained, caplog
 ):
     before, _ = trained
-    recipe = Recipe(phases=[Phase(name="heads", epochs=1, learning_rate=1e-9, train="heads")])
+    schedule = Schedule(phases=[Phase(name="heads", epochs=1, learning_rate=1e-9, train="heads")])
     checkpoint, _ = train.fit(
         TrainingData.of_split(photo_set, taxonomy),
-        TrainingPlan(pretrained, TRAINING, recipe, start=before),
+        TrainingPlan(pretrained, TRAINING, schedule, start=before),
     )
     assert checkpoint.card.weights["source"] == "checkpoint"
     assert checkpoint.card.weights["sha256"] == before.sha256
@@ -181,13 +181,13 @@ def test_heads_that_ask_something_else_start_fresh(trained, photo_set, taxonomy,
     heads = taxonomy.model_dump()["heads"]
     heads[0]["classes"].append({"name": "grey"})
     grown = Taxonomy.model_validate({"heads": heads[::-1]})
-    recipe = Recipe(phases=[Phase(name="x", epochs=1, learning_rate=1e-9)])
+    schedule = Schedule(phases=[Phase(name="x", epochs=1, learning_rate=1e-9)])
     with caplog.at_level(logging.INFO, logger="cannabis_ml"):
         checkpoint, _ = train.fit(
             TrainingData.of_split(photo_set, grown),
-            TrainingPlan(MODEL, TRAINING, recipe, start=trained[0]),
+            TrainingPlan(MODEL, TRAINING, schedule, start=trained[0]),
         )
-    assert "no such head: ['colour']" in caplog.text
+    assert "Heads ['colour'] start from random weights" in caplog.text
     ours, theirs = checkpoint.state["heads.1.0.1.weight.weight"], trained[0].state
     np.testing.assert_allclose(ours, theirs["heads.1.0.1.weight.weight"], atol=1e-6)
     np.testing.assert_allclose(
@@ -298,7 +298,9 @@ def test_training_leaves_the_process_and_the_folder_as_they_were(
 
 def test_each_epoch_is_told_in_a_line(photo_set, taxonomy, caplog):
     with caplog.at_level(logging.INFO, logger="cannabis_ml"):
-        train.fit(TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, TRAINING, RECIPE))
+        train.fit(
+            TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, TRAINING, SCHEDULE)
+        )
     lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("epoch ")]
     assert len(lines) == 2
     assert lines[1].startswith("epoch 2/2 (all): loss ")
@@ -332,9 +334,9 @@ def test_training_stops_when_validation_no_longer_improves(photo_set, taxonomy, 
     )
     assert len(history) == 2
     # Only the last phase may be cut short.
-    recipe = Recipe(phases=[*epochs(4).phases, Phase(name="last", epochs=9, learning_rate=1)])
+    schedule = Schedule(phases=[*epochs(4).phases, Phase(name="last", epochs=9, learning_rate=1)])
     _, history = train.fit(
-        TrainingData.of_split(few, taxonomy), TrainingPlan(frozen, still, recipe)
+        TrainingData.of_split(few, taxonomy), TrainingPlan(frozen, still, schedule)
     )
     assert history["phase"].tolist() == ["all"] * 4 + ["last"] * 2
 

@@ -111,5 +111,8 @@ def _continued(start: Checkpoint, params: ModelParams, taxonomy: Taxonomy) -> Hi
         else:
             fresh.append(head.name)
     if fresh:
-        logger.info("The checkpoint to start from has no such head: %s start fresh.", fresh)
+        logger.info(
+            "Heads %s start from random weights: the checkpoint to start from has none like them.",
+            fresh,
+        )
     return network

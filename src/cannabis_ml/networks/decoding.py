@@ -27,30 +27,30 @@ IMPOSSIBLE = -1e9
 _GAP = 1e-6
 
 
-def answer(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
-    """What the network says.
+def marginals(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
+    """Probabilities of every head: marginals of the joint distribution with its parent.
 
     Args:
         logits: Per head (N, M, C).
         taxonomy: Gives the heads.
 
     Returns:
-        Per head (N, K) in class order. Multiclass and ordinal: rows sum to 1, and are the
-        marginals of the joint distribution with the parent. Multilabel: each in [0, 1].
+        Per head (N, K) in class order, the mean over members. Multiclass and ordinal: rows sum to
+        1. Multilabel: each in [0, 1].
     """
-    members = member_answers(logits, taxonomy)
+    members = member_probabilities(logits, taxonomy)
     return {name: probs.mean(dim=1) for name, probs in members.items()}
 
 
-def member_answers(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
-    """What every member says of its head, given what all members together say of the parent.
+def member_probabilities(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
+    """Probabilities of every member of every head, given the mean over members of the parent.
 
     Args:
         logits: Per head (N, M, C).
         taxonomy: Gives the heads.
 
     Returns:
-        Per head, in the taxonomy's order, (N, M, K); the mean over members is `answer`.
+        Per head, in the taxonomy's order, (N, M, K); the mean over members is `marginals`.
     """
     found: dict[str, Tensor] = {}
     for head in parents_first(taxonomy):
@@ -64,7 +64,7 @@ def member_answers(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, T
         if head.kind == "multilabel":
             found[head.name] = (parent[:, None, None] @ given).squeeze(2)
             continue
-        # Even where every parent that has children is out of the question, some answer is due.
+        # Rows sum to 1 even where all parents that have children have a probability of 0.
         parent = parent.clamp(min=FAINTEST_PARENT)
         mass = (parent[:, None, None] @ given).squeeze(2)
         found[head.name] = mass / mass.sum(dim=2, keepdim=True)
@@ -97,13 +97,13 @@ def uncertainty(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Unce
         Per head; multilabel: the mean over attributes. With a single member all of it counts as
         aleatoric, and the epistemic part is 0.
     """
-    return uncertainty_of_members(member_answers(logits, taxonomy), taxonomy)
+    return uncertainty_of_members(member_probabilities(logits, taxonomy), taxonomy)
 
 
 def uncertainty_of_members(
     members: dict[str, Tensor], taxonomy: Taxonomy
 ) -> dict[str, Uncertainty]:
-    """`uncertainty` of answers that are decoded already, (N, M, K) as from `member_answers`."""
+    """`uncertainty` from the probabilities of members, (N, M, K)."""
     found = {}
     for head in taxonomy.heads:
         probs = members[head.name]

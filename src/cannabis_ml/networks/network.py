@@ -32,9 +32,9 @@ from cannabis_ml.networks.backbones import (
     feature_width,
 )
 from cannabis_ml.networks.decoding import (
-    answer,
     given_parents,
-    member_answers,
+    marginals,
+    member_probabilities,
     probabilities,
     uncertainty,
     uncertainty_of_members,
@@ -46,8 +46,8 @@ __all__ = [
     "ExportNet",
     "HierarchicalNet",
     "OrdinalHead",
-    "answer",
     "given_parents",
+    "marginals",
     "probabilities",
     "uncertainty",
 ]
@@ -244,7 +244,7 @@ class ExportNet(nn.Module):
         network = self.network
         features, seen = network.embed_with_attention(image.permute(0, 3, 1, 2))
         logits = network.classify(features)
-        members = member_answers(logits, network.taxonomy)
+        members = member_probabilities(logits, network.taxonomy)
         found = {name: probs.mean(dim=1) for name, probs in members.items()}
         found[EMBEDDING] = features.float()
         for name, parts in uncertainty_of_members(members, network.taxonomy).items():

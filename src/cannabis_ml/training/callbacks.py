@@ -1,4 +1,4 @@
-"""What watches training: the history, the states to resume from, the end."""
+"""Lightning callbacks: history, checkpoints, early stopping."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from lightning.pytorch import callbacks  # noqa: E402
 
 from cannabis_ml._io.metric_names import mlflow_keys  # noqa: E402
 from cannabis_ml.errors import TrainingError  # noqa: E402
-from cannabis_ml.training.recipe import Recipe  # noqa: E402
+from cannabis_ml.training.schedule import Schedule  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
 STATE = "state.ckpt"
-"""All that training needs to go on from."""
+"""Name of the file with the state to resume from."""
 
 
-class Chronicle(callbacks.Callback):
-    """Keeps one row per epoch, says it in a line, and passes it on to an active MLflow run.
+class History(callbacks.Callback):
+    """Keeps a row per epoch, logs it, and sends it to the active MLflow run.
 
     Args:
-        recipe: Names the phases.
-        log_as: Stands before the names of metrics in MLflow.
+        schedule: Names the phases.
+        log_as: Prefix of the names of metrics in MLflow.
     """
 
-    def __init__(self, recipe: Recipe, log_as: str = "") -> None:
-        self.recipe, self.log_as = recipe, log_as
+    def __init__(self, schedule: Schedule, log_as: str = "") -> None:
+        self.schedule, self.log_as = schedule, log_as
         self.rows: list[dict[str, Any]] = []
         self._started = 0.0
         self._before = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows, and the seconds of the epoch under way."""
+        """Rows, and the seconds spent in the current epoch."""
         return {"rows": self.rows, "seconds": self._seconds()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -68,12 +68,12 @@ class Chronicle(callbacks.Callback):
         self.rows.append(row)
         self._started, self._before = time.perf_counter(), 0.0
         if trainer.is_global_zero:
-            self._tell(row)
+            self._log(row)
 
     def _seconds(self) -> float:
         return self._before + time.perf_counter() - self._started
 
-    def _tell(self, row: dict[str, Any]) -> None:
+    def _log(self, row: dict[str, Any]) -> None:
         accuracies = ", ".join(
             f"{name.removeprefix('validation_').removesuffix('_accuracy')} {value:.1%}"
             for name, value in row.items()
@@ -82,7 +82,7 @@ class Chronicle(callbacks.Callback):
         logger.info(
             "epoch %d/%d (%s): loss %.3f, validation %.3f (%s), %.0f s",
             row["epoch"],
-            self.recipe.epochs,
+            self.schedule.epochs,
             row["phase"],
             row["train_loss"],
             row["validation_loss"],
@@ -92,37 +92,37 @@ class Chronicle(callbacks.Callback):
         log_live(row, self.log_as)
 
 
-class Patience(callbacks.EarlyStopping):
-    """Stops when the last phase no longer improves; earlier phases run to their end.
+class EarlyStopping(callbacks.EarlyStopping):
+    """Stops when the last phase no longer improves; earlier phases run in full.
 
     Args:
-        recipe: Tells where the last phase begins.
+        schedule: Gives the epoch that the last phase begins with.
         patience: Epochs without a better validation loss.
     """
 
-    def __init__(self, recipe: Recipe, patience: int) -> None:
+    def __init__(self, schedule: Schedule, patience: int) -> None:
         super().__init__("validation_loss", patience=patience, check_on_train_epoch_end=True)
-        self.recipe = recipe
+        self.schedule = schedule
 
     def on_train_start(self, trainer: lightning.Trainer, _: Any) -> None:
-        """Stay stopped, if that is where training was interrupted."""
+        """Stop again at once when resumed after the stop."""
         trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0
 
     def _should_skip_check(self, trainer: lightning.Trainer) -> bool:
-        last = len(self.recipe.phases) - 1
+        last = len(self.schedule.phases) - 1
         return super()._should_skip_check(trainer) or trainer.current_epoch < (
-            self.recipe.first_epoch(last)
+            self.schedule.first_epoch(last)
         )
 
 
-class Keeper(callbacks.Checkpoint):
-    """Keeps the best weights, and the state to resume from; each whole or not at all.
+class Checkpointing(callbacks.Checkpoint):
+    """Saves the best weights and the state to resume from, atomically.
 
-    Written by one process per machine: machines need not share a disk.
+    One process per machine writes: machines need not share a disk.
 
     Args:
-        folder: Where the files are kept.
-        every: Steps between states; one is kept at the end of every epoch besides.
+        folder: Of the files.
+        every: Steps between states; another is saved at the end of every epoch.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -138,37 +138,37 @@ class Keeper(callbacks.Checkpoint):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, _: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep a state, unless the epoch is at its end anyway."""
+        """Save a state, unless the epoch ends here, which saves one."""
         last = batch_idx + 1 >= trainer.num_training_batches
         if trainer.global_step % self.every == 0 and not last:
-            self._keep_state(trainer)
+            self._save_state(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Runs after all others: what they know of the epoch is in the state."""
+        """Runs after the other callbacks, so that the state includes theirs."""
         loss = float(trainer.callback_metrics["validation_loss"])
         if loss < self.best_loss:
             self.best_epoch, self.best_loss = trainer.current_epoch + 1, loss
             if _writes(trainer):
                 _write(module.kept.state_dict(), best_file(self.folder, self.best_epoch))
-        self._keep_state(trainer)
+        self._save_state(trainer)
         if _writes(trainer):
             for path in self.folder.glob("best-*.pt"):
                 if path != best_file(self.folder, self.best_epoch):
                     path.unlink()
 
-    def _keep_state(self, trainer: lightning.Trainer) -> None:
+    def _save_state(self, trainer: lightning.Trainer) -> None:
         state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         if _writes(trainer):
             _write(state, self.folder / STATE)
 
 
 def best_file(folder: Path, epoch: int) -> Path:
-    """Where the weights of an epoch are kept while they are the best."""
+    """Path of the weights of an epoch, while they are the best."""
     return folder / f"best-{epoch:05d}.pt"
 
 
 def log_live(row: dict[str, Any], log_as: str = "") -> None:
-    """Show the epoch in MLflow if a run is active; tracking never stops training.
+    """Log the epoch to MLflow if a run is active; its failures do not stop training.
 
     Args:
         row: Metrics of one epoch, with its number under `epoch`.
@@ -196,7 +196,7 @@ def _writes(trainer: lightning.Trainer) -> bool:
 
 
 def _write(state: dict[str, Any], path: Path) -> None:
-    """Put a file in place of an older one, on the disk before it counts."""
+    """Replace a file atomically, after fsync."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     try:
@@ -214,7 +214,7 @@ def _write(state: dict[str, Any], path: Path) -> None:
         if not full:
             raise
         raise TrainingError(
-            f"The disk of {path.parent} is full: the state of training could not be kept."
+            f"The disk of {path.parent} is full: the state of training could not be saved."
             " The last good one is still there. Make room and run again: training goes on from"
             " there."
         ) from error

@@ -1,10 +1,9 @@
-"""Photos on their way from the Arrow photo set to the network.
+"""Data sets, samplers and loaders of training.
 
-Pixels travel as uint8 and become numbers around zero only inside the network: a quarter of the
-memory traffic. What happens to a photo in an epoch depends on (seed, epoch, index of the photo)
-alone, and which photos make a batch on (seed, epoch, batch) alone. So results depend neither on
-the number of workers nor on where training was interrupted, and processes that train together see
-the same batches as one alone.
+Pixels stay uint8 and are normalized inside the network: a quarter of the memory traffic.
+Augmentation depends on (seed, epoch, row) alone, and batches on (seed, epoch, batch) alone. So
+results depend neither on the number of workers nor on where training was interrupted, and
+processes that train together see the same batches as one alone.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from cannabis_ml.training.losses import bootstrap_weights
 from cannabis_ml.training.training_data import TrainingData
 
 if TYPE_CHECKING:
-    from cannabis_ml.training.recipe import TrainingParams
+    from cannabis_ml.training.schedule import TrainingParams
 
 Item = tuple[int, int]
 """Epoch and position among the chosen rows; the epoch of an evaluation is `EVALUATION`."""
@@ -39,18 +38,17 @@ ASPECT = (3 / 4, 4 / 3)
 """Width over height of a random crop, relative to the photo's."""
 
 LITTLE = 1.3
-"""Up to this factor, averaging over areas is no better than reading between pixels."""
+"""Below this downscaling factor, bilinear is as accurate as area interpolation."""
 
 
 class Batch(NamedTuple):
-    """Some photos with all that is known of them.
+    """Photos with targets and weights.
 
     Attributes:
         photos: uint8 (N, 3, S, S), or float32 (N, F): features of a frozen backbone.
         targets: Per head, as `Taxonomy.encode` gives them.
         teacher: Per head float32 (N, K) probabilities; empty without a teacher.
-        members: float32 (N, M), how much the photo counts for each member of an ensemble, its
-            weight among photos included.
+        members: float32 (N, M), weight of each photo in the loss of each member of an ensemble.
     """
 
     photos: Any
@@ -59,22 +57,22 @@ class Batch(NamedTuple):
     members: Any
 
 
-class Known:
-    """What is known of chosen photos besides their pixels, row by row.
+class RowTargets:
+    """Targets and weights of chosen rows.
 
     Args:
         data: The photos.
         members: M.
-        seed: Decides the bootstrap of the members.
+        seed: Of the bootstrap of the members.
 
     Raises:
         TrainingError: If the teacher has no prediction for one of the photos.
     """
 
     def __init__(self, data: TrainingData, members: int = 1, seed: int = 0) -> None:
-        self.targets = data.photos.encode(data.taxonomy, data.rows)
+        self.labels = data.photos.encode(data.taxonomy, data.rows)
         self.teacher = data.teacher_probs()
-        # The same photo counts alike wherever it stands.
+        # Rows of the same photo have the same weights.
         photos, which = np.unique(data.photo_ids, return_inverse=True)
         self.members = bootstrap_weights(len(photos), members, seed)[torch.from_numpy(which)]
         if data.weights is not None:
@@ -84,7 +82,7 @@ class Known:
         """One row; the loader stacks them."""
         return Batch(
             photo,
-            {name: values[position] for name, values in self.targets.items()},
+            {name: values[position] for name, values in self.labels.items()},
             {name: values[position] for name, values in self.teacher.items()},
             self.members[position],
         )
@@ -100,7 +98,7 @@ class Photos(Dataset):
         data: Rows of a photo set, copies and teacher.
         image_size: S.
         training: Augments by these parameters where the epoch is not `EVALUATION`.
-        members: As for `Known`.
+        members: As for `RowTargets`.
     """
 
     def __init__(
@@ -115,7 +113,7 @@ class Photos(Dataset):
         self.rows = np.asarray(data.rows, dtype=np.int64)
         self.image_size = image_size
         self.training = training
-        self.known = Known(data, members, training.seed if training else 0)
+        self.targets = RowTargets(data, members, training.seed if training else 0)
         self._turn = pd.Series(self.rows).groupby(self.rows).cumcount().to_numpy()
         self._copies_of = {} if data.copies is None else data.copies.rows_by_id()
         self._ids = data.photo_ids
@@ -138,7 +136,7 @@ class Photos(Dataset):
                 pixels = center_crop_resize(copy, self.image_size)
                 pixels = cv2.flip(pixels, 1) if random.random() < 0.5 else pixels
         photo = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-        return self.known.at(position, photo)
+        return self.targets.at(position, photo)
 
     def _copy(self, position: int, number: int) -> np.ndarray | None:
         """One of the photo's copies, going round; None when it is the turn of the photo itself."""
@@ -154,30 +152,30 @@ class CachedFeatures(Dataset):
 
     Args:
         features: float32 (rows, F), may be memory-mapped.
-        known: Of the same rows.
+        targets: Of the same rows.
     """
 
-    def __init__(self, features: np.ndarray, known: Known) -> None:
-        self.features, self.known = features, known
+    def __init__(self, features: np.ndarray, targets: RowTargets) -> None:
+        self.features, self.targets = features, targets
 
     def __len__(self) -> int:
         return len(self.features)
 
     def __getitem__(self, item: Item) -> Batch:
         _, position = item
-        return self.known.at(position, torch.from_numpy(np.array(self.features[position])))
+        return self.targets.at(position, torch.from_numpy(np.array(self.features[position])))
 
 
 class Batches(Sampler[list[Item]]):
-    """Hands out batches of (epoch, position), so that a worker knows the epoch without being told.
+    """Batches of (epoch, position), which tell workers the epoch.
 
-    Processes that train together share every batch; training leaves out of an epoch what would
-    not give each of them a photo, or one a lone photo, which BatchNorm cannot learn from.
+    Processes that train together share every batch. In training, a remainder that would leave a
+    process without a photo, or with a single one, on which BatchNorm fails, is dropped.
 
     Args:
         size: Number of photos.
         batch_size: Photos per batch, over all processes.
-        seed: Decides the order, together with the epoch.
+        seed: Of the order, together with the epoch.
         shuffle: Whether this is training; else the order is that of the rows.
     """
 
@@ -186,11 +184,11 @@ class Batches(Sampler[list[Item]]):
         self.epoch = self.first = 0
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
-        """Say which epoch comes next, and from which of its batches on."""
+        """Set the next epoch, and its first batch."""
         self.epoch, self.first = epoch, first
 
     def _used(self) -> int:
-        """Photos in an epoch."""
+        """Number of photos in an epoch."""
         if not self.shuffle:
             return self.size
         _, together = process_of()
@@ -217,13 +215,13 @@ class Batches(Sampler[list[Item]]):
 class PhasedLoader:
     """Batches of cached features in the first epochs, of photos later.
 
-    Lightning asks for `state_dict` and gives it back, so that an interrupted epoch goes on with
-    the batch that it left off at.
+    Lightning saves and restores `state_dict`, so that an interrupted epoch resumes at its next
+    batch.
 
     Args:
         photos: Loads photos.
         features: Loads cached features in their place; None: never.
-        cached_epochs: The first so many epochs are on features.
+        cached_epochs: Number of first epochs on features.
     """
 
     def __init__(
@@ -233,22 +231,22 @@ class PhasedLoader:
         self.epoch = self.given = self._first = 0
 
     batch_sampler = None
-    """Lightning looks for one where there is a sampler."""
+    """Lightning expects one beside a sampler."""
 
     @property
     def sampler(self) -> PhasedLoader:
-        """What Lightning tells the epoch."""
+        """Lightning sets the epoch on it."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Called before each epoch."""
+        """Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __iter__(self) -> Iterator[Batch]:
-        # A generator: Lightning makes the iterator before it tells the epoch.
+        # A generator: Lightning makes the iterator before it sets the epoch.
         first, self._first = self._first, 0
         self.given = first
         cached = self.features is not None and self.epoch < self.cached_epochs
@@ -261,11 +259,11 @@ class PhasedLoader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of the epoch have been given."""
+        """Number of batches of the epoch that were yielded."""
         return {"given": self.given}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on after so many batches of the epoch."""
+        """Resume after so many batches of the epoch."""
         self._first = state["given"]
 
 
@@ -277,14 +275,14 @@ def make_loader(
     shuffle: bool,
     seed: int = 0,
 ) -> DataLoader:
-    """Stacked `Batch`es, in memory ready for a GPU.
+    """Loader of stacked `Batch`es.
 
     Args:
         photos: A `Dataset` of `Batch`es by `Item`.
         batch_size: Photos at a time, over all processes.
         workers: Processes that prepare photos; 0 does it in this one.
         shuffle: Whether this is training.
-        seed: Decides the order.
+        seed: Of the order.
     """
     return DataLoader(
         photos,
@@ -300,7 +298,7 @@ def make_loader(
 
 
 def process_of() -> tuple[int, int]:
-    """Which of how many processes that train together this one is."""
+    """Rank of this process, and the number of processes that train together."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
@@ -331,14 +329,14 @@ def augment(
 
 
 def _resize(crop: np.ndarray, size: int) -> np.ndarray:
-    """To (size, size). By little, linear comes nearer to an ideal filter than areas do."""
+    """Resize to (size, size)."""
     shrinks = max(crop.shape[:2]) > LITTLE * size
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(crop, (size, size), interpolation=how)
 
 
 def _worker_processes() -> BaseContext:
-    """How workers start: not as forks of this process, which hang in OpenCV once it has threads."""
+    """Start method of workers; forks of this process would hang in OpenCV once it has threads."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.networks.network import HierarchicalNet
 from cannabis_ml.training.data import EVALUATION, Batch, Item, Photos, make_loader
-from cannabis_ml.training.recipe import TrainingParams
+from cannabis_ml.training.schedule import TrainingParams
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from cannabis_ml.networks.decoding import (
     IMPOSSIBLE,
     allowed_classes,
     log_probabilities,
-    member_answers,
+    member_probabilities,
 )
 from cannabis_ml.networks.params import LossParams
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
@@ -113,7 +113,7 @@ def distillation_loss(
     Returns:
         The total, and per head its mean over photos and members before the weight of the head.
     """
-    decoded = member_answers(student_logits, taxonomy)
+    decoded = member_probabilities(student_logits, taxonomy)
     per_head = {}
     for head in taxonomy.heads:
         teacher = teacher_probs[head.name].detach()[:, None]

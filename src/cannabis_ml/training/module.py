@@ -19,7 +19,7 @@ from cannabis_ml.errors import TrainingError  # noqa: E402
 from cannabis_ml.inference.decision import Decision  # noqa: E402
 from cannabis_ml.inference.outputs import GIVEN  # noqa: E402
 from cannabis_ml.networks.inplace_relu6 import replace_relu6  # noqa: E402
-from cannabis_ml.networks.network import HierarchicalNet, answer, given_parents  # noqa: E402
+from cannabis_ml.networks.network import HierarchicalNet, given_parents, marginals  # noqa: E402
 from cannabis_ml.taxonomy import MISSING, Taxonomy  # noqa: E402
 from cannabis_ml.training.data import Batch, process_of  # noqa: E402
 from cannabis_ml.training.losses import (  # noqa: E402
@@ -35,7 +35,7 @@ from cannabis_ml.training.phases import (  # noqa: E402
     set_trainable,
     warmup_cosine,
 )
-from cannabis_ml.training.recipe import Phase, Recipe, TrainingParams  # noqa: E402
+from cannabis_ml.training.schedule import Phase, Schedule, TrainingParams  # noqa: E402
 
 
 class Supervision(NamedTuple):
@@ -69,7 +69,7 @@ class PhotoModule(lightning.LightningModule):
     Args:
         network: Changed in place.
         training: What all tiers share.
-        recipe: What learns when.
+        schedule: What learns when.
         class_weights: Per head float32 (K,), for the heads that have them.
     """
 
@@ -77,14 +77,14 @@ class PhotoModule(lightning.LightningModule):
         self,
         network: HierarchicalNet,
         training: TrainingParams,
-        recipe: Recipe,
+        schedule: Schedule,
         class_weights: dict[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.network = channels_last(network)
         if not training.compile:  # the compiler plans memory itself
             replace_relu6(network)
-        self.training_params, self.recipe = training, recipe
+        self.training_params, self.schedule = training, schedule
         self.class_weights = class_weights
         self.log_variances: nn.Parameter | None = None
         if training.loss.balance == "learned":
@@ -114,7 +114,7 @@ class PhotoModule(lightning.LightningModule):
     @property
     def phase(self) -> Phase:
         """Of the current epoch."""
-        return self.recipe.phases[self.recipe.phase_at(self.current_epoch)]
+        return self.schedule.phases[self.schedule.phase_at(self.current_epoch)]
 
     def train(self, mode: bool = True) -> PhotoModule:
         """Switch between training and evaluation; frozen modules and the EMA stay in evaluation."""
@@ -130,16 +130,16 @@ class PhotoModule(lightning.LightningModule):
         # Not before the first step: DDP registers the parameters that have a gradient.
         if phase != self._phase:
             self._phase = phase
-            self.frozen = set_trainable(self.network, self.recipe.phases[phase])
+            self.frozen = set_trainable(self.network, self.schedule.phases[phase])
             self.train(self.training)
 
     def learning_rate(self, batch: int) -> float:
         """Learning rate of the backbone's top layer at a batch of the current epoch."""
-        index = self.recipe.phase_at(self.current_epoch)
-        phase = self.recipe.phases[index]
+        index = self.schedule.phase_at(self.current_epoch)
+        phase = self.schedule.phases[index]
         per_epoch = int(self.trainer.num_training_batches)
         steps = phase.epochs * per_epoch
-        step = (self.current_epoch - self.recipe.first_epoch(index)) * per_epoch + batch
+        step = (self.current_epoch - self.schedule.first_epoch(index)) * per_epoch + batch
         warmup = round(self.training_params.warmup_fraction * steps)
         return phase.learning_rate * warmup_cosine(step, steps, warmup)
 
@@ -155,7 +155,7 @@ class PhotoModule(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set phase and learning rates, which depend on the step alone."""
-        self.enter(self.recipe.phase_at(self.current_epoch))
+        self.enter(self.schedule.phase_at(self.current_epoch))
         rate = self.learning_rate(batch_idx)
         optimizer: Any = self.optimizers()
         for group in optimizer.param_groups:
@@ -185,7 +185,7 @@ class PhotoModule(lightning.LightningModule):
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"The loss became {loss.item()} in epoch {self.current_epoch + 1}, step"
-                f" {self.global_step + 1}. Lower learning_rate in the recipe's phase"
+                f" {self.global_step + 1}. Lower learning_rate in the schedule's phase"
                 f" '{self.phase.name}' (now {self.phase.learning_rate:g}), or train in precision"
                 " 32-true. The last good state is kept."
             )
@@ -227,7 +227,7 @@ class PhotoModule(lightning.LightningModule):
         if not math.isfinite(total):
             raise TrainingError(
                 f"The validation loss became {total} in epoch {self.current_epoch + 1}."
-                f" Lower learning_rate in the recipe's phase '{self.phase.name}' (now"
+                f" Lower learning_rate in the schedule's phase '{self.phase.name}' (now"
                 f" {self.phase.learning_rate:g}). The last good state is kept."
             )
         self.log("validation_loss", total, prog_bar=True)
@@ -274,7 +274,7 @@ class PhotoModule(lightning.LightningModule):
             log_variances=self.log_variances,
         )
         if teacher:
-            distillation = self.recipe.distillation
+            distillation = self.schedule.distillation
             taught, _ = distillation_loss(
                 logits, teacher, taxonomy, distillation.temperature, params
             )
@@ -312,7 +312,7 @@ def channels_last(network: HierarchicalNet) -> HierarchicalNet:
 def decide(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, np.ndarray]:
     """Decide from logits (N, M, C), as `Decision.decide` with its default thresholds."""
     given = {name + GIVEN: probs for name, probs in given_parents(logits, taxonomy).items()}
-    outputs = {**answer(logits, taxonomy), **given}
+    outputs = {**marginals(logits, taxonomy), **given}
     arrays = {name: probs.detach().float().cpu().numpy() for name, probs in outputs.items()}
     return Decision(taxonomy).decide(arrays)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from cannabis_ml.networks.backbones import layer_groups
 from cannabis_ml.networks.network import HierarchicalNet
-from cannabis_ml.training.recipe import LastBlocks, Phase, TrainingParams
+from cannabis_ml.training.schedule import LastBlocks, Phase, TrainingParams
 
 
 def set_trainable(network: HierarchicalNet, phase: Phase) -> list[nn.Module]:

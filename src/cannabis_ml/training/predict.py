@@ -1,4 +1,4 @@
-"""From a checkpoint to answers."""
+"""Predictions of a checkpoint for a photo set."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tqdm import tqdm  # noqa: E402
 from cannabis_ml.inference.outputs import ALEATORIC, EMBEDDING, EPISTEMIC  # noqa: E402
 from cannabis_ml.networks.building import restore  # noqa: E402
 from cannabis_ml.networks.checkpoint import Checkpoint  # noqa: E402
-from cannabis_ml.networks.network import answer, uncertainty  # noqa: E402
+from cannabis_ml.networks.network import marginals, uncertainty  # noqa: E402
 from cannabis_ml.photo_sets.photo_set import PhotoSet  # noqa: E402
 from cannabis_ml.splits import SPLITS, Split  # noqa: E402
 from cannabis_ml.taxonomy import Head  # noqa: E402
 from cannabis_ml.training.data import Photos, make_loader  # noqa: E402
 from cannabis_ml.training.module import channels_last  # noqa: E402
-from cannabis_ml.training.recipe import TrainingParams  # noqa: E402
+from cannabis_ml.training.schedule import TrainingParams  # noqa: E402
 from cannabis_ml.training.training_data import TrainingData  # noqa: E402
 
 
@@ -32,7 +32,7 @@ def predict(
     splits: Sequence[Split] = SPLITS,
     training: TrainingParams | None = None,
 ) -> pd.DataFrame:
-    """Answers of every head for every photo of the given splits.
+    """Predict every head for every photo of the given splits.
 
     Args:
         checkpoint: As from `fit`.
@@ -66,7 +66,7 @@ def predict(
             pixels = batch.photos.to(device, non_blocking=True)
             features = network.embed(pixels.contiguous(memory_format=torch.channels_last))
             logits = network.classify(features)
-            probs, unsure = answer(logits, taxonomy), uncertainty(logits, taxonomy)
+            probs, unsure = marginals(logits, taxonomy), uncertainty(logits, taxonomy)
             for name in names:
                 found[name].extend(probs[name].float().cpu().numpy())
                 found[f"{name}.logits"].extend(logits[name].flatten(1).cpu().numpy())
@@ -85,7 +85,7 @@ def predict(
 
 
 def _labels(head: Head, table: pd.DataFrame) -> pd.Series:
-    """One value per photo; a photo set that lacks the head's columns says nothing of any."""
+    """One value per photo; None each if the photo set lacks the head's columns."""
     if not set(head.columns) <= set(table.columns):
         return pd.Series([None] * len(table), dtype=object)
     if head.kind != "multilabel":

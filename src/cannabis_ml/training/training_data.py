@@ -16,7 +16,7 @@ from cannabis_ml.taxonomy import Taxonomy
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Rows of a photo set to learn from, with all that is known of them.
+    """Rows of a photo set to train on, with weights, copies and teacher.
 
     Attributes:
         photos: Photos of all splits, with labels.
@@ -113,7 +113,7 @@ class TrainingData:
         unseen = int((~np.isin(ids, table.index.to_numpy(str))).sum())
         if unseen:
             raise TrainingError(
-                f"The teacher has no answer for {unseen:,} of {len(ids):,} training photos: its"
+                f"The teacher has no prediction for {unseen:,} of {len(ids):,} training photos: its"
                 " predictions are of another photo set. Train and predict with the teacher first."
             )
         at = table.loc[ids]

@@ -103,7 +103,7 @@ def describe(
         weights=card.weights or {},
         teacher=tier.teacher if card.taught else None,
         files=files,
-        machine=", ".join(_told(*item) for item in latency.machine.items()),
+        machine=", ".join(_machine_part(*item) for item in latency.machine.items()),
         metrics=file_metrics,
         verdict=parity.in_words,
         calibration=calibration,
@@ -236,7 +236,7 @@ def _headlines(scores: HeadScores) -> list[str]:
     return [m for m in HEADLINES[scores.kind] if grouped or not m.endswith("_per_group")]
 
 
-def _told(name: str, value: Any) -> str:
+def _machine_part(name: str, value: Any) -> str:
     if name in ("processor", "system"):
         return str(value)
     return f"{value} cores" if name == "cores" else f"{name} {value}"

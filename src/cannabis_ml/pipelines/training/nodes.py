@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from cannabis_ml._io.heavy_types import Figure
+from cannabis_ml.evaluation.gain import DistillationReport
 from cannabis_ml.evaluation.params import ReportParams
 from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.inference.decision import DecisionRule
@@ -17,7 +17,7 @@ from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
-from cannabis_ml.training.recipe import Recipe, TrainingParams, TrainingPlan
+from cannabis_ml.training.schedule import Schedule, TrainingParams, TrainingPlan
 from cannabis_ml.training.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def train_model(
     training_data: TrainingData,
     model: ModelParams,
     training: TrainingParams,
-    recipe: Recipe,
+    schedule: Schedule,
     start: Checkpoint | None,
     workspace: Path,
     tier: str,
@@ -62,7 +62,7 @@ def train_model(
         training_data: The photos.
         model: The network and its pretrained weights.
         training: Parameters that all tiers share.
-        recipe: The training schedule.
+        schedule: The training schedule.
         start: Checkpoint whose weights the training starts from; None: pretrained weights.
         workspace: Folder for states to resume from and cached features.
         tier: Name of the tier; metrics of its epochs are logged under it.
@@ -77,7 +77,7 @@ def train_model(
     """
     from cannabis_ml.training.train import fit
 
-    return fit(training_data, TrainingPlan(model, training, recipe, start), workspace, tier)
+    return fit(training_data, TrainingPlan(model, training, schedule, start), workspace, tier)
 
 
 def train_student(
@@ -85,11 +85,11 @@ def train_student(
     teacher: pd.DataFrame,
     model: ModelParams,
     training: TrainingParams,
-    recipe: Recipe,
+    schedule: Schedule,
     start: Checkpoint | None,
     workspace: Path,
     tier: str,
-) -> tuple[Checkpoint, pd.DataFrame, dict[str, Any]]:
+) -> tuple[Checkpoint, pd.DataFrame, DistillationReport]:
     """Train one network on labels and on a teacher's predictions for the same photos.
 
     Args:
@@ -97,7 +97,7 @@ def train_student(
         teacher: Its predictions for every split.
         model: As for `train_model`.
         training: As for `train_model`.
-        recipe: As for `train_model`; `distillation` holds the teacher's weight in the loss.
+        schedule: As for `train_model`; `distillation` holds the teacher's weight in the loss.
         start: As for `train_model`.
         workspace: As for `train_model`.
         tier: As for `train_model`.
@@ -112,7 +112,7 @@ def train_student(
     """
     from cannabis_ml.training.distillation import fit_student
 
-    plan = TrainingPlan(model, training, recipe, start)
+    plan = TrainingPlan(model, training, schedule, start)
     return fit_student(training_data.taught_by(teacher), plan, workspace, tier)
 
 

@@ -42,7 +42,7 @@ def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
 
 def _training(tier: Tier) -> Node:
     """Node that trains a tier: on labels alone, or with distillation from its teacher."""
-    settings = ["params:model", "params:training", "params:recipe", "start", "workspace", "name"]
+    settings = ["params:model", "params:training", "params:schedule", "start", "workspace", "name"]
     if tier.teacher is None:
         return Node(
             train_model,

@@ -6,11 +6,11 @@ from pydantic import ValidationError
 
 from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.tiers import TIERS
-from cannabis_ml.training.recipe import Distillation, LastBlocks, Phase, Recipe, TrainingParams
+from cannabis_ml.training.schedule import Distillation, LastBlocks, Phase, Schedule, TrainingParams
 
 CONF = Path(__file__).parents[2] / "conf"
 
-RECIPE = Recipe.model_validate(
+SCHEDULE = Schedule.model_validate(
     yaml.safe_load(
         """
 phases:
@@ -23,25 +23,25 @@ phases:
 
 
 def test_phases_follow_each_other():
-    assert RECIPE.epochs == 6
-    assert [RECIPE.phase_at(epoch) for epoch in range(7)] == [0, 0, 1, 1, 1, 2, 2]
-    assert [RECIPE.first_epoch(index) for index in range(3)] == [0, 2, 5]
-    assert RECIPE.phases[1].train == LastBlocks(last_blocks=2)
+    assert SCHEDULE.epochs == 6
+    assert [SCHEDULE.phase_at(epoch) for epoch in range(7)] == [0, 0, 1, 1, 1, 2, 2]
+    assert [SCHEDULE.first_epoch(index) for index in range(3)] == [0, 2, 5]
+    assert SCHEDULE.phases[1].train == LastBlocks(last_blocks=2)
 
 
 def test_only_leading_phases_of_heads_alone_can_be_cached():
-    assert RECIPE.cached_epochs == 2
-    turned = RECIPE.model_copy(update={"phases": RECIPE.phases[::-1]})
+    assert SCHEDULE.cached_epochs == 2
+    turned = SCHEDULE.model_copy(update={"phases": SCHEDULE.phases[::-1]})
     assert turned.cached_epochs == 0
 
 
 def test_phases_of_the_same_name_are_refused():
     phase = {"name": "heads", "epochs": 1, "learning_rate": 1e-3}
-    with pytest.raises(ValidationError, match="names of their own"):
-        Recipe.model_validate({"phases": [phase, phase]})
+    with pytest.raises(ValidationError, match="names of phases must differ"):
+        Schedule.model_validate({"phases": [phase, phase]})
 
 
-@pytest.mark.parametrize("params", [Recipe, TrainingParams, Phase, Distillation, LastBlocks])
+@pytest.mark.parametrize("params", [Schedule, TrainingParams, Phase, Distillation, LastBlocks])
 def test_fields_are_documented_and_misspelt_ones_refused(params):
     assert all(field.description for field in params.model_fields.values())
     with pytest.raises(ValidationError, match="Extra inputs"):
@@ -70,4 +70,4 @@ def test_configuration_of_the_project_is_valid(env):
     TrainingParams.model_validate(written["training"])
     for tier in TIERS:
         ModelParams.model_validate(written[tier.name]["model"])
-        Recipe.model_validate(written[tier.name]["recipe"])
+        Schedule.model_validate(written[tier.name]["schedule"])

@@ -1,4 +1,4 @@
-"""How a network is trained: the recipe of one tier, and what all tiers share; no PyTorch here."""
+"""Parameters of training: the schedule of each tier, and what all tiers share; no PyTorch here."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from cannabis_ml.networks.params import LossParams, ModelParams
 
 
 class LastBlocks(BaseModel):
-    """The heads and the top of the backbone. Written `{last_blocks: 2}`."""
+    """Heads, attention and the last layers of the backbone. Written `{last_blocks: 2}`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     last_blocks: int = Field(
         ge=1,
-        description="Layers of the backbone, counted from the top, that learn; stem and stages of"
-        " a convolutional network, blocks of a transformer. Attention learns with them",
+        description="Number of layers of the backbone, counted from the top, that are trained:"
+        " stages and stem of a convolutional network, blocks of a transformer",
     )
 
 
 class Phase(BaseModel):
-    """Some epochs in which the same part of the network learns, at one rate."""
+    """Epochs in which the same parameters are trained, with one learning rate."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, description="As it stands in the history and the log")
+    name: str = Field(min_length=1, description="Its name in history and log")
     epochs: int = Field(ge=1, description="Passes over the training photos")
     learning_rate: float = Field(
         gt=0,
@@ -38,13 +38,13 @@ class Phase(BaseModel):
     )
     train: Literal["heads", "all"] | LastBlocks = Field(
         default="all",
-        description="heads: the backbone is frozen; {last_blocks: n}: its top n layers learn too;"
-        " all: everything does. What is frozen keeps its BatchNorm statistics",
+        description="heads: the backbone is frozen; {last_blocks: n}: its last n layers are trained"
+        " too; all: everything is. Frozen layers keep their BatchNorm statistics",
     )
 
 
 class Distillation(BaseModel):
-    """What a student takes from its teacher's answers on the same photos (Hinton et al. 2015)."""
+    """Distillation from the teacher's predictions for the same photos (Hinton et al. 2015)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,7 +55,9 @@ class Distillation(BaseModel):
         description="Share of the loss that is the teacher's; 0: no teacher",
     )
     temperature: float = Field(
-        default=2.0, gt=0, description="Softens both answers: above 1, small probabilities speak up"
+        default=2.0,
+        gt=0,
+        description="Of teacher and student; T > 1 gives small probabilities more weight",
     )
     compare_without_teacher: bool = Field(
         default=False,
@@ -63,8 +65,8 @@ class Distillation(BaseModel):
     )
 
 
-class Recipe(BaseModel):
-    """How one tier is trained."""
+class Schedule(BaseModel):
+    """Schedule of training of one tier."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -74,26 +76,26 @@ class Recipe(BaseModel):
             Phase(name="top", epochs=2, learning_rate=1e-3, train=LastBlocks(last_blocks=5)),
         ],
         min_length=1,
-        description="One after the other; the optimiser's memory goes with them",
+        description="In this order; optimizer state carries over between phases",
     )
     batch_size: int | None = Field(
         default=None, ge=1, description="Photos per step of this tier; null: training.batch_size"
     )
     distillation: Distillation = Field(
         default_factory=Distillation,
-        description="Students only: what they learn from their teacher",
+        description="Students only",
     )
 
     @model_validator(mode="after")
-    def _check(self) -> Recipe:
+    def _check(self) -> Schedule:
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
-            raise ValueError(f"phases need names of their own, got {', '.join(names)}")
+            raise ValueError(f"names of phases must differ, got {', '.join(names)}")
         return self
 
     @property
     def cached_epochs(self) -> int:
-        """Epochs of the leading phases that train heads alone: the backbone is as it was."""
+        """Epochs of the leading phases that train heads alone, with an unchanged backbone."""
         leading = itertools.takewhile(lambda phase: phase.train == "heads", self.phases)
         return sum(phase.epochs for phase in leading)
 
@@ -116,18 +118,18 @@ class Recipe(BaseModel):
 
 
 class TrainingParams(BaseModel):
-    """What all tiers share."""
+    """Parameters of training that all tiers share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(default=0, ge=0, description="Decides fresh weights, order, augmentation")
+    seed: int = Field(default=0, ge=0, description="Of initial weights, order, augmentation")
     batch_size: int = Field(
         default=32, ge=1, description="Photos per step, over all devices and machines together"
     )
     head_multiplier: float = Field(
         default=5.0,
         gt=0,
-        description="Fresh heads learn this many times faster than the pretrained backbone",
+        description="Learning rate of the heads over that of the pretrained backbone",
     )
     layer_decay: float = Field(
         default=1.0,
@@ -136,35 +138,35 @@ class TrainingParams(BaseModel):
         description="Learning rate of each layer over that of the layer above it; 1: all the same",
     )
     weight_decay: float = Field(
-        default=0.02, ge=0, description="AdamW's; none on biases and normalisation"
+        default=0.02, ge=0, description="AdamW's; none on biases and normalization layers"
     )
     warmup_fraction: float = Field(
         default=0.1,
         ge=0,
         lt=1,
-        description="Share of each phase's steps with a rising rate; half a cosine to 0 follows",
+        description="Share of each phase's steps with linear warm-up; cosine decay to 0 follows",
     )
     gradient_clip: float = Field(default=1.0, gt=0, description="Largest norm of the gradient")
     ema_decay: float = Field(
         default=0.99,
         ge=0,
         lt=1,
-        description="Of the running average of the weights that is validated and kept; it starts"
-        " at the weights and forgets its first steps faster. 0: no average",
+        description="Of the moving average of the weights (EMA) that is validated and kept; at step"
+        " t it is at most (1 + t) / (10 + t). 0: no EMA",
     )
-    loss: LossParams = Field(default_factory=LossParams, description="What wrong answers cost")
+    loss: LossParams = Field(default_factory=LossParams, description="Losses and their weights")
     class_weights: Literal["none", "inverse_frequency"] = Field(
         default="none",
         description="inverse_frequency: photos / (classes × photos of the class), of what an epoch"
-        " shows; for multiclass heads. Photos count as balancing weighs them, so that what it has"
-        " made up for is not made up for again",
+        " shows; for multiclass heads. Photos count by the weights of balancing, which are not"
+        " applied twice",
     )
     augment: bool = Field(
         default=True,
-        description="Random crop, mirror and exposure while training; off: photos as they are",
+        description="Random crop, mirror and exposure in training",
     )
     crop_scale: float = Field(
-        default=0.7, gt=0, le=1, description="Smallest share of the photo that a crop keeps"
+        default=0.7, gt=0, le=1, description="Smallest share of the photo's area that a crop keeps"
     )
     brightness: float = Field(
         default=0.2, ge=0, lt=1, description="Largest change of brightness and of contrast"
@@ -183,8 +185,8 @@ class TrainingParams(BaseModel):
     )
     cache_features: bool = Field(
         default=True,
-        description="While the backbone is frozen: compute its features once, of the photos as they"
-        " are, and train the heads on these. Off: photos go through it with augmentation",
+        description="While the backbone is frozen, train the heads on features computed once,"
+        " without augmentation. Off: photos go through the backbone, augmented",
     )
     patience: int = Field(
         default=5,
@@ -194,17 +196,17 @@ class TrainingParams(BaseModel):
     checkpoint_every: int = Field(
         default=200,
         ge=1,
-        description="Steps between states kept to resume from, besides the end of every epoch",
+        description="Steps between saved states to resume from, besides the end of every epoch",
     )
     workers: int = Field(
         default=0, ge=0, description="Processes that prepare photos; 0: the training process itself"
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
-        default="32-true", description="Lightning's name for the arithmetic"
+        default="32-true", description="Lightning's"
     )
     compile: bool = Field(
         default=False,
-        description="torch.compile the backbone: minutes of preparation, faster steps",
+        description="torch.compile the backbone: minutes at the start, faster steps",
     )
     accelerator: str = Field(
         default="auto", description="Lightning's: auto takes an accelerator where there is one"
@@ -223,7 +225,7 @@ class TrainingParams(BaseModel):
 
     @property
     def processes(self) -> int:
-        """That train together."""
+        """Number of processes that train together."""
         return self.devices * self.nodes
 
     @model_validator(mode="after")
@@ -242,22 +244,22 @@ class TrainingPlan:
     Attributes:
         model: The network and its pretrained weights.
         training: Parameters that all tiers share.
-        recipe: The training schedule.
+        schedule: The training schedule.
         start: A checkpoint to start from, before any pretrained weights; heads of the same name
             and classes are taken over.
     """
 
     model: ModelParams
     training: TrainingParams
-    recipe: Recipe = field(default_factory=Recipe)
+    schedule: Schedule = field(default_factory=Schedule)
     start: Checkpoint | None = None
 
     @property
     def batch_size(self) -> int:
         """Photos per step, over all devices and machines together."""
-        return self.recipe.batch_size or self.training.batch_size
+        return self.schedule.batch_size or self.training.batch_size
 
-    def learning_everywhere(self) -> TrainingPlan:
+    def training_everything(self) -> TrainingPlan:
         """The same with every phase training all layers, for a network of random weights."""
-        phases = [phase.model_copy(update={"train": "all"}) for phase in self.recipe.phases]
-        return replace(self, recipe=self.recipe.model_copy(update={"phases": phases}))
+        phases = [phase.model_copy(update={"train": "all"}) for phase in self.schedule.phases]
+        return replace(self, schedule=self.schedule.model_copy(update={"phases": phases}))
