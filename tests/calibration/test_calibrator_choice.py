@@ -7,14 +7,13 @@ import pytest
 from scipy.special import expit
 
 from cannabis_ml.calibration.calibrator_choice import (
-    Choice,
-    ChoiceParams,
     choose,
     choose_calibrators,
     held_out,
     methods_for,
 )
 from cannabis_ml.calibration.calibrator_fits import fit_isotonic, fit_temperature, mean_log_loss
+from cannabis_ml.calibration.choices import Choice, ChoiceParams
 from cannabis_ml.calibration.examples import Examples, calibrated, examples_of
 from cannabis_ml.evaluation.calibration_scores import log_losses
 from cannabis_ml.inference.calibrators import Temperature

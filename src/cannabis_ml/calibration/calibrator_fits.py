@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax
 
+from cannabis_ml.calibration.choices import POOL_BELOW
 from cannabis_ml.calibration.examples import Examples, calibrated
 from cannabis_ml.evaluation.calibration_scores import log_losses
 from cannabis_ml.inference.calibrators import (
@@ -30,9 +31,6 @@ from cannabis_ml.inference.calibrators import (
     cumulative_logits,
     logits_of,
 )
-
-POOL_BELOW = 50
-"""Attributes that fewer photos have, or lack, are calibrated together: see `fit_affine`."""
 
 _BISECTIONS = 40
 _FARTHEST = 20.0

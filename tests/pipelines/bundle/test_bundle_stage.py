@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from cannabis_ml.calibration.calibrator_choice import CalibrationReport, Choice
+from cannabis_ml.calibration.choices import CalibrationReport, Choice
 from cannabis_ml.evaluation.latency import FileLatency, LatencyReport, Percentiles, Timing
 from cannabis_ml.evaluation.parity import FileReport, HeadParity, ParityReport
 from cannabis_ml.evaluation.scores import (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cannabis_ml.calibration.calibrator_choice import CalibrationReport
+from cannabis_ml.calibration.choices import CalibrationReport
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import ParityReport
 from cannabis_ml.evaluation.scores import Evaluation

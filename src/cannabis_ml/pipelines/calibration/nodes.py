@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from cannabis_ml._io.heavy_types import Figure
-from cannabis_ml.calibration.calibrator_choice import CalibrationReport, choose_calibrators
+from cannabis_ml.calibration.choices import CalibrationReport
 from cannabis_ml.errors import CalibrationError
 from cannabis_ml.evaluation.calibration_scores import CalibrationComparison
 from cannabis_ml.evaluation.params import ReportParams
@@ -81,6 +81,8 @@ def calibrate(
     Raises:
         CalibrationError: If no photo is in the calibration split.
     """
+    from cannabis_ml.calibration.calibrator_choice import choose_calibrators
+
     splits = [Split.CALIBRATION] + ([Split.VALIDATION] if calibration.use_validation else [])
     judged = file_outputs[file_outputs["split"].isin(splits)]
     if judged.empty:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cannabis_ml.calibration.calibrator_choice import ChoiceParams
+from cannabis_ml.calibration.choices import ChoiceParams
 
 
 class CalibrationParams(BaseModel):
