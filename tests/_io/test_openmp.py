@@ -9,7 +9,7 @@ import pytest
 
 from cannabis_ml._io.openmp import SPIN_COUNT
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 SESSION = """
