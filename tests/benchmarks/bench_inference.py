@@ -28,6 +28,7 @@ from PIL import Image
 
 from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.inference.bundle import BundleContents, write_bundle
+from cannabis_ml.inference.cards import FileCard
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.photos.decode import decode
@@ -72,7 +73,7 @@ def tier_1() -> ModelFile:
         path = Path(folder) / "tier1.tflite"
         converted.export(str(path))
         bare = ModelFile(path.read_bytes(), "tflite")
-    return with_card(bare, {"taxonomy": TAXONOMY.model_dump(), "image_size": SIZE})
+    return with_card(bare, FileCard(taxonomy=TAXONOMY, image_size=SIZE))
 
 
 class Bare:

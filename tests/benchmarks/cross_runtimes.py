@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.inference.golden import FileReport
 
 PACKAGES = ("tensorflow-cpu==2.21.0", "openvino==2026.4.0", "numpy", "pillow")
 
@@ -143,10 +144,10 @@ def _tell(bundle: Bundle, tier: str, kind: str, runtime: str, answers: Any) -> N
     _line(tier, kind, runtime, golden.compare(expected, got, decision))
 
 
-def _line(tier: str, kind: str, runtime: str, found: dict[str, Any]) -> None:
-    worst = max(found["largest_difference"].values())
-    same = min(found["same_answer"].values())
-    verdict = "agrees" if found["passed"] else "DIFFERS"
+def _line(tier: str, kind: str, runtime: str, found: FileReport) -> None:
+    worst = max(found.largest_difference.values())
+    same = min(found.same_answer.values())
+    verdict = "agrees" if found.passed else "DIFFERS"
     print(f"{tier} {kind:10} {runtime:12} {verdict:8} by {worst:.1e}, same answers {same:.1%}")
 
 

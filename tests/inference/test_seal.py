@@ -132,14 +132,18 @@ def test_weights_in_other_files_are_refused(small):
         with_card_text(ModelFile(model.SerializeToString(), "onnx"), "{}")
 
 
-def test_a_hash_over_weights_in_other_files_opens_nothing(small):
-    """Anybody can hash a file: ONNX Runtime itself reads no file of the machine for a model."""
+@pytest.mark.parametrize("below", [True, False])
+def test_a_hash_over_weights_in_other_files_opens_nothing(small, tmp_path, monkeypatch, below):
+    """Anybody can hash a file: ONNX Runtime reads no other file for a model that is in memory."""
     from cannabis_ml.inference.predictor import open_model
 
     model = small.onnx_model()
     onnx.helper.set_model_props(model, {"cannabis_ml": json.dumps(small.card())})
     weights = model.graph.initializer[-1]
-    onnx.external_data_helper.set_external_data(weights, "/etc/passwd")
+    (tmp_path / "weights").write_bytes(weights.raw_data)
+    monkeypatch.chdir(tmp_path)
+    place = "weights" if below else str(tmp_path / "weights")
+    onnx.external_data_helper.set_external_data(weights, place, 0, len(weights.raw_data))
     weights.ClearField("raw_data")
     data = model.SerializeToString()
     data += b"rJ\n\x06sha256\x12@"
