@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from cannabis_ml.evaluation.metrics import confusion, score, score_hierarchy
 from cannabis_ml.evaluation.mistakes import confident_mistakes, confused_classes
 from cannabis_ml.evaluation.predictions import decide
 from cannabis_ml.evaluation.scores import ClassScores
-from cannabis_ml.evaluation.thresholds import choose_thresholds
+from cannabis_ml.evaluation.thresholds import RESOLUTION, choose_thresholds
 from cannabis_ml.inference.decision import THRESHOLD
 from cannabis_ml.taxonomy import MISSING, Taxonomy
 
@@ -262,13 +263,38 @@ def test_unknown_labels_choose_no_threshold():
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=40))
 def test_no_other_threshold_has_a_higher_f1(labelled):
+    """None that lies between probabilities which are apart enough for any runtime."""
     probs, truth = (np.array(column) for column in zip(*labelled, strict=True))
     if truth.all() or not truth.any():
         return
     predictions, photos = marked(probs, truth.astype(int))
     chosen = choose_thresholds(predictions, photos, MARK, fewest=1)["mark"]["dot"]
-    best = max(reference.f1_score(truth, probs >= t) for t in [*probs, 0.0, 1.0])
+    ends = np.unique([0.0, *probs])
+    middles = [(a + b) / 2 for a, b in pairwise(ends) if b - a >= RESOLUTION]
+    if not middles:
+        assert chosen == THRESHOLD
+        return
+    best = max(reference.f1_score(truth, probs >= t) for t in middles)
     assert reference.f1_score(truth, probs >= chosen) == pytest.approx(best)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=40), st.integers(0, 2**16))
+def test_rounding_of_another_runtime_changes_no_decision_at_a_chosen_threshold(probs, seed):
+    random = np.random.default_rng(seed)
+    probs, truth = np.array(probs), random.random(len(probs)) < 0.5
+    predictions, photos = marked(probs, truth.astype(int))
+    chosen = choose_thresholds(predictions, photos, MARK, fewest=1)["mark"]["dot"]
+    if chosen == THRESHOLD:
+        return
+    rounded = probs + random.uniform(-1e-5, 1e-5, len(probs))
+    np.testing.assert_array_equal(rounded >= chosen, probs >= chosen)
+
+
+def test_probabilities_that_are_all_but_equal_choose_no_threshold_between_them():
+    """An attribute that nothing was learnt of: its probabilities differ by rounding."""
+    predictions, photos = marked([0.4981 + 1e-7 * i for i in range(10)], [0] * 5 + [1] * 5)
+    threshold = choose_thresholds(predictions, photos, MARK, fewest=1)["mark"]["dot"]
+    assert threshold < 0.4981 - RESOLUTION / 3
 
 
 @given(st.data())

@@ -11,6 +11,10 @@ from cannabis_ml.evaluation.scores import Thresholds
 from cannabis_ml.inference.decision import THRESHOLD
 from cannabis_ml.taxonomy import Taxonomy
 
+RESOLUTION = 1e-4
+"""Thresholds part no probabilities that are nearer than this. Runtimes round differently, by about
+1e-6: what a client decides must not hang on that."""
+
 
 def choose_thresholds(
     predictions: pd.DataFrame, photos: pd.DataFrame, taxonomy: Taxonomy, fewest: int = 5
@@ -18,7 +22,7 @@ def choose_thresholds(
     """Choose the threshold of every attribute by its F1.
 
     Choose on photos that are not scored afterwards. Of thresholds with the same F1 the one
-    nearest to `THRESHOLD` is taken.
+    nearest to `THRESHOLD` is taken. None parts probabilities nearer than `RESOLUTION`.
 
     Args:
         predictions: As for `metrics.score`, of the validation split.
@@ -50,9 +54,11 @@ def _best_threshold(probs: np.ndarray, truth: np.ndarray, fewest: int) -> float:
     _, fp, fn, tp, values = (x[::-1] for x in confusion_matrix_at_thresholds(there, probs))
     # From just above the next lower value up to a value, every threshold predicts the same.
     lower = np.concatenate([[0.0], values[:-1]])
-    middle = (lower + values) / 2
-    candidates = np.where(middle > lower, middle, values)  # numbers may have none between them
+    candidates = (lower + values) / 2
     candidates[(lower < THRESHOLD) & (values >= THRESHOLD)] = THRESHOLD
     f1 = 2 * tp / (2 * tp + fp + fn)
-    best = candidates[f1 == f1.max()]
+    apart = values - lower >= RESOLUTION
+    if not apart.any():
+        return THRESHOLD
+    best = candidates[apart & (f1 == f1[apart].max())]
     return float(best[np.abs(best - THRESHOLD).argmin()])
