@@ -106,7 +106,7 @@ class LossParams(BaseModel):
         description="learned: weights follow the noise of each head (Kendall, Gal & Cipolla 2018)",
     )
     label_smoothing: float = Field(
-        default=0.1, ge=0, lt=1, description="Multiclass heads: mass moved from the label to all"
+        default=0.0, ge=0, lt=1, description="Multiclass heads: mass moved from the label to all"
     )
     multilabel: Literal["bce", "asymmetric"] = Field(
         default="bce",
