@@ -89,5 +89,5 @@ def test_timing_imports_no_training_framework(model, tmp_path):
 
 
 def test_file_that_cannot_be_opened_is_told(photos):
-    with pytest.raises(ExportError, match=r"float\.onnx could not be timed: .*whole ONNX file"):
+    with pytest.raises(ExportError, match=r"float\.onnx could not be timed: .*whole onnx file"):
         measure({"float": ModelFile(b"nothing", "onnx")}, photos, QUICK)

@@ -63,7 +63,7 @@ def test_the_teachers_probabilities_stand_in_the_order_of_the_rows(
     for head in taxonomy.heads:
         assert probs[head.name].shape == (3, len(head.classes))
         assert probs[head.name][:, 0].tolist() == [int(name, 16) for name in data.photo_ids]
-    with pytest.raises(TrainingError, match="no answer for 1 of 3 training photos"):
+    with pytest.raises(TrainingError, match="no prediction for 1 of 3 training photos"):
         data.taught_by(teacher[teacher["photo_id"] != data.photo_ids[2]]).teacher_probs()
 
 
