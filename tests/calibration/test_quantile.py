@@ -9,9 +9,9 @@ from scipy.stats import binom
 from cannabis_ml.calibration.quantile import (
     conformal_quantile,
     fewest_groups,
-    group_weights,
     one_per_group,
 )
+from cannabis_ml.evaluation.groups import group_weights
 
 
 def test_without_groups_it_is_the_usual_rank():

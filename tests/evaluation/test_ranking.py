@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from cannabis_ml.evaluation.groups import group_samples
 from cannabis_ml.evaluation.ranking import (
     accuracy_at,
     augrc,
     aurc,
     auroc,
     best_p_norm,
-    group_samples,
     risk_coverage,
     score_ranking,
 )

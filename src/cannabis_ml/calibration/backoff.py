@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cannabis_ml.calibration.quantile import check_alpha, fewest_groups, group_weights
+from cannabis_ml.calibration.quantile import check_alpha, fewest_groups
+from cannabis_ml.evaluation.groups import group_weights
 from cannabis_ml.inference.backoff import UNSURE, BackOff
 
 ALPHA = 0.05

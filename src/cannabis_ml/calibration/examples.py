@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cannabis_ml.evaluation.groups import group_weights
 from cannabis_ml.inference.calibrators import Calibrator
 from cannabis_ml.inference.decision import given_each_parent, given_possible
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
@@ -46,8 +47,7 @@ class Examples:
     @property
     def weights(self) -> np.ndarray:
         """float64 (N,); those of a group sum to 1."""
-        _, which, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
-        return 1.0 / sizes[which]
+        return group_weights(self.groups)
 
     def at(self, rows: np.ndarray) -> Examples:
         """Some of them.

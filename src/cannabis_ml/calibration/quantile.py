@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cannabis_ml.evaluation.groups import group_weights
+
 _ROUNDING = 1e-9
 
 
@@ -56,12 +58,6 @@ def conformal_quantile(scores: np.ndarray, groups: np.ndarray, alpha: float) -> 
     reached = np.flatnonzero(mass >= 1 - alpha - _ROUNDING)
     value = float(scores[order[reached[0]]]) if len(reached) else math.inf
     return Quantile(value, found, len(scores))
-
-
-def group_weights(groups: np.ndarray) -> np.ndarray:
-    """One over the size of each photo's group, float64 (N,); they sum to the number of groups."""
-    _, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    return 1.0 / sizes[which.reshape(-1)]
 
 
 def one_per_group(groups: np.ndarray, seed: int) -> np.ndarray:

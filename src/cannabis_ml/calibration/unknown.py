@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from cannabis_ml.calibration.quantile import conformal_quantile
-from cannabis_ml.evaluation.ranking import auroc, group_samples
+from cannabis_ml.evaluation.groups import group_samples, percentile_interval
+from cannabis_ml.evaluation.ranking import auroc
 from cannabis_ml.inference.outputs import EMBEDDING
 from cannabis_ml.inference.unknown import METHODS, Method, UnknownScore, l2_normalized
 from cannabis_ml.taxonomy import MISSING
@@ -193,7 +194,10 @@ def choose_unknown(
             for kind in ("near", "far")
             for name, value in (
                 (kind, found.get(kind)),
-                (f"{kind}_interval", _middle(samples[kind]) if kind in samples else None),
+                (
+                    f"{kind}_interval",
+                    percentile_interval(samples[kind]) if kind in samples else None,
+                ),
             )
         }
         table[method]["mean"] = float(np.mean(list(found.values()))) if found else None
@@ -249,10 +253,6 @@ def _resampled(
             [_auroc(known[r], scores[d]) for r, d in zip(rows, draws, strict=True)]
         )
     return found
-
-
-def _middle(values: np.ndarray) -> list[float]:
-    return [float(end) for end in np.quantile(values, [0.025, 0.975])]
 
 
 def _of_linear_head(

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from cannabis_ml.evaluation.groups import group_shares
+
 BINS = 15
 """Of the expected calibration error, as in most papers."""
 
@@ -68,8 +70,7 @@ class Events:
     @property
     def weights(self) -> np.ndarray:
         """float64 (N,), the same for all groups together; they sum to 1."""
-        _, which, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
-        return 1.0 / (sizes[which] * len(sizes))
+        return group_shares(self.groups)
 
     def drawn(self, draws: int, seed: int) -> Iterator[np.ndarray]:
         """Outcomes of a perfectly calibrated model, bool (some, N), `draws` in all."""

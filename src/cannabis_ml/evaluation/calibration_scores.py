@@ -22,6 +22,7 @@ from cannabis_ml.evaluation.calibration_error import (
     smooth_ece,
     smooth_ece_interval,
 )
+from cannabis_ml.evaluation.groups import group_shares
 from cannabis_ml.evaluation.scores import Interval, Record
 from cannabis_ml.inference.calibrators import SMALLEST
 from cannabis_ml.inference.decision import Decision
@@ -191,7 +192,7 @@ def score_head(  # noqa: PLR0913
         answers = Events.of(probs[rows, found], found == labels[rows], groups[rows])
     loss = refined = brier = None
     if len(labels):
-        share = _shares(groups)
+        share = group_shares(groups)
         loss = float(share @ log_losses(probs, labels))
         brier = float(share @ _squared(probs, labels))
         if recalibrate is not None:
@@ -325,11 +326,6 @@ def _attribute_events(probs: np.ndarray, labels: np.ndarray, groups: np.ndarray)
     rows, which = np.nonzero(~np.isnan(labels))
     events = Events.of(probs[rows, which], labels[rows, which] == 1, groups[rows])
     return replace(events, shared=events.groups * probs.shape[1] + which)
-
-
-def _shares(groups: np.ndarray) -> np.ndarray:
-    _, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    return 1.0 / (sizes[which] * len(sizes))
 
 
 def _squared(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cannabis_ml.evaluation.groups import group_samples, percentile_interval
 from cannabis_ml.evaluation.intervals import by_groups
 from cannabis_ml.inference.confidence import p_norm
 
@@ -180,8 +181,8 @@ def score_ranking(
                 "accuracy_at": {
                     f"{share:g}": accuracy_at(confidence, right, share) for share in coverages
                 },
-                "augrc_interval": _middle(drawn[name]),
-                "augrc_above_best_interval": _middle(drawn[name] - drawn[best]),
+                "augrc_interval": percentile_interval(drawn[name]),
+                "augrc_above_best_interval": percentile_interval(drawn[name] - drawn[best]),
             }
             for name, confidence in scores.items()
         },
@@ -201,25 +202,6 @@ def best_p_norm(
     return min(sorted(orders), key=lambda order: augrc(p_norm(probs, order), right))
 
 
-def group_samples(groups: np.ndarray, repeats: int, seed: int) -> Sequence[np.ndarray]:
-    """Bootstrap samples of whole groups.
-
-    Args:
-        groups: As for `score_ranking`.
-        repeats: How many samples.
-        seed: Of the draws.
-
-    Returns:
-        Row numbers of each sample: as many groups as there are, drawn with replacement, with all
-        their photos.
-    """
-    _, which = np.unique(groups, return_inverse=True)
-    rows = np.split(np.argsort(which, kind="stable"), np.bincount(which).cumsum()[:-1])
-    random = np.random.default_rng(seed)
-    draws = random.integers(len(rows), size=(repeats, len(rows)))
-    return [np.concatenate([rows[g] for g in draw]) for draw in draws]
-
-
 def _blocks(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distinct confidences from the highest, with how many answers each has and how many wrong."""
     confidence, right = np.asarray(confidence, np.float64), np.asarray(right, bool)
@@ -237,7 +219,3 @@ def _expected_errors(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
     """How many of the 1, 2, …, N surest answers are wrong, (N,); within ties the mean."""
     _, sizes, wrong = _blocks(confidence, right)
     return np.repeat(wrong / sizes, sizes).cumsum()
-
-
-def _middle(values: np.ndarray) -> list[float]:
-    return [float(end) for end in np.quantile(values, [0.025, 0.975])]
