@@ -27,7 +27,7 @@ def rows_of(photo_set: PhotoSet, split: Split, most: int) -> np.ndarray:
             f"No photo is in the {split} split, and export needs some. Give it a share under"
             " ingestion.split, or photos in a folder of that name."
         )
-    return _spread(rows, most)
+    return evenly_spaced(rows, most)
 
 
 def pixels_at(photo_set: PhotoSet, rows: np.ndarray, size: int) -> np.ndarray:
@@ -88,9 +88,9 @@ def photos_to_judge(
         ExportError: If there are none.
     """
     rows = photo_set.rows_of(*(split for split in Split if split != Split.TEST))
-    rows = _spread(np.setdiff1d(rows, np.fromiter(seen, int)), agreement.photos)
+    rows = evenly_spaced(np.setdiff1d(rows, np.fromiter(seen, int)), agreement.photos)
     wanted = min(agreement.photos, agreement.fewest) - len(rows)
-    copy_rows = _spread(np.arange(len(copies)), max(0, wanted))
+    copy_rows = evenly_spaced(np.arange(len(copies)), max(0, wanted))
     if not len(rows) + len(copy_rows):
         raise ExportError(
             "No photo is left to compare quantized files on: every one outside the test split was"
@@ -99,7 +99,7 @@ def photos_to_judge(
     return JudgedPhotos(photo_set, rows, copies, copy_rows)
 
 
-def _spread(rows: np.ndarray, most: int) -> np.ndarray:
+def evenly_spaced(rows: np.ndarray, most: int) -> np.ndarray:
     """At most so many rows, evenly spaced: sources often list photos class by class."""
     if len(rows) <= most:
         return rows

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.errors import ExportError
 from cannabis_ml.evaluation.scores import Record
-from cannabis_ml.inference.model_file import FLOAT, ModelFile
+from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile
 
 JPEG_QUALITY = 95
 
@@ -153,9 +153,9 @@ def _pooled(runs: list[dict[str, Any]]) -> Timing:
 
 
 def _ratios(files: Mapping[str, FileLatency]) -> dict[str, float]:
-    if not {FLOAT, "quantized"} <= set(files):
+    if not {FLOAT, QUANTIZED} <= set(files):
         return {}
-    before, after = files[FLOAT], files["quantized"]
+    before, after = files[FLOAT], files[QUANTIZED]
     ratios = {"bytes": after.bytes / before.bytes}
     for threads in THREADS:
         for name in _TIMES:

@@ -103,9 +103,17 @@ def paired(
     Raises:
         KeyError: If a predicted photo is not among `photos`.
     """
-    labels = photos.drop_duplicates("photo_id").set_index("photo_id")[head.columns]
-    labels = labels.loc[predictions["photo_id"]]
+    labels = labels_of(predictions, photos[["photo_id", *head.columns]])
     return _probs(predictions, head), alone(head).encode(labels)[head.name]
+
+
+def labels_of(predictions: pd.DataFrame, photos: pd.DataFrame) -> pd.DataFrame:
+    """The row of `photos` of each predicted photo.
+
+    Raises:
+        KeyError: If a predicted photo is not among `photos`.
+    """
+    return photos.drop_duplicates("photo_id").set_index("photo_id").loc[predictions["photo_id"]]
 
 
 def groups_of(predictions: pd.DataFrame, photos: pd.DataFrame) -> np.ndarray:
@@ -119,7 +127,7 @@ def groups_of(predictions: pd.DataFrame, photos: pd.DataFrame) -> np.ndarray:
     ids = predictions["photo_id"]
     if "group" not in photos:
         return np.arange(len(ids))
-    named = photos.drop_duplicates("photo_id").set_index("photo_id")["group"].loc[ids]
+    named = labels_of(predictions, photos[["photo_id", "group"]])["group"]
     codes = pd.factorize(named)[0].astype(np.int64)
     return np.where(codes < 0, len(ids) + np.arange(len(ids)), codes)
 

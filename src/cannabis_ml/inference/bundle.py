@@ -46,14 +46,13 @@ from cannabis_ml.inference.manifest import (
     TierFiles,
     content_hash,
 )
-from cannabis_ml.inference.model_file import FLOAT, ModelFile
+from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile, shipped
 from cannabis_ml.inference.predictor import PhotoLike, Predictor, open_model, open_verified
 from cannabis_ml.inference.runtimes import runs
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.taxonomy import Taxonomy, did_you_mean
 
 MODEL_CARD = "README.md"
-QUANTIZED = "quantized"
 
 _AGAIN = "Get the bundle again from where it came, or make it anew: `kedro run --pipeline=bundle`."
 _MOST_MANIFEST = 16 << 20
@@ -449,9 +448,10 @@ def _manifest(
 
 
 def _tier_files(kinds: Mapping[str, _Part]) -> TierFiles:
-    ships = QUANTIZED if QUANTIZED in kinds else FLOAT
     entries = {kind: part.entry for kind, part in kinds.items()}
-    return TierFiles.model_validate({**entries, "ships": ships, "decision": kinds[FLOAT].decision})
+    return TierFiles.model_validate(
+        {**entries, "ships": shipped(kinds), "decision": kinds[FLOAT].decision}
+    )
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,9 @@ INPUT_NAME = "photos"
 
 SIGNATURE = "serving_default"
 """Name of the signature of a TFLite file."""
+
+QUANTIZED = "quantized"
+"""Kind of the file of a tier that was quantized."""
 
 FLOAT = "float"
 """Quantization of a file that was not quantized."""
@@ -114,3 +118,12 @@ class ModelFile:
                 " damaged, cut short or altered, or is from elsewhere; copy it again from where it"
                 " came, or export it again."
             )
+
+
+def shipped(kinds: Collection[str]) -> str:
+    """Which of a tier's files clients take: the quantized one, where there is one.
+
+    Args:
+        kinds: Kinds of its files: `FLOAT` and maybe `QUANTIZED`.
+    """
+    return QUANTIZED if QUANTIZED in kinds else FLOAT

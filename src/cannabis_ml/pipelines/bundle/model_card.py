@@ -20,7 +20,7 @@ from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import ParityReport
 from cannabis_ml.evaluation.scores import Evaluation, HeadScores, Interval
 from cannabis_ml.evaluation.tables import interval_of, value_of
-from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.inference.model_file import ModelFile, shipped
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
@@ -87,7 +87,7 @@ def describe(
             "format": model.format,
             "quantization": model.quantization,
             "bytes": len(model.data),
-            "ships": kind == ("quantized" if "quantized" in models else "float"),
+            "ships": kind == shipped(models),
             "accuracy": {
                 name: found.accuracy
                 for name, found in parity.files[model.quantization].heads.items()

@@ -12,11 +12,12 @@ from cannabis_ml._io.heavy_types import Figure
 from cannabis_ml.calibration.choices import CalibrationReport
 from cannabis_ml.errors import CalibrationError
 from cannabis_ml.evaluation.calibration_scores import CalibrationComparison
+from cannabis_ml.evaluation.judged_photos import evenly_spaced
 from cannabis_ml.evaluation.params import ReportParams
-from cannabis_ml.evaluation.predictions import groups_of, outputs_of, predictions_of
+from cannabis_ml.evaluation.predictions import groups_of, labels_of, outputs_of, predictions_of
 from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.inference.decision import Decision, DecisionRule
-from cannabis_ml.inference.model_file import FLOAT, ModelFile
+from cannabis_ml.inference.model_file import ModelFile, shipped
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.calibration.params import CalibrationParams
 from cannabis_ml.splits import Split
@@ -42,13 +43,12 @@ def predict_with_file(
     """
     from cannabis_ml.inference.predictor import open_model
 
-    shipped = models.get("quantized", models[FLOAT])
-    predictor = open_model(shipped)
-    training = photo_set.rows_of(Split.TRAIN)
-    chosen = np.linspace(0, len(training) - 1, min(calibration.training_photos, len(training)))
+    model = models[shipped(models)]
+    predictor = open_model(model)
+    training = evenly_spaced(photo_set.rows_of(Split.TRAIN), calibration.training_photos)
     held_out = photo_set.rows_of(Split.VALIDATION, Split.CALIBRATION, Split.TEST)
-    rows = np.sort(np.concatenate([training[chosen.round().astype(int)], held_out]))
-    name = f"{shipped.card.tier} ({shipped.quantization})"
+    rows = np.sort(np.concatenate([training, held_out]))
+    name = f"{model.card.tier} ({model.quantization})"
     outputs = [
         predictor.outputs([photo_set.pixels(row)], batch_size=1)
         for row in tqdm(rows, desc=f"Predicting with {name}", unit=" photos")
@@ -208,9 +208,8 @@ def _with_labels(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
     """Outputs, labels and groups of the same photos."""
     labels = photo_set.labels()
-    known = labels.drop_duplicates("photo_id").set_index("photo_id").loc[predictions["photo_id"]]
     return (
         outputs_of(predictions, taxonomy),
-        taxonomy.encode(known),
+        taxonomy.encode(labels_of(predictions, labels)),
         groups_of(predictions, labels),
     )

@@ -13,7 +13,7 @@ from cannabis_ml.evaluation.agreement import HeadAgreement, agreement, agreement
 from cannabis_ml.evaluation.judged_photos import JudgedPhotos
 from cannabis_ml.evaluation.parity import FileReport, LayerChange, Parity, outputs_one_by_one
 from cannabis_ml.inference.decision import Decision
-from cannabis_ml.inference.model_file import FLOAT, ModelFile
+from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile
 from cannabis_ml.pipelines.export.params import ExportParams
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Judge:
         latency = self._export.latency
         photo_set, rows = self._photos.photo_set, self._photos.rows
         photos = [photo_set.pixels(row) for row in rows[: latency.photos]]
-        found = measure({FLOAT: self._float_model, "quantized": model}, photos, latency)
+        found = measure({FLOAT: self._float_model, QUANTIZED: model}, photos, latency)
         ratio = found.quantized_to_float["one_thread_invoke"]
         if ratio < 1:
             return []

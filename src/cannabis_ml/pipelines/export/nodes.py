@@ -24,7 +24,7 @@ from cannabis_ml.evaluation.parity import (
     parity_faults,
 )
 from cannabis_ml.inference.decision import Decision, DecisionRule
-from cannabis_ml.inference.model_file import FLOAT, ModelFile
+from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.export.choice import (
@@ -208,7 +208,7 @@ def choose_quantized(
     )
     report = report.model_copy(update={"in_words": report.summary()})
     (logger.info if chosen else logger.warning)("%s: %s", float_model.card.tier, report.in_words)
-    models = {FLOAT: float_model} | ({"quantized": made[chosen]} if chosen else {})
+    models = {FLOAT: float_model} | ({QUANTIZED: made[chosen]} if chosen else {})
     return models, report, report.table()
 
 
