@@ -2,7 +2,6 @@ import hashlib
 import importlib.util
 import logging
 import shutil
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -232,16 +231,14 @@ def test_hub_is_read_once_and_then_its_cache(name, hub, tmp_path):
     assert torch.equal(again.conv_stem.weight, whole.conv_stem.weight)
 
 
-def test_hub_out_of_reach_is_said_soon(tmp_path, monkeypatch):
+def test_hub_out_of_reach_is_an_error_that_changes_no_setting(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     before = (constants.HF_HUB_OFFLINE, constants.HF_HUB_ETAG_TIMEOUT)
-    started = time.monotonic()
     with pytest.raises(WeightsError, match="hub: cannot be downloaded"):
         load_backbone(ModelParams(backbone="test_efficientnet", weights=["hub"]))
-    assert time.monotonic() - started < 5
     assert before == (constants.HF_HUB_OFFLINE, constants.HF_HUB_ETAG_TIMEOUT)
 
 

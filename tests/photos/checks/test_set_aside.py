@@ -1,7 +1,6 @@
 """Files that give no usable photo: found, told apart, and nothing else with them."""
 
 import struct
-import time
 import tracemalloc
 import zlib
 
@@ -47,16 +46,14 @@ def bomb(side):
     )
 
 
-def test_bomb_costs_neither_time_nor_memory(told):
+def test_bomb_is_not_unpacked(told):
     data = bomb(30_000)
     assert len(data) < 200_000
     tracemalloc.start()
-    start = time.perf_counter()
     found = told(data)
-    seconds, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert set(found) == {"too_large"}
-    assert seconds < 1
     assert peak < 10_000_000
 
 
