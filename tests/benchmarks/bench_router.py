@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from machine import machine
 
-from cannabis_ml.inference.router import LocalTier, Router, TierAnswer
+from cannabis_ml.inference.local_tier import LocalTier
+from cannabis_ml.inference.router import Router, TierAnswer
 from cannabis_ml.inference.routing import RoutingRule, TierThresholds
 
 NAMES = ("tier1", "tier2", "tier3")

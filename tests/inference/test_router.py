@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import threading
 
 import numpy as np
@@ -12,23 +13,18 @@ from hypothesis import strategies as st
 from cannabis_ml.errors import ConfigError, PhotoError, RoutingError, TierUnavailableError
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.decision import Decision
-from cannabis_ml.inference.router import (
-    BlockingRouter,
-    LocalTier,
-    Router,
-    TierAnswer,
-    tier_answer,
-)
+from cannabis_ml.inference.local_tier import LocalTier, tier_answer
+from cannabis_ml.inference.router import BlockingRouter, Router, TierAnswer
 from cannabis_ml.inference.router_metrics import RouterMetrics, percentages
-from cannabis_ml.inference.routing import RoutingRule, TierThresholds
+from cannabis_ml.inference.routing import RoutingRule, TierCost, TierThresholds
 from cannabis_ml.inference.unknown import UnknownScore
 
 RULE = RoutingRule(
     head="colour",
     tiers=[
-        TierThresholds(tier="tier1", accept_from=0.8, unknown_above=5.0),
-        TierThresholds(tier="tier2", accept_from=0.8, by_class={"red": 0.95}),
-        TierThresholds(tier="tier3", accept_from=0.5),
+        TierThresholds(tier="tier1", accept_from=0.8, unknown_above=5.0, cost=TierCost(2, 0, 0.5)),
+        TierThresholds(tier="tier2", accept_from=0.8, by_class={"red": 0.95}, cost=TierCost(10)),
+        TierThresholds(tier="tier3", accept_from=0.5, cost=TierCost(300, 0.01)),
     ],
 )
 
@@ -162,6 +158,53 @@ def test_a_caller_who_leaves_is_counted():
     assert (counts["abandoned"], counts["photos"]) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    ("tier", "given", "why"),
+    [
+        (0, (0.9,), "score 0.9 is at least 0.8"),
+        (0, (0.79999,), "score 0.79999 is below 0.8"),
+        (0, (0.9, 7.0), "unlike the training photos: 7 is above 5"),
+        (0, (0.5, 7.0), "score 0.5 is below 0.8"),
+        (1, (0.9, None, "red"), "score 0.9 is below 0.95 for red"),
+        (1, (0.9, None, "green"), "score 0.9 is at least 0.8"),
+    ],
+)
+def test_why_an_answer_is_taken_or_not(tier, given, why):
+    assert RULE.tiers[tier].reason(*given) == why
+
+
+def test_why_where_scores_do_not_matter():
+    first, last = RoutingRule.fixed("colour", ["tier1", "tier3"], [0.8]).tiers
+    assert last.reason(0.1) == "every answer of this tier is accepted"
+    nothing = first.model_copy(update={"accept_from": None})
+    assert nothing.reason(1.0) == "no answer of this tier is accepted"
+
+
+@given(st.floats(0, 1), st.floats(-9, 9), st.sampled_from(["red", "green"]), st.integers(0, 2))
+def test_the_reason_agrees_with_the_decision(score, unknown, answer, tier):
+    thresholds = RULE.tiers[tier]
+    takes = thresholds.accepts(score, unknown, answer)
+    assert ("is at least" in thresholds.reason(score, unknown, answer)) == takes
+
+
+def test_costs_are_those_of_tiers_that_answered():
+    routed = streamed(router(0.5, DOWN, 0.9))
+    assert [one.cost for one in routed] == [TierCost(2, 0, 0.5), TierCost(302, 0.01, 0.5)]
+    assert 0 <= routed[0].milliseconds <= routed[1].milliseconds
+    assert str(routed[1].cost) == "302 ms, 0.01 money, 0.5 energy"
+
+
+def test_routed_answers_are_json():
+    routed = streamed(router(0.5, 0.7, DOWN))[-1]
+    told = json.loads(json.dumps(routed.as_json()))
+    assert told["tier"] == "tier2"
+    assert (told["accepted"], told["final"], told["degraded"]) == (False, True, True)
+    assert told["missing"] == {"tier3": "no route"}
+    assert told["why"] == "score 0.7 is below 0.8"
+    assert told["cost"] == {"milliseconds": 12.0, "money": 0.0, "energy": 0.5}
+    assert told["answer"] == "tier2 of p"
+
+
 def test_rule_and_tiers_must_fit():
     with pytest.raises(ConfigError, match="its rule is for tier1, tier2, tier3"):
         Router([Fake("tier1", 0.9)], RULE)
@@ -250,6 +293,20 @@ def test_threads_may_share_a_router():
     assert counts["photos"] == 64
     assert counts["tiers"]["tier1"]["asked"] == 64
     assert counts["tiers"]["tier1"]["accepted"] == sum(i / 64 >= 0.8 for i in range(64))
+
+
+def test_without_an_event_loop_answers_come_one_by_one_too():
+    def make():
+        return Router([Fake("tier1", 0.5), Fake("tier2", 0.6), Fake("tier3", 0.9)], RULE)
+
+    with BlockingRouter(make) as shared:
+        assert [one.tier for one in shared.stream("p")] == ["tier1", "tier2", "tier3"]
+        leaving = shared.stream("q")
+        assert next(leaving).tier == "tier1"
+        leaving.close()
+        counts = shared.router.metrics.snapshot()
+        assert shared.router.tiers[1].asked == 1
+    assert (counts["photos"], counts["abandoned"]) == (1, 1)
 
 
 def test_a_router_that_cannot_be_made_leaves_no_thread():

@@ -24,7 +24,7 @@ from scipy.stats import beta, binom
 from cannabis_ml.calibration.quantile import one_per_group
 from cannabis_ml.evaluation.intervals import by_groups
 from cannabis_ml.inference.confidence import ScoreName
-from cannabis_ml.inference.routing import NONE, Promised, RoutingRule, TierThresholds
+from cannabis_ml.inference.routing import NONE, Promised, RoutingRule, TierCost, TierThresholds
 
 VECTORS = 10_000
 """Routings that are looked at, about."""
@@ -49,33 +49,6 @@ SUPPOSED = 60
 """See `_Search.needed`."""
 
 _MOST_PHOTOS = 1_000_000
-
-
-@dataclass(frozen=True)
-class TierCost:
-    """What it costs to ask a tier about one photo, in any unit of each kind."""
-
-    milliseconds: float = 0.0
-    money: float = 0.0
-    energy: float = 0.0
-
-    def __add__(self, other: TierCost) -> TierCost:
-        return TierCost(
-            self.milliseconds + other.milliseconds,
-            self.money + other.money,
-            self.energy + other.energy,
-        )
-
-    def times(self, factor: float) -> TierCost:
-        return TierCost(self.milliseconds * factor, self.money * factor, self.energy * factor)
-
-    def weighed(self, weights: TierCost) -> float:
-        """One number: how much each kind counts is `weights`."""
-        return (
-            self.milliseconds * weights.milliseconds
-            + self.money * weights.money
-            + self.energy * weights.energy
-        )
 
 
 MILLISECONDS = TierCost(milliseconds=1.0)
@@ -517,6 +490,7 @@ class _Search:
                     accept_all=self.accepts_all and index == len(tiers) - 1,
                     by_class={c: _finite(own[index]) for c, own in vector.by_class.items()},
                     unknown_above=tier.unknown_above,
+                    cost=tier.cost,
                 )
                 for index, tier in enumerate(tiers)
             ],

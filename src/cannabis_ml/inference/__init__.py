@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cannabis_ml.inference.answer import Answer, HeadAnswer
     from cannabis_ml.inference.bundle import Bundle
+    from cannabis_ml.inference.local_tier import LocalTier
     from cannabis_ml.inference.model_file import ModelFile
     from cannabis_ml.inference.predictor import Predictor, open_model
     from cannabis_ml.inference.remote_tier import RemoteTier
-    from cannabis_ml.inference.router import LocalTier, Router
+    from cannabis_ml.inference.router import BlockingRouter, Router
     from cannabis_ml.inference.routing import RoutingRule
 
 __all__ = [
     "Answer",
+    "BlockingRouter",
     "Bundle",
     "HeadAnswer",
     "LocalTier",
@@ -32,9 +34,10 @@ __all__ = [
 
 _MODULES = {
     "Answer": "answer",
+    "BlockingRouter": "router",
     "Bundle": "bundle",
     "HeadAnswer": "answer",
-    "LocalTier": "router",
+    "LocalTier": "local_tier",
     "ModelFile": "model_file",
     "Predictor": "predictor",
     "RemoteTier": "remote_tier",

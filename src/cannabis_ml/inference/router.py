@@ -15,21 +15,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
-from cannabis_ml.errors import ConfigError, PhotoError, RoutingError, TierUnavailableError
-from cannabis_ml.inference.confidence import confidence_scores
-from cannabis_ml.inference.decision import Decision
-from cannabis_ml.inference.outputs import EPISTEMIC
+from cannabis_ml.errors import ConfigError, PhotoError, RoutingError
 from cannabis_ml.inference.router_metrics import RouterMetrics
-from cannabis_ml.inference.routing import RoutingRule
-from cannabis_ml.inference.unknown import UnknownScore
+from cannabis_ml.inference.routing import RoutingRule, TierCost
 from cannabis_ml.photos.decode import UnreadableError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,16 @@ class TierAnswer:
     score: float
     unknown: float | None = None
     decided: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, which `RemoteTier` reads: what a server answers for one photo."""
+        answer = self.answer.as_json() if hasattr(self.answer, "as_json") else self.answer
+        return {
+            "answer": answer,
+            "score": self.score,
+            "unknown": self.unknown,
+            "decided": self.decided,
+        }
 
 
 class RoutedTier(Protocol):
@@ -78,6 +83,9 @@ class Routed:
         accepted: Whether it is good enough by the rule. Only accepted answers are promised.
         final: Whether no better one will come.
         missing: Tiers that should have been asked and could not answer, with the reason.
+        why: Why the answer is accepted, or is not, in words.
+        milliseconds: From the call until this answer.
+        cost: Of all tiers that have answered so far, by the rule; of tiers without one nothing.
     """
 
     answer: Any
@@ -87,102 +95,31 @@ class Routed:
     accepted: bool
     final: bool
     missing: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""
+    milliseconds: float = 0.0
+    cost: TierCost = field(default_factory=TierCost)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for JSON: every attribute, `degraded`, and the answer as it writes itself."""
+        answer = self.answer.as_json() if hasattr(self.answer, "as_json") else self.answer
+        return {
+            "tier": self.tier,
+            "accepted": self.accepted,
+            "final": self.final,
+            "degraded": self.degraded,
+            "missing": dict(self.missing),
+            "why": self.why,
+            "score": self.score,
+            "unknown": self.unknown,
+            "milliseconds": self.milliseconds,
+            "cost": asdict(self.cost),
+            "answer": answer,
+        }
 
     @property
     def degraded(self) -> bool:
         """Whether a better tier should have answered and could not."""
         return self.final and not self.accepted and bool(self.missing)
-
-
-def tier_answer(
-    answer: Any,
-    outputs: Mapping[str, np.ndarray],
-    decision: Decision,
-    rule: RoutingRule,
-    unknown: UnknownScore | None = None,
-) -> TierAnswer:
-    """The scores of one answered photo, by calibrated probabilities.
-
-    Args:
-        answer: To hand on.
-        outputs: Of a model file for this one photo, as it gives them, (1, …).
-        decision: Of that file.
-        rule: Says which head and which score.
-        unknown: Of that tier, if it has one.
-
-    Raises:
-        ConfigError: If the rule's head or score is not there.
-    """
-    heads = {head.name: head for head in decision.taxonomy.heads}
-    if rule.head not in heads or heads[rule.head].kind == "multilabel":
-        raise ConfigError(f"The routing head '{rule.head}' is not a head with one answer.")
-    probs = decision.calibrated(outputs)[rule.head]
-    disagreement = outputs.get(rule.head + EPISTEMIC)
-    scores = confidence_scores(heads[rule.head], probs, disagreement)
-    if rule.score not in scores:
-        raise ConfigError(f"This model file does not give the routing score '{rule.score}'.")
-    return TierAnswer(
-        answer,
-        float(scores[rule.score][0]),
-        None if unknown is None else float(unknown.score(outputs)[0]),
-        decision.named(outputs)[rule.head][0],
-    )
-
-
-class LocalTier:
-    """A tier on this machine, in threads of its own. Belongs to one event loop.
-
-    Args:
-        name: As in the rule.
-        answer: Called with the photo, in a thread; must be thread-safe if `workers` is above 1.
-        workers: Photos answered at once; others wait.
-        timeout: Seconds, waiting included, after which the tier counts as unavailable; None waits.
-            A thread that hangs is lost to the tier until it ends.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        answer: Callable[[Any], TierAnswer],
-        workers: int = 1,
-        timeout: float | None = None,
-    ) -> None:
-        self.name = name
-        self._answer = answer
-        self._timeout = timeout
-        # The queue of an executor keeps photos that nobody waits for, so none ever waits there.
-        self._free = asyncio.Semaphore(workers)
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"tier-{name}")
-
-    async def ask(self, photo: Any) -> TierAnswer:
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._free.acquire()
-                return await asyncio.shield(self._start(photo))
-        except TimeoutError as error:
-            raise TierUnavailableError(
-                f"{self.name} did not answer within {self._timeout:g} s."
-            ) from error
-
-    def _start(self, photo: Any) -> asyncio.Future[TierAnswer]:
-        """Answer in a thread, which stays taken until it is done, awaited or not."""
-        try:
-            found = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, photo)
-        except RuntimeError as error:  # the pool was shut down
-            self._free.release()
-            raise TierUnavailableError(f"{self.name} is closed.") from error
-
-        def done(future: asyncio.Future[TierAnswer]) -> None:
-            self._free.release()
-            if not future.cancelled():
-                future.exception()  # seen, also where nobody waits any more
-
-        found.add_done_callback(done)
-        return found
-
-    async def aclose(self) -> None:
-        """Take no more photos; threads end with what they do."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class Router:
@@ -226,7 +163,7 @@ class Router:
         """
         return [routed async for routed in self.stream(photo)][-1]
 
-    async def stream(self, photo: Any) -> AsyncIterator[Routed]:
+    async def stream(self, photo: Any) -> AsyncGenerator[Routed, None]:
         """Each answer as it comes, the last of them `final`.
 
         A caller that stops early should close the iterator (`contextlib.aclosing`).
@@ -241,7 +178,7 @@ class Router:
         """
         best: Routed | None = None
         missing: dict[str, str] = {}
-        ended = False
+        cost, start, ended = TierCost(), time.perf_counter(), False
         try:
             for index, tier in enumerate(self.tiers):
                 try:
@@ -256,8 +193,10 @@ class Router:
                 except Exception as error:
                     missing[tier.name] = str(error) or type(error).__name__
                     continue
-                takes = self.rule.tiers[index].accepts(found.score, found.unknown, found.decided)
+                thresholds = self.rule.tiers[index]
+                takes = thresholds.accepts(found.score, found.unknown, found.decided)
                 last = index == len(self.tiers) - 1
+                cost = cost + (thresholds.cost or TierCost())
                 best = Routed(
                     found.answer,
                     tier.name,
@@ -266,6 +205,9 @@ class Router:
                     accepted=takes,
                     final=takes or last,
                     missing=dict(missing),
+                    why=thresholds.reason(found.score, found.unknown, found.decided),
+                    milliseconds=1000 * (time.perf_counter() - start),
+                    cost=cost,
                 )
                 if best.final:
                     break
@@ -275,7 +217,8 @@ class Router:
                 self.metrics.unanswered()
                 told = "; ".join(f"{name}: {why}" for name, why in missing.items())
                 raise RoutingError(f"No tier could answer. {told}")
-            best = replace(best, final=True, missing=missing)
+            waited = 1000 * (time.perf_counter() - start)
+            best = replace(best, final=True, missing=missing, milliseconds=waited)
             self.metrics.answered(best.tier, best.accepted, best.degraded)
             yield best
         finally:
@@ -326,11 +269,27 @@ class BlockingRouter:
 
     def answer(self, photo: Any) -> Routed:
         """As `Router.answer`."""
-        return asyncio.run_coroutine_threadsafe(self.router.answer(photo), self._loop).result()
+        return self._run(self.router.answer(photo))
+
+    def stream(self, photo: Any) -> Iterator[Routed]:
+        """As `Router.stream`; a caller that stops early should close it."""
+        answers = self.router.stream(photo)
+
+        async def following() -> Routed | None:
+            return await anext(answers, None)
+
+        try:
+            while (routed := self._run(following())) is not None:
+                yield routed
+        finally:
+            self._run(answers.aclose())
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def close(self) -> None:
         """Close the router and end the thread."""
-        asyncio.run_coroutine_threadsafe(self.router.aclose(), self._loop).result()
+        self._run(self.router.aclose())
         self._stop()
 
     def _stop(self) -> None:

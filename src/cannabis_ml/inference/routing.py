@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from cannabis_ml.inference.confidence import ScoreName
 
@@ -22,6 +23,43 @@ FIXED = (0.75, 0.8)
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class TierCost:
+    """What it costs to ask a tier about one photo, in any unit of each kind.
+
+    Attributes:
+        milliseconds: Of waiting.
+        money: In any currency.
+        energy: In joules, or any other unit.
+    """
+
+    milliseconds: float = Field(default=0.0, ge=0)
+    money: float = Field(default=0.0, ge=0)
+    energy: float = Field(default=0.0, ge=0)
+
+    def __add__(self, other: TierCost) -> TierCost:
+        return TierCost(
+            self.milliseconds + other.milliseconds,
+            self.money + other.money,
+            self.energy + other.energy,
+        )
+
+    def times(self, factor: float) -> TierCost:
+        return TierCost(self.milliseconds * factor, self.money * factor, self.energy * factor)
+
+    def weighed(self, weights: TierCost) -> float:
+        """One number: how much each kind counts is `weights`."""
+        return (
+            self.milliseconds * weights.milliseconds
+            + self.money * weights.money
+            + self.energy * weights.energy
+        )
+
+    def __str__(self) -> str:
+        parts = {"ms": self.milliseconds, "money": self.money, "energy": self.energy}
+        return ", ".join(f"{value:g} {name}" for name, value in parts.items() if value) or "0"
 
 
 class Promised(_Strict):
@@ -48,6 +86,9 @@ class TierThresholds(_Strict):
     unknown_above: float | None = Field(
         default=None, allow_inf_nan=False, description="Unknown scores above this are not accepted"
     )
+    cost: TierCost | None = Field(
+        default=None, description="Of asking it about one photo, as it was when the rule was made"
+    )
 
     def accepts(
         self, score: float, unknown: float | None = None, answer: str | None = None
@@ -61,6 +102,28 @@ class TierThresholds(_Strict):
         """
         odd = None if unknown is None else np.array([unknown])
         return bool(self.accepted(np.array([score]), odd, np.array([answer or ""]))[0])
+
+    def reason(self, score: float, unknown: float | None = None, answer: str | None = None) -> str:
+        """Why an answer is accepted, or is not, in words.
+
+        Args:
+            score: As for `accepts`.
+            unknown: As for `accepts`.
+            answer: As for `accepts`.
+        """
+        if self.accept_all:
+            return "every answer of this tier is accepted"
+        least, of = self.accept_from, ""
+        if answer is not None and answer in self.by_class:
+            least, of = self.by_class[answer], f" for {answer}"
+        if least is None:
+            return f"no answer of this tier is accepted{of}"
+        if score < least:
+            return "score {} is below {}".format(*_told_apart(score, least)) + of
+        if unknown is not None and self.unknown_above is not None and unknown > self.unknown_above:
+            told = _told_apart(unknown, self.unknown_above)
+            return "unlike the training photos: {} is above {}".format(*told)
+        return "score {} is at least {}".format(*_told_apart(score, least)) + of
 
     def accepted(
         self, scores: np.ndarray, unknown: np.ndarray | None, answers: np.ndarray
@@ -129,3 +192,12 @@ class RoutingRule(_Strict):
 
 def _floor(least: float | None) -> float:
     return np.inf if least is None else least
+
+
+def _told_apart(*values: float) -> list[str]:
+    """Rounded to three digits, or to as many as tell them apart."""
+    for digits in range(3, 17):
+        told = [f"{value:.{digits}g}" for value in values]
+        if len(set(told)) == len(set(values)):
+            return told
+    return [repr(float(value)) for value in values]
