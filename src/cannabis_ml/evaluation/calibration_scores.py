@@ -181,15 +181,9 @@ def score_head(  # noqa: PLR0913
     groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
     is_known = labels != MISSING if labels.ndim == 1 else ~np.isnan(labels).all(axis=1)
     probs, labels, groups = probs[is_known], labels[is_known], groups[is_known]
-    if labels.ndim == 2:
-        answers = _attribute_events(probs, labels, groups)
-        unanswered = 0
-    else:
-        found = head.answer(probs) if predicted is None else predicted[is_known]
-        given = found != MISSING
-        unanswered = int((~given).sum())
-        rows, found = np.flatnonzero(given), found[given]
-        answers = Events.of(probs[rows, found], found == labels[rows], groups[rows])
+    found = None if labels.ndim == 2 else _answers(head, probs, predicted, is_known)
+    answers = answer_events(probs, labels, groups, found)
+    unanswered = 0 if found is None else int((found == MISSING).sum())
     loss = refined = brier = None
     if len(labels):
         share = group_shares(groups)
@@ -221,6 +215,32 @@ def score_head(  # noqa: PLR0913
         if len(answers)
         else [],
     )
+
+
+def answer_events(
+    probs: np.ndarray, labels: np.ndarray, groups: np.ndarray, predicted: np.ndarray | None = None
+) -> Events:
+    """Answers with their confidence, and whether they are right.
+
+    Args:
+        probs: (N, K).
+        labels: Known class indices (N,); or of attributes float (N, K), NaN where unknown.
+        groups: Of each photo a number, (N,).
+        predicted: Class indices (N,); `MISSING` is not an answer. Attributes need none: their
+            events are that each is there.
+    """
+    if labels.ndim == 2:
+        return _attribute_events(probs, labels, groups)
+    assert predicted is not None
+    rows = np.flatnonzero(predicted != MISSING)
+    found = predicted[rows]
+    return Events.of(probs[rows, found], found == labels[rows], groups[rows])
+
+
+def _answers(
+    head: Head, probs: np.ndarray, predicted: np.ndarray | None, is_known: np.ndarray
+) -> np.ndarray:
+    return head.answer(probs) if predicted is None else predicted[is_known]
 
 
 def log_losses(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Champion against challenger: paired comparisons of two models on the same photos."""
