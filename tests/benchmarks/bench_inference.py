@@ -27,7 +27,7 @@ from machine import alternate, machine
 from PIL import Image
 
 from cannabis_ml.exporting.model_metadata import with_card
-from cannabis_ml.inference.bundle import BundleContents, write_bundle
+from cannabis_ml.inference.bundle_writer import BundleContents, write_bundle
 from cannabis_ml.inference.cards import FileCard
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.predictor import open_model

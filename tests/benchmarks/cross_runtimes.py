@@ -136,19 +136,23 @@ def _tell(bundle: Bundle, tier: str, kind: str, runtime: str, answers: Any) -> N
         print(f"{tier} {kind:10} {runtime:12} FAILED: {answers}")
         return
     from cannabis_ml.inference import golden
-    from cannabis_ml.inference.decision import Decision
 
     expected = bundle.golden().tiers[tier][kind]
     got = {name: np.asarray(values, np.float32) for name, values in answers.items()}
-    decision = Decision(bundle.taxonomy, bundle.manifest.tiers[tier].decision)
-    _line(tier, kind, runtime, golden.compare(expected, got, decision))
+    _line(tier, kind, runtime, golden.compare(expected, got, bundle.rules(tier)))
 
 
 def _line(tier: str, kind: str, runtime: str, found: FileReport) -> None:
     worst = max(found.largest_difference.values())
     same = min(found.same_answer.values())
+    calibrated = max(found.calibrated_difference.values())
+    sets = min(found.same_set.values(), default=1.0)
     verdict = "agrees" if found.passed else "DIFFERS"
-    print(f"{tier} {kind:10} {runtime:12} {verdict:8} by {worst:.1e}, same answers {same:.1%}")
+    told = f"{verdict:8} by {worst:.1e}, calibrated {calibrated:.1e}, same answers {same:.1%}"
+    told += f", same sets {sets:.1%}"
+    if found.unknown_difference is not None:
+        told += f", unknown {found.unknown_difference:.1e}, same side {found.same_unknown:.1%}"
+    print(f"{tier} {kind:10} {runtime:12} {told}")
 
 
 if __name__ == "__main__":

@@ -111,7 +111,6 @@ def test_file_tells_where_it_comes_from(model, checkpoint):
     assert card["photo_set_fingerprint"] == "f" * 64
     about = {"tier": "tier1", "format": "tflite", "quantization": "float", "run": "abc"}
     assert {key: card[key] for key in about} == about
-    assert model.card.calibration is None
 
 
 def test_tensors_are_called_as_their_modules(model):

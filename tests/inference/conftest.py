@@ -12,9 +12,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from cannabis_ml.calibration.unknown import fit_unknown, with_threshold
 from cannabis_ml.exporting.model_metadata import with_card_text
-from cannabis_ml.inference.bundle import BundleContents, write_bundle
+from cannabis_ml.inference.bundle_writer import BundleContents, write_bundle
 from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.inference.reliability import Reliability
+from cannabis_ml.inference.routing import RoutingRule
+from cannabis_ml.inference.unknown import UnknownScore
 from cannabis_ml.taxonomy import Taxonomy
 
 SIZE = 16
@@ -34,6 +38,51 @@ WEIGHTS = {
     head.name: _random.normal(0, 6, (3, len(head.classes))).astype(np.float32)
     for head in TAXONOMY.heads
 }
+
+RELIABILITY = Reliability.model_validate(
+    {
+        "bands": {
+            "kind.of thing": {"level": 0.95, "low": [0, 0.8], "high": [0.3, 1], "photos": [2, 9]}
+        },
+        "sets": {
+            "heads": {
+                "kind.of thing": {
+                    "kind": "multiclass",
+                    "alpha": 0.1,
+                    "limits": [0.97, 0.97, None],
+                    "groups": [40, 40, 8],
+                },
+                "grade": {
+                    "kind": "ordinal",
+                    "alpha": 0.1,
+                    "limits": [0.9] * 4,
+                    "groups": [40] * 4,
+                },
+                "marks": {
+                    "kind": "multilabel",
+                    "alpha": 0.1,
+                    "limits": [0.6, 0.6],
+                    "absent_limits": [0.7, 0.7],
+                    "groups": [40, 40],
+                    "absent_groups": [40, 40],
+                },
+            }
+        },
+        "back_off": [{"heads": ["grade"], "threshold": 0.5, "alpha": 0.1, "groups": 40}],
+    }
+)
+
+ROUTING = RoutingRule.fixed("kind.of thing", ["tier1", "tier2"], [0.75])
+
+
+def unknown_score(method="mahalanobis") -> UnknownScore:
+    """Fitted to colours of 60 random photos, with a threshold that some are above."""
+    pixels = np.random.default_rng(2).integers(0, 256, (60, 1, 1, 3), dtype=np.uint8)
+    outputs = reference(pixels)
+    head = TAXONOMY.heads[0].name
+    fitted = fit_unknown(method, head, outputs, outputs[head].argmax(axis=1))
+    return with_threshold(fitted, outputs, np.arange(60), 0.5)
+
 
 MODEL_CARD = "---\nlicense: apache-2.0\n---\n# Small\n"
 
@@ -117,6 +166,9 @@ def small():
         card=card,
         weights=WEIGHTS,
         model_card=MODEL_CARD,
+        reliability=RELIABILITY,
+        routing=ROUTING,
+        unknown_score=unknown_score,
     )
 
 
@@ -171,7 +223,12 @@ def contents(model_file, photos):
             "model_card": MODEL_CARD,
             "run": "abc",
             "photo_set_fingerprint": "def",
+            "reliability": {"tier1": RELIABILITY},
+            "unknown": {"tier1": unknown_score()},
+            "routing": ROUTING,
         }
+        if set(other.get("tiers", tiers)) != set(tiers):
+            given |= {"reliability": {}, "unknown": {}, "routing": None}
         return BundleContents(**{**given, **other})
 
     return make

@@ -12,6 +12,7 @@ import numpy as np
 
 from cannabis_ml.errors import CannabisMLError
 from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.inference.golden import conclusions
 from cannabis_ml.inference.predictor import open_model
 
 PHOTO = np.random.default_rng(5).integers(0, 256, (20, 24, 3), dtype=np.uint8)
@@ -20,14 +21,19 @@ PHOTO = np.random.default_rng(5).integers(0, 256, (20, 24, 3), dtype=np.uint8)
 def answers(kind: str, path: Path) -> dict:
     if kind == "model":
         tiers = {"": open_model(path, threads=1)}
+        rules, found = {}, {}
     else:
         bundle = Bundle.open(path)
         tiers = {name: bundle.predictor(name, threads=1) for name in bundle.tiers}
-    return {
-        f"{name} {output}": values.tolist()
-        for name, tier in tiers.items()
-        for output, values in tier.outputs([PHOTO]).items()
-    }
+        rules = {name: bundle.rules(name) for name in bundle.tiers}
+        found = {"routing": bundle.routing and bundle.routing.model_dump()}
+    for name, tier in tiers.items():
+        outputs = tier.outputs([PHOTO])
+        found |= {f"{name} {output}": values.tolist() for output, values in outputs.items()}
+        if name in rules:
+            follows = conclusions(rules[name], rules[name].apply(outputs))
+            found[f"{name} conclusions"] = follows.model_dump()
+    return found
 
 
 def main() -> None:

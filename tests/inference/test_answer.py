@@ -42,7 +42,7 @@ def test_every_head_has_classes_probabilities_and_a_decision(bundle, small, phot
 
 
 def test_it_is_the_decision_of_the_tier_that_answers(contents, model_file, photos, tmp_path):
-    from cannabis_ml.inference.bundle import write_bundle
+    from cannabis_ml.inference.bundle_writer import write_bundle
 
     for threshold, wanted in ((0.0, ["line", "dot"]), (1.0, [])):
         rule = {"thresholds": {"marks": {"line": threshold, "dot": threshold}}}

@@ -1,4 +1,6 @@
 import dataclasses
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -13,8 +15,10 @@ import pytest
 from cannabis_ml.errors import BundleError, ExportError
 from cannabis_ml.exporting.model_metadata import with_card, with_card_text
 from cannabis_ml.inference import archive
-from cannabis_ml.inference.bundle import Bundle, write_bundle
+from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.inference.bundle_writer import write_bundle
 from cannabis_ml.inference.manifest import BundleManifest, content_hash, is_plain_name
+from cannabis_ml.inference.routing import RoutingRule
 from cannabis_ml.photos.resize import center_crop_resize
 
 FLOAT, QUANTIZED = "tiers/tier1.float.tflite", "tiers/tier1.weight_only_int8.tflite"
@@ -65,7 +69,7 @@ def test_a_bundle_says_what_it_is(form, small):
     bundle = Bundle.open(form)
     said = bundle.manifest
     assert (said.name, said.created) == ("small", "2026-11-21T12:00:00+00:00")
-    assert (said.run, said.photo_set_fingerprint, said.calibration) == ("abc", "def", None)
+    assert (said.run, said.photo_set_fingerprint) == ("abc", "def")
     assert bundle.taxonomy == small.taxonomy
     assert said.taxonomy_sha256 == small.taxonomy.sha256
     assert bundle.tiers == ["tier1", "tier2"]
@@ -140,7 +144,7 @@ def test_a_model_file_taken_out_of_a_bundle_still_shows_damage(contents, model_f
 def test_the_manifest_is_what_its_schema_says(written):
     said = json.loads((written / "bundle.json").read_text(encoding="utf-8"))
     assert set(said) == set(BundleManifest.model_json_schema()["properties"])
-    assert said["schema_version"] == 3
+    assert said["schema_version"] == 4
     entry = said["tiers"]["tier1"]["float"]
     assert (written / entry["file"]).stat().st_size == entry["bytes"]
     assert (entry["format"], entry["quantization"], entry["image_size"]) == ("tflite", "float", 16)
@@ -151,7 +155,6 @@ def test_the_manifest_is_what_its_schema_says(written):
     [
         ({"tiers": {}}, "at least one tier"),
         ({"created": "yesterday"}, "created"),
-        ({"calibration": {"x": float("nan")}}, "cannot be written"),
     ],
 )
 def test_contents_that_make_no_bundle_are_refused(contents, tmp_path, change, complaint):
@@ -182,6 +185,119 @@ def test_tiers_keep_their_order_whatever_their_names(contents, model_file, tmp_p
         assert Bundle.open(form).tiers == ["watch", "phone"]
 
 
+# What calibration photos tell
+
+
+def replaced(bundle: Path, name: str, data: bytes) -> None:
+    """Exchange a file, and write the manifest anew so that every hash is right."""
+    (bundle / name).write_bytes(data)
+    said = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    said["files"][name] = hashlib.sha256(data).hexdigest()
+    for ref in [said, *said["tiers"].values()]:
+        for entry in ref.values():
+            if isinstance(entry, dict) and entry.get("file") == name:
+                entry["sha256"] = said["files"][name]
+    edited(bundle, **said)
+
+
+def test_reliability_unknown_scores_and_routing_come_back(form, small, photos):
+    bundle = Bundle.open(form)
+    assert bundle.reliability("tier1") == small.reliability
+    assert bundle.routing == small.routing
+    score, outputs = bundle.unknown("tier1"), bundle.predictor("tier1").outputs(photos(3))
+    np.testing.assert_array_equal(score.score(outputs), small.unknown_score().score(outputs))
+    assert score.threshold == small.unknown_score().threshold
+
+
+def test_tiers_without_them_have_none(written, contents, tmp_path):
+    bundle = Bundle.open(written)
+    assert bundle.reliability("tier2").is_empty
+    assert bundle.unknown("tier2") is None
+    bare = write_bundle(tmp_path / "b", contents(reliability={}, unknown={}, routing=None))
+    assert bare.routing is None
+    assert bare.check_golden().passed
+    assert not [name for name in bare.manifest.files if "tier1.json" in name or "npz" in name]
+
+
+def test_golden_answers_hold_what_follows_from_the_outputs(form, small, photos):
+    bundle = Bundle.open(form)
+    golden, rules = bundle.golden().tiers["tier1"], bundle.rules("tier1")
+    for kind in ("float", "quantized"):
+        opened = bundle.predictor("tier1", quantized=kind == "quantized", threads=1)
+        found = rules.apply(opened.outputs(photos(3), batch_size=1))
+        written = golden[kind].conclusions
+        assert written.unknown == pytest.approx(found.unknown.tolist())
+        for name, values in found.probs.items():
+            np.testing.assert_allclose(written.calibrated[name], values, atol=1e-6)
+        third = [
+            [name for name in one if name == "blaugrün"] for one in written.sets["kind.of thing"]
+        ]
+        assert third == [["blaugrün"]] * 3  # its limit is infinite
+    assert golden["float"].conclusions.back_off.keys() == {"grade"}
+    assert bundle.golden().tiers["tier2"]["float"].conclusions.sets == {}
+
+
+@pytest.mark.parametrize("name", ["reliability/tier1.json", "unknown/tier1.npz", "routing.json"])
+def test_altered_rules_are_told(bundle, name):
+    data = bytearray((bundle / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / name).write_bytes(data)
+    assert f"{name} was altered: its SHA-256 differs" in refused(bundle)
+    (bundle / name).unlink()
+    assert f"{name} is missing" in refused(bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "complaint"),
+    [
+        ("reliability/tier1.json", {"bands": 3}, "says what cannot be: bands"),
+        ("reliability/tier1.json", {"back_off": [{"heads": ["size"]}]}, "what cannot be: back_off"),
+        ("routing.json", {"head": "size"}, "routing is by 'size', which is not"),
+        ("routing.json", {"tiers": [{"tier": "tier9", "accept_from": 0.5}]}, "asks 'tier9'"),
+    ],
+)
+def test_rules_that_do_not_fit_are_refused_whatever_their_hash(bundle, name, change, complaint):
+    said = json.loads((bundle / name).read_text("utf-8")) | change
+    replaced(bundle, name, json.dumps(said).encode())
+    opened = Bundle.open(bundle)
+    with pytest.raises(BundleError, match=complaint):
+        _ = opened.routing if name == "routing.json" else opened.reliability("tier1")
+
+
+def test_an_unknown_score_that_cannot_be_read_is_refused(bundle):
+    replaced(bundle, "unknown/tier1.npz", b"PK\3\4 not an archive")
+    with pytest.raises(BundleError, match=r"tier1\.npz.*cannot be read"):
+        Bundle.open(bundle).unknown("tier1")
+
+
+def test_an_unknown_score_that_would_grow_is_refused(bundle):
+    held = io.BytesIO()
+    np.savez_compressed(held, header=np.zeros(1_000_000, np.uint8))
+    replaced(bundle, "unknown/tier1.npz", held.getvalue())
+    with pytest.raises(BundleError, match="would grow"):
+        Bundle.open(bundle).unknown("tier1")
+
+
+def test_rules_must_fit_the_bundle(contents, small, tmp_path):
+    score, routing = small.unknown_score(), RoutingRule.fixed("grade", ["tier1", "tier3"], [0.5])
+    of_other = {"size": small.reliability.bands["kind.of thing"]}
+    bands = small.reliability.model_copy(update={"bands": of_other})
+    doubled = {"center": 0, "means": 1, "directions": 0}
+    wide = dataclasses.replace(
+        score, arrays={n: score.arrays[n].repeat(2, axis=axis) for n, axis in doubled.items()}
+    )
+    marks = dataclasses.replace(score, head="marks")
+    for change, complaint in [
+        ({"reliability": {"tier3": small.reliability}}, "reliability of 'tier3', which is not"),
+        ({"reliability": {"tier1": bands}}, "tier1: a band is for 'size'"),
+        ({"unknown": {"tier1": marks}}, "tier1: its head 'marks'"),
+        ({"unknown": {"tier1": wide}}, "reads 6 features of .*, which gives 3"),
+        ({"routing": routing}, "asks 'tier3', which is not a tier"),
+    ]:
+        with pytest.raises(BundleError, match=complaint):
+            write_bundle(tmp_path / "bundle", contents(**change))
+
+
 # Writing that breaks off
 
 
@@ -191,7 +307,7 @@ def test_an_error_while_writing_leaves_the_older_bundle(bundle, contents, monkey
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("cannabis_ml.inference.bundle._write_zip", full)
+    monkeypatch.setattr("cannabis_ml.inference.bundle_writer._write_zip", full)
     with pytest.raises(OSError, match="No space"):
         write_bundle(bundle, contents(name="newer"))
     assert files_of(bundle) == before
@@ -202,7 +318,7 @@ def test_an_error_while_writing_leaves_the_older_bundle(bundle, contents, monkey
 KILLED = """
 import os, sys, pickle
 from pathlib import Path
-from cannabis_ml.inference import bundle
+from cannabis_ml.inference import bundle_writer
 contents = pickle.loads(Path(sys.argv[1]).read_bytes())
 written = 0
 def slow(self, data, real=Path.write_bytes):
@@ -212,7 +328,7 @@ def slow(self, data, real=Path.write_bytes):
         os._exit(9)
     return real(self, data)
 Path.write_bytes = slow
-bundle.write_bundle(Path(sys.argv[2]), contents)
+bundle_writer.write_bundle(Path(sys.argv[2]), contents)
 """
 
 
@@ -311,15 +427,15 @@ def test_backslashes_hide_nothing(bundle, tmp_path):
     assert f"holds {name} twice" in refused(twice)
 
 
-@pytest.mark.parametrize("version", [0, 1, 2, 4, "3", True, 3.0, None, [3]])
+@pytest.mark.parametrize("version", [0, 1, 3, 5, "4", True, 4.0, None, [4]])
 def test_an_unknown_schema_is_told(bundle, version):
     edited(bundle, schema_version=version)
     told = refused(bundle)
-    assert f"schema_version {version!r}; known here is 3" in told
+    assert f"schema_version {version!r}; known here is 4" in told
     assert "Update cannabis_ml" in told
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"schema_version": 3}', "\0"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"schema_version": 4}', "\0"])
 def test_a_manifest_that_is_none_is_told(bundle, text):
     (bundle / "bundle.json").write_text(text)
     assert "bundle.json" in refused(bundle)

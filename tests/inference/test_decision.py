@@ -9,12 +9,14 @@ from pydantic import ValidationError
 
 from cannabis_ml.errors import BundleError, ExportError
 from cannabis_ml.inference import golden
-from cannabis_ml.inference.bundle import Bundle, write_bundle
+from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.inference.bundle_writer import write_bundle
 from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.golden import ExpectedAnswers
 from cannabis_ml.inference.manifest import content_hash
 from cannabis_ml.inference.outputs import GIVEN
 from cannabis_ml.inference.predictor import open_model
+from cannabis_ml.inference.reliability import TierRules
 from cannabis_ml.taxonomy import MISSING, Taxonomy
 
 RULE = {"thresholds": {"marks": {"line": 0.3, "dot": 0.7}}}
@@ -221,9 +223,17 @@ def test_a_bundle_without_decisions_is_refused(bundle):
 
 def test_golden_answers_are_compared_as_they_are_decided(small):
     outputs = {"kind.of thing": [[0.7, 0.2, 0.1]], "grade": [[1, 0, 0, 0]], "marks": [[0.31, 0.6]]}
-    expected = ExpectedAnswers(file="f", image_size=16, tolerance=0.1, outputs=outputs)
+    rules = TierRules(Decision(small.taxonomy, DecisionRule.model_validate(RULE)))
+    theirs = {name: np.array(values, np.float32) for name, values in outputs.items()}
+    expected = ExpectedAnswers(
+        file="f",
+        image_size=16,
+        tolerance=0.1,
+        outputs=outputs,
+        conclusions=golden.conclusions(rules, rules.apply(theirs)),
+    )
     ours = {name: np.array(values, np.float32) for name, values in outputs.items()}
     ours["marks"][0, 0] = 0.29
-    decision = Decision(small.taxonomy, DecisionRule.model_validate(RULE))
-    assert golden.compare(expected, ours, decision).same_answer["marks"] == 0.5
-    assert golden.compare(expected, ours, Decision(small.taxonomy)).same_answer["marks"] == 1
+    assert golden.compare(expected, ours, rules).same_answer["marks"] == 0.5
+    plain = TierRules(Decision(small.taxonomy))
+    assert golden.compare(expected, ours, plain).same_answer["marks"] == 1

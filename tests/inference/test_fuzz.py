@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from cannabis_ml.inference.bundle import write_bundle
+from cannabis_ml.inference.bundle_writer import write_bundle
 from cannabis_ml.inference.model_file import ModelFile
 
 pytestmark = pytest.mark.slow

@@ -5,21 +5,22 @@ import pytest
 
 from cannabis_ml.errors import BundleError
 from cannabis_ml.inference import golden
-from cannabis_ml.inference.decision import Decision
+from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.golden import ExpectedAnswers
 from cannabis_ml.inference.predictor import open_model
+from cannabis_ml.inference.reliability import TierRules
 
 ANSWERS = {
     "kind.of thing": [[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]],
     "grade": [[0.6, 0.2, 0.1, 0.1], [0.0, 0.1, 0.2, 0.7]],
     "marks": [[0.9, 0.1], [0.4, 0.6]],
-    "embedding": [[200.0, -3.0], [10.0, 50.0]],
+    "embedding": [[200.0, -3.0, 1.0], [10.0, 50.0, 0.0]],
 }
 
 
-@pytest.fixture
-def expected():
-    return ExpectedAnswers(file="f", image_size=16, tolerance=1e-2, outputs=ANSWERS)
+RULE = DecisionRule.model_validate(
+    {"calibrators": {"kind.of thing": {"kind": "temperature", "temperature": 2.0}}}
+)
 
 
 @pytest.fixture
@@ -27,40 +28,57 @@ def same():
     return {name: np.array(values, np.float32) for name, values in ANSWERS.items()}
 
 
-def test_the_same_answers_pass(small, expected, same):
-    report = golden.compare(expected, same, Decision(small.taxonomy))
+@pytest.fixture
+def rules(small):
+    """Calibrated, with sets, back-off and an unknown score of the embedding."""
+    return TierRules(Decision(small.taxonomy, RULE), small.reliability, small.unknown_score())
+
+
+@pytest.fixture
+def expected(rules, same):
+    return ExpectedAnswers(
+        file="f",
+        image_size=16,
+        tolerance=1e-2,
+        outputs=ANSWERS,
+        conclusions=golden.conclusions(rules, rules.apply(same)),
+    )
+
+
+def test_the_same_answers_pass(rules, expected, same):
+    report = golden.compare(expected, same, rules)
     assert report.passed
     assert set(report.same_answer.values()) == {1.0}
     assert set(report.largest_difference.values()) == {0.0}
 
 
 @pytest.mark.parametrize(("change", "passes"), [(0.009, True), (0.011, False), (np.nan, False)])
-def test_tolerance_limits_probabilities(small, expected, same, change, passes):
+def test_tolerance_limits_probabilities(rules, expected, same, change, passes):
     same["marks"][1, 0] += change
-    report = golden.compare(expected, same, Decision(small.taxonomy))
+    report = golden.compare(expected, same, rules)
     assert report.passed is passes
     assert report.largest_difference["marks"] == pytest.approx(change, abs=1e-6, nan_ok=True)
 
 
 @pytest.mark.parametrize(("change", "passes"), [(1.9, True), (2.1, False)])
 def test_large_outputs_differ_relative_to_their_largest_value(
-    small, expected, same, change, passes
+    rules, expected, same, change, passes
 ):
     same["embedding"][1, 1] += change  # of 200: 0.01 is 2
-    assert golden.compare(expected, same, Decision(small.taxonomy)).passed is passes
+    assert golden.compare(expected, same, rules).passed is passes
 
 
-def test_another_answer_is_counted(small, expected, same):
+def test_another_answer_is_counted(rules, expected, same):
     same["kind.of thing"][0] = [0.2, 0.7, 0.1]
     same["marks"][0, 1] = 0.51
-    report = golden.compare(expected, same, Decision(small.taxonomy))
+    report = golden.compare(expected, same, rules)
     assert not report.passed
     assert report.same_answer == {"kind.of thing": 0.5, "grade": 1.0, "marks": 0.75}
 
 
-def test_a_missing_output_fails(small, expected, same):
+def test_a_missing_output_fails(rules, expected, same):
     del same["grade"]
-    report = golden.compare(expected, same, Decision(small.taxonomy))
+    report = golden.compare(expected, same, rules)
     assert not report.passed
     assert report.largest_difference["grade"] == np.inf
     assert "grade" not in report.same_answer
@@ -103,3 +121,83 @@ def test_pictures_hold_the_very_pixels(photos):
         np.testing.assert_array_equal(decode(files[inputs["8"][i]]), center_crop_resize(photo, 8))
         assert golden.grey_levels_apart(files[names[i]], files[inputs["16"][i]], 16) == 0
     assert golden.grey_levels_apart(files[names[0]], files[inputs["16"][1]], 16) > 1
+
+
+def test_conclusions_are_what_the_rules_say_by_hand(expected, rules):
+    found = expected.conclusions
+    # The square root of each probability, by their sum: a temperature of 2.
+    assert found.calibrated["kind.of thing"][0] == pytest.approx([0.5229, 0.2795, 0.1976], abs=1e-4)
+    assert found.answers["kind.of thing"] == ["red", "blaugrün"]
+    assert found.answers["marks"] == [["line"], ["dot"]]
+    # Absent and present are possible where the probability of the other is at most their limit.
+    assert found.sets["marks"] == [
+        {"present": ["line"], "absent": ["dot"], "unsure": []},
+        {"present": [], "absent": [], "unsure": ["line", "dot"]},
+    ]
+    assert found.back_off == {"grade": ["grade", "grade"]}
+    scores = rules.unknown.score({"embedding": np.array(ANSWERS["embedding"])})
+    assert found.unknown == pytest.approx(scores)
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({"decision": 1.5}, "calibrated"),
+        ({"sets": None}, "sets"),
+        ({"back_off": []}, "back_off"),
+        ({"unknown": "knn"}, "unknown"),
+        ({"unknown": None}, "unknown"),
+    ],
+)
+def test_other_rules_do_not_pass_with_the_very_same_outputs(
+    small, rules, expected, same, change, wrong
+):
+    other = {
+        "decision": rules.decision,
+        "reliability": rules.reliability,
+        "unknown": rules.unknown,
+    }
+    if wrong == "calibrated":
+        hot = RULE.calibrators["kind.of thing"].model_copy(update={"temperature": 1.999})
+        other["decision"] = Decision(
+            small.taxonomy, DecisionRule(calibrators={"kind.of thing": hot})
+        )
+    elif wrong == "unknown":
+        other["unknown"] = change["unknown"] and small.unknown_score("knn")
+    else:
+        other["reliability"] = rules.reliability.model_copy(update=change)
+    report = golden.compare(expected, same, TierRules(**other))
+    assert set(report.largest_difference.values()) == {0.0}
+    assert not report.same_rules
+    assert not report.passed
+
+
+def test_what_follows_from_other_outputs_is_counted(rules, expected, same):
+    same["marks"][1] = [0.2, 0.6]  # of "line": from unsure to absent
+    same["grade"][0] = [0.4, 0.3, 0.2, 0.1]  # too unsure to answer
+    same["embedding"][1] = [0.5, 0.5, 0.5]
+    report = golden.compare(expected, same, rules)
+    assert report.same_rules
+    assert report.same_set == {"kind.of thing": 1.0, "grade": 1.0, "marks": 0.75}
+    assert report.same_back_off == {"grade": 0.5}
+    assert report.unknown_difference > 1e-2
+    assert report.same_unknown == 0.5
+    assert not report.passed
+
+
+def test_calibration_that_tells_outputs_apart_fails_though_these_are_close(small, same, expected):
+    """0.5 and 0.509 are within the tolerance, what a temperature of 0.05 makes of them is not."""
+    cold = DecisionRule.model_validate(
+        {"calibrators": {"kind.of thing": {"kind": "temperature", "temperature": 0.05}}}
+    )
+    rules = TierRules(Decision(small.taxonomy, cold))
+    same["kind.of thing"][0] = [0.5, 0.5, 0.0]
+    outputs = {name: values.tolist() for name, values in same.items()}
+    found = golden.conclusions(rules, rules.apply(same))
+    expected = expected.model_copy(update={"outputs": outputs, "conclusions": found})
+    assert golden.compare(expected, same, rules).passed
+    same["kind.of thing"][0] = [0.509, 0.491, 0.0]
+    report = golden.compare(expected, same, rules)
+    assert max(report.largest_difference.values()) < report.tolerance
+    assert report.calibrated_difference["kind.of thing"] > 0.1
+    assert not report.passed

@@ -199,3 +199,9 @@ def test_several_threads_may_ask_one_tier(small, model_file, photos):
         np.stack([center_crop_resize(photo, small.size) for photo in given * 5])
     )["grade"]
     np.testing.assert_allclose(answers, expected, atol=2e-5)
+
+
+def test_older_cards_have_an_empty_calibration_and_open(model_file):
+    assert open_model(model_file("onnx", calibration=None)).card.tier is None
+    with pytest.raises(ExportError, match="calibration"):
+        open_model(model_file("onnx", calibration={"temperature": 2}))

@@ -85,7 +85,7 @@ def test_golden_photos_are_checked_where_the_runtime_runs_the_file(written):
 
 
 def test_a_bundle_without_a_file_for_the_runtime_says_so(contents, model_file, tmp_path):
-    from cannabis_ml.inference.bundle import write_bundle
+    from cannabis_ml.inference.bundle_writer import write_bundle
 
     made = write_bundle(tmp_path / "b", contents(tiers={"tier2": {"float": model_file("onnx")}}))
     for ask in (made.smallest_tier, lambda name: made.check_golden(runtime=name)):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from kedro_datasets._typing import JSONPreview
 
 from cannabis_ml.datasets.path import PathDataset
-from cannabis_ml.inference.bundle import Bundle, BundleContents, write_bundle
+from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.inference.bundle_writer import BundleContents, write_bundle
 from cannabis_ml.inference.manifest import MANIFEST
 
 __all__ = ["Bundle", "BundleContents", "BundleDataset"]

@@ -2,12 +2,16 @@
 
     bundle.json             what is in it: see `BundleManifest`
     tiers/tier1.float.tflite, tiers/tier1.dynamic_int8.tflite, …
+    reliability/tier1.json  confidence bands, prediction sets and back-off: see `Reliability`
+    unknown/tier1.npz       score of photos unlike any in training: see `UnknownScore`
+    routing.json            which tier's answer is accepted: see `RoutingRule`
     golden/answers.json     what every client must answer: see `inference.golden`
     golden/photos/00.png, golden/inputs/224/00.png, …
     README.md               the model card, in the format of the Hugging Face hub
 
 Every file is listed with its SHA-256, and `bundle.json` with one of itself: what was cut short,
 damaged or exchanged is noticed before any of it is used. Hashes do not say who made a bundle.
+`inference.bundle_writer` writes one.
 """
 
 from __future__ import annotations
@@ -15,22 +19,19 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from cannabis_ml._io.files import written_aside
 from cannabis_ml.errors import BundleError, TaxonomyError
 from cannabis_ml.inference import golden
 from cannabis_ml.inference.answer import Answer
 from cannabis_ml.inference.archive import Archive, open_archive
 from cannabis_ml.inference.cards import faults_of
-from cannabis_ml.inference.decision import DecisionRule
+from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.golden import (
     ExpectedAnswers,
     FileReport,
@@ -41,50 +42,23 @@ from cannabis_ml.inference.manifest import (
     MANIFEST,
     SCHEMA_VERSION,
     BundleManifest,
-    FileRef,
     TierFile,
     TierFiles,
     content_hash,
 )
-from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile, shipped
-from cannabis_ml.inference.predictor import PhotoLike, Predictor, open_model, open_verified
+from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile
+from cannabis_ml.inference.predictor import PhotoLike, Predictor, open_verified
+from cannabis_ml.inference.reliability import Reliability, TierRules
+from cannabis_ml.inference.routing import RoutingRule
 from cannabis_ml.inference.runtimes import runs
+from cannabis_ml.inference.unknown import UnknownScore
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.taxonomy import Taxonomy, did_you_mean
-
-MODEL_CARD = "README.md"
 
 _AGAIN = "Get the bundle again from where it came, or make it anew: `kedro run --pipeline=bundle`."
 _MOST_MANIFEST = 16 << 20
 
 Schema = TypeVar("Schema", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class BundleContents:
-    """What a bundle is made of.
-
-    Attributes:
-        name: What it is called.
-        created: When, ISO 8601.
-        taxonomy: What its models say of a photo.
-        tiers: By tier, its model files: `float`, and `quantized` where there is one.
-        photos: Golden photos, each uint8 RGB (height, width, 3), upright.
-        model_card: Markdown with a YAML head, as the Hugging Face hub wants it.
-        run: MLflow run that trained the models.
-        photo_set_fingerprint: Of the photos that they were trained on.
-        calibration: Calibrators and thresholds; JSON-able.
-    """
-
-    name: str
-    created: str
-    taxonomy: Taxonomy
-    tiers: Mapping[str, Mapping[str, ModelFile]]
-    photos: Sequence[np.ndarray]
-    model_card: str
-    run: str | None = None
-    photo_set_fingerprint: str | None = None
-    calibration: dict[str, Any] | None = None
 
 
 class Bundle:
@@ -242,6 +216,59 @@ class Bundle:
             raise BundleError(f"{entry.file} decides otherwise than {MANIFEST} says. {_AGAIN}")
         return opened
 
+    def reliability(self, tier: str) -> Reliability:
+        """What calibration photos tell about the answers of a tier; empty where nothing was fitted.
+
+        Raises:
+            BundleError: If there is no such tier, or its file is of another taxonomy.
+        """
+        ref = self._tier(tier).reliability
+        if ref is None:
+            return Reliability()
+        found = _validated(Reliability, self.read(ref.file), self.path / ref.file)
+        self._refuse(ref.file, found.faults(self.taxonomy))
+        return found
+
+    def unknown(self, tier: str) -> UnknownScore | None:
+        """The unknown score of a tier; None where it has none.
+
+        Raises:
+            BundleError: As `reliability`.
+        """
+        ref = self._tier(tier).unknown
+        if ref is None:
+            return None
+        data = self.read(ref.file)
+        try:
+            found = UnknownScore.from_bytes(data)
+        except BundleError as error:
+            raise BundleError(f"{self.path / ref.file}: {error} {_AGAIN}") from error
+        self._refuse(ref.file, found.faults(self.taxonomy))
+        return found
+
+    @property
+    def routing(self) -> RoutingRule | None:
+        """Which tier's answer is accepted; None where the bundle has no such rule.
+
+        Raises:
+            BundleError: If it is for other tiers or another taxonomy.
+        """
+        ref = self.manifest.routing
+        if ref is None:
+            return None
+        found = _validated(RoutingRule, self.read(ref.file), self.path / ref.file)
+        self._refuse(ref.file, found.faults(self.taxonomy, self.tiers))
+        return found
+
+    def rules(self, tier: str) -> TierRules:
+        """All that is applied to the outputs of a tier's files.
+
+        Raises:
+            BundleError: As `reliability`.
+        """
+        decision = Decision(self.taxonomy, self._tier(tier).decision)
+        return TierRules(decision, self.reliability(tier), self.unknown(tier))
+
     def golden(self) -> GoldenAnswers:
         """What every client must answer.
 
@@ -300,7 +327,7 @@ class Bundle:
     ) -> FileReport:
         opened = self.predictor(tier, kind == QUANTIZED, threads, runtime)
         outputs = opened.outputs(photos, batch_size=1)
-        return golden.compare(expected, outputs, opened.decision, opened.runtime)
+        return golden.compare(expected, outputs, self.rules(tier), opened.runtime)
 
     def _grey_levels(self, answers: GoldenAnswers, size: str) -> int:
         pairs = zip(answers.photos, answers.inputs[size], strict=True)
@@ -309,13 +336,21 @@ class Bundle:
             default=0,
         )
 
-    def _entry(self, tier: str, quantized: bool | None) -> TierFile:
+    def _refuse(self, file: str, faults: Iterable[str]) -> None:
+        found = "; ".join(faults)
+        if found:
+            raise BundleError(f"{self.path / file} does not fit its bundle: {found}. {_AGAIN}")
+
+    def _tier(self, tier: str) -> TierFiles:
         if tier not in self.manifest.tiers:
             raise BundleError(
                 f"{self.path} has no tier '{tier}'; it has {', '.join(self.tiers)}"
                 f"{did_you_mean(tier, self.tiers)}."
             )
-        files = self.manifest.tiers[tier]
+        return self.manifest.tiers[tier]
+
+    def _entry(self, tier: str, quantized: bool | None) -> TierFile:
+        files = self._tier(tier)
         kind = files.ships if quantized is None else QUANTIZED if quantized else FLOAT
         if kind not in files.all:
             raise BundleError(
@@ -328,146 +363,8 @@ class Bundle:
         return f"Bundle({self.manifest.name!r}, tiers {', '.join(self.tiers)}, at {self.path})"
 
 
-def write_bundle(folder: Path, contents: BundleContents) -> Bundle:
-    """Write a bundle as a folder, and as a `.zip` of the same name beside it.
-
-    Both are put in place once they are complete and were read back; an error leaves what was there
-    before. The same contents give the same bytes.
-
-    Args:
-        folder: Where it belongs; an older bundle there is replaced.
-        contents: What it is made of.
-
-    Returns:
-        The bundle in the folder.
-
-    Raises:
-        BundleError: If the contents do not fit together.
-    """
-    manifest, files = _assembled(contents)
-    packed = folder.with_name(f"{folder.name}.zip")
-    with written_aside(folder) as aside, written_aside(packed) as zip_aside:
-        _write_folder(aside, files)
-        _write_zip(zip_aside, files)
-        Bundle.open(aside)
-        Bundle.open(zip_aside)
-    return Bundle(open_archive(folder), manifest)
-
-
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A model file with what the bundle says of it."""
-
-    model: ModelFile
-    entry: TierFile
-    answers: ExpectedAnswers
-    decision: DecisionRule
-
-
-def _assembled(contents: BundleContents) -> tuple[BundleManifest, dict[str, bytes]]:
-    """The manifest, and every file by name, the manifest first."""
-    if not contents.tiers:
-        raise BundleError("A bundle needs at least one tier.")
-    tiers = {tier: _parts(tier, kinds, contents) for tier, kinds in contents.tiers.items()}
-    parts = [part for kinds in tiers.values() for part in kinds.values()]
-    sizes = [part.entry.image_size for part in parts]
-    pictures, photos, inputs = golden.golden_files(contents.photos, sizes)
-    answers = GoldenAnswers(
-        photos=photos,
-        inputs=inputs,
-        tiers={
-            t: {kind: part.answers for kind, part in kinds.items()} for t, kinds in tiers.items()
-        },
-    )
-    files = {
-        MODEL_CARD: contents.model_card.encode(),
-        golden.ANSWERS: golden.as_json(answers),
-        **pictures,
-        **{part.entry.file: part.model.data for part in parts},
-    }
-    manifest = _manifest(contents, tiers, {name: _sha256(files[name]) for name in sorted(files)})
-    text = json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
-    return manifest, {MANIFEST: f"{text}\n".encode(), **{n: files[n] for n in manifest.files}}
-
-
-def _parts(tier: str, kinds: Mapping[str, ModelFile], contents: BundleContents) -> dict[str, _Part]:
-    if FLOAT not in kinds or not set(kinds) <= {FLOAT, QUANTIZED}:
-        raise BundleError(
-            f"{tier} has the files {', '.join(kinds) or 'none'}; it needs '{FLOAT}', and may have"
-            f" '{QUANTIZED}'."
-        )
-    if len({model.quantization for model in kinds.values()}) < len(kinds):
-        raise BundleError(f"The files of {tier} have the same quantization: one is not quantized.")
-    parts = {kind: _part(tier, given, contents) for kind, given in kinds.items()}
-    if any(part.decision != parts[FLOAT].decision for part in parts.values()):
-        raise BundleError(f"The files of {tier} have different decisions: they were scored apart.")
-    return parts
-
-
-def _part(tier: str, given: ModelFile, contents: BundleContents) -> _Part:
-    name = f"tiers/{tier}.{given.quantization}.{given.suffix}"
-    opened = open_model(given, threads=1)
-    if opened.taxonomy.sha256 != contents.taxonomy.sha256:
-        raise BundleError(f"{name} was trained for another taxonomy than the bundle's.")
-    entry = TierFile(
-        file=name,
-        sha256=given.sha256,
-        bytes=len(given.data),
-        format=given.format,
-        quantization=given.quantization,
-        image_size=opened.image_size,
-    )
-    answers = golden.expected_answers(opened, contents.photos, name, given.quantization)
-    return _Part(given, entry, answers, opened.decision.rule)
-
-
-def _manifest(
-    contents: BundleContents, tiers: Mapping[str, Mapping[str, _Part]], hashes: dict[str, str]
-) -> BundleManifest:
-    try:
-        return BundleManifest(
-            name=contents.name,
-            created=contents.created,
-            taxonomy=contents.taxonomy,
-            taxonomy_sha256=contents.taxonomy.sha256,
-            tiers={tier: _tier_files(kinds) for tier, kinds in tiers.items()},
-            golden=FileRef(file=golden.ANSWERS, sha256=hashes[golden.ANSWERS]),
-            model_card=FileRef(file=MODEL_CARD, sha256=hashes[MODEL_CARD]),
-            calibration=contents.calibration,
-            run=contents.run,
-            photo_set_fingerprint=contents.photo_set_fingerprint,
-            files=hashes,
-        ).sealed()
-    except (ValueError, TypeError) as error:  # pydantic's, or JSON's of the calibration
-        said = faults_of(error) if isinstance(error, ValidationError) else error
-        raise BundleError(f"The bundle cannot be written: {said}.") from error
-
-
-def _tier_files(kinds: Mapping[str, _Part]) -> TierFiles:
-    entries = {kind: part.entry for kind, part in kinds.items()}
-    return TierFiles.model_validate(
-        {**entries, "ships": shipped(kinds), "decision": kinds[FLOAT].decision}
-    )
-
-
-def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-
-
-def _write_zip(path: Path, files: Mapping[str, bytes]) -> None:
-    """Stored, not compressed: models do not shrink, and nothing has to be unpacked to be read."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in files.items():
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.create_system, info.external_attr = 3, 0o644 << 16
-            archive.writestr(info, data)
 
 
 def _read_manifest(archive: Archive) -> BundleManifest:

@@ -91,7 +91,14 @@ class FileCard(NetworkCard):
     decision: DecisionRule = Field(
         default=DecisionRule(), description="The rule that the model was scored with"
     )
-    calibration: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_calibration(cls, given: Any) -> Any:
+        """Older cards have a field `calibration`, always empty."""
+        if isinstance(given, dict) and given.get("calibration", 0) is None:
+            return {name: value for name, value in given.items() if name != "calibration"}
+        return given
 
     @model_validator(mode="after")
     def _check_decision(self) -> FileCard:

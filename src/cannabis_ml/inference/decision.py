@@ -216,8 +216,12 @@ class Decision:
             Per head one entry per photo: the class, or None where there is none; of a multilabel
             head the list of classes that are there.
         """
+        return self.names_of(self.decide(outputs))
+
+    def names_of(self, decided: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
+        """Class names of what `decide` gives, as from `named`."""
         found: dict[str, list[Any]] = {}
-        for name, said in self.decide(outputs).items():
+        for name, said in decided.items():
             names = self.taxonomy[name].class_names
             if said.ndim == 2:
                 found[name] = [[names[k] for k in np.flatnonzero(row)] for row in said]

@@ -1,7 +1,9 @@
 """Photos with the answers that every client must reproduce.
 
-A client on a phone or in a browser tests itself in two steps: does it turn `photos` into the same
-`inputs` (to within one grey level), and does the model give the same answers for these?
+A client on a phone or in a browser tests itself in three steps: does it turn `photos` into the same
+`inputs` (to within one grey level), does the model give the same `outputs` for these, and does it
+draw the same conclusions from outputs: calibrated probabilities, answers, prediction sets, back-off
+and unknown scores?
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.errors import BundleError
-from cannabis_ml.inference.decision import Decision
-from cannabis_ml.inference.outputs import relative_difference
+from cannabis_ml.inference import prediction_sets
+from cannabis_ml.inference.backoff import UNSURE
+from cannabis_ml.inference.outputs import EMBEDDING, relative_difference
 from cannabis_ml.inference.predictor import Predictor
+from cannabis_ml.inference.reliability import Findings, TierRules
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.resize import center_crop_resize
 
@@ -29,10 +33,16 @@ ABOUT = (
     " the bottom or the right), averaged over areas to the size of the model (OpenCV's INTER_AREA;"
     " INTER_CUBIC where it enlarges). outputs: for every photo in order, what the model gives for"
     " its input alone. A client agrees when each value differs by at most tolerance, times the"
-    " largest value of the output where that is above 1."
+    " largest value of the output where that is above 1. calibrated, answers, sets, back_off and"
+    " unknown follow from outputs by the decision of the tier and its files in reliability/ and"
+    " unknown/: from these very outputs a client draws the same, and from its own what differs by"
+    " at most tolerance."
 )
 
 EXACT, ROUNDED = 1e-3, 2e-2
+_ARITHMETIC = 1e-6
+"""Conclusions from the very same outputs differ by no more, relative to values above 1."""
+
 _FLOAT_QUANTIZATIONS = ("float", "weight_only_int8", "mixed", "float16")
 """These compute in float32: on every processor to within rounding. Others round in between, each
 kernel in its own way."""
@@ -40,6 +50,26 @@ kernel in its own way."""
 
 Values = list[float] | list[list[float]] | list[list[list[float]]]
 """One entry per photo: a number, (K,), or (P, K)."""
+
+NamedAnswer = str | list[str] | None
+"""A class; of a multilabel head the attributes that are there; None where there is no answer."""
+
+NamedSet = list[str] | dict[str, list[str]]
+"""Classes that are possible; of a multilabel head `present`, `absent` and `unsure`."""
+
+
+class Conclusions(BaseModel):
+    """What follows from the outputs of a model file; one entry per photo each."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    calibrated: dict[str, list[list[float]]] = Field(description="By head, probabilities")
+    answers: dict[str, list[NamedAnswer]] = Field(description="By head")
+    sets: dict[str, list[NamedSet]] = Field(description="By head that has prediction sets")
+    back_off: dict[str, list[str | None]] = Field(
+        description="By the deepest head of each chain, the head that answers"
+    )
+    unknown: list[float] | None = Field(description="Unknown scores; null where there are none")
 
 
 class ExpectedAnswers(BaseModel):
@@ -51,6 +81,7 @@ class ExpectedAnswers(BaseModel):
     image_size: int
     tolerance: float = Field(gt=0)
     outputs: dict[str, Values] = Field(description="By output, one entry per photo")
+    conclusions: Conclusions
 
 
 class GoldenAnswers(BaseModel):
@@ -80,7 +111,24 @@ class FileReport(BaseModel):
         description="Per head, the share of photos with the same class, or of attributes that are"
         " said alike"
     )
-    passed: bool
+    calibrated_difference: dict[str, float] = Field(
+        description="Per head, of calibrated probabilities; infinite where an output is missing"
+    )
+    unknown_difference: float | None = Field(
+        description="Of unknown scores, as `largest_difference`; null where there are none"
+    )
+    same_set: dict[str, float] = Field(
+        description="Per head, the share of photos with the same prediction set; of attributes, of"
+        " those with the same states"
+    )
+    same_back_off: dict[str, float] = Field(description="Per chain, the share of photos")
+    same_unknown: float | None = Field(
+        description="Share of photos on the same side of the unknown score's threshold"
+    )
+    same_rules: bool = Field(
+        description="Whether the golden outputs themselves lead to the golden conclusions here"
+    )
+    passed: bool = Field(description="All differences within tolerance, and the same rules")
 
 
 class GoldenReport(BaseModel):
@@ -99,7 +147,11 @@ class GoldenReport(BaseModel):
 
 
 def expected_answers(
-    predictor: Predictor, photos: Sequence[np.ndarray], file: str, quantization: str
+    predictor: Predictor,
+    photos: Sequence[np.ndarray],
+    file: str,
+    quantization: str,
+    rules: TierRules | None = None,
 ) -> ExpectedAnswers:
     """Ask a model for the answers that clients must reproduce.
 
@@ -108,26 +160,54 @@ def expected_answers(
         photos: Each uint8 RGB (height, width, 3).
         file: Where the model lies in the bundle.
         quantization: Decides the tolerance.
+        rules: Of the tier; None decides as the file's card does, without sets and unknown scores.
 
     Raises:
-        BundleError: If an answer is no number.
+        BundleError: If an answer is not a number, or the unknown score is of another file.
     """
     outputs = predictor.outputs(photos, batch_size=1)
     unsound = [f"'{name}'" for name, values in outputs.items() if not np.isfinite(values).all()]
     if unsound:
         raise BundleError(f"{file} answers what is no number for {', '.join(unsound)}.")
+    rules = rules or TierRules(predictor.decision)
+    width = None if rules.unknown is None else rules.unknown.features
+    gives = outputs[EMBEDDING].shape[1] if EMBEDDING in outputs else 0
+    if width not in (None, gives):
+        raise BundleError(
+            f"The unknown score reads {width} features of {file}, which gives {gives}: it was"
+            " fitted to another file."
+        )
+    found = rules.apply(outputs)
     return ExpectedAnswers(
         file=file,
         image_size=predictor.image_size,
         tolerance=EXACT if quantization in _FLOAT_QUANTIZATIONS else ROUNDED,
         outputs={name: _shortest(values) for name, values in outputs.items()},
+        conclusions=conclusions(rules, found),
+    )
+
+
+def conclusions(rules: TierRules, found: Findings) -> Conclusions:
+    """Findings in class names and plain numbers."""
+    taxonomy, photos = rules.decision.taxonomy, len(next(iter(found.decided.values())))
+    sets = [prediction_sets.named(found.sets, taxonomy, row) for row in range(photos)]
+    chains = {rule.heads[-1]: rule.heads for rule in rules.reliability.back_off}
+    return Conclusions(
+        calibrated={name: _shortest(values) for name, values in found.probs.items()},
+        answers=rules.decision.names_of(found.decided),
+        sets={name: [one[name] for one in sets] for name in found.sets},
+        back_off={
+            name: [None if d == UNSURE else chains[name][d] for d in depth]
+            for name, depth in found.back_off.items()
+        },
+        unknown=None if found.unknown is None else found.unknown.tolist(),
     )
 
 
 def compare(
     expected: ExpectedAnswers,
     answers: Mapping[str, np.ndarray],
-    decision: Decision,
+    rules: TierRules,
     runtime: str = "",
 ) -> FileReport:
     """Hold answers against what they must be.
@@ -135,29 +215,97 @@ def compare(
     Args:
         expected: The answers of the bundle.
         answers: Those of the client, by output, (N, …).
-        decision: What is said of the answers, such as `Predictor.decision`.
+        rules: Of the tier, such as `Bundle.rules` gives them.
         runtime: What gave the answers.
     """
     differences = {
         name: relative_difference(np.asarray(values, np.float32), answers.get(name))
         for name, values in expected.outputs.items()
     }
-    heads = [head.name for head in decision.taxonomy.heads]
-    decision = decision.of([n for n in heads if np.isfinite(differences.get(n, np.inf))])
-    usable = {name for name, apart in differences.items() if np.isfinite(apart)}
-    theirs = {n: np.asarray(v, np.float32) for n, v in expected.outputs.items() if n in usable}
-    ours = {name: np.asarray(answers[name]) for name in usable}
-    decided = decision.decide(theirs), decision.decide(ours)
-    same = {name: float((decided[0][name] == decided[1][name]).mean()) for name in decided[0]}
-    return FileReport(
+    theirs = {
+        name: np.asarray(values, np.float32)
+        for name, values in expected.outputs.items()
+        if np.isfinite(differences[name])
+    }
+    ours = {name: np.asarray(answers[name]) for name in theirs}
+    told = FileReport(
         file=expected.file,
         runtime=runtime,
         tolerance=expected.tolerance,
         largest_difference=differences,
-        same_answer=same,
-        # Written so that NaN fails.
-        passed=bool(differences) and all(d <= expected.tolerance for d in differences.values()),
+        same_answer=_same_answers(theirs, ours, rules),
+        calibrated_difference=dict.fromkeys(expected.conclusions.calibrated, np.inf),
+        unknown_difference=None if expected.conclusions.unknown is None else np.inf,
+        same_set={},
+        same_back_off={},
+        same_unknown=None,
+        same_rules=False,
+        passed=False,
     )
+    if not theirs or len(theirs) < len(differences):
+        return told
+    written, own = rules.apply(theirs), rules.apply(ours)
+    told = told.model_copy(
+        update={
+            "calibrated_difference": {
+                name: relative_difference(values, own.probs[name])
+                for name, values in written.probs.items()
+            },
+            "same_set": {n: _alike(values, own.sets[n]) for n, values in written.sets.items()},
+            "same_back_off": {
+                name: _alike(depth, own.back_off[name]) for name, depth in written.back_off.items()
+            },
+            "same_rules": _are_written(conclusions(rules, written), expected.conclusions),
+        }
+    )
+    if rules.unknown is not None and written.unknown is not None and own.unknown is not None:
+        limit = rules.unknown.threshold
+        told = told.model_copy(
+            update={
+                "unknown_difference": relative_difference(written.unknown, own.unknown),
+                "same_unknown": _alike(written.unknown > limit, own.unknown > limit),
+            }
+        )
+    limited = [*differences.values(), *told.calibrated_difference.values()]
+    if told.unknown_difference is not None:
+        limited.append(told.unknown_difference)
+    # Written so that NaN fails.
+    within = all(apart <= expected.tolerance for apart in limited)
+    return told.model_copy(update={"passed": within and told.same_rules})
+
+
+def _same_answers(
+    theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray], rules: TierRules
+) -> dict[str, float]:
+    """Per head whose outputs can be compared."""
+    heads = [head.name for head in rules.decision.taxonomy.heads if head.name in theirs]
+    decision = rules.decision.of(heads)
+    decided = decision.decide(theirs), decision.decide(ours)
+    return {name: float((decided[0][name] == decided[1][name]).mean()) for name in decided[0]}
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> float:
+    """Share of photos, or of a photo's attributes, that are the same; classes lie along axis 1."""
+    same = one == other
+    return float((same if same.ndim == 1 else same.all(axis=-1)).mean())
+
+
+def _are_written(found: Conclusions, written: Conclusions) -> bool:
+    """Whether conclusions are those of the bundle, numbers to within arithmetic."""
+    names = {"answers", "sets", "back_off"}
+    if found.model_dump(include=names) != written.model_dump(include=names):
+        return False
+    if found.calibrated.keys() != written.calibrated.keys():
+        return False
+    pairs = [
+        (np.asarray(written.calibrated[name]), np.asarray(values))
+        for name, values in found.calibrated.items()
+    ]
+    if found.unknown is not None and written.unknown is not None:
+        pairs.append((np.asarray(written.unknown), np.asarray(found.unknown)))
+    elif found.unknown is not None or written.unknown is not None:
+        return False
+    return all(relative_difference(*pair) <= _ARITHMETIC for pair in pairs)
 
 
 def golden_files(

@@ -14,10 +14,13 @@ from cannabis_ml.inference.decision import DecisionRule
 from cannabis_ml.inference.model_file import Format
 from cannabis_ml.taxonomy import Taxonomy
 
-SCHEMA_VERSION: Literal[3] = 3
+SCHEMA_VERSION: Literal[4] = 4
 """The schema that is written and read. Since 3 the model files end with their SHA-256, see
-`inference.seal`, and facts have the names that they have elsewhere."""
+`inference.seal`; since 4 a tier may have `reliability` and `unknown`, a bundle `routing`, and
+golden answers hold what follows from the outputs."""
 MANIFEST = "bundle.json"
+MODEL_CARD = "README.md"
+ROUTING = "routing.json"
 
 SHA256 = r"^[0-9a-f]{64}$"
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -31,6 +34,16 @@ def is_plain_name(name: str) -> bool:
         _SEGMENT.fullmatch(part) and not part.endswith(".") and not _DEVICES.fullmatch(part)
         for part in name.split("/")
     )
+
+
+def reliability_file(tier: str) -> str:
+    """Where a tier's `Reliability` lies in a bundle."""
+    return f"reliability/{tier}.json"
+
+
+def unknown_file(tier: str) -> str:
+    """Where a tier's `UnknownScore` lies in a bundle."""
+    return f"unknown/{tier}.npz"
 
 
 class _Strict(BaseModel):
@@ -60,6 +73,10 @@ class TierFiles(_Strict):
     quantized: TierFile | None = None
     ships: Literal["float", "quantized"] = Field(description="Which one clients take")
     decision: DecisionRule = Field(description="What is said of the outputs of either")
+    reliability: FileRef | None = Field(
+        default=None, description="Confidence bands, prediction sets and back-off: `Reliability`"
+    )
+    unknown: FileRef | None = Field(default=None, description="The unknown score: `UnknownScore`")
 
     @model_validator(mode="after")
     def _check(self) -> TierFiles:
@@ -73,6 +90,12 @@ class TierFiles(_Strict):
         quantized = {} if self.quantized is None else {"quantized": self.quantized}
         return {"float": self.float, **quantized}
 
+    @property
+    def refs(self) -> list[FileRef]:
+        """All references to files."""
+        rules = [ref for ref in (self.reliability, self.unknown) if ref is not None]
+        return [*self.all.values(), *rules]
+
 
 class BundleManifest(_Strict):
     """`bundle.json`.
@@ -81,7 +104,7 @@ class BundleManifest(_Strict):
     no spaces.
     """
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     name: str
     created: str = Field(description="When, ISO 8601")
     taxonomy: Taxonomy
@@ -89,7 +112,9 @@ class BundleManifest(_Strict):
     tiers: dict[str, TierFiles] = Field(min_length=1)
     golden: FileRef = Field(description="Photos with the answers that every client must reproduce")
     model_card: FileRef = Field(description="In the format of the Hugging Face hub")
-    calibration: dict[str, Any] | None = None
+    routing: FileRef | None = Field(
+        default=None, description="Which tier's answer is accepted: `RoutingRule`"
+    )
     run: str | None = Field(default=None, description="MLflow run that trained it")
     photo_set_fingerprint: str | None = None
     files: dict[str, str] = Field(description="SHA-256 of every file but this one, by path")
@@ -128,8 +153,9 @@ class BundleManifest(_Strict):
     @property
     def refs(self) -> list[FileRef]:
         """All references to files."""
-        models = [file for tier in self.tiers.values() for file in tier.all.values()]
-        return [*models, self.golden, self.model_card]
+        of_tiers = [ref for tier in self.tiers.values() for ref in tier.refs]
+        routing = [] if self.routing is None else [self.routing]
+        return [*of_tiers, *routing, self.golden, self.model_card]
 
     def sealed(self) -> BundleManifest:
         """With `content_sha256` filled in."""

@@ -6,13 +6,14 @@ unlike anything in training. Tiers are asked in turn until one answer is accepte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from cannabis_ml.inference.confidence import ScoreName
+from cannabis_ml.taxonomy import Taxonomy
 
 NONE = -1
 """Stands for no tier: no answer was accepted."""
@@ -166,6 +167,27 @@ class RoutingRule(_Strict):
         ]
         rows.append(TierThresholds(tier=tiers[-1], accept_from=None, accept_all=True))
         return cls(head=head, tiers=rows)
+
+    def faults(self, taxonomy: Taxonomy, tiers: Sequence[str]) -> Iterator[str]:
+        """Where the rule does not fit a bundle.
+
+        Args:
+            taxonomy: Of the bundle.
+            tiers: Names of its tiers; the rule may leave some out.
+        """
+        names = [tier.tier for tier in self.tiers]
+        yield from (f"routing asks '{n}', which is not a tier" for n in names if n not in tiers)
+        if len(set(names)) < len(names):
+            yield f"routing asks a tier twice: {', '.join(names)}"
+        heads = {head.name: head for head in taxonomy.heads if head.kind != "multilabel"}
+        if self.head not in heads:
+            yield f"routing is by '{self.head}', which is not a multiclass or ordinal head"
+            return
+        known = set(heads[self.head].class_names)
+        classes = {name for tier in self.tiers for name in tier.by_class}
+        classes |= set(self.promised_by_class)
+        for name in sorted(classes - known):
+            yield f"routing names '{name}', which is not a class of '{self.head}'"
 
     def route(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -20,6 +20,7 @@ import numpy as np
 from cannabis_ml.errors import BundleError
 from cannabis_ml.inference.decision import SMALLEST
 from cannabis_ml.inference.outputs import EMBEDDING
+from cannabis_ml.taxonomy import Taxonomy
 
 Method = Literal[
     "max_probability",
@@ -95,6 +96,26 @@ class UnknownScore:
         """Whether the score is above the threshold, bool (N,)."""
         return self.score(outputs) > self.threshold
 
+    def faults(self, taxonomy: Taxonomy) -> Iterator[str]:
+        """Where the score does not fit a taxonomy."""
+        heads = {head.name: head for head in taxonomy.heads if head.kind != "multilabel"}
+        if self.head not in heads:
+            yield f"its head '{self.head}' is not a multiclass or ordinal head"
+        elif "weight" in self.arrays:
+            found, expected = len(self.arrays["weight"]), len(heads[self.head].classes)
+            if found != expected:
+                yield f"it has {found} classes, '{self.head}' has {expected}"
+
+    @property
+    def features(self) -> int | None:
+        """F of the embedding that it reads; None where it reads probabilities."""
+        sides = (
+            self.arrays[name].shape[letters.index("F")]
+            for name, letters in _ARRAYS[self.method].items()
+            if "F" in letters
+        )
+        return next(sides, None)
+
     @property
     def size(self) -> int:
         """Bytes of the arrays."""
@@ -124,6 +145,9 @@ class UnknownScore:
             BundleError: If it is something else, or damaged.
         """
         try:
+            with zipfile.ZipFile(io.BytesIO(data)) as members:
+                if sum(member.file_size for member in members.infolist()) > len(data):
+                    raise BundleError("The unknown score would grow when it is read: refused.")
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             header = json.loads(arrays.pop(_HEADER).tobytes())
@@ -147,6 +171,7 @@ class UnknownScore:
             AttributeError,
             OSError,
             EOFError,
+            RuntimeError,
             zipfile.BadZipFile,
         ) as error:
             raise BundleError(f"The unknown score cannot be read: {error!r}.") from error

@@ -11,7 +11,7 @@ from cannabis_ml.calibration.choices import CalibrationReport
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import ParityReport
 from cannabis_ml.evaluation.scores import Evaluation
-from cannabis_ml.inference.bundle import BundleContents
+from cannabis_ml.inference.bundle_writer import BundleContents
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.bundle.model_card import (
