@@ -50,6 +50,11 @@ class HeadAnswer:
         return [(self.classes[i], float(self.probs[i])) for i in best]
 
     @property
+    def probabilities(self) -> dict[str, float]:
+        """By class, the shortest decimals that are the same float32."""
+        return {c: shortest(p) for c, p in zip(self.classes, self.probs, strict=True)}
+
+    @property
     def sureness(self) -> dict[str, float]:
         """How sure the class of an ordinal head is, see `reading.sureness`; empty for others."""
         if self.head.kind != "ordinal" or not isinstance(self.decided, str):
@@ -128,11 +133,7 @@ class Answer(Mapping[str, HeadAnswer]):
                 "answer": found.decided,
                 **found.sureness,
                 **found.uncertainty,
-                "probs": {
-                    # The shortest decimals that are the same float32.
-                    c: float(str(p))
-                    for c, p in zip(found.classes, found.probs, strict=True)
-                },
+                "probs": found.probabilities,
             }
             for name, found in self.items()
         }
@@ -143,3 +144,8 @@ class Answer(Mapping[str, HeadAnswer]):
 
     def __repr__(self) -> str:
         return f"Answer({self}, tier={self.tier!r}, runtime={self.runtime!r})"
+
+
+def shortest(value: float | np.floating) -> float:
+    """The shortest decimal that is the same float32."""
+    return float(str(np.float32(value)))

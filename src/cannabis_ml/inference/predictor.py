@@ -29,7 +29,7 @@ from cannabis_ml.photos.resize import center_crop_resize
 PhotoLike = Path | str | bytes | np.ndarray | Image.Image
 """A photo: where its file is, the file's bytes, uint8 RGB (height, width, 3), or a Pillow image."""
 
-_FINER = 4
+FINER = 4
 """A JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the model's side remains: on photos of
 24 megapixels several times faster, and within two grey levels of decoding it whole."""
 
@@ -237,7 +237,7 @@ def as_pixels(photo: PhotoLike, image_size: int) -> np.ndarray:
     if isinstance(photo, str | Path):
         photo = Path(photo).read_bytes()
     if isinstance(photo, bytes):
-        return decode(photo, reduce_to=_FINER * image_size)
+        return decode(photo, reduce_to=FINER * image_size)
     if isinstance(photo, Image.Image):
         return decode_image(photo)
     if not _is_photo(photo):

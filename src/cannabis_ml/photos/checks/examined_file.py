@@ -131,3 +131,16 @@ def examine_bytes(path: str, data: bytes, params: DefectParams) -> ExaminedFile:
         return ExaminedFile(path, size, name, failure=failure)
     small = np.ascontiguousarray(shrink(photo.pixels, WORKING_SIDE))
     return ExaminedFile(path, size, name, photo=replace(photo, pixels=small))
+
+
+def examine_pixels(pixels: np.ndarray) -> ExaminedFile:
+    """A decoded photo, as `examine_bytes` would find it in a file that says nothing else of it.
+
+    Args:
+        pixels: uint8 RGB (height, width, 3), upright; of the size in the file, or with a short side
+            of at least `WORKING_SIDE`.
+    """
+    height, width = pixels.shape[:2]
+    small = np.ascontiguousarray(shrink(pixels, WORKING_SIDE))
+    photo = Photo("pixels", width, height, "RGB", orientation=1, has_metadata=False, pixels=small)
+    return ExaminedFile("", photo=photo)
