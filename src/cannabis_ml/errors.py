@@ -57,6 +57,22 @@ class CheckpointError(CannabisMLError):
     """A file is not a sound checkpoint."""
 
 
+class FeedbackError(CannabisMLError):
+    """The store of feedback cannot be opened, read or written."""
+
+
+class FeedbackRefusedError(FeedbackError):
+    """Feedback that is not taken in.
+
+    Attributes:
+        reasons: What is wrong, one sentence per fault; never the faulty value at length.
+    """
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
+
+
 class TierUnavailableError(CannabisMLError):
     """A tier cannot answer now; others may."""
 

@@ -1,0 +1,283 @@
+"""What the store gives: tables, totals, and what was erased."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Connection, func, select
+
+from cannabis_ml.feedback import tables as t
+from cannabis_ml.feedback.opinions import VERDICTS, Label, Opinion, opinions_table
+from cannabis_ml.feedback.photo_store import PhotoStore
+from cannabis_ml.feedback.taking import digest_of_erased
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EVERY_HEAD = ""
+"""The head of a mark that holds for all heads."""
+
+ANSWER_COLUMNS = {
+    **dict.fromkeys(("photo_id", "person"), "str"),
+    "at": "datetime64[us, UTC]",
+    **dict.fromkeys(("bundle_id", "tier", "decision", "head"), "str"),
+    "answered": "object",
+    "answered_confidence": "float64",
+    "probs": "object",
+    "audit": "bool",
+    "audit_probability": "float64",
+}
+"""Columns of the table of answers and their types.
+
+`answered` is a label, `answered_confidence` its calibrated confidence (NaN: not given), `probs` a
+dict of calibrated probabilities by class (empty: not given), `audit` whether the photo was drawn
+uniformly, `audit_probability` with which probability (NaN: not drawn)."""
+
+PHOTO_COLUMNS = {
+    "photo_id": "str",
+    "kept": "bool",
+    "address": "str",
+    **dict.fromkeys(("bytes", "width", "height"), "int64"),
+    "received_at": "datetime64[us, UTC]",
+    "sent_sha256": "object",
+    **dict.fromkeys(("device", "region"), "str"),
+    "metadata": "object",
+}
+"""Columns of the table of photos and their types.
+
+`address` is a path or an address that fsspec knows, empty where the photo was not kept; `bytes`,
+`width` and `height` are then 0. `sent_sha256` is a list: the hashes of the files that it was sent
+as. `device`, `region` and `metadata` (a dict) are those of the first submission."""
+
+
+class Summary(BaseModel):
+    """Totals of all opinions that count, one per person, photo and head."""
+
+    model_config = ConfigDict(frozen=True)
+
+    people: int
+    photos: int
+    photos_kept: int
+    submissions: int
+    opinions: int
+    by_verdict: dict[str, int]
+    most_corrected: list[tuple[str, str, int]]
+    """Head, answered class and how often it was corrected: the five most frequent."""
+    proposed: list[tuple[str, str, int]]
+    """Head, proposed class and by how many people."""
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """What was erased, as hashes that lead back to nothing.
+
+    Apply them to what came from feedback, and to nothing else: anybody may send a photo that is
+    also in another source, and have it erased here.
+
+    Attributes:
+        photos: Digests of ids of photos.
+        people: Digests of pseudonyms.
+    """
+
+    photos: frozenset[str]
+    people: frozenset[str]
+
+    def covers_photo(self, photo_id: str) -> bool:
+        return digest_of_erased(photo_id) in self.photos
+
+    def covers_person(self, person: str) -> bool:
+        return digest_of_erased(person) in self.people
+
+
+def opinions(connection: Connection, *, history: bool) -> pd.DataFrame:
+    """See `FeedbackStore.opinions`."""
+    audited, gold = _marked(connection, "audit"), _marked(connection, "gold")
+    query = (
+        select(t.opinions, t.people.c.pseudonym)
+        .add_columns(t.submissions.c.annotator, t.submissions.c.seen_answer)
+        .add_columns(t.submissions.c.bundle_id, t.submissions.c.tier)
+        .select_from(t.opinions.join(t.submissions).join(t.people, _OPINION_OF))
+        .order_by(t.opinions.c.id)
+    )
+    if not history:
+        query = query.where(t.opinions.c.latest)
+    return opinions_table(
+        Opinion(
+            opinion_id=row.opinion_id,
+            photo_id=row.photo_id,
+            person=row.pseudonym,
+            annotator=row.annotator,
+            head=row.head,
+            verdict=row.verdict,
+            label=read_label(row.label),
+            confidence=_or_nan(row.confidence),
+            seen_answer=row.seen_answer,
+            at=row.at,
+            bundle_id=row.bundle_id or "",
+            tier=row.tier or "",
+            answered=read_label(row.answered),
+            answered_confidence=_or_nan(row.answered_confidence),
+            audit=_is_marked(audited, row),
+            gold=_is_marked(gold, row),
+        )
+        for row in connection.execute(query)
+    )
+
+
+_OPINION_OF = t.opinions.c.person_id == t.people.c.id
+
+
+def answers(connection: Connection) -> pd.DataFrame:
+    """See `FeedbackStore.answers`."""
+    audited = select(t.marks).where(t.marks.c.purpose == "audit")
+    drawn = {(row.photo_id, row.head): row.probability for row in connection.execute(audited)}
+    query = (
+        select(t.submissions, t.people.c.pseudonym)
+        .join(t.people)
+        .where(t.submissions.c.outputs.is_not(None))
+        .order_by(t.submissions.c.id)
+    )
+    rows: list[dict[str, Any]] = []
+    for row in connection.execute(query):
+        shared = {"photo_id": row.photo_id, "person": row.pseudonym, "at": row.at}
+        shared |= {"bundle_id": row.bundle_id, "tier": row.tier, "decision": row.decision or ""}
+        for head, output in json.loads(row.outputs).items():
+            keys = ((row.photo_id, head), (row.photo_id, EVERY_HEAD))
+            chances = [_or_nan(drawn[key]) for key in keys if key in drawn]
+            own = {"head": head, "answered": output["label"], "probs": output["probs"]}
+            own |= {"answered_confidence": _or_nan(output["confidence"])}
+            own |= {"audit": bool(chances), "audit_probability": (*chances, math.nan)[0]}
+            rows.append(shared | own)
+    return _table(rows, ANSWER_COLUMNS)
+
+
+def photos(connection: Connection, files: PhotoStore) -> pd.DataFrame:
+    """See `FeedbackStore.photos`."""
+    sent: dict[str, set[str]] = {}
+    for upload in connection.execute(select(t.uploads.c.photo_id, t.uploads.c.sent_sha256)):
+        sent.setdefault(upload.photo_id, set()).add(upload.sent_sha256)
+    s = t.submissions.c
+    details: dict[str, Any] = {}
+    found = select(s.photo_id, s.device, s.region, s.metadata).order_by(s.id)
+    for row in connection.execute(found):
+        details.setdefault(row.photo_id, row)
+    rows: list[dict[str, Any]] = []
+    for row in connection.execute(select(t.photos).order_by(t.photos.c.received_at)):
+        own = details.get(row.photo_id)
+        rows.append(
+            {
+                "photo_id": row.photo_id,
+                "kept": row.kept,
+                "address": files.address(row.photo_id, row.suffix) if row.kept else "",
+                "bytes": row.bytes or 0,
+                "width": row.width or 0,
+                "height": row.height or 0,
+                "received_at": row.received_at,
+                "sent_sha256": sorted(sent.get(row.photo_id, ())),
+                "device": (own.device if own else None) or "",
+                "region": (own.region if own else None) or "",
+                "metadata": json.loads(own.metadata) if own and own.metadata else {},
+            }
+        )
+    return _table(rows, PHOTO_COLUMNS)
+
+
+def _table(rows: list[dict[str, Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """The same types with and without rows."""
+    import pandas as pd
+
+    columns = {
+        name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in dtypes.items()
+    }
+    return pd.DataFrame(columns)
+
+
+def summary(connection: Connection) -> Summary:
+    """See `FeedbackStore.summary`."""
+
+    def count(what: Any) -> int:
+        return int(connection.execute(select(func.count()).select_from(what)).scalar_one())
+
+    o = t.opinions.c
+    total = func.count().label("total")
+    by_verdict = select(o.verdict, total).where(o.latest).group_by(o.verdict)
+    found = {row.verdict: int(row.total) for row in connection.execute(by_verdict)}
+    kinds = select(o.verdict, o.head, o.answered, o.label, total).where(o.latest)
+    kinds = kinds.where(o.verdict.in_(("corrected", "proposed")))
+    corrected: Counter[tuple[str, str]] = Counter()
+    proposed: Counter[tuple[str, str]] = Counter()
+    for row in connection.execute(kinds.group_by(o.verdict, o.head, o.answered, o.label)):
+        if row.verdict == "proposed":
+            proposed[row.head, str(read_label(row.label))] += row.total
+        else:
+            for name in _wrong_classes(read_label(row.answered), read_label(row.label)):
+                corrected[row.head, name] += row.total
+    first, last = connection.execute(select(func.min(o.at), func.max(o.at))).one()
+    return Summary(
+        people=count(t.people),
+        photos=count(t.photos),
+        photos_kept=count(select(t.photos).where(t.photos.c.kept).subquery()),
+        submissions=count(t.submissions),
+        opinions=sum(found.values()),
+        by_verdict={name: found.get(name, 0) for name in VERDICTS},
+        most_corrected=_most(corrected)[:5],
+        proposed=_most(proposed),
+        first=first,
+        last=last,
+    )
+
+
+def _most(counts: Counter[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(head, name, number) for (head, name), number in ordered]
+
+
+def _wrong_classes(answered: Label, label: Label) -> list[str]:
+    """Classes that were answered and are not there."""
+    if isinstance(answered, list):
+        return sorted(set(answered) - set(label if isinstance(label, list) else []))
+    return [] if answered is None else [answered]
+
+
+def tombstones(connection: Connection) -> Tombstones:
+    """See `FeedbackStore.tombstones`."""
+    rows = connection.execute(select(t.tombstones.c.kind, t.tombstones.c.digest)).all()
+    return Tombstones(
+        photos=frozenset(row.digest for row in rows if row.kind == "photo"),
+        people=frozenset(row.digest for row in rows if row.kind == "person"),
+    )
+
+
+def _marked(connection: Connection, purpose: str) -> set[tuple[str, str]]:
+    query = select(t.marks.c.photo_id, t.marks.c.head).where(t.marks.c.purpose == purpose)
+    return {(row.photo_id, row.head) for row in connection.execute(query)}
+
+
+def _is_marked(marked: set[tuple[str, str]], row: Any) -> bool:
+    return (row.photo_id, row.head) in marked or (row.photo_id, EVERY_HEAD) in marked
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> str | tuple[str, ...] | None:
+    found = json.loads(text)
+    return tuple(found) if isinstance(found, list) else found
+
+
+def read_label(text: str) -> Label:
+    """A label from its JSON."""
+    found = _parsed(text)
+    return list(found) if isinstance(found, tuple) else found
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

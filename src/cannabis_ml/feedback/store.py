@@ -1,0 +1,197 @@
+"""The store of feedback: photos, what was answered, and what people think of it.
+
+Writers and readers in any number of processes may use one store at a time; whoever reads for
+training holds up nobody. What `add` has returned from is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.engine import make_url
+
+from cannabis_ml.errors import FeedbackError, FeedbackRefusedError
+from cannabis_ml.feedback import reading
+from cannabis_ml.feedback.database import Database
+from cannabis_ml.feedback.params import StoreLimits
+from cannabis_ml.feedback.photo_cleaning import CleanPhoto, clean_photo
+from cannabis_ml.feedback.photo_store import PhotoStore
+from cannabis_ml.feedback.submission import Submission
+from cannabis_ml.feedback.taking import (
+    Arrived,
+    PhotoGoneError,
+    Receipt,
+    earlier_receipt,
+    find_photo,
+    take,
+)
+from cannabis_ml.photos.fingerprint import photo_id as sha256_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cannabis_ml.feedback.reading import Summary, Tombstones
+
+CLOCK_ERROR = timedelta(days=1)
+"""How far ahead a client's clock may be."""
+
+_TRIES = 5
+
+
+class FeedbackStore:
+    """Opens a store, making it where there is none.
+
+    Args:
+        url: `sqlite:///path/to/feedback.db` or `postgresql://user:password@host/name`.
+        photos: Folder, or address that fsspec knows, of the photos; beside the database file where
+            not given.
+        photo_credentials: Options of the photos' file system.
+        limits: What is taken in.
+        clock: Gives the time of arrival, in UTC.
+
+    Raises:
+        FeedbackError: If it cannot be opened, or was written by a newer version.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        photos: str | None = None,
+        *,
+        photo_credentials: Mapping[str, Any] | None = None,
+        limits: StoreLimits | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.database = Database(url)
+        self.files = PhotoStore(photos or _beside(url), photo_credentials)
+        self.limits = limits or StoreLimits()
+        self.clock = clock
+
+    def add(self, submission: Submission, photo: bytes | None = None) -> Receipt:
+        """Take in what one person sent, whole or not at all.
+
+        The same submission again, by its key, changes nothing; so does an opinion that repeats the
+        same person's on the same photo, head and bundle. Another opinion of the same person
+        replaces the former, which stays in the history.
+
+        Args:
+            submission: Checked by `read_submission`.
+            photo: The file as sent; None where `submission.photo_id` names it. Its bytes are kept
+                with the person's consent only.
+
+        Returns:
+            What is in the store when this returns.
+
+        Raises:
+            FeedbackRefusedError: If it cannot be taken, with reasons.
+            FeedbackError: If the store cannot be written; the client may send it again.
+        """
+        if (photo is None) == (submission.photo_id is None):
+            raise FeedbackRefusedError("photo: send either the photo or the photo_id of one")
+        now = self.clock()
+        if submission.at > now + CLOCK_ERROR:
+            raise FeedbackRefusedError(f"at: is in the future; here it is {now:%Y-%m-%d %H:%M} UTC")
+        for _ in range(_TRIES):
+            receipt = self._add_once(submission, photo, now)
+            if receipt is not None:
+                return receipt
+        raise FeedbackError("The photo was erased each time that it was sent; send it again later.")
+
+    def opinions(self, *, history: bool = False) -> pd.DataFrame:
+        """The table of opinions, see `cannabis_ml.feedback.opinions.opinions_table`.
+
+        Args:
+            history: Also what the same person has replaced since; else one row per photo, person
+                and head.
+
+        Returns:
+            In order of arrival.
+        """
+        with self.database.reading() as connection:
+            return reading.opinions(connection, history=history)
+
+    def answers(self) -> pd.DataFrame:
+        """What was answered, a row per submission and head; see `reading.ANSWER_COLUMNS`."""
+        with self.database.reading() as connection:
+            return reading.answers(connection)
+
+    def photos(self) -> pd.DataFrame:
+        """The photos, a row each; see `reading.PHOTO_COLUMNS`."""
+        with self.database.reading() as connection:
+            return reading.photos(connection, self.files)
+
+    def summary(self) -> Summary:
+        """Totals of all opinions that count."""
+        with self.database.reading() as connection:
+            return reading.summary(connection)
+
+    def tombstones(self) -> Tombstones:
+        """What was erased and must be dropped wherever it was copied to."""
+        with self.database.reading() as connection:
+            return reading.tombstones(connection)
+
+    def photo(self, photo_id: str) -> bytes:
+        """Bytes of a photo: JPEG or PNG without metadata.
+
+        Raises:
+            FeedbackError: If it is not in the store, or its bytes were not kept.
+        """
+        with self.database.reading() as connection:
+            row = find_photo(connection, photo_id)
+        if row is None or not row.kept:
+            why = "is not in the store" if row is None else "was not kept: nobody consented"
+            raise FeedbackError(f"Photo {photo_id[:64]} {why}.")
+        return self.files.get(row.photo_id, row.suffix)
+
+    def close(self) -> None:
+        """Close the connections; the store opens them again when it is used."""
+        self.database.close()
+
+    def __enter__(self) -> FeedbackStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _add_once(
+        self, submission: Submission, photo: bytes | None, now: datetime
+    ) -> Receipt | None:
+        """None if the photo was erased between looking for it and writing."""
+        sent = submission.photo_id if photo is None else sha256_of(photo)
+        assert sent is not None
+        digest = submission.digest(sent if photo is not None else None)
+        with self.database.reading() as connection:
+            before = earlier_receipt(connection, submission, digest)
+            row = None if before else find_photo(connection, sent)
+        if before is not None:
+            return before
+        clean: CleanPhoto | None = None
+        if photo is not None and (row is None or (submission.consent and not row.kept)):
+            clean = clean_photo(
+                photo, max_bytes=self.limits.photo_bytes, max_pixels=self.limits.photo_pixels
+            )
+        kept = clean if submission.consent else None
+        photo_id = clean.photo_id if clean else (row.photo_id if row else sent)
+        arrived = Arrived(submission, digest, photo_id, sent, kept, now)
+        # The file first: a row without its file would be a loss, a file without a row is swept up.
+        if kept is not None:
+            self.files.put(kept)
+        try:
+            receipt = self.database.write(lambda c: take(c, self.database, arrived))
+        except PhotoGoneError:
+            return None
+        if kept is not None and not self.files.holds(kept.photo_id, kept.suffix):
+            self.files.put(kept)  # another person's erasure removed it meanwhile
+        return receipt
+
+
+def _beside(url: str) -> str:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise FeedbackError(
+            "Where photos go must be said for PostgreSQL: a folder, or an address such as s3://…."
+        )
+    return str(Path(parsed.database).absolute().parent / "photos")

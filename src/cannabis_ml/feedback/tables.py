@@ -1,0 +1,154 @@
+"""The tables of the store, the same in SQLite and PostgreSQL.
+
+`migrations/` makes them; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+HEAD_REVISION = "0001"
+"""The newest migration."""
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A time in UTC; the databases hold it without a zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData()
+
+people = Table(
+    "people",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("pseudonym", String(128), nullable=False, unique=True),
+    Column("since", UtcTime, nullable=False),
+)
+
+photos = Table(
+    "photos",
+    metadata,
+    Column("photo_id", String(64), primary_key=True),
+    Column("kept", Boolean, nullable=False),  # whether its bytes are in the photo store
+    Column("suffix", String(8)),  # this and the sizes: NULL where the photo was never sent
+    Column("bytes", Integer),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("received_at", UtcTime, nullable=False),
+)
+
+uploads = Table(  # who sent which photo, and the hash of what was sent
+    "uploads",
+    metadata,
+    Column("photo_id", ForeignKey("photos.photo_id"), primary_key=True),
+    Column("person_id", ForeignKey("people.id"), primary_key=True),
+    Column("sent_sha256", String(64), primary_key=True),
+    Column("consent", Boolean, nullable=False),
+    Index("uploads_by_person", "person_id"),
+    Index("uploads_by_hash", "sent_sha256"),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("person_id", ForeignKey("people.id"), nullable=False),
+    Column("key", String(128), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("photo_id", ForeignKey("photos.photo_id"), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    Column("seen_answer", Boolean, nullable=False),
+    Column("annotator", String(16), nullable=False),
+    Column("bundle_id", String(128)),
+    Column("tier", String(128)),
+    Column("decision", String(128)),
+    Column("outputs", Text),  # JSON: what was answered per head
+    Column("device", String(100)),
+    Column("region", String(100)),
+    Column("metadata", Text),  # JSON
+    UniqueConstraint("person_id", "key"),
+    Index("submissions_by_photo", "photo_id"),
+)
+
+opinions = Table(
+    "opinions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("opinion_id", String(64), nullable=False, unique=True),
+    Column("submission_id", ForeignKey("submissions.id"), nullable=False),
+    Column("photo_id", ForeignKey("photos.photo_id"), nullable=False),
+    Column("person_id", ForeignKey("people.id"), nullable=False),
+    Column("head", String(200), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("label", Text, nullable=False),  # JSON
+    Column("confidence", Double),
+    Column("at", UtcTime, nullable=False),
+    Column("answered", Text, nullable=False),  # JSON
+    Column("answered_confidence", Double),
+    Column("latest", Boolean, nullable=False),  # not replaced by the same person
+    Index("opinions_by_submission", "submission_id"),
+    Index("opinions_by_person", "person_id"),
+    Index(
+        "opinions_latest",
+        "photo_id",
+        "person_id",
+        "head",
+        unique=True,
+        sqlite_where=text("latest"),
+        postgresql_where=text("latest"),
+    ),
+)
+
+marks = Table(  # photos drawn for measuring, and those whose label is known
+    "marks",
+    metadata,
+    Column("photo_id", ForeignKey("photos.photo_id"), primary_key=True),
+    Column("purpose", String(16), primary_key=True),
+    Column("head", String(200), primary_key=True),
+    Column("label", Text, nullable=False),  # JSON: of gold photos
+    Column("probability", Double),  # with which an audited photo was drawn
+    Column("at", UtcTime, nullable=False),
+)
+
+tombstones = Table(  # hashes of the ids of what was erased
+    "tombstones",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+removals = Table(  # photos whose rows are gone and whose files are still to go
+    "removals",
+    metadata,
+    Column("photo_id", String(64), primary_key=True),
+    Column("suffix", String(8), nullable=False),
+)

@@ -1,0 +1,277 @@
+"""How a submission becomes rows: one transaction, for one person at a time.
+
+Every transaction first locks the person's row, so that what one person sends at once in several
+requests is taken in one after the other; people do not wait for each other (on SQLite they do, for
+a millisecond: it has one lock).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select, update
+
+from cannabis_ml.errors import FeedbackRefusedError
+from cannabis_ml.feedback import tables as t
+from cannabis_ml.feedback.database import Database
+from cannabis_ml.feedback.opinions import Label
+from cannabis_ml.feedback.photo_cleaning import CleanPhoto
+from cannabis_ml.feedback.submission import HeadOpinion, Submission
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a submission.
+
+    Attributes:
+        photo_id: Id of its photo in the store.
+        taken: Opinions that are new.
+        repeated: Opinions that the same person had given before: they count once.
+        is_retry: Whether the same submission, by its key, had been taken in before.
+    """
+
+    photo_id: str
+    taken: int
+    repeated: int
+    is_retry: bool = False
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A checked submission and what is known of its photo.
+
+    Attributes:
+        submission: As the client sent it.
+        digest: Hash of all that was sent.
+        photo_id: Id in the store.
+        sent_sha256: Hash of the photo as it was sent or named.
+        clean: The photo, where it is to be kept and is not yet.
+        at: Time of arrival.
+    """
+
+    submission: Submission
+    digest: str
+    photo_id: str
+    sent_sha256: str
+    clean: CleanPhoto | None
+    at: datetime
+
+
+class PhotoGoneError(Exception):
+    """The photo that the store knew a moment ago was erased meanwhile."""
+
+
+_FIND_PERSON = select(t.people.c.id).where(t.people.c.pseudonym == bindparam("pseudonym"))
+_LOCK_PERSON = _FIND_PERSON.with_for_update()
+_FIND_SUBMISSION = (
+    select(t.submissions.c.digest, t.submissions.c.photo_id)
+    .join(t.people)
+    .where(t.people.c.pseudonym == bindparam("pseudonym"), t.submissions.c.key == bindparam("key"))
+)
+_FIND_PHOTO = select(t.photos).where(t.photos.c.photo_id == bindparam("photo_id"))
+_FIND_SENT = select(t.photos).join(t.uploads).where(t.uploads.c.sent_sha256 == bindparam("sent"))
+_HISTORY = (
+    select(t.opinions, t.submissions.c.bundle_id)
+    .join(t.submissions)
+    .where(
+        t.opinions.c.photo_id == bindparam("photo_id"),
+        t.opinions.c.person_id == bindparam("person_id"),
+        t.opinions.c.head.in_(bindparam("heads", expanding=True)),
+    )
+    .order_by(t.opinions.c.at, t.opinions.c.id)
+)
+_REPLACE = update(t.opinions).where(t.opinions.c.id == bindparam("replaced")).values(latest=False)
+
+
+def digest_of_erased(name: str) -> str:
+    """What a tombstone holds of an id or pseudonym: nothing by which it could be searched for."""
+    return hashlib.sha256(b"erased\0" + name.encode()).hexdigest()
+
+
+def opinion_id_of(person: str, key: str, head: str) -> str:
+    """Id of an opinion, 32 hex digits; it does not show the person."""
+    return hashlib.sha256("\0".join((person, key, head)).encode()).hexdigest()[:32]
+
+
+def earlier_receipt(connection: Connection, submission: Submission, digest: str) -> Receipt | None:
+    """The receipt of a submission that was taken in before; None if it was not.
+
+    Raises:
+        FeedbackRefusedError: If the person used the key for something else.
+    """
+    names = {"pseudonym": submission.person, "key": submission.key}
+    found = connection.execute(_FIND_SUBMISSION, names).first()
+    if found is None:
+        return None
+    if found.digest != digest:
+        raise FeedbackRefusedError(
+            "key: was used for another submission; every new one needs a key of its own"
+        )
+    return Receipt(found.photo_id, 0, len(submission.opinions), is_retry=True)
+
+
+def find_photo(connection: Connection, sha256: str) -> Row[Any] | None:
+    """The row of a photo by its id, or by the hash of the bytes that were sent."""
+    found = connection.execute(_FIND_PHOTO, {"photo_id": sha256}).first()
+    return found or connection.execute(_FIND_SENT, {"sent": sha256}).first()
+
+
+def take(connection: Connection, database: Database, arrived: Arrived) -> Receipt:
+    """Write one submission.
+
+    Raises:
+        FeedbackRefusedError: If the person was erased, or used the key for something else.
+        PhotoGoneError: If its photo is not there any more.
+    """
+    submission = arrived.submission
+    person_id = _locked_person(connection, database, arrived)
+    before = earlier_receipt(connection, submission, arrived.digest)
+    if before is not None:
+        return before
+    _take_photo(connection, database, arrived, person_id)
+    insert = t.submissions.insert().values(**_row(arrived, person_id))
+    submission_id = int(connection.execute(insert.returning(t.submissions.c.id)).scalar_one())
+    taken = (
+        _take_opinions(connection, arrived, person_id, submission_id) if submission.opinions else 0
+    )
+    return Receipt(arrived.photo_id, taken, len(submission.opinions) - taken)
+
+
+def _locked_person(connection: Connection, database: Database, arrived: Arrived) -> int:
+    name = {"pseudonym": arrived.submission.person}
+    found = connection.execute(_LOCK_PERSON, name).scalar()
+    if found is not None:
+        return int(found)
+    # Who is erased loses the row and gets a tombstone in one transaction.
+    new = database.insert(t.people).values(**name, since=arrived.at)
+    connection.execute(new.on_conflict_do_nothing(index_elements=["pseudonym"]))
+    digest = digest_of_erased(arrived.submission.person)
+    erased = select(t.tombstones.c.kind).where(t.tombstones.c.digest == digest)
+    if connection.execute(erased).first():
+        raise FeedbackRefusedError("person: was erased on request; a new pseudonym is needed")
+    return int(connection.execute(_LOCK_PERSON, name).scalar_one())
+
+
+def _take_photo(
+    connection: Connection, database: Database, arrived: Arrived, person_id: int
+) -> None:
+    """Write the photo's row where it is new, and whose it is."""
+    clean, named = arrived.clean, arrived.submission.photo_id is not None
+    consent = arrived.submission.consent and not named
+    row = connection.execute(_FIND_PHOTO, {"photo_id": arrived.photo_id}).first()
+    if row is None or (clean is not None and not row.kept):
+        if clean is None and consent:
+            raise PhotoGoneError
+        _write_photo(connection, database, arrived)
+    elif named and row.kept:
+        return  # somebody else's, which this person was asked about
+    upload = database.insert(t.uploads).values(
+        photo_id=arrived.photo_id,
+        person_id=person_id,
+        sent_sha256=arrived.sent_sha256,
+        consent=consent,
+    )
+    keys = ["photo_id", "person_id", "sent_sha256"]
+    if consent:
+        upload = upload.on_conflict_do_update(index_elements=keys, set_={"consent": True})
+    else:
+        upload = upload.on_conflict_do_nothing(index_elements=keys)
+    connection.execute(upload)
+
+
+def _write_photo(connection: Connection, database: Database, arrived: Arrived) -> None:
+    clean = arrived.clean
+    values: dict[str, Any] = {"kept": clean is not None}
+    if clean is not None:
+        values |= {"suffix": clean.suffix, "bytes": len(clean.data)}
+        values |= {"width": clean.width, "height": clean.height}
+        connection.execute(
+            t.removals.delete().where(t.removals.c.photo_id == arrived.photo_id)
+        )  # or its file would go
+        # What was given back may be trained on again.
+        digest = digest_of_erased(arrived.photo_id)
+        connection.execute(t.tombstones.delete().where(t.tombstones.c.digest == digest))
+    new = database.insert(t.photos).values(
+        photo_id=arrived.photo_id, received_at=arrived.at, **values
+    )
+    if clean is not None:
+        new = new.on_conflict_do_update(index_elements=["photo_id"], set_=values)
+    else:
+        new = new.on_conflict_do_nothing(index_elements=["photo_id"])
+    connection.execute(new)
+
+
+def _row(arrived: Arrived, person_id: int) -> dict[str, Any]:
+    submission = arrived.submission
+    row: dict[str, Any] = {
+        "person_id": person_id,
+        "digest": arrived.digest,
+        "photo_id": arrived.photo_id,
+        "received_at": arrived.at,
+        "metadata": json.dumps(submission.metadata) if submission.metadata else None,
+    }
+    row |= {
+        name: getattr(submission, name)
+        for name in ("key", "at", "seen_answer", "annotator", "device", "region")
+    }
+    answered = submission.answered
+    if answered is not None:
+        row |= {"bundle_id": answered.bundle_id, "tier": answered.tier}
+        heads = {name: head.model_dump() for name, head in answered.heads.items()}
+        row |= {"decision": answered.decision, "outputs": json.dumps(heads)}
+    return row
+
+
+def _take_opinions(
+    connection: Connection, arrived: Arrived, person_id: int, submission_id: int
+) -> int:
+    """Write the opinions that repeat none of the person's; returns how many."""
+    submission = arrived.submission
+    heads = [opinion.head for opinion in submission.opinions]
+    place = {"photo_id": arrived.photo_id, "person_id": person_id}
+    history = connection.execute(_HISTORY, place | {"heads": heads}).all()
+    bundle = submission.answered.bundle_id if submission.answered else None
+    new: list[dict[str, Any]] = []
+    for opinion in submission.opinions:
+        own = [row for row in history if row.head == opinion.head]
+        before = [row for row in own if row.at <= submission.at]
+        after = own[len(before) :]
+        label = written_label(submission.label_of(opinion))
+        beside = [*before[-1:], *after[:1]]
+        if any(
+            (r.verdict, r.label, r.bundle_id) == (opinion.verdict, label, bundle) for r in beside
+        ):
+            continue
+        if not after:
+            for row in before:
+                if row.latest:
+                    connection.execute(_REPLACE, {"replaced": row.id})
+        ids = place | {"submission_id": submission_id, "latest": not after}
+        new.append(ids | dict(_opinion_row(submission, opinion, label)))
+    if new:
+        connection.execute(t.opinions.insert(), new)
+    return len(new)
+
+
+def _opinion_row(
+    submission: Submission, opinion: HeadOpinion, label: str
+) -> Iterator[tuple[str, Any]]:
+    answer = submission.answered.heads.get(opinion.head) if submission.answered else None
+    yield "opinion_id", opinion_id_of(submission.person, submission.key, opinion.head)
+    yield "head", opinion.head
+    yield "verdict", opinion.verdict
+    yield "label", label
+    yield "confidence", opinion.confidence
+    yield "at", submission.at
+    yield "answered", written_label(answer.label if answer else None)
+    yield "answered_confidence", answer.confidence if answer else None
+
+
+def written_label(label: Label) -> str:
+    """A label as JSON; of a list in one order."""
+    return json.dumps(sorted(label) if isinstance(label, list) else label, ensure_ascii=False)
