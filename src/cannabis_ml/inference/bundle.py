@@ -19,9 +19,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
@@ -54,6 +54,9 @@ from cannabis_ml.inference.runtimes import runs
 from cannabis_ml.inference.unknown import UnknownScore
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.taxonomy import Taxonomy, did_you_mean
+
+if TYPE_CHECKING:
+    from cannabis_ml.inference.router import RoutedTier, Router
 
 _AGAIN = "Get the bundle again from where it came, or make it anew: `kedro run --pipeline=bundle`."
 _MOST_MANIFEST = 16 << 20
@@ -268,6 +271,47 @@ class Bundle:
         """
         decision = Decision(self.taxonomy, self._tier(tier).decision)
         return TierRules(decision, self.reliability(tier), self.unknown(tier))
+
+    def router(
+        self,
+        thresholds: Sequence[float] | None = None,
+        *,
+        remote: Mapping[str, str | RoutedTier] | None = None,
+        workers: int = 1,
+        threads: int = 0,
+        runtime: str | None = None,
+    ) -> Router:
+        """A router over the tiers, see `inference.router`. Model files are opened now.
+
+            routed = await bundle.router(remote={"tier3": "https://…"}).answer("photo.jpg")
+            with BlockingRouter(bundle.router) as router:
+                routed = router.answer("photo.jpg")
+
+        Args:
+            thresholds: On the calibrated probability of each tier but the last, which then accepts
+                every answer, such as `routing.FIXED`; None takes the bundle's `routing`.
+            remote: By name of a tier, the URL that answers for it (`TierAnswer.as_json`), or any
+                other tier; others are answered on this machine.
+            workers: Photos that each local tier answers at once, each with a model file of its own.
+            threads: As for `predictor`.
+            runtime: As for `predictor`.
+
+        Raises:
+            BundleError: If the bundle has no routing and no thresholds are given, or as
+                `predictor`.
+            ConfigError: If thresholds or remote tiers do not fit, or httpx is not installed.
+            ExportError: As `predictor`.
+        """
+        from cannabis_ml.inference.bundle_router import bundle_router, rule_of
+
+        return bundle_router(
+            self,
+            rule_of(self, thresholds),
+            remote=remote,
+            workers=workers,
+            threads=threads,
+            runtime=runtime,
+        )
 
     def golden(self) -> GoldenAnswers:
         """What every client must answer.

@@ -140,7 +140,7 @@ class RemoteTier:
         self._random = random.Random(seed)
 
     async def ask(self, photo: Any) -> TierAnswer:
-        body = self._encode(photo)
+        body = await asyncio.to_thread(self._encode, photo)
         ends = asyncio.get_running_loop().time() + self._deadline
         try:
             async with asyncio.timeout_at(ends):
@@ -236,12 +236,26 @@ def _body(photo: Any) -> bytes:
     )
 
 
-def _answer(value: Any) -> TierAnswer:
+def read_answer(value: Any, answer: Any) -> TierAnswer:
+    """What a server answered, see `TierAnswer.as_json`.
+
+    Args:
+        value: Parsed JSON: an object with `score` and, if known, `unknown` and `decided`.
+        answer: To hand on.
+
+    Raises:
+        ValueError: If a score is not finite.
+        KeyError: If there is no score.
+    """
     score, unknown = float(value["score"]), value.get("unknown")
     unknown = None if unknown is None else float(unknown)
     if not math.isfinite(score) or not math.isfinite(unknown or 0.0):
         raise ValueError("a score that is not finite")
-    return TierAnswer(value["answer"], score, unknown, value.get("decided"))
+    return TierAnswer(answer, score, unknown, value.get("decided"))
+
+
+def _answer(value: Any) -> TierAnswer:
+    return read_answer(value, value["answer"])
 
 
 def _seconds(header: str | None) -> float:
