@@ -88,6 +88,15 @@ class Database:
         """An INSERT that knows `on_conflict_do_nothing`."""
         return (sqlite if self.is_sqlite else postgresql).insert(table)
 
+    def lock_photo(self, connection: Connection, photo_id: str) -> None:
+        """Exclude others that lock the same photo, until the end of the transaction.
+
+        Whoever removes a file does so with this lock; on SQLite writers exclude each other anyway.
+        """
+        if not self.is_sqlite:
+            key = int.from_bytes(bytes.fromhex(photo_id[:16]), "big", signed=True)
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
     def scrub(self) -> None:
         """Overwrite what was deleted, as far as the database lets one: not in backups."""
         with _errors_of(self.engine.url):

@@ -2,12 +2,14 @@
 
 EXIF (place, serial numbers, the owner's name), XMP, comments, colour profiles, previews, videos and
 whatever was appended are gone, as only pixels pass. What the pipelines read is the same: they apply
-the orientation and no colour profile, as is done here.
+the orientation and no colour profile, as is done here. A JPEG or PNG that has nothing but pixels
+stays as it is, byte by byte, so that a photo of one store has the same id in another.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +19,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from cannabis_ml.errors import FeedbackRefusedError
-from cannabis_ml.photos.decode import UnreadableError, examine, read_header
+from cannabis_ml.photos.decode import Header, UnreadableError, examine, read_header
 from cannabis_ml.photos.fingerprint import photo_id
 from cannabis_ml.photos.pillow import open_image, without_warnings
 
@@ -87,7 +89,10 @@ def clean_photo(
     if foreign:
         raise FeedbackRefusedError(f"photo: the file is {foreign} as well")
     suffix = ".jpg" if header.format in _LOSSY else ".png"
-    clean = _as_jpeg(pixels, data) if suffix == ".jpg" else _as_png(pixels)
+    if _has_pixels_alone(data, header):
+        clean = data
+    else:
+        clean = _as_jpeg(pixels, data) if suffix == ".jpg" else _as_png(pixels)
     if len(clean) > max_bytes:
         raise FeedbackRefusedError(
             f"photo: {len(clean):,} bytes without compression of its own, more than {max_bytes:,}"
@@ -101,6 +106,57 @@ def _foreign(data: bytes) -> str | None:
         return "an archive"
     lowered = data.lower()
     return next((name for mark, name in _FOREIGN.items() if mark in lowered), None)
+
+
+def _has_pixels_alone(data: bytes, header: Header) -> bool:
+    if header.is_deep or header.has_alpha or header.mode not in ("RGB", "L"):
+        return False
+    if header.format == "JPEG":
+        return _jpeg_has_pixels_alone(data)
+    return header.format == "PNG" and _png_has_pixels_alone(data)
+
+
+def _jpeg_has_pixels_alone(data: bytes) -> bool:
+    """Walk over all segments (ITU-T T.81, B.1.1): tables, frames, scans and a plain JFIF header."""
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return False
+        kind = data[at + 1]
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if kind not in _JPEG_SEGMENTS or _JPEG_SEGMENTS[kind] not in (None, length):
+            return False
+        at += 2 + length
+        if kind == 0xDA:  # what is compressed follows: up to a marker that is no restart
+            end = _JPEG_MARKER.search(data, at)
+            if end is None:
+                return False
+            at = end.start()
+            if data[at + 1] == 0xD9:
+                return at + 2 == len(data)
+    return False
+
+
+_JPEG_SEGMENTS = {
+    **dict.fromkeys((0xC0, 0xC1, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD)),
+    0xE0: 16,  # JFIF without a preview
+    0xEE: 14,  # Adobe's: how colours are coded
+}
+"""Kinds of segment that say how pixels are coded; the length of those that could say more."""
+
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
+
+
+def _png_has_pixels_alone(data: bytes) -> bool:
+    at = 8
+    while at + 12 <= len(data):
+        kind = data[at + 4 : at + 8]
+        if kind not in (b"IHDR", b"IDAT", b"IEND"):
+            return False
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        if kind == b"IEND":
+            return at == len(data)
+    return False
 
 
 def _as_png(pixels: np.ndarray) -> bytes:

@@ -158,7 +158,7 @@ def answers(connection: Connection) -> pd.DataFrame:
             own |= {"answered_confidence": _or_nan(output["confidence"])}
             own |= {"audit": bool(chances), "audit_probability": (*chances, math.nan)[0]}
             rows.append(shared | own)
-    return _table(rows, ANSWER_COLUMNS)
+    return table_of(rows, ANSWER_COLUMNS)
 
 
 def photos(connection: Connection, files: PhotoStore) -> pd.DataFrame:
@@ -189,10 +189,10 @@ def photos(connection: Connection, files: PhotoStore) -> pd.DataFrame:
                 "metadata": json.loads(own.metadata) if own and own.metadata else {},
             }
         )
-    return _table(rows, PHOTO_COLUMNS)
+    return table_of(rows, PHOTO_COLUMNS)
 
 
-def _table(rows: list[dict[str, Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+def table_of(rows: list[dict[str, Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
     """The same types with and without rows."""
     import pandas as pd
 

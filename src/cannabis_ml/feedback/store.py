@@ -6,17 +6,20 @@ training holds up nobody. What `add` has returned from is on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from cannabis_ml.errors import FeedbackError, FeedbackRefusedError
-from cannabis_ml.feedback import reading
+from cannabis_ml.feedback import erasure, marks, reading
 from cannabis_ml.feedback.database import Database
-from cannabis_ml.feedback.params import StoreLimits
+from cannabis_ml.feedback.erasure import Erased
+from cannabis_ml.feedback.opinions import Label
+from cannabis_ml.feedback.params import Retention, StoreLimits
 from cannabis_ml.feedback.photo_cleaning import CleanPhoto, clean_photo
 from cannabis_ml.feedback.photo_store import PhotoStore
 from cannabis_ml.feedback.submission import Submission
@@ -146,6 +149,69 @@ class FeedbackStore:
             raise FeedbackError(f"Photo {photo_id[:64]} {why}.")
         return self.files.get(row.photo_id, row.suffix)
 
+    def erase_person(self, person: str) -> Erased:
+        """Delete all that came from one person: rows, files and what the database left of them.
+
+        Photos that nobody else sent go with everybody's opinions on them. The pseudonym cannot be
+        used again. `tombstones` tells who made copies what to drop. Backups are not reached.
+
+        Raises:
+            FeedbackError: If there is no such person, and never was.
+        """
+        return self._erase(lambda c, now: erasure.erase_person(c, self.database, person, now))
+
+    def erase_photo(self, photo_id: str) -> Erased:
+        """Delete one photo with everybody's opinions on it, as `erase_person` does.
+
+        Raises:
+            FeedbackError: If it is not in the store.
+        """
+        return self._erase(lambda c, now: erasure.erase_photo(c, self.database, photo_id, now))
+
+    def expire(self, retention: Retention) -> Erased:
+        """Delete what is older than configured, and files that a killed process left."""
+
+        def change(connection: Connection, now: datetime) -> Erased:
+            erased = erasure.expire(connection, self.database, retention, now)
+            erasure.note_orphans(connection, self.database, self.files)
+            return erased
+
+        return self._erase(change)
+
+    def mark_audit(self, photo_ids: Iterable[str], probability: float) -> None:
+        """Mark photos as drawn uniformly to measure accuracy.
+
+        Args:
+            photo_ids: Of photos in the store; those that are marked already stay as they are.
+            probability: With which each was drawn, in (0, 1].
+
+        Raises:
+            FeedbackError: If one is not in the store.
+        """
+        if not 0 < probability <= 1:
+            raise ValueError(f"the probability {probability} is not in (0, 1]")
+        now = self.clock()
+        self.database.write(
+            lambda c: marks.mark(c, self.database, marks.audits(photo_ids, probability, now))
+        )
+
+    def mark_gold(self, labels: Mapping[tuple[str, str], Label]) -> None:
+        """Set labels that are known, of photos by which people are measured.
+
+        Args:
+            labels: By id of the photo and head; a label set before is replaced.
+
+        Raises:
+            FeedbackError: If a photo is not in the store.
+        """
+        now = self.clock()
+        self.database.write(lambda c: marks.mark(c, self.database, marks.golds(labels, now)))
+
+    def gold(self) -> pd.DataFrame:
+        """The known labels: `photo_id`, `head` and `label` (object), a row each."""
+        with self.database.reading() as connection:
+            return marks.gold(connection)
+
     def close(self) -> None:
         """Close the connections; the store opens them again when it is used."""
         self.database.close()
@@ -155,6 +221,13 @@ class FeedbackStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _erase(self, change: Callable[[Connection, datetime], Erased]) -> Erased:
+        now = self.clock()
+        erased = self.database.write(lambda connection: change(connection, now))
+        erasure.remove_files(self.database, self.files)
+        self.database.scrub()
+        return erased
 
     def _add_once(
         self, submission: Submission, photo: bytes | None, now: datetime

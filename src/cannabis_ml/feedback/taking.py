@@ -188,6 +188,7 @@ def _write_photo(connection: Connection, database: Database, arrived: Arrived) -
     clean = arrived.clean
     values: dict[str, Any] = {"kept": clean is not None}
     if clean is not None:
+        database.lock_photo(connection, arrived.photo_id)
         values |= {"suffix": clean.suffix, "bytes": len(clean.data)}
         values |= {"width": clean.width, "height": clean.height}
         connection.execute(

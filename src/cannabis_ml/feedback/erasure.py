@@ -1,0 +1,192 @@
+"""What leaves the store: a person, a photo, or what is older than it may be.
+
+Rows go in one transaction, and with it each photo's file is noted as still to go; so a process that
+is killed between the two leaves a note, which the next erasure works off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, exists, select, update
+
+from cannabis_ml.errors import FeedbackError
+from cannabis_ml.feedback import tables as t
+from cannabis_ml.feedback.database import Database
+from cannabis_ml.feedback.params import Retention
+from cannabis_ml.feedback.photo_store import PhotoStore
+from cannabis_ml.feedback.taking import digest_of_erased
+
+ORPHAN_AGE_S = 3600
+"""A file without a row may be one whose row is being written; not after this time."""
+
+
+@dataclass(frozen=True)
+class Erased:
+    """How much is gone.
+
+    Attributes:
+        opinions: Rows, those of the history among them.
+        submissions: Rows.
+        photos: Photos whose files or, if they were not kept, ids are gone.
+    """
+
+    opinions: int = 0
+    submissions: int = 0
+    photos: int = 0
+
+    def __add__(self, other: Erased) -> Erased:
+        return Erased(
+            self.opinions + other.opinions,
+            self.submissions + other.submissions,
+            self.photos + other.photos,
+        )
+
+
+def erase_person(connection: Connection, database: Database, person: str, now: datetime) -> Erased:
+    """Delete all that came from one person.
+
+    Photos that nobody else sent go with everybody's opinions on them; of photos that others sent
+    too, the file goes if none of these consented. The pseudonym cannot be used again.
+
+    Raises:
+        FeedbackError: If there is no such person, and never was.
+    """
+    own = select(t.people.c.id).where(t.people.c.pseudonym == person)
+    person_id = connection.execute(own.with_for_update()).scalar()
+    tombstone = digest_of_erased(person)
+    if person_id is None:
+        known = select(t.tombstones.c.kind).where(t.tombstones.c.digest == tombstone)
+        if connection.execute(known).first():
+            return Erased()
+        raise FeedbackError(f"There is no person '{person[:128]}' in the store.")
+    sent = select(t.uploads.c.photo_id).where(t.uploads.c.person_id == person_id)
+    photo_ids = list(connection.execute(sent.distinct()).scalars())
+    erased = _delete_submissions(connection, t.submissions.c.person_id == person_id)
+    connection.execute(delete(t.uploads).where(t.uploads.c.person_id == person_id))
+    connection.execute(delete(t.people).where(t.people.c.id == person_id))
+    _bury(connection, database, [(tombstone, "person")], now)
+    for photo_id in photo_ids:
+        erased += _drop_photo(connection, database, photo_id, now)
+    return erased
+
+
+def erase_photo(connection: Connection, database: Database, photo_id: str, now: datetime) -> Erased:
+    """Delete a photo with everybody's opinions on it.
+
+    Raises:
+        FeedbackError: If it is not in the store.
+    """
+    found = select(t.photos.c.photo_id).where(t.photos.c.photo_id == photo_id)
+    if connection.execute(found).first() is None:
+        raise FeedbackError(f"Photo {photo_id[:64]} is not in the store.")
+    connection.execute(delete(t.uploads).where(t.uploads.c.photo_id == photo_id))
+    return _drop_photo(connection, database, photo_id, now)
+
+
+def expire(
+    connection: Connection, database: Database, retention: Retention, now: datetime
+) -> Erased:
+    """Delete what is older than configured."""
+    erased = Erased()
+    if retention.photos_days is not None:
+        before = now - timedelta(days=retention.photos_days)
+        old = select(t.photos.c.photo_id).where(t.photos.c.received_at < before)
+        for photo_id in list(connection.execute(old).scalars()):
+            erased += erase_photo(connection, database, photo_id, now)
+    if retention.opinions_days is not None:
+        before = now - timedelta(days=retention.opinions_days)
+        erased += _delete_submissions(connection, t.submissions.c.received_at < before)
+    if retention.details_days is not None:
+        before = now - timedelta(days=retention.details_days)
+        details: dict[str, Any] = {"device": None, "region": None, "metadata": None}
+        old_ones = t.submissions.c.received_at < before
+        connection.execute(update(t.submissions).where(old_ones).values(**details))
+    _delete_absent_people(connection)
+    return erased
+
+
+def note_orphans(connection: Connection, database: Database, files: PhotoStore) -> None:
+    """Note files that a killed process left without a row."""
+    kept = select(t.photos.c.photo_id).where(t.photos.c.kept)
+    known = set(connection.execute(kept).scalars())
+    for photo_id, suffix, age in files:
+        if age < ORPHAN_AGE_S:
+            continue
+        if suffix.endswith(".part"):
+            files.remove(photo_id, suffix)
+        elif photo_id not in known:
+            _note_removal(connection, database, photo_id, suffix)
+
+
+def remove_files(database: Database, files: PhotoStore) -> int:
+    """Remove the files whose rows are gone; returns how many."""
+    with database.reading() as connection:
+        noted = [(row.photo_id, row.suffix) for row in connection.execute(select(t.removals))]
+    return sum(_remove_file(database, files, *each) for each in noted)
+
+
+def _remove_file(database: Database, files: PhotoStore, photo_id: str, suffix: str) -> bool:
+    def remove(connection: Connection) -> bool:
+        database.lock_photo(connection, photo_id)
+        connection.execute(delete(t.removals).where(t.removals.c.photo_id == photo_id))
+        kept = select(t.photos.c.kept).where(t.photos.c.photo_id == photo_id)
+        if connection.execute(kept).scalar():
+            return False  # it was sent again meanwhile
+        files.remove(photo_id, suffix)
+        return True
+
+    return database.write(remove)
+
+
+def _delete_submissions(connection: Connection, which: ColumnElement[bool]) -> Erased:
+    ids = select(t.submissions.c.id).where(which)
+    opinions = connection.execute(delete(t.opinions).where(t.opinions.c.submission_id.in_(ids)))
+    submissions = connection.execute(delete(t.submissions).where(which))
+    return Erased(opinions.rowcount, submissions.rowcount)
+
+
+def _drop_photo(connection: Connection, database: Database, photo_id: str, now: datetime) -> Erased:
+    """Delete a photo that nobody sent, and the file of one that nobody wants kept."""
+    row = connection.execute(select(t.photos).where(t.photos.c.photo_id == photo_id)).one()
+    consents = select(t.uploads.c.consent).where(t.uploads.c.photo_id == photo_id)
+    sent = list(connection.execute(consents).scalars())
+    if any(sent):
+        return Erased()
+    if row.kept:
+        _note_removal(connection, database, photo_id, row.suffix)
+    _bury(connection, database, [(digest_of_erased(photo_id), "photo")], now)
+    if sent:
+        values = {"kept": False, "suffix": None, "bytes": None, "width": None, "height": None}
+        own = update(t.photos).where(t.photos.c.photo_id == photo_id)
+        connection.execute(own.values(**values))
+        return Erased(photos=int(row.kept))
+    erased = _delete_submissions(connection, t.submissions.c.photo_id == photo_id)
+    connection.execute(delete(t.marks).where(t.marks.c.photo_id == photo_id))
+    connection.execute(delete(t.photos).where(t.photos.c.photo_id == photo_id))
+    return erased + Erased(photos=1)
+
+
+def _note_removal(connection: Connection, database: Database, photo_id: str, suffix: str) -> None:
+    note = database.insert(t.removals).values(photo_id=photo_id, suffix=suffix)
+    connection.execute(note.on_conflict_do_nothing(index_elements=["photo_id"]))
+
+
+def _bury(
+    connection: Connection, database: Database, graves: Iterable[tuple[str, str]], now: datetime
+) -> None:
+    rows = [{"digest": digest, "kind": kind, "at": now} for digest, kind in graves]
+    grave = database.insert(t.tombstones)
+    connection.execute(grave.on_conflict_do_nothing(index_elements=["digest"]), rows)
+
+
+def _delete_absent_people(connection: Connection) -> None:
+    """Forget pseudonyms of which nothing is left."""
+    is_in_use = [
+        exists().where(table.c.person_id == t.people.c.id)
+        for table in (t.uploads, t.submissions, t.opinions)
+    ]
+    connection.execute(delete(t.people).where(*(~used for used in is_in_use)))
