@@ -41,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     let_terminal_say_all_names()
     options = _parser().parse_intermixed_args(arguments)  # options may stand between photos
     try:
-        return _check(options) if options.check else _answer(options)
+        if not options.route and (options.tier3_url or options.thresholds):
+            _parser().error("--tier3-url and --thresholds go with --route")
+        if options.check:
+            return _check(options)
+        return _route(options) if options.route else _answer(options)
     except CannabisMLError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return REFUSED
@@ -74,7 +78,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check", action="store_true", help="does this machine give the golden photos' answers?"
     )
+    parser.add_argument(
+        "--route",
+        action="store_true",
+        help="ask larger tiers where the smaller are not sure enough, and print each answer",
+    )
+    parser.add_argument("--tier3-url", metavar="URL", help="with --route: answers for tier 3")
+    parser.add_argument(
+        "--thresholds",
+        type=_thresholds,
+        metavar="0.75,0.8",
+        help="with --route: of the tiers before the last; default: the bundle's own",
+    )
     return parser
+
+
+def _thresholds(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
 
 
 def _positive(text: str) -> int:
@@ -114,6 +134,38 @@ def _answer(options: argparse.Namespace) -> int:
         show(printable(name), answer)
     sys.stdout.flush()
     return SOME_FAILED if failed else 0
+
+
+def _route(options: argparse.Namespace) -> int:
+    """Answer by the tiers in turn."""
+    from cannabis_ml.inference.bundle import Bundle
+    from cannabis_ml.inference.route_command import route
+    from cannabis_ml.inference.router import BlockingRouter
+
+    if not options.photos:
+        _parser().error("no photos given")
+    if options.tier or options.float:
+        _parser().error("--route asks the tiers in turn: --tier and --float do not go with it")
+    bundle = Bundle.open(options.bundle)
+    photos = _found(options.photos)
+    if not photos:
+        print("No photo is among what was given.", file=sys.stderr)
+        return REFUSED
+    with _quietly():
+        opened = BlockingRouter(
+            lambda: bundle.router(
+                options.thresholds,
+                remote={"tier3": options.tier3_url} if options.tier3_url else None,
+                threads=options.threads,
+                runtime=options.runtime,
+            )
+        )
+    with opened as router:
+        if options.json:
+            return route(router, photos, _read, _as_json, _print_json)
+        print("\n".join(router.router.rule.in_words()), end="\n\n")
+        table = _Table(bundle.taxonomy, [*map(printable, photos)], options.top)
+        return route(router, photos, _read, table.show)
 
 
 def _found(given: Sequence[str]) -> list[str]:

@@ -72,6 +72,13 @@ class Promised(_Strict):
     accepted: int = Field(ge=0, description="Of these accepted")
     errors: int = Field(ge=0, description="Of these wrong")
 
+    def __str__(self) -> str:
+        return (
+            f"at most {self.error_rate:.0%} of accepted answers are wrong, with"
+            f" {self.confidence:.0%} confidence ({self.errors} of {self.accepted} were, among"
+            f" {self.groups} groups of photos)"
+        )
+
 
 class TierThresholds(_Strict):
     """When the answer of one tier is accepted."""
@@ -150,6 +157,30 @@ class RoutingRule(_Strict):
     promised: Promised | None = Field(default=None, description="None for fixed thresholds")
     promised_by_class: dict[str, Promised] = Field(default_factory=dict)
 
+    def in_words(self) -> list[str]:
+        """For people: what is promised of accepted answers, then a line per tier."""
+        promise = "fixed thresholds, nothing is promised"
+        if self.promised is not None:
+            promise = str(self.promised)
+        elif not any(tier.accept_all or tier.accept_from is not None for tier in self.tiers):
+            promise = "no answer is accepted, as no error rate could be promised"
+        lines = [f"by {self.head}, {self.score.replace('_', ' ')}: {promise}"]
+        for tier in self.tiers:
+            told = [f"accepts {_from(tier.accept_from)}"]
+            if tier.accept_all:
+                told = ["accepts every answer"]
+            else:
+                for name, own in tier.by_class.items():
+                    rests = self.promised_by_class.get(name)
+                    why = f" ({rests.errors} of {rests.accepted} wrong)" if rests else ""
+                    told.append(f"{name} {_from(own)}{why}")
+                if tier.unknown_above is not None:
+                    told.append(f"none that is unknown, above {tier.unknown_above:.4g}")
+            if tier.cost is not None:
+                told.append(f"costs {tier.cost}")
+            lines.append(f"{tier.tier} {'; '.join(told)}")
+        return lines
+
     @classmethod
     def fixed(
         cls, head: str, tiers: Sequence[str], thresholds: Sequence[float] = FIXED
@@ -210,6 +241,10 @@ class RoutingRule(_Strict):
             takes = tier.accepted(np.asarray(scores[index]), unknown[index], answers[index])
             found[takes] = index
         return found
+
+
+def _from(least: float | None) -> str:
+    return "no answer" if least is None else f"from {least:.3g}"
 
 
 def _floor(least: float | None) -> float:

@@ -1,0 +1,73 @@
+"""`python -m cannabis_ml.inference BUNDLE PHOTO… --route`: a fast answer, then a better one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cannabis_ml._io.file_names import printable
+from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.inference.router import BlockingRouter, Routed
+
+if TYPE_CHECKING:
+    from cannabis_ml.inference.answer import Answer
+
+SOME_FAILED = 1
+
+
+def route(
+    router: BlockingRouter,
+    photos: Sequence[str],
+    read: Callable[[str], bytes],
+    show: Callable[[str, Answer], None],
+    write_json: Callable[[dict[str, Any]], None] | None = None,
+) -> int:
+    """Route photos, and print every answer as it comes.
+
+    Args:
+        router: Open; not closed here.
+        photos: Names, as for `read`.
+        read: Gives the bytes of one.
+        show: Prints an answer for people, under a name.
+        write_json: Prints an object for machines, in place of `show`; None: for people.
+
+    Returns:
+        The exit status. Photos that cannot be answered are named on stderr.
+    """
+    failed = 0
+    for name in photos:
+        try:
+            for routed in router.stream(read(name)):
+                if write_json is not None:
+                    write_json({"photo": printable(name), **routed.as_json()})
+                else:
+                    show(printable(name), routed.answer)
+                    print(f"  {in_words(routed)}", flush=True)
+        except (ValueError, OSError, CannabisMLError) as error:
+            failed += 1
+            said = getattr(error, "strerror", None) or str(error)
+            print(f"{printable(name)}: {said}", file=sys.stderr)
+            if write_json is not None:
+                write_json({"photo": printable(name), "error": said})
+    counts = router.router.metrics.snapshot()
+    if write_json is None and counts["photos"] > 1:
+        shares = ", ".join(f"{tier} {share}%" for tier, share in counts["percent"].items())
+        print(f"\n{counts['photos']:,} photos: final answers by {shares}")
+    sys.stdout.flush()
+    return SOME_FAILED if failed else 0
+
+
+def in_words(routed: Routed) -> str:
+    """Which tier answered, after how long, at what cost, and what becomes of it, in one line."""
+    cost = str(routed.cost)
+    told = f"{routed.tier} after {routed.milliseconds:.0f} ms"
+    if cost != "0":
+        told += f", cost {cost}"
+    if routed.degraded:
+        away = "; ".join(f"{tier}: {why}" for tier, why in routed.missing.items())
+        return f"{told}: the best answer so far, not accepted ({routed.why}). Not reached: {away}"
+    if not routed.final:
+        return f"{told}: not accepted ({routed.why}), a larger tier is asked"
+    state = "accepted" if routed.accepted else "the last tier's, not accepted"
+    return f"{told}: {state} ({routed.why})"
