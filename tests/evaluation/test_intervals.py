@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 from sklearn.metrics import f1_score
 
-from cannabis_ml.evaluation.intervals import by_groups, effective_photos, f1_by_groups, wilson
+from cannabis_ml.evaluation.intervals import (
+    by_groups,
+    difference,
+    effective_photos,
+    exact,
+    f1_by_groups,
+    wilson,
+)
 
 COUNTS = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 TRIPLES = st.tuples(st.integers(0, 300), st.integers(0, 300), st.integers(0, 300))
@@ -210,3 +217,21 @@ def test_of_no_photo_in_no_group_nothing_can_be_said():
     nothing = np.zeros(0, bool)
     assert by_groups(nothing, nothing) is None
     assert f1_by_groups(nothing, nothing, nothing) is None
+
+
+@given(COUNTS, CONFIDENCES)
+def test_the_exact_interval_is_that_of_scipy(counts, confidence):
+    theirs = binomtest(*counts).proportion_ci(confidence, method="exact")
+    assert exact(*counts, confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+def test_the_exact_interval_takes_effective_numbers():
+    assert exact(0, 0) is None
+    between = exact(7.5, 10.0)
+    assert exact(7, 10)[0] < between[0] < exact(8, 10)[0]
+
+
+def test_the_difference_is_that_of_newcombes_table():
+    """Newcombe 1998 (Stat. Med. 17:873), table II, method 10: 56/70 - 48/80."""
+    first, second = wilson(56, 70), wilson(48, 80)
+    assert difference(0.8, first, 0.6, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)

@@ -1,0 +1,1 @@
+"""What to label next: photos worth a person's time, each with its reason."""

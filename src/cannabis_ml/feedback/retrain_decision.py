@@ -1,0 +1,411 @@
+"""Whether to train anew, and every reason that was looked at, with its figures.
+
+Rates (accuracy, error of a class) fire only where the sample is large enough to show it: an
+interval has to lie beyond the limit, not the estimate alone. They are read from photos that were
+drawn uniformly for audit, where there are enough. Otherwise from all vetted feedback: people
+correct more readily than they confirm, so accuracy is then compared with that of the first photos
+after the training, which were chosen in the same way, and not with the test split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from cannabis_ml.evaluation.intervals import by_groups, difference, effective_photos, exact
+from cannabis_ml.feedback.judged import count_corrected
+from cannabis_ml.feedback.training_record import Baseline, TrainingRecord, labels_of_photos
+from cannabis_ml.text import at_a_glance, counted
+
+ReasonName = Literal["accuracy", "new_photos", "corrections", "class_error", "new_class", "age"]
+
+REASONS: tuple[ReasonName, ...] = (
+    "accuracy",
+    "class_error",
+    "corrections",
+    "new_class",
+    "new_photos",
+    "age",
+)
+"""In the order in which they are listed."""
+
+
+class RetrainParams(BaseModel):
+    """When to train anew."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accuracy_drop: float = Field(
+        default=0.05, ge=0, lt=1, description="How far accuracy may lie below its baseline"
+    )
+    class_error: float = Field(default=0.3, gt=0, lt=1, description="Error of a class")
+    corrections_of_class: int = Field(default=200, ge=1, description="Corrections of one class")
+    new_photos: int = Field(default=1000, ge=1, description="Photos with new labels")
+    photos_of_new_class: int = Field(
+        default=50, ge=2, description="Photos that people gave to a class which is not there yet"
+    )
+    people_for_new_class: int = Field(
+        default=2, ge=1, description="People who have to have proposed a new class"
+    )
+    days: int = Field(default=30, ge=1, description="Age of the last training")
+    confidence: float = Field(
+        default=0.95, gt=0.5, lt=1, description="That a rate is beyond its limit, to act on it"
+    )
+    recent_days: int = Field(default=30, ge=1, description="What counts as recent feedback")
+    min_photos: int = Field(
+        default=30, ge=2, description="Judged photos below which no rate is compared"
+    )
+
+
+class Reason(BaseModel):
+    """One reason that was looked at."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ReasonName
+    fires: bool
+    text: str = Field(description="A sentence with the figures")
+    head: str | None = None
+    class_name: str | None = None
+    value: float | None = Field(default=None, description="What was found; None: too few photos")
+    low: float | None = Field(default=None, description="Lower end of its interval")
+    high: float | None = Field(default=None, description="Upper end")
+    limit: float = Field(description="From which on the reason fires")
+    photos: int = Field(default=0, description="That the value rests on")
+
+
+class RetrainDecision(BaseModel):
+    """Whether to train anew and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    retrain: bool
+    decided_at: datetime
+    last_training: datetime | None = Field(description="None where no training is recorded")
+    new_photos: int = Field(description="Photos with labels that the last training did not have")
+    reasons: list[Reason] = Field(description="All that were looked at, those that fire first")
+
+    @property
+    def firing(self) -> list[Reason]:
+        """The reasons to train anew."""
+        return [reason for reason in self.reasons if reason.fires]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a decision rests on.
+
+    Attributes:
+        judged: As from `judged_answers`.
+        photos: As from `feedback_photos`.
+        opinions: As from `opinions_table`; proposed classes are counted in it.
+        refused_people: Those whose proposals do not count.
+        record: Of the last training; None where none is recorded.
+    """
+
+    judged: pd.DataFrame
+    photos: pd.DataFrame
+    opinions: pd.DataFrame
+    refused_people: frozenset[str] = frozenset()
+    record: TrainingRecord | None = None
+
+
+def decide_retraining(evidence: Evidence, params: RetrainParams, now: datetime) -> RetrainDecision:
+    """Look at every reason to train anew.
+
+    Without any photo with a new label nothing would be learnt, so the decision is then no, however
+    old the last training is.
+
+    Args:
+        evidence: What people found since the last training.
+        params: The limits.
+        now: UTC.
+    """
+    record = evidence.record
+    new = _new_photos(evidence)
+    since = _since(evidence.judged, record)
+    reasons = [
+        *_accuracy(since, record, params, now),
+        *_class_errors(since, params),
+        *_corrections(evidence.judged, new, params),
+        *_new_classes(evidence, params),
+        _count_of_new(new, params),
+        _age(record, len(new), params, now),
+    ]
+    reasons.sort(key=lambda reason: (not reason.fires, REASONS.index(reason.name)))
+    return RetrainDecision(
+        retrain=bool(new) and any(reason.fires for reason in reasons),
+        decided_at=now,
+        last_training=record.at if record else None,
+        new_photos=len(new),
+        reasons=reasons,
+    )
+
+
+# ------------------------------------------------------------------ what is new
+
+
+def _new_photos(evidence: Evidence) -> set[str]:
+    """Photos with a label that the last training was not given."""
+    record = evidence.record
+    told = labels_of_photos(evidence.photos)
+    return {name for name, labels in told if record is None or not record.knows(name, labels)}
+
+
+def _since(judged: pd.DataFrame, record: TrainingRecord | None) -> pd.DataFrame:
+    """What was answered by the model of the last training."""
+    if record is None:
+        return judged
+    after = judged["at"] >= pd.Timestamp(record.at)
+    if not record.bundle_id:
+        return judged[after]
+    return judged[after & judged["bundle_id"].isin(["", record.bundle_id])]
+
+
+def _rated(rows: pd.DataFrame, params: RetrainParams) -> tuple[pd.DataFrame, bool]:
+    """The rows that rates are read from, and whether they were drawn uniformly."""
+    audit = rows[rows["audit"]]
+    return (audit, True) if len(audit) >= params.min_photos else (rows, False)
+
+
+# ------------------------------------------------------------------ rates
+
+
+def _accuracy(
+    since: pd.DataFrame, record: TrainingRecord | None, params: RetrainParams, now: datetime
+) -> Iterator[Reason]:
+    is_recent = since["at"] >= pd.Timestamp(now - timedelta(days=params.recent_days))
+    for head, rows in since.groupby("head"):
+        if record is not None and _is_multilabel(record, str(head)):
+            continue
+        recent, drawn = _rated(rows[is_recent.loc[rows.index]], params)
+        if drawn:
+            compared = Compared(
+                _expected(recent["tier"], str(head), record), "the test split", params.min_photos
+            )
+        else:
+            first = rows.iloc[: max(params.min_photos, len(rows) // 3)]
+            recent = recent.drop(first.index, errors="ignore")
+            compared = Compared(
+                _share(first, _two_sided(params)),
+                f"the first {counted(len(first), 'photo')} after the training",
+                2 * params.min_photos,
+            )
+        yield _accuracy_reason(str(head), recent, compared, len(rows), params)
+
+
+class Compared(NamedTuple):
+    """What accuracy is compared with.
+
+    Attributes:
+        baseline: Share right and its interval; None where it is not known.
+        name: In words.
+        needed: Judged photos that the comparison takes.
+    """
+
+    baseline: tuple[float, tuple[float, float]] | None
+    name: str
+    needed: int
+
+
+def _accuracy_reason(
+    head: str, recent: pd.DataFrame, compared: Compared, judged: int, params: RetrainParams
+) -> Reason:
+    limit = -params.accuracy_drop
+    drawn = bool(recent["audit"].all())
+    baseline, found = compared.baseline, _share(recent, _two_sided(params))
+    if judged < compared.needed or len(recent) < params.min_photos:
+        why = (
+            f"{counted(judged, 'photo')} judged since the last training, {len(recent):,} of them to"
+            f" compare; it takes {compared.needed}, or {params.min_photos} drawn for audit"
+        )
+    elif baseline is None:
+        why = "no test accuracy is recorded for the tiers that answered"
+    else:
+        why = ""
+    if why or baseline is None or found is None:
+        return Reason(
+            name="accuracy",
+            fires=False,
+            text=f"Accuracy of '{head}' was not compared: {why}.",
+            head=head,
+            limit=limit,
+            photos=len(recent),
+        )
+    low, high = difference(*found, *baseline)
+    fires = high < limit
+    return Reason(
+        name="accuracy",
+        fires=fires,
+        text=f"'{head}' was right on {found[0]:.1%} of {len(recent):,} recent photos"
+        f" {'drawn for audit' if drawn else 'that people judged'}, against {baseline[0]:.1%} on"
+        f" {compared.name}: a difference of {100 * (found[0] - baseline[0]):+.1f} points"
+        f" ({100 * low:+.1f} to {100 * high:+.1f}),"
+        f" {'beyond' if fires else 'not surely beyond'} the limit of {100 * limit:+.0f}.",
+        head=head,
+        value=found[0] - baseline[0],
+        low=low,
+        high=high,
+        limit=limit,
+        photos=len(recent),
+    )
+
+
+def _expected(
+    tiers: pd.Series, head: str, record: TrainingRecord | None
+) -> tuple[float, tuple[float, float]] | None:
+    """Test accuracy of the tiers that answered, in the mix in which they did."""
+    known: dict[str, dict[str, Baseline]] = record.baselines if record else {}
+    shares = tiers.value_counts(normalize=True)
+    parts = [(share, known.get(str(tier), {}).get(head)) for tier, share in shares.items()]
+    if not parts or any(part is None for _, part in parts):
+        return None
+    told = [(float(share), part) for share, part in parts if part is not None]
+    mean = sum(share * part.accuracy for share, part in told)
+    away = np.sqrt(sum((share * (part.accuracy - part.low)) ** 2 for share, part in told))
+    # Only the lower end is used, where the baseline is overrated.
+    return mean, (mean - float(away), min(1.0, mean + float(away)))
+
+
+def _class_errors(since: pd.DataFrame, params: RetrainParams) -> Iterator[Reason]:
+    rows, drawn = _rated(since, params)
+    exclusive = rows[~rows["label"].str.contains(";") & (rows["label"] != "-")]
+    of_classes = list(exclusive.groupby(["head", "label"]))
+    for (head, name), photos in of_classes:
+        # Of so many classes one is beyond its limit by chance sooner (Bonferroni).
+        wrong = ~photos["right"].to_numpy()
+        confidence = 1 - 2 * (1 - params.confidence) / len(of_classes)
+        effective = effective_photos(wrong, photos["group"].to_numpy(), confidence)
+        error = float(wrong.mean())
+        ends = exact(error * effective, effective, confidence)
+        if ends is None:
+            continue
+        fires = ends[0] > params.class_error
+        if error <= params.class_error and not fires:
+            continue  # nothing to tell of
+        yield Reason(
+            name="class_error",
+            fires=fires,
+            text=f"'{name}' of '{head}' was missed on {error:.0%} of"
+            f" {counted(len(photos), 'photo')}"
+            f" {'drawn for audit' if drawn else 'that people judged'} ({ends[0]:.0%} to"
+            f" {ends[1]:.0%}), {'beyond' if fires else 'not surely beyond'} the limit of"
+            f" {params.class_error:.0%}.",
+            head=str(head),
+            class_name=str(name),
+            value=error,
+            low=ends[0],
+            high=ends[1],
+            limit=params.class_error,
+            photos=len(photos),
+        )
+
+
+def _share(rows: pd.DataFrame, confidence: float) -> tuple[float, tuple[float, float]] | None:
+    ends = by_groups(rows["right"].to_numpy(), rows["group"].to_numpy(), confidence)
+    return None if ends is None else (float(rows["right"].mean()), ends)
+
+
+def _two_sided(params: RetrainParams) -> float:
+    """One end of an interval of this confidence errs as often as is asked for."""
+    return 2 * params.confidence - 1
+
+
+def _is_multilabel(record: TrainingRecord, head: str) -> bool:
+    return any(one.name == head and one.kind == "multilabel" for one in record.taxonomy.heads)
+
+
+# ------------------------------------------------------------------ counts
+
+
+def _corrections(judged: pd.DataFrame, new: set[str], params: RetrainParams) -> Iterator[Reason]:
+    rows = judged[judged["photo_id"].isin(list(new)) & ~judged["right"]]
+    for (head, name), count in count_corrected(rows.to_dict("records")).items():
+        fires = count > params.corrections_of_class
+        if not fires and 2 * count <= params.corrections_of_class:
+            continue
+        yield Reason(
+            name="corrections",
+            fires=fires,
+            text=f"'{name}' of '{head}' was corrected {count:,} times since the last training; the"
+            f" limit is {params.corrections_of_class:,}.",
+            head=head,
+            class_name=name,
+            value=count,
+            limit=params.corrections_of_class,
+            photos=count,
+        )
+
+
+def _new_classes(evidence: Evidence, params: RetrainParams) -> Iterator[Reason]:
+    opinions, record = evidence.opinions, evidence.record
+    proposed = opinions[
+        (opinions["verdict"] == "proposed") & ~opinions["person"].isin(evidence.refused_people)
+    ]
+    looks = [at_a_glance(str(label)) for label in proposed["label"]]
+    for (head, look), rows in proposed.assign(look=looks).groupby(["head", "look"]):
+        if record is not None and look in _known_looks(record, str(head)):
+            continue
+        photos, people = rows["photo_id"].nunique(), rows["person"].nunique()
+        enough = photos >= params.photos_of_new_class
+        fires = enough and people >= params.people_for_new_class
+        name = str(rows["label"].mode().iloc[0])
+        yield Reason(
+            name="new_class",
+            fires=fires,
+            text=f"{counted(people, 'person', 'people')} proposed '{name}' as a new class of"
+            f" '{head}' for {counted(photos, 'photo')}; it takes {params.photos_of_new_class:,}"
+            f" photos and {counted(params.people_for_new_class, 'person', 'people')}.",
+            head=str(head),
+            class_name=name,
+            value=photos,
+            limit=params.photos_of_new_class,
+            photos=photos,
+        )
+
+
+def _known_looks(record: TrainingRecord, head: str) -> set[str]:
+    heads: Iterable[Sequence[str]] = (
+        one.class_names for one in record.taxonomy.heads if one.name == head
+    )
+    return {at_a_glance(name) for names in heads for name in names}
+
+
+def _count_of_new(new: set[str], params: RetrainParams) -> Reason:
+    return Reason(
+        name="new_photos",
+        fires=len(new) > params.new_photos,
+        text=f"{counted(len(new), 'photo')} with labels that the last training did not have; the"
+        f" limit is {params.new_photos:,}.",
+        value=len(new),
+        limit=params.new_photos,
+        photos=len(new),
+    )
+
+
+def _age(record: TrainingRecord | None, new: int, params: RetrainParams, now: datetime) -> Reason:
+    if record is None:
+        return Reason(
+            name="age",
+            fires=False,
+            text="No training is recorded yet: its age is not known.",
+            limit=params.days,
+        )
+    days = (now - record.at) / timedelta(days=1)
+    old = days >= params.days
+    nothing = old and not new
+    return Reason(
+        name="age",
+        fires=old and not nothing,
+        text=f"The last training is {days:.0f} days old; the limit is {params.days}."
+        + (" Nothing new to learn from has come since." if nothing else ""),
+        value=days,
+        limit=params.days,
+        photos=new,
+    )

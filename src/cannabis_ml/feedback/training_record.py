@@ -1,0 +1,74 @@
+"""What the last training rested on: where the counts of feedback start anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from cannabis_ml.evaluation.scores import Evaluation, MultilabelScores
+from cannabis_ml.taxonomy import Taxonomy
+
+
+class Baseline(BaseModel):
+    """Accuracy on the test split of one head, as one tier answers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accuracy: float = Field(ge=0, le=1)
+    low: float = Field(ge=0, le=1, description="Lower end of its interval")
+    photos: int = Field(gt=0, description="Test photos with a label")
+
+
+class TrainingRecord(BaseModel):
+    """One training, as the retrain decision needs it.
+
+    The labels themselves are kept, not only the time: what people say while a training runs has
+    come after its photos were read, and counts as new.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at: datetime = Field(description="When the run started, UTC")
+    bundle_id: str = Field(default="", description="Of the bundle that it made; empty: not known")
+    taxonomy: Taxonomy = Field(description="Heads and classes that it learnt")
+    baselines: dict[str, dict[str, Baseline]] = Field(
+        default_factory=dict, description="By tier and multiclass or ordinal head"
+    )
+    feedback: dict[str, dict[str, str]] = Field(
+        default_factory=dict, description="By photo and label column: the labels that it was given"
+    )
+
+    def knows(self, photo_id: str, columns: dict[str, str]) -> bool:
+        """Whether the training was given this photo with these labels."""
+        known = self.feedback.get(photo_id, {})
+        return all(known.get(name) == label for name, label in columns.items())
+
+
+def baselines_of(evaluation: Evaluation) -> dict[str, Baseline]:
+    """Accuracy of a tier per multiclass or ordinal head that has test labels.
+
+    Attributes of multilabel heads are each right or wrong; a photo as a whole has no accuracy.
+    """
+    return {
+        name: Baseline(accuracy=scores.accuracy, low=scores.accuracy_interval[0], photos=scores.n)
+        for name, scores in evaluation.heads.items()
+        if not isinstance(scores, MultilabelScores)
+        and scores.accuracy is not None
+        and scores.accuracy_interval is not None
+    }
+
+
+def labels_of_photos(feedback_photos: pd.DataFrame) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each photo of a table of feedback photos with its known labels, by column.
+
+    Args:
+        feedback_photos: One row per photo with `photo_id` and label columns; see
+            `cannabis_ml.feedback.training_photos`.
+    """
+    columns = [name for name in feedback_photos.columns if name not in ("photo_id", "path")]
+    for row in feedback_photos.to_dict("records"):
+        known = {str(name): str(row[name]) for name in columns if not pd.isna(row[name])}
+        yield str(row["photo_id"]), known
