@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import io
+import json
 import os
 import shutil
 from pathlib import Path
@@ -95,12 +96,53 @@ BACKBONE = "test_efficientnet"
 
 
 @functools.cache
+def _module(name):
+    path = Path(__file__).parent / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name.replace("/", "_"), path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def _loop():
-    path = Path(__file__).parent / "training" / "loop.py"
-    spec = importlib.util.spec_from_file_location("loop", path)
-    loop = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loop)
-    return loop
+    return _module("training/loop")
+
+
+@pytest.fixture(scope="session")
+def onnx_contents():
+    """What a bundle of small ONNX files is made of, with `weights` by head, (3, K) on colours.
+
+    `onnx_contents(tiers=("tier1",), name="x")`; see tests/inference/conftest.py.
+    """
+    from cannabis_ml.exporting.model_metadata import with_card_text
+    from cannabis_ml.inference.bundle_writer import BundleContents
+    from cannabis_ml.inference.model_file import ModelFile
+
+    small = _module("inference/conftest")
+
+    def make(tiers=("tier1", "tier2"), weights=small.WEIGHTS, decision=None, **other):
+        data = small.onnx_model(weights).SerializeToString()
+        says = {"decision": decision} if decision else {}
+        models = {
+            tier: with_card_text(
+                ModelFile(data, "onnx", "float"),
+                json.dumps(small.card(quantization="float", format="onnx", tier=tier, **says)),
+            )
+            for tier in tiers
+        }
+        given = {
+            "name": "small",
+            "created": "2026-11-21T12:00:00+00:00",
+            "taxonomy": small.TAXONOMY,
+            "tiers": {tier: {"float": model} for tier, model in models.items()},
+            "photos": [np.full((20, 30, 3), level, np.uint8) for level in (0, 99, 255)],
+            "model_card": small.MODEL_CARD,
+            "run": "abc",
+            "photo_set_fingerprint": "def",
+        }
+        return BundleContents(**{**given, **other})
+
+    return make
 
 
 @pytest.fixture(scope="session")

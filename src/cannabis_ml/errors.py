@@ -49,6 +49,10 @@ class BundleError(CannabisMLError):
     """A bundle is incomplete, altered, or made for another version."""
 
 
+class PromotionError(CannabisMLError):
+    """A bundle cannot be made champion, or there is none to go back to."""
+
+
 class PhotoSetError(CannabisMLError):
     """A set of photos cannot be written or read."""
 

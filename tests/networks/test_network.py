@@ -306,3 +306,48 @@ def test_every_family_that_we_name(taxonomy, backbone, has_map):
     groups = layer_groups(network.backbone)
     assert len(groups) > 3
     assert sum(map(len, groups)) == len(list(network.backbone.parameters()))
+
+
+def grown(taxonomy, classes, hidden=0, head=0):
+    """A network with other classes of a head, begun from one of the small taxonomy."""
+    params = ModelParams(
+        backbone="test_efficientnet",
+        image_size=32,
+        weights=["random"],
+        ensemble=2,
+        hidden=hidden,
+        attention=False,
+    )
+    torch.manual_seed(1)
+    before, _ = build_network(params, taxonomy)
+    state = {name: tensor.numpy() for name, tensor in before.state_dict().items()}
+    start = Checkpoint(state, before.card("test_efficientnet"))
+    heads = taxonomy.model_dump()["heads"]
+    heads[head]["classes"] = [{"name": name} for name in classes]
+    after, _ = build_network(params, Taxonomy.model_validate({"heads": heads}), start)
+    return before.eval(), after.eval()
+
+
+@pytest.mark.parametrize("hidden", [0, 3, 8])
+def test_a_head_that_grows_keeps_what_it_knew_of_old_classes(taxonomy, hidden):
+    before, after = grown(taxonomy, ["grey", "blue", "red", "green"], hidden)
+    features = torch.randn(5, before.num_features)
+    old, new = before.classify(features), after.classify(features)
+    torch.testing.assert_close(new["colour"][:, :, [2, 3, 1]], old["colour"])
+    torch.testing.assert_close(new["shade"], old["shade"])
+    assert new["colour"][:, 0, 0].std() > 0
+    assert not torch.equal(new["colour"][:, 0, 0], new["colour"][:, 1, 0])
+
+
+def test_a_class_that_goes_takes_its_weights_along(taxonomy):
+    before, after = grown(taxonomy, ["blue", "red"])
+    features = torch.randn(5, before.num_features)
+    old, new = before.classify(features), after.classify(features)
+    torch.testing.assert_close(new["colour"], old["colour"][:, :, [2, 0]])
+
+
+def test_attributes_grow_as_classes_do(taxonomy):
+    before, after = grown(taxonomy, ["dot", "ring", "line"], head=2)
+    features = torch.randn(5, before.num_features)
+    old, new = before.classify(features), after.classify(features)
+    torch.testing.assert_close(new["marks"][:, :, [2, 0]], old["marks"])

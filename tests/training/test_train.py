@@ -179,7 +179,8 @@ def test_own_checkpoint_comes_before_pretrained_weights(
 
 def test_heads_that_ask_something_else_start_fresh(trained, photo_set, taxonomy, caplog):
     heads = taxonomy.model_dump()["heads"]
-    heads[0]["classes"].append({"name": "grey"})
+    heads[1]["classes"].append({"name": "black"})  # a threshold has no meaning without its grades
+    heads[0]["kind"] = "ordinal"
     grown = Taxonomy.model_validate({"heads": heads[::-1]})
     schedule = Schedule(phases=[Phase(name="x", epochs=1, learning_rate=1e-9)])
     with caplog.at_level(logging.INFO, logger="cannabis_ml"):
@@ -187,9 +188,8 @@ def test_heads_that_ask_something_else_start_fresh(trained, photo_set, taxonomy,
             TrainingData.of_split(photo_set, grown),
             TrainingPlan(MODEL, TRAINING, schedule, start=trained[0]),
         )
-    assert "Heads ['colour'] start from random weights" in caplog.text
-    ours, theirs = checkpoint.state["heads.1.0.1.weight.weight"], trained[0].state
-    np.testing.assert_allclose(ours, theirs["heads.1.0.1.weight.weight"], atol=1e-6)
+    assert "Heads ['shade', 'colour'] start from random weights" in caplog.text
+    theirs = trained[0].state
     np.testing.assert_allclose(
         checkpoint.state["heads.0.0.1.weight"], theirs["heads.2.0.1.weight"], atol=1e-6
     )

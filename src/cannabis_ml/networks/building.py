@@ -15,7 +15,7 @@ from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import Architecture, HierarchicalNet
 from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.networks.weights import load_backbone
-from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.taxonomy import Head, Taxonomy
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,8 @@ def build_network(
         params: Backbone, sizes and sources of pretrained weights.
         taxonomy: Gives the heads.
         start: A checkpoint of the same backbone to take weights from, before any pretrained ones:
-            backbone, attention and every head of the same name, classes and form.
+            backbone, attention and every head of the same name and form. A head with other classes
+            keeps the weights of those that it had, unless it is ordinal.
 
     Returns:
         The network, and where its weights came from, JSON-able: see `load_backbone`; `source` is
@@ -97,22 +98,53 @@ def _continued(start: Checkpoint, params: ModelParams, taxonomy: Taxonomy) -> Hi
         ) from error
     if len(network.attention) == len(old.attention):
         network.attention.load_state_dict(old.attention.state_dict())
-    fresh = []
+    fresh, grown = [], []
     theirs = {
         head.name: (head, part) for head, part in zip(old.taxonomy.heads, old.heads, strict=True)
     }
     for head, part in zip(taxonomy.heads, network.heads, strict=True):
         known, before = theirs.get(head.name, (None, None))
-        state = before.state_dict() if before is not None else {}
-        own = part.state_dict()
-        same = known is not None and known.class_names == head.class_names
-        if same and {k: t.shape for k, t in state.items()} == {k: t.shape for k, t in own.items()}:
-            part.load_state_dict(state)
-        else:
+        if known is None or before is None or not _fits(known, before, head, part):
             fresh.append(head.name)
+            continue
+        if known.class_names == head.class_names:
+            part.load_state_dict(before.state_dict())
+        else:
+            _take_over_classes(known, before, head, part)
+            grown.append(head.name)
     if fresh:
         logger.info(
             "Heads %s start from random weights: the checkpoint to start from has none like them.",
             fresh,
         )
+    if grown:
+        logger.info("Heads %s keep the weights of the classes that they had.", grown)
     return network
+
+
+def _fits(known: Head, before: nn.Module, head: Head, part: nn.Module) -> bool:
+    """Whether a head can begin with the weights of one of the same name."""
+    if known.kind != head.kind:
+        return False
+    if known.class_names != head.class_names and (
+        # A threshold lies between two grades: with others between them it means something else.
+        head.kind == "ordinal" or not set(known.class_names) & set(head.class_names)
+    ):
+        return False
+    shapes = [
+        {name: tensor.shape[1:] for name, tensor in one.state_dict().items()}
+        for one in (before, part)
+    ]
+    return shapes[0] == shapes[1]
+
+
+def _take_over_classes(known: Head, before: Any, head: Head, part: Any) -> None:
+    """Copy the rows of the classes that both heads have; rows of new ones stay fresh."""
+    places = {name: row for row, name in enumerate(known.class_names)}
+    pairs = [(row, places[name]) for row, name in enumerate(head.class_names) if name in places]
+    to, rows = (list(side) for side in zip(*pairs, strict=True))
+    for old, new in zip(before, part, strict=True):
+        new[:-1].load_state_dict(old[:-1].state_dict())
+        with torch.no_grad():
+            new[-1].weight[to] = old[-1].weight[rows]
+            new[-1].bias[to] = old[-1].bias[rows]

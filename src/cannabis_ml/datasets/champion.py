@@ -1,0 +1,152 @@
+"""The champion in the catalog: what is in production, and what asks to take its place."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import JSONPreview
+
+from cannabis_ml._io.remote import is_remote
+from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.networks.checkpoint import Checkpoint
+from cannabis_ml.promotion.records import PromotionRecord, Standing
+from cannabis_ml.promotion.store import ChampionStore
+from cannabis_ml.tiers import tier_named
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A bundle, and whether it becomes champion.
+
+    Attributes:
+        bundle: The challenger.
+        promote: Whether the gate lets it through.
+        standing: Who, why, and what the gate found.
+        model: Name of the registered model in MLflow.
+        tracked: Whether MLflow tracks this run; if not, its registry is left alone.
+        checkpoints: Of its tiers, to train on from.
+    """
+
+    bundle: Bundle
+    promote: bool
+    standing: Standing
+    model: str
+    tracked: bool
+    checkpoints: Mapping[str, Checkpoint] = field(default_factory=dict)
+
+
+class ChampionDataset(AbstractDataset[Candidate, "Bundle | None"]):
+    """Loads the champion's bundle, or None; saving a `Candidate` promotes it where it may be.
+
+    MLflow's aliases `champion` and `challenger` follow.
+
+    Args:
+        filepath: Local folder of a `ChampionStore`.
+        metadata: For plugins; Kedro ignores it.
+    """
+
+    def __init__(
+        self, *, filepath: str | os.PathLike[str], metadata: dict[str, Any] | None = None
+    ) -> None:
+        self.metadata = metadata
+        self.store = ChampionStore(_local(filepath))
+
+    def load(self) -> Bundle | None:
+        return self.store.open()
+
+    def save(self, data: Candidate) -> None:
+        """Register the challenger, and promote it if the gate lets it through."""
+        bundle_id = data.bundle.manifest.content_sha256
+        now = self.store.current()
+        if now is not None and now.bundle_id == bundle_id:
+            logger.info("%s is the champion already.", bundle_id[:12])
+        elif not data.promote:
+            if data.tracked:
+                from cannabis_ml.promotion.registry import register_challenger
+
+                register_challenger(data.model, data.bundle)
+            return
+        record = self.promote(data)
+        if data.tracked:
+            from cannabis_ml.promotion.registry import register_champion
+
+            register_champion(data.model, data.bundle)
+        logger.info("Champion since record %d: %s.", record.number, bundle_id[:12])
+
+    def promote(self, candidate: Candidate) -> PromotionRecord:
+        """Make a bundle champion, with the checkpoints of its tiers."""
+        with tempfile.TemporaryDirectory() as folder:
+            paths = {}
+            for tier, checkpoint in candidate.checkpoints.items():
+                paths[tier] = Path(folder) / f"{tier}.safetensors"
+                checkpoint.write(paths[tier])
+            return self.store.promote(candidate.bundle, candidate.standing, paths)
+
+    def _exists(self) -> bool:
+        return self.store.current() is not None
+
+    def preview(self) -> JSONPreview:
+        """The newest record, for kedro-viz."""
+        now = self.store.current()
+        return JSONPreview("{}" if now is None else now.model_dump_json())
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self.store.root)}
+
+
+class ChampionStartDataset(AbstractDataset[None, "Checkpoint | None"]):
+    """The champion's checkpoint of one tier, to train on from; None where there is none.
+
+    Args:
+        filepath: Local folder of a `ChampionStore`.
+        tier: Name of the tier.
+        metadata: For plugins; Kedro ignores it.
+    """
+
+    def __init__(
+        self,
+        *,
+        filepath: str | os.PathLike[str],
+        tier: str,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.metadata = metadata
+        self._store, self._tier = ChampionStore(_local(filepath)), tier_named(tier).name
+
+    def load(self) -> Checkpoint | None:
+        path = self._store.checkpoint(self._tier)
+        if path is None:
+            logger.warning(
+                "%s has no champion with a checkpoint in %s: it starts as configured.",
+                self._tier,
+                self._store.root,
+            )
+            return None
+        return Checkpoint.read(path)
+
+    def save(self, data: None) -> NoReturn:
+        raise DatasetError("The champion's checkpoint is read-only: promoting a bundle changes it.")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._store.root), "tier": self._tier}
+
+
+def _local(filepath: str | os.PathLike[str]) -> Path:
+    if is_remote(str(filepath)):
+        raise DatasetError(
+            f"The champion's folder is on a local disk, and {filepath} is not: promotions replace"
+            " files in it at once. Name a folder of this machine under `filepath`."
+        )
+    return Path(filepath)
