@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
+from torch import nn
+
 from cannabis_ml.errors import WeightsError
-from cannabis_ml.networks.compat import ready_torchvision
-
-ready_torchvision()
-
-import timm  # noqa: E402
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+from cannabis_ml.networks.ready_timm import timm
 
 _PROBE_SIDE = 64
 """Side in pixels of the blank photo that a feature map's layout is read from."""

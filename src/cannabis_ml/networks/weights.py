@@ -17,17 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+from torch import nn
+
 from cannabis_ml.errors import WeightsError
 from cannabis_ml.networks.backbones import FusedBackbone, check_known, create_backbone
-from cannabis_ml.networks.compat import ready_torchvision
 from cannabis_ml.networks.params import ModelParams, WeightSource
-
-ready_torchvision()
-
-import timm  # noqa: E402
-import torch  # noqa: E402
-from timm.models import PretrainedCfg, load_state_dict  # noqa: E402
-from torch import nn  # noqa: E402
+from cannabis_ml.networks.ready_timm import timm
 
 logger = logging.getLogger(__name__)
 
@@ -238,7 +234,7 @@ _SOURCES: dict[str, Callable[[ModelParams, WeightSource], tuple[nn.Module, dict[
 def _read_state(path: Path) -> State:
     """Read a state dict without ever unpickling anything but tensors."""
     try:
-        state = load_state_dict(str(path))
+        state = timm.models.load_state_dict(str(path))
     except Exception as error:
         # Damaged files raise whatever the parser stumbles over.
         raise WeightsError(
@@ -295,7 +291,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _downloaded(config: PretrainedCfg, timeout: float) -> str:
+def _downloaded(config: timm.models.PretrainedCfg, timeout: float) -> str:
     """Path of the weights in the Hugging Face hub's cache, downloaded if they are not in it.
 
     Where the hub does not answer, the cache alone is looked in: its client would retry every file

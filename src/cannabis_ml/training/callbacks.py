@@ -10,17 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cannabis_ml.networks.compat import ready_torchvision
+import torch
 
-ready_torchvision()
-
-import lightning  # noqa: E402
-import torch  # noqa: E402
-from lightning.pytorch import callbacks  # noqa: E402
-
-from cannabis_ml._io.metric_names import mlflow_keys  # noqa: E402
-from cannabis_ml.errors import TrainingError  # noqa: E402
-from cannabis_ml.training.schedule import Schedule  # noqa: E402
+from cannabis_ml._io.metric_names import mlflow_keys
+from cannabis_ml.errors import TrainingError
+from cannabis_ml.training.ready_lightning import lightning
+from cannabis_ml.training.schedule import Schedule
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +23,7 @@ STATE = "state.ckpt"
 """Name of the file with the state to resume from."""
 
 
-class History(callbacks.Callback):
+class History(lightning.pytorch.callbacks.Callback):
     """Keeps a row per epoch, logs it, and sends it to the active MLflow run.
 
     Args:
@@ -92,7 +87,7 @@ class History(callbacks.Callback):
         log_live(row, self.log_as)
 
 
-class EarlyStopping(callbacks.EarlyStopping):
+class EarlyStopping(lightning.pytorch.callbacks.EarlyStopping):
     """Stops when the last phase no longer improves; earlier phases run in full.
 
     Args:
@@ -115,7 +110,7 @@ class EarlyStopping(callbacks.EarlyStopping):
         )
 
 
-class Checkpointing(callbacks.Checkpoint):
+class Checkpointing(lightning.pytorch.callbacks.Checkpoint):
     """Saves the best weights and the state to resume from, atomically.
 
     One process per machine writes: machines need not share a disk.

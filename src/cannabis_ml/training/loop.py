@@ -10,26 +10,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cannabis_ml.networks.compat import ready_torchvision
+import torch
 
-ready_torchvision()
-
-import lightning  # noqa: E402
-import torch  # noqa: E402
-from lightning.pytorch import callbacks  # noqa: E402
-
-from cannabis_ml.errors import TrainingError  # noqa: E402
-from cannabis_ml.training.callbacks import (  # noqa: E402
+from cannabis_ml.errors import TrainingError
+from cannabis_ml.training.callbacks import (
     STATE,
     Checkpointing,
     EarlyStopping,
     History,
     log_live,
 )
-from cannabis_ml.training.data import PhasedLoader  # noqa: E402
-from cannabis_ml.training.module import PhotoModule  # noqa: E402
-from cannabis_ml.training.quiet import quiet  # noqa: E402
-from cannabis_ml.training.resume import last_state  # noqa: E402
+from cannabis_ml.training.data import PhasedLoader
+from cannabis_ml.training.module import PhotoModule
+from cannabis_ml.training.quiet import quiet
+from cannabis_ml.training.ready_lightning import lightning
+from cannabis_ml.training.resume import last_state
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +110,7 @@ def _loop(
     ]
     on_screen = sys.stderr.isatty()
     if on_screen:
-        extras.append(callbacks.TQDMProgressBar(refresh_rate=1, leave=False))
+        extras.append(lightning.pytorch.callbacks.TQDMProgressBar(refresh_rate=1, leave=False))
     alone = training.processes == 1
     strategy = training.strategy
     if strategy == "auto" and not alone:

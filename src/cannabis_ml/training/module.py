@@ -5,37 +5,33 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple, cast
 
-from cannabis_ml.networks.compat import ready_torchvision
+import numpy as np
+import torch
+from torch import Tensor, nn
 
-ready_torchvision()
-
-import lightning  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from timm.utils.model_ema import ModelEmaV3  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-from cannabis_ml.errors import TrainingError  # noqa: E402
-from cannabis_ml.inference.decision import Decision  # noqa: E402
-from cannabis_ml.inference.outputs import GIVEN  # noqa: E402
-from cannabis_ml.networks.inplace_relu6 import replace_relu6  # noqa: E402
-from cannabis_ml.networks.network import HierarchicalNet, given_parents, marginals  # noqa: E402
-from cannabis_ml.taxonomy import MISSING, Taxonomy  # noqa: E402
-from cannabis_ml.training.data import Batch, process_of  # noqa: E402
-from cannabis_ml.training.losses import (  # noqa: E402
+from cannabis_ml.errors import TrainingError
+from cannabis_ml.inference.decision import Decision
+from cannabis_ml.inference.outputs import GIVEN
+from cannabis_ml.networks.inplace_relu6 import replace_relu6
+from cannabis_ml.networks.network import HierarchicalNet, given_parents, marginals
+from cannabis_ml.networks.ready_timm import ModelEmaV3
+from cannabis_ml.taxonomy import MISSING, Taxonomy
+from cannabis_ml.training.data import Batch, process_of
+from cannabis_ml.training.losses import (
     distillation_loss,
     head_weights,
     hierarchical_loss,
     initial_log_variances,
     summed_loss,
 )
-from cannabis_ml.training.mixing import mix  # noqa: E402
-from cannabis_ml.training.phases import (  # noqa: E402
+from cannabis_ml.training.mixing import mix
+from cannabis_ml.training.phases import (
     parameter_groups,
     set_trainable,
     warmup_cosine,
 )
-from cannabis_ml.training.schedule import Phase, Schedule, TrainingParams  # noqa: E402
+from cannabis_ml.training.ready_lightning import lightning
+from cannabis_ml.training.schedule import Phase, Schedule, TrainingParams
 
 
 class Supervision(NamedTuple):

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cannabis_ml.networks.compat import ready_torchvision
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
 
-ready_torchvision()
-
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from cannabis_ml.inference.outputs import ALEATORIC, EMBEDDING, EPISTEMIC  # noqa: E402
-from cannabis_ml.networks.building import restore  # noqa: E402
-from cannabis_ml.networks.checkpoint import Checkpoint  # noqa: E402
-from cannabis_ml.networks.network import marginals, uncertainty  # noqa: E402
-from cannabis_ml.photo_sets.photo_set import PhotoSet  # noqa: E402
-from cannabis_ml.splits import SPLITS, Split  # noqa: E402
-from cannabis_ml.taxonomy import Head  # noqa: E402
-from cannabis_ml.training.data import Photos, make_loader  # noqa: E402
-from cannabis_ml.training.module import channels_last  # noqa: E402
-from cannabis_ml.training.schedule import TrainingParams  # noqa: E402
-from cannabis_ml.training.training_data import TrainingData  # noqa: E402
+from cannabis_ml.inference.outputs import ALEATORIC, EMBEDDING, EPISTEMIC
+from cannabis_ml.networks.building import restore
+from cannabis_ml.networks.checkpoint import Checkpoint
+from cannabis_ml.networks.network import marginals, uncertainty
+from cannabis_ml.photo_sets.photo_set import PhotoSet
+from cannabis_ml.splits import SPLITS, Split
+from cannabis_ml.taxonomy import Head
+from cannabis_ml.training.data import Photos, make_loader
+from cannabis_ml.training.module import channels_last
+from cannabis_ml.training.schedule import TrainingParams
+from cannabis_ml.training.training_data import TrainingData
 
 
 def predict(

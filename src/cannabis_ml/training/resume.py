@@ -11,18 +11,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cannabis_ml.networks.compat import ready_torchvision
+import torch
 
-ready_torchvision()
-
-import lightning  # noqa: E402
-import torch  # noqa: E402
-
-from cannabis_ml.networks.network import HierarchicalNet  # noqa: E402
-from cannabis_ml.training.callbacks import STATE  # noqa: E402
-from cannabis_ml.training.features import weights_hash  # noqa: E402
-from cannabis_ml.training.schedule import TrainingPlan  # noqa: E402
-from cannabis_ml.training.training_data import TrainingData  # noqa: E402
+from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.training.callbacks import STATE
+from cannabis_ml.training.features import weights_hash
+from cannabis_ml.training.ready_lightning import lightning
+from cannabis_ml.training.schedule import TrainingPlan
+from cannabis_ml.training.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
 

@@ -10,34 +10,30 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from cannabis_ml.networks.compat import ready_torchvision
+import numpy as np
+import pandas as pd
+import torch
 
-ready_torchvision()
-
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
-
-import cannabis_ml  # noqa: E402
-from cannabis_ml.errors import TrainingError  # noqa: E402
-from cannabis_ml.networks.building import build_network  # noqa: E402
-from cannabis_ml.networks.checkpoint import Checkpoint  # noqa: E402
-from cannabis_ml.networks.network import HierarchicalNet  # noqa: E402
-from cannabis_ml.taxonomy import MISSING  # noqa: E402
-from cannabis_ml.training.callbacks import best_file  # noqa: E402
-from cannabis_ml.training.data import (  # noqa: E402
+import cannabis_ml
+from cannabis_ml.errors import TrainingError
+from cannabis_ml.networks.building import build_network
+from cannabis_ml.networks.checkpoint import Checkpoint
+from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.taxonomy import MISSING
+from cannabis_ml.training.callbacks import best_file
+from cannabis_ml.training.data import (
     CachedFeatures,
     PhasedLoader,
     Photos,
     make_loader,
 )
-from cannabis_ml.training.features import cached_features  # noqa: E402
-from cannabis_ml.training.loop import run  # noqa: E402
-from cannabis_ml.training.module import PhotoModule  # noqa: E402
-from cannabis_ml.training.quiet import quiet  # noqa: E402
-from cannabis_ml.training.resume import run_folder, run_key  # noqa: E402
-from cannabis_ml.training.schedule import TrainingParams, TrainingPlan  # noqa: E402
-from cannabis_ml.training.training_data import TrainingData  # noqa: E402
+from cannabis_ml.training.features import cached_features
+from cannabis_ml.training.loop import run
+from cannabis_ml.training.module import PhotoModule
+from cannabis_ml.training.quiet import quiet
+from cannabis_ml.training.resume import run_folder, run_key
+from cannabis_ml.training.schedule import TrainingParams, TrainingPlan
+from cannabis_ml.training.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
 
