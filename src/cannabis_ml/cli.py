@@ -124,7 +124,7 @@ def run(pipeline: str | None, pipelines: list[str], verbose: bool, **options: An
     required=True,
     help="How many versions of every entry of the catalog stay in any case.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be freed, and free nothing.")
+@click.option("--dry-run", is_flag=True, help="Report what would be freed, and free nothing.")
 @click.option("--env", "-e", default=None, help="The environment whose data is pruned.")
 def prune(keep: int, dry_run: bool, env: str | None) -> None:
     """Free old versions of tables, photos, models and reports.

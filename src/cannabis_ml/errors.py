@@ -6,11 +6,11 @@ prints its message alone and keeps the traceback for `kedro run --verbose`.
 
 
 class CannabisMLError(Exception):
-    """Something the person can mend; the message says what, where, how much and what to do."""
+    """Something the person can mend; the message gives what, where, how much and what to do."""
 
 
 class ConfigError(CannabisMLError):
-    """The configuration says what cannot be done on this machine."""
+    """The configuration asks for what cannot be done on this machine."""
 
 
 class StorageError(CannabisMLError, OSError):
@@ -26,7 +26,7 @@ class TaxonomyError(CannabisMLError):
 
 
 class SourceError(CannabisMLError):
-    """Photos or labels cannot be found or read where they were said to be."""
+    """Photos or labels cannot be found or read at the given place."""
 
 
 class WeightsError(CannabisMLError):

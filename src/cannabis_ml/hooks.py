@@ -16,7 +16,7 @@ from cannabis_ml import lineage
 from cannabis_ml._io.metric_names import mlflow_keys
 from cannabis_ml._io.remote import RemotePath, local_copy
 from cannabis_ml._io.terminal import (
-    let_terminal_say_all_names,
+    escape_unprintable_names,
     literal_console,
     show_messages_literally,
 )
@@ -39,9 +39,9 @@ MAX_PARAM_LENGTH = 500
 
 
 class TrackingHook:
-    """Logs catalog entries to kedro-mlflow's run, as their metadata says.
+    """Logs catalog entries to kedro-mlflow's run, as set in their metadata.
 
-    `metadata: {mlflow: …}` of an entry says what is logged when it is saved:
+    `metadata: {mlflow: …}` of an entry sets what is logged when it is saved:
     `artifact: FOLDER` logs the file or folder (versioned entries too, which kedro-mlflow's own
     artifact type cannot), `metrics: PREFIX` logs every number in it, `fingerprint: true` tags the
     run with the hash of the photo set, also when it is only loaded.
@@ -161,7 +161,7 @@ class TerminalHook:
 
     @hook_impl(tryfirst=True)  # Kedro has set its logging up by then, and nothing has been logged
     def after_context_created(self) -> None:
-        let_terminal_say_all_names()
+        escape_unprintable_names()
         show_messages_literally()
 
 

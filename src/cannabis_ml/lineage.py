@@ -48,7 +48,7 @@ def planned(version: str, pipeline: Pipeline, catalog: DataCatalog) -> RunVersio
         if name in free or (dataset._version and dataset._version.load):
             try:
                 read[name] = str(dataset.resolve_load_version())
-            except VersionNotFoundError:  # the run will say so, where it wants to read it
+            except VersionNotFoundError:  # the run fails where it wants to read it
                 continue
     written = sorted(versioned(pipeline.all_outputs(), catalog))
     return RunVersions(version=version, read=read, written=written)

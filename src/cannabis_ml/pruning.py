@@ -65,7 +65,7 @@ class Versions:
 
     Args:
         catalog: Has a `LineageDataset` as its entry `lineage`.
-        pipeline: Says what is made from what.
+        pipeline: Its nodes define what is made from what.
     """
 
     def __init__(self, catalog: DataCatalog, pipeline: Pipeline) -> None:

@@ -1,4 +1,4 @@
-"""What can be said of a photo: heads, their classes, and which class implies which.
+"""Heads, their classes, and which class implies which.
 
 A taxonomy is data. It is written in `parameters_taxonomy.yml`, or parts of it are derived from
 the labels that came with the photos. No class name stands in the code.
@@ -90,7 +90,7 @@ class Head(BaseModel):
         return [self.name]
 
     def column_of(self, class_name: str) -> str:
-        """The label column that tells of one class."""
+        """The label column of one class."""
         return f"{self.name}.{class_name}" if self.kind == "multilabel" else self.name
 
     def shows(self, photos: pd.DataFrame, class_name: str) -> pd.Series:
@@ -357,7 +357,7 @@ def is_excluded(head: Head, photos: pd.DataFrame) -> pd.Series:
     """Whether each photo has a class of `head` that its class of the parent does not allow.
 
     Args:
-        head: A head, with a parent or without; of a multilabel one nothing is said.
+        head: A head, with a parent or without; a multilabel one excludes nothing.
         photos: One row per photo, with the label columns of the head and, if known, its parent.
 
     Returns:
@@ -387,13 +387,13 @@ def photo_count(photos: pd.Index, sources: pd.Series | None = None) -> str:
         photos: Labels of the rows that are meant, in the index of `sources`.
         sources: The name of each photo's source.
     """
-    told = _count(len(photos), "photo")
+    count = _count(len(photos), "photo")
     if sources is None or sources.nunique() < 2:
-        return told
+        return count
     counts = Counter(sources[photos]).most_common()
     if len(counts) == 1:
-        return f"{told} of {counts[0][0]}"
-    return f"{told}: {', '.join(f'{n:,} of {name}' for name, n in counts)}"
+        return f"{count} of {counts[0][0]}"
+    return f"{count}: {', '.join(f'{n:,} of {name}' for name, n in counts)}"
 
 
 def did_you_mean(label: str, classes: Iterable[str]) -> str:
@@ -427,7 +427,8 @@ def _class_faults(head: Head) -> Iterable[str]:
     if not head.classes:
         yield f"head '{head.name}' has no classes"
     elif head.kind != "multilabel" and len(head.classes) == 1:
-        yield f"head '{head.name}' has the single class '{head.classes[0].name}': nothing to tell"
+        only = head.classes[0].name
+        yield f"head '{head.name}' has the single class '{only}': nothing to predict"
     for name, n in Counter(head.class_names).items():
         if n > 1:
             yield f"head '{head.name}' has class '{name}' {n} times"

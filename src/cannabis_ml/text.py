@@ -29,7 +29,7 @@ def normal(name: str) -> str:
 def at_a_glance(name: str) -> str:
     r"""What a person sees of a name at a glance: not its case, kind of blank, or what is invisible.
 
-    Names of one look may differ on purpose, so nothing is merged by it; people are told.
+    Names of one look may differ on purpose, so nothing is merged by it; a report lists them.
 
     >>> at_a_glance("Powdery_mildew") == at_a_glance("powdery\u00a0 mildew\u200b")
     True
@@ -51,7 +51,7 @@ def by_normal_name(mapping: Mapping[str, Value]) -> dict[str, Value]:
     """The mapping under normal names.
 
     Raises:
-        ValueError: If two of its names are the same then, and say different things.
+        ValueError: If two of its names are the same then, with different values.
     """
     result: dict[str, Value] = {}
     for name, value in mapping.items():
@@ -71,7 +71,7 @@ Name = Annotated[str, BeforeValidator(_as_text), AfterValidator(normal)]
 """The name of a head or class in configuration."""
 
 
-def _keys_told_apart(value: Any) -> Any:
+def _distinct_keys(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     names = {_as_text(key): item for key, item in value.items()}
@@ -79,8 +79,13 @@ def _keys_told_apart(value: Any) -> Any:
     return others | by_normal_name({k: v for k, v in names.items() if isinstance(k, str)})
 
 
-NormalNames = BeforeValidator(_keys_told_apart)
+NormalNames = BeforeValidator(_distinct_keys)
 """For mappings whose keys are `Name`s: none is lost silently where two become the same."""
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """The message of an error as one line of at most `limit` characters."""
+    return " ".join(str(error).split())[:limit]
 
 
 def counted(n: int, one: str, many: str | None = None) -> str:

@@ -14,7 +14,7 @@ class Tier:
 
     Attributes:
         name: Namespace of its nodes, catalog entries and parameters, such as `tier1.checkpoint`.
-        device: What it runs on, as the model card says it.
+        device: What it runs on, as named in the model card.
         teacher: Name of the tier from whose predictions it learns besides the labels; None: it
             learns from the labels alone.
     """

@@ -183,7 +183,7 @@ def _warn_once(missing: frozenset[str]) -> None:
     scripts: dict[str, list[str]] = {}
     for letter in sorted(missing):
         scripts.setdefault(_script(letter), []).append(letter)
-    told = ", ".join(
+    letters_by_script = ", ".join(
         f"{_NAMED.get(script, script.capitalize())} ({_few(letters)})"
         for script, letters in scripts.items()
     )
@@ -192,7 +192,7 @@ def _warn_once(missing: frozenset[str]) -> None:
         "No font on this machine has the letters of %s: in figures they are boxes. Install fonts"
         " and run again: on Debian and Ubuntu `apt-get install %s`, elsewhere the Noto fonts of"
         " these scripts from https://fonts.google.com/noto",
-        told,
+        letters_by_script,
         packages,
     )
 

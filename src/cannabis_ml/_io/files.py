@@ -17,12 +17,13 @@ from uuid import uuid4
 from pydantic import AfterValidator, BeforeValidator
 
 from cannabis_ml.errors import ConfigError, StorageError
+from cannabis_ml.text import one_line
 
 _UNFINISHED = re.compile(r"\.(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}\.(part|old)")
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FULL_SAID = re.compile(
-    # What writers in Rust and SQLite say, which carries no number.
+_FULL_MESSAGE = re.compile(
+    # Errors of writers in Rust and SQLite have no number.
     r"No space left on device|os error (28|122|27)\b|Disk quota exceeded|database or disk is full"
 )
 
@@ -94,9 +95,10 @@ def written_aside(path: Path) -> Iterator[Path]:
         full = disk_full(error)
         if full is None:
             raise
+        kept = ", and the older one stays" if path.exists() else ""
         raise StorageError(
-            f"There is no room for {path}: {_said(full)}, after {_size(aside) / 1e6:,.1f} MB of it."
-            f" Nothing half-written was left{', and the older one stays' if path.exists() else ''}."
+            f"There is no room for {path}: {_reason(full)}, after {_size(aside) / 1e6:,.1f} MB of"
+            f" it. Nothing half-written was left{kept}."
             f"\n{MAKE_ROOM}"
         ) from error
     finally:
@@ -104,29 +106,29 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def disk_full(error: BaseException) -> BaseException | None:
-    """The one among an error and its causes that says that a disk, or a share of it, is full."""
+    """The one among an error and its causes that means that a disk, or a share of it, is full."""
     chain: list[BaseException] = []
     now: BaseException | None = error
     while now is not None and now not in chain:
         chain.append(now)
         now = now.__cause__ or now.__context__
     numbered = [e for e in chain if getattr(e, "errno", None) in _FULL]
-    # Others repeat what their cause said: the last of them is the cause.
-    said = [e for e in reversed(chain) if _FULL_SAID.search(str(e))]
-    return next(iter([*numbered, *said]), None)
+    # Others repeat the message of their cause: the last of them is the cause.
+    by_message = [e for e in reversed(chain) if _FULL_MESSAGE.search(str(e))]
+    return next(iter([*numbered, *by_message]), None)
 
 
 def no_room(full: BaseException, where: str | None = None) -> StorageError:
-    """Say what `disk_full` found, where a writer of another library was at work."""
+    """The error for what `disk_full` found, where a writer of another library was at work."""
     where = getattr(full, "filename", None) or where
     return StorageError(
-        f"There is no room for {where or 'what was being written'}: {_said(full)}.\n{MAKE_ROOM}"
+        f"There is no room for {where or 'what was being written'}: {_reason(full)}.\n{MAKE_ROOM}"
     )
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     number = getattr(error, "errno", None)
-    return os.strerror(number) if number in _FULL else " ".join(str(error).split())[:200]
+    return os.strerror(number) if number in _FULL else one_line(error)
 
 
 def _size(path: Path) -> int:
@@ -135,7 +137,7 @@ def _size(path: Path) -> int:
 
 
 def _sibling(path: Path, suffix: str) -> Path:
-    """Name a path after who writes it, so that others can tell whether they still do."""
+    """Name a path after who writes it, so that others can see whether it still runs."""
     writer = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     return path.with_name(f".{path.name}.{writer}.{suffix}")
 

@@ -16,7 +16,7 @@ def mlflow_keys(names: Iterable[str]) -> dict[str, str]:
 
     MLflow takes letters, digits and `_-./: `, at most 250 of them, and no name that reads as
     another path, such as `a//b` or `..`. Two names may become one by that, or differ only by case,
-    which some databases do not tell apart: those that were changed get a hash of the original.
+    which some databases treat as equal: those that were changed get a hash of the original.
 
     Args:
         names: Of all that is logged together; each once.

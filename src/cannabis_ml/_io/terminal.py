@@ -33,7 +33,7 @@ def literal_console() -> Console:
     return Console(markup=False, emoji=False, highlight=False)
 
 
-def let_terminal_say_all_names() -> None:
+def escape_unprintable_names() -> None:
     """Write what the encoding of the terminal does not have with backslashes, not as an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

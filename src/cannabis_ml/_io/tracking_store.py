@@ -20,8 +20,8 @@ def follow_move(database: Path, experiment: str, artifacts: Path) -> None:
 
     MLflow notes once and for all where an experiment and each of its runs keep their artifacts. A
     project that was renamed or moved would write to its old place, which is made anew. The
-    experiment is told of the new one, and so is every earlier run but those whose artifacts still
-    lie in the old place and not in the new.
+    new place is set for the experiment and for every earlier run, except those whose artifacts
+    still lie in the old place and not in the new.
 
     Args:
         database: SQLite file of MLflow.

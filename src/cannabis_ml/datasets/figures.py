@@ -76,7 +76,9 @@ def _stems(names: Iterable[str]) -> list[str]:
     safe = {name: _safe(name) for name in names}
     taken = Counter(stem.casefold() for stem in safe.values())
     return [
-        stem if taken[stem.casefold()] == 1 and len(stem.encode()) <= LONGEST else _told(stem, name)
+        stem
+        if taken[stem.casefold()] == 1 and len(stem.encode()) <= LONGEST
+        else _unique(stem, name)
         for name, stem in safe.items()
     ]
 
@@ -85,6 +87,6 @@ def _safe(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_. " else "_" for c in name)
 
 
-def _told(stem: str, name: str) -> str:
-    told = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{stem.encode()[:LONGEST].decode(errors='ignore')} {told}"
+def _unique(stem: str, name: str) -> str:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{stem.encode()[:LONGEST].decode(errors='ignore')} {digest}"

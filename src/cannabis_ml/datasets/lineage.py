@@ -19,7 +19,9 @@ class RunVersions(BaseModel):
 
     version: str = Field(description="What all that the run wrote is called")
     read: dict[str, str] = Field(description="Version per entry")
-    written: list[str] = Field(description="Entries; one that is read too was read as `read` says")
+    written: list[str] = Field(
+        description="Entries; `read` has the version of one that was read too"
+    )
     mlflow_run: str | None = Field(default=None, description="MLflow's id of the run")
 
     def version_of(self, name: str) -> str | None:

@@ -27,7 +27,7 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
     are different groups) and `given_split` where the source has them (and `keep_splits` does not
     leave them out), and the labels as the
     source's label map leaves them. Labels that only some sources have are missing for the others.
-    A photo that several rows list says in each of them what it is said to be in any.
+    A photo that several rows list has in each of them the labels of all.
 
     Args:
         source: `kind` (`sample`, `folder`, `table`, `hub`, `plantvillage`, `plantdoc` or
@@ -110,10 +110,10 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
         return all(source.exists() for source in self._sources.values())
 
     def _describe(self) -> dict[str, Any]:
-        told = {
+        tables = {
             name: source.model_dump(exclude_defaults=True) for name, source in self._sources.items()
         }
-        return next(iter(told.values())) if self._is_one else told
+        return next(iter(tables.values())) if self._is_one else tables
 
     def _refuse_missing_paths(self) -> None:
         missing = [name for name, source in self._sources.items() if not source.path]
@@ -122,13 +122,13 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
         if self._is_one:
             raise SourceError(
                 "No photos were given to this source (its `path` is null).\n"
-                "Say which photos, as in: kedro run --env folder --params photos=PATH"
+                "Name the photos: kedro run --env folder --params photos=PATH"
             )
         one = len(missing) == 1
         raise SourceError(
             f"No photos were given to the source{'' if one else 's'} "
             f"{', '.join(map(repr, missing))} ({'its' if one else 'their'} `path` is null).\n"
-            f"Say where they are: --params {','.join(f'{name}=PATH' for name in missing)}"
+            f"Give their paths: --params {','.join(f'{name}=PATH' for name in missing)}"
         )
 
 

@@ -39,7 +39,7 @@ class TableDataset(ParquetDataset):
 
 
 def table_preview(rows: pd.DataFrame) -> TablePreview:
-    """What kedro-viz shows of rows: cells that JSON can say, None where nothing is known."""
+    """Rows as kedro-viz shows them: JSON values, None where a cell is missing."""
     cells = rows.itertuples(index=False, name=None)
     return TablePreview(
         {

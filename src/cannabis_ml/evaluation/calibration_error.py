@@ -35,7 +35,7 @@ _AT_ONCE = 2_000_000
 
 @dataclass(frozen=True)
 class Events:
-    """What was said to happen, how probably, and whether it did.
+    """Binary predictions: the probability of each event, and whether it happened.
 
     Attributes:
         confidence: float64 (N,), in [0, 1].

@@ -29,7 +29,7 @@ from cannabis_ml.inference.decision import Decision
 from cannabis_ml.taxonomy import MISSING, Head, Kind
 
 GROUPS_PER_BIN = 15
-"""A reliability curve has as few bins as this asks for, so that each says something."""
+"""A reliability curve has as few bins as this asks for, so that each holds enough photos."""
 
 Recalibrate = Callable[[Head, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Of a head, probabilities (N, K), labels and groups: probabilities of the same photos by a
@@ -44,9 +44,7 @@ class CalibrationError(Record):
     perfect_mean: float = Field(
         description="Mean that a perfectly calibrated model would get with as many photos"
     )
-    perfect_interval: Interval = Field(
-        description="Between what such models get, as often as the level says"
-    )
+    perfect_interval: Interval = Field(description="Range of such models at the level")
 
     @property
     def is_above_chance(self) -> bool:
@@ -61,7 +59,7 @@ class ReliabilityBin(Record):
     right: float = Field(description="Share of answers that are right; of attributes, there")
     answers: int
     consistent: Interval = Field(
-        description="Where `right` lies for perfectly calibrated models, as often as the level says"
+        description="Range of `right` for perfectly calibrated models at the level"
     )
 
 

@@ -1,8 +1,9 @@
 """Confidence intervals of shares of photos, where photos come in groups.
 
-Frames of one burst, or photos of one plant, are right or wrong together: 84 photos in 8 groups tell
-far less than 84 photos of 84 plants. So `by_groups` computes the effective number of independent
-photos, and takes the interval of so many. `wilson` by itself takes all photos as independent.
+Frames of one burst, or photos of one plant, are right or wrong together: 84 photos in 8 groups
+carry far less information than 84 photos of 84 plants. So `by_groups` computes the effective number
+of independent photos, and takes the interval of so many. `wilson` by itself takes all photos as
+independent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 PRIOR_GROUPS = 1
 """Weight, in groups, of the prior that photos of a group are all alike. It decides where all photos
-count: nothing there tells how they hang together."""
+count: nothing there shows how they correlate."""
 
 
 def by_groups(
@@ -37,14 +38,14 @@ def by_groups(
 
 
 def effective_photos(successes: np.ndarray, groups: np.ndarray, confidence: float = 0.95) -> float:
-    """Effective number of photos: how many independent ones would tell as much of a share.
+    """Effective number of photos: the number of independent ones with the same standard error.
 
     N over the design effect (Kish 1965), which is estimated from how much the groups differ, by
     linearisation as in Korn & Graubard 1998 (Survey Methodology 24:193), with their correction for
     the degrees of freedom, groups less one; of the intervals that follow from it, Wilson's is among
     the best (Franco et al. 2019, J. Surv. Stat. Methodol. 7:334). With few groups, or few that hold
     a miss, the estimate is often far too low, so it is drawn towards the largest design effect
-    there can be, that of photos that say all the same within a group; see `PRIOR_GROUPS`.
+    there can be, that of photos that are all alike within a group; see `PRIOR_GROUPS`.
 
     Args:
         successes: As for `by_groups`.

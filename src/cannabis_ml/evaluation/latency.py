@@ -50,7 +50,7 @@ class Timing(Record):
     pixels_ms: Percentiles = Field(description="From pixels to probabilities")
     jpeg_ms: Percentiles = Field(description="From JPEG bytes to probabilities")
     open_ms: float
-    memory_before_mb: float | None = Field(description="None where the system does not tell")
+    memory_before_mb: float | None = Field(description="None where the system does not report it")
     peak_memory_mb: float | None
 
 

@@ -19,7 +19,7 @@ from cannabis_ml.evaluation.intervals import by_groups
 from cannabis_ml.inference.confidence import p_norm
 
 COVERAGES = (0.6, 0.8, 1.0)
-"""At which accuracy is told."""
+"""Coverages at which accuracy is reported."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def score_ranking(
         scores: By name confidences (N,), as from `inference.confidence.confidence_scores`.
         right: As for `risk_coverage`.
         groups: Of each photo a number or name, (N,); photos of a group are right or wrong together.
-        coverages: At which accuracy is told.
+        coverages: At which accuracy is reported.
         repeats: Bootstrap samples of groups behind the intervals.
         seed: Of these samples; the same samples serve all scores.
 
@@ -154,7 +154,7 @@ def score_ranking(
         lowest AUGRC, the first of `scores` where several have it), and `scores`: by name `augrc`,
         `aurc`, `auroc`, `accuracy_at` (by coverage, such as `"0.8"`), `augrc_interval` and
         `augrc_above_best_interval`, the 95% interval of how much worse than `best` the score is;
-        one that holds 0 says that these photos cannot tell the two apart.
+        one that holds 0 means that these photos do not separate the two.
 
     Raises:
         ValueError: If there is no answer, or a confidence is NaN.

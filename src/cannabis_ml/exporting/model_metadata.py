@@ -21,7 +21,7 @@ def with_card(model: ModelFile, card: FileCard) -> ModelFile:
 
     Args:
         model: A file of any exporter or quantizer.
-        card: What the file shall say of itself.
+        card: To be stored in the file.
 
     Raises:
         ExportError: If the file is damaged or keeps weights in other files.

@@ -14,6 +14,7 @@ from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.predictor import Predictor, open_model
 from cannabis_ml.networks.layers import Layer
+from cannabis_ml.text import one_line
 
 Quantization = Literal["weight_only_int8", "dynamic_int8", "static_int8", "mixed", "float16"]
 """Name of a quantization scheme; each exists for both formats.
@@ -189,7 +190,7 @@ def _apply(
 
         return quantize_onnx(model.data, quantization, photos, keep_float)
     except Exception as error:  # of libraries, without a base class in common
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise ExportError(
             f"{quantization} cannot be applied to this {model.format} file: {reason}"
         ) from error

@@ -17,7 +17,7 @@ INSTALL = {
     "onnx": "pip install 'cannabis_ml[export]'",
     "tflite": "pip install --no-deps -r requirements-tflite.lock",
 }
-"""Command that installs them; the lock file says why no extra can."""
+"""Command that installs them; the lock file explains why no extra can."""
 
 
 def require_writers(formats: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cannabis_ml._io.file_names import printable
-from cannabis_ml._io.terminal import let_terminal_say_all_names
+from cannabis_ml._io.terminal import escape_unprintable_names
 from cannabis_ml.errors import CannabisMLError
 from cannabis_ml.inference.runtimes import NAMES
 
@@ -38,7 +38,7 @@ exit status: 0 every photo was answered; 1 some were not, or the golden photos g
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    let_terminal_say_all_names()
+    escape_unprintable_names()
     options = _parser().parse_intermixed_args(arguments)  # options may stand between photos
     try:
         if not options.route and (options.tier3_url or options.thresholds):

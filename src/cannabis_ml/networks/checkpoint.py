@@ -23,7 +23,7 @@ class Checkpoint:
 
     Attributes:
         state: Every tensor of the network, by name.
-        card: What else is needed to use it or to tell where it came from.
+        card: What else is needed to use it or to trace its origin.
     """
 
     state: dict[str, np.ndarray]

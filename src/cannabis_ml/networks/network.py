@@ -57,9 +57,9 @@ WHITE = 255.0
 SPREAD = 2.0
 """Standard deviation of a fresh member's logits for features of unit variance.
 
-Members that begin alike end alike, and then their disagreement hardly tells how many photos they
-have seen. On PlantDoc, from a quarter to all of the photos, it falls by 26% at 2.0 and by 7% at
-0.1; accuracy differs by less than its standard error (tests/benchmarks/bench_uncertainty.py).
+Members that begin alike end alike, and then their disagreement hardly depends on how many photos
+they have seen. On PlantDoc, from a quarter to all of the photos, it falls by 26% at 2.0 and by 7%
+at 0.1; accuracy differs by less than its standard error (tests/benchmarks/bench_uncertainty.py).
 """
 
 LONE_SPREAD = 0.1
@@ -236,7 +236,7 @@ class HierarchicalNet(nn.Module):
 class ExportNet(nn.Module):
     """The network as it is exported: uint8 (N, S, S, 3) RGB in, named float32 outputs out.
 
-    `cannabis_ml.inference.outputs` says which there are.
+    `cannabis_ml.inference.outputs` lists them.
     """
 
     def __init__(self, network: HierarchicalNet) -> None:

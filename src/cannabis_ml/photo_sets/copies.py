@@ -32,7 +32,7 @@ COPY = "copy"
 """The column that counts the copies of a photo from 1."""
 
 KEY = "key"
-"""The column, on disk only, that says how a copy was made."""
+"""The column, on disk only, with how a copy was made."""
 
 TASK_PHOTOS = 8
 """Photos that a worker is handed at once: handing over costs as much as half a copy."""

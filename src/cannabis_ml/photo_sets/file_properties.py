@@ -21,7 +21,7 @@ class Property:
     unit: str = ""
 
 
-# Simple ones first: of several that tell equally well, the first is named.
+# Simple ones first: of several that separate equally well, the first is named.
 PROPERTIES = (
     Property("file format", "file", ("format",)),
     Property("colour mode", "file", ("mode",)),
@@ -50,7 +50,9 @@ def properties_of(photos: pd.DataFrame) -> pd.DataFrame:
         if name in photos:
             known[name] = pd.to_numeric(photos[name]).astype("Float64")
     if "exif_orientation" in known:
-        known["exif_orientation"] = known["exif_orientation"].fillna(1)  # as good as not said
+        known["exif_orientation"] = known["exif_orientation"].fillna(
+            1
+        )  # upright is the same as missing
     if "height" in known and "width" in known:
         known["longer_side"] = known["height"].where(
             known["height"] >= known["width"], known["width"]

@@ -45,8 +45,8 @@ class GroupParams(BaseModel):
         default=0.1,
         gt=0,
         le=1,
-        description="Share of the photos in one chain of near-duplicates above which it is told"
-        " of, with the limits that break it",
+        description="Share of the photos in one chain of near-duplicates above which a warning"
+        " names the limits that break it",
     )
 
 
@@ -55,7 +55,7 @@ def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFr
 
     A group is what hangs together by near-duplicates, by exact copies and by the source's groups,
     over any number of steps. The order of the photos does not matter. Chains of near-duplicates
-    that hold a large part of the photos are told of, with the limits that break them.
+    that hold a large part of the photos are logged as warnings, with the limits that break them.
 
     Args:
         checked_photos: One row per photo found, sound ones with `phash` and `thumbnail`.
@@ -112,7 +112,7 @@ def check_links(
     kept, splits = checked_photos[is_kept], divided_photos.loc[is_kept, "split"]
     distance = max(MAX_DISTANCE, groups.max_distance)
     difference = max(MAX_DIFFERENCE, groups.max_difference)
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "looked_for": groups.near_duplicates,
         "max_distance": distance,
         "max_difference": difference,
@@ -124,26 +124,26 @@ def check_links(
         "chains": [],
     }
     if not groups.near_duplicates:
-        return told
+        return report
     parts = pd.Categorical(splits, categories=SPLITS).codes.astype(int)
     hashes, thumbnails, valid = _fingerprints(kept)
     found = links_across(hashes, thumbnails, parts, distance, difference, valid=valid)
-    told["across_splits"] = found.links
-    told["photos_across"] = {
+    report["across_splits"] = found.links
+    report["photos_across"] = {
         name: int(n) for name, n in splits[found.crosses].value_counts().sort_index().items()
     }
-    told["chains"] = _chains(kept, divided_photos.loc[is_kept, "cluster"], groups)
+    report["chains"] = _chains(kept, divided_photos.loc[is_kept, "cluster"], groups)
     if found.links:
         log.warning(
             "%s links across splits: pairs of near-duplicates within the standard limits that"
             " ingestion.groups does not count as near",
             f"{found.links:,}",
         )
-    return told
+    return report
 
 
 def chain_sentence(chain: dict[str, Any]) -> str:
-    """Say what a chain of `check_links` is."""
+    """A chain of `check_links`, as a sentence."""
     return (
         f"A chain of near-duplicates holds {chain['photos']:,} of {chain['of']:,} photos "
         f"({chain['share']:.0%}), from {chain['first']} to {chain['last']}: each is nearly the same"
@@ -153,7 +153,7 @@ def chain_sentence(chain: dict[str, Any]) -> str:
 
 
 def chain_advice(chain: dict[str, Any]) -> str:
-    """Say what to do about a chain of `check_links`."""
+    """What to do about a chain of `check_links`."""
     lower = [
         f"{name} to {chain['lower'][name]:g}"
         for name in ("max_difference", "max_distance")
@@ -230,9 +230,9 @@ def _groups(photos: pd.DataFrame) -> pd.Series:
     from scipy.sparse import coo_array  # comes with scikit-learn
     from scipy.sparse.csgraph import connected_components
 
-    told = photos["group"]
+    given = photos["group"]
     # A photo is tied to each of the three things that it may share with others.
-    shared = [pd.factorize(column)[0] for column in (photos["cluster"], told, photos["photo_id"])]
+    shared = [pd.factorize(column)[0] for column in (photos["cluster"], given, photos["photo_id"])]
     rows, things, first = [], [], len(photos)
     for numbers in shared:
         is_tied = np.flatnonzero(numbers >= 0)
@@ -242,5 +242,5 @@ def _groups(photos: pd.DataFrame) -> pd.Series:
     ends = np.concatenate(rows), np.concatenate(things)
     graph = coo_array((np.ones(len(ends[0]), bool), ends), shape=(first, first))
     component = connected_components(graph, directed=False)[1][: len(photos)]
-    names = told.where(told.notna(), photos["photo_id"])
+    names = given.where(given.notna(), photos["photo_id"])
     return names.groupby(component).transform("min").astype("str")

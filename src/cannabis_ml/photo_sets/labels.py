@@ -19,7 +19,7 @@ from cannabis_ml.taxonomy import (
 from cannabis_ml.text import normal
 
 NONE_OF_THEM = ("-", "none")
-"""What a list of attributes may say when no attribute is there."""
+"""What stands in a list of attributes when none is there."""
 
 # pandas writes whole numbers beside empty cells as 1.0.
 _YES = ("1", "1.0", "true", "yes")
@@ -90,8 +90,8 @@ def _attributes(head: Head, photos: pd.DataFrame, faults: list[str]) -> dict[str
 def _united(name: str, photos: pd.DataFrame) -> pd.Series:
     """The lists of attributes, of a table with a row per box one list for all boxes of a photo.
 
-    Such rows name one attribute each. Lists of several, and one that says that none is there, speak
-    for the whole photo: they stay as they are, and contradict others that say something else.
+    Such rows name one attribute each. Lists of several, and one of `NONE_OF_THEM`, are for the
+    whole photo: they stay as they are, and contradict others that differ.
     """
     lists = photos[name]
     if not {"path", "source"} <= set(photos.columns):

@@ -467,7 +467,7 @@ def _pairs_of_distinct(hashes: np.ndarray, max_distance: int) -> np.ndarray:
 def _plan(hashes: np.ndarray, max_distance: int) -> tuple[list[np.ndarray], int]:
     """Blocks of bits, and how many of them a choice takes, by estimated cost.
 
-    Bits that are mostly 0 or mostly 1 tell little; they are dealt out evenly to the blocks.
+    Bits that are mostly 0 or mostly 1 separate few photos; they are dealt out evenly to the blocks.
     """
     n = len(hashes)
     sample = hashes[:: -(-n // _SAMPLE)]

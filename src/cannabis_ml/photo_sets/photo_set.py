@@ -72,7 +72,7 @@ class PhotoSet:
         Covers, in row order, photo ids, splits, groups and labels, and the size in bytes of every
         stored photo, which changes with the settings it was stored by. Paths are left out: the
         same photos elsewhere are the same set. Computed once per set and process: the library's
-        own fingerprint tells one set from another.
+        own fingerprint is the key.
         """
         arrow = self.arrow
         key = (arrow._fingerprint, len(arrow), tuple(arrow.column_names))

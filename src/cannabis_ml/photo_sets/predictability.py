@@ -7,7 +7,7 @@ network can do instead of looking at the plant.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -39,18 +39,18 @@ class ShortcutsParams(BaseModel):
         default=0.2,
         gt=0,
         lt=1,
-        description="Speak when file properties close this share of the gap between chance and"
-        " naming every photo right",
+        description="Report a head when file properties close this share of the gap between chance"
+        " and naming every photo right",
     )
     min_gain_border: float = Field(
         default=0.25, gt=0, lt=1, description="The same for the mean colour of the border"
     )
-    min_told: float = Field(
+    min_balanced_accuracy: float = Field(
         default=0.9,
         gt=0.5,
         le=1,
-        description="Speak when a class is told from the rest this well: mean of the share found"
-        " and the share of others not mistaken for it; 0.5 is chance",
+        description="Report a class that is separated from the rest with this balanced accuracy;"
+        " 0.5 is chance",
     )
     error_rate: float = Field(
         default=0.01,
@@ -71,17 +71,17 @@ class OneVsRest:
     Attributes:
         answer: The class.
         by: Title of the property.
-        score: Mean of `found` and 1 - `mistaken`; 0.5 is chance.
-        found: Share of the class that was recognised.
-        mistaken: Share of the others taken for it.
-        hint: The telling value in words, or nothing.
+        balanced_accuracy: Mean of `recall` and 1 - `false_positive_rate`; 0.5 is chance.
+        recall: Share of the class that was recognized.
+        false_positive_rate: Share of the others taken for it.
+        hint: The value that separates them, in words, or nothing.
     """
 
     answer: str
     by: str
-    score: float
-    found: float
-    mistaken: float
+    balanced_accuracy: float
+    recall: float
+    false_positive_rate: float
     hint: str = ""
 
 
@@ -100,9 +100,9 @@ class Predictability:
         accuracy: Share of photos named right, cross-validated by group.
         chance: Share of the most frequent class.
         gain: Share of the gap between chance and 1 that is closed; below 0 where worse than chance.
-        is_sure: Whether the accuracy is above chance by more than luck.
-        alone: Accuracy by each property alone, best first; empty where nothing is there to tell.
-        told: Classes told from the rest, best first.
+        is_significant: Whether the accuracy is above chance by more than luck.
+        alone: Accuracy by each property alone, best first; empty where nothing is reported.
+        separable: Classes that are separated from the rest, best first.
         sources: The same accuracy by the name of the source alone, where there are several.
     """
 
@@ -116,9 +116,9 @@ class Predictability:
     accuracy: float
     chance: float
     gain: float
-    is_sure: bool
+    is_significant: bool
     alone: dict[str, float] = field(default_factory=dict)
-    told: list[OneVsRest] = field(default_factory=list)
+    separable: list[OneVsRest] = field(default_factory=list)
     sources: float | None = None
 
 
@@ -151,7 +151,7 @@ def measure(
     return measured
 
 
-# ------------------------------------------------------------------ what is put to the model
+# ------------------------------------------------------------------ classification problems
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _problem(
     enough = sorted(c for c in sizes.index[sizes >= params.min_groups] if c >= 0)
     if len(enough) < 2:
         return None
-    # One stream of chance per question: what is asked of one head changes nothing for another.
+    # A random stream per question: changing one head changes nothing for another.
     random = np.random.default_rng([params.seed, len(question.name), *question.name.encode()])
     rows = _sample(np.flatnonzero(np.isin(codes, enough)), codes, params.max_photos, random)
     answers = np.searchsorted(enough, codes[rows])
@@ -217,7 +217,7 @@ def _folds(
 
 _TREES = 16
 _SCREEN = 0.7
-"""Share of `min_told`'s way above chance below which no property is tried alone for a class."""
+"""Of the way from chance to `min_balanced_accuracy`; below it no property is tried alone."""
 
 
 def _measure(
@@ -240,34 +240,34 @@ def _measure(
     if not tried:
         if not any(set(p.columns) <= set(problem.table) for p in PROPERTIES if p.kind == kind):
             return None
-        return Predictability(**known, accuracy=chance, gain=0.0, is_sure=False)
+        return Predictability(**known, accuracy=chance, gain=0.0, is_significant=False)
     columns = [column for p in tried for column in p.columns]
     probs = _cross_validated(problem, columns, params.seed, trees=_TREES)
     accuracy = _accuracy(probs, problem)
     gain = (accuracy - chance) / (1 - chance)
-    is_sure = _wilson_lower(accuracy, groups, deviations) > chance
-    told = _told(TOGETHER[kind], probs, problem, deviations)
-    screen = 0.5 + _SCREEN * (params.min_told - 0.5)
+    is_significant = _wilson_lower(accuracy, groups, deviations) > chance
+    together = _one_vs_rest(TOGETHER[kind], probs, problem, deviations)
+    screen = 0.5 + _SCREEN * (params.min_balanced_accuracy - 0.5)
     if (
-        not (is_sure and gain >= params.least_gain(kind))
-        and max(t.score for t in told.values()) < screen
+        not (is_significant and gain >= params.least_gain(kind))
+        and max(one.balanced_accuracy for one in together.values()) < screen
     ):
-        return Predictability(**known, accuracy=accuracy, gain=gain, is_sure=is_sure)
-    alone, told_by = {}, [told]
+        return Predictability(**known, accuracy=accuracy, gain=gain, is_significant=is_significant)
+    alone, scores = {}, [together]
     for one in tried:
         if kind == "border":
             alone[one.title] = accuracy
             continue
         by_one = _cross_validated(problem, list(one.columns), params.seed, trees=1)
         alone[one.title] = _accuracy(by_one, problem)
-        told_by.append(_told(one.title, by_one, problem, deviations))
+        scores.append(_one_vs_rest(one.title, by_one, problem, deviations))
     return Predictability(
         **known,
         accuracy=accuracy,
         gain=gain,
-        is_sure=is_sure,
+        is_significant=is_significant,
         alone=dict(sorted(alone.items(), key=lambda item: -item[1])),
-        told=list(_best_told(told_by, problem, params)),
+        separable=list(_separable(scores, problem, params)),
         sources=_by_source(problem, params),
     )
 
@@ -296,50 +296,53 @@ def _accuracy(probs: np.ndarray, problem: _Problem) -> float:
     return float((probs.argmax(axis=1) == problem.answers).mean())
 
 
-def _told(by: str, probs: np.ndarray, problem: _Problem, deviations: float) -> dict[int, OneVsRest]:
+def _one_vs_rest(
+    by: str, probs: np.ndarray, problem: _Problem, deviations: float
+) -> dict[int, OneVsRest]:
     """One-vs-rest scores of each class, 0.5 where they are not significant."""
-    told = {}
+    scores = {}
     for code, name in enumerate(problem.classes):
         is_class = problem.answers == code
-        # More probable than before anything was known of the photo.
+        # More probable than the class is without knowing anything of the photo.
         named = probs[:, code] > is_class.mean()
-        found, mistaken = float(named[is_class].mean()), float(named[~is_class].mean())
-        score = (found + 1 - mistaken) / 2
+        recall, mistaken = float(named[is_class].mean()), float(named[~is_class].mean())
         lower = [
             _wilson_lower(share, len(np.unique(problem.groups[rows])), deviations)
-            for share, rows in ((found, is_class), (1 - mistaken, ~is_class))
+            for share, rows in ((recall, is_class), (1 - mistaken, ~is_class))
         ]
-        told[code] = OneVsRest(name, by, score if sum(lower) / 2 > 0.5 else 0.5, found, mistaken)
-    return told
+        balanced = (recall + 1 - mistaken) / 2 if sum(lower) / 2 > 0.5 else 0.5
+        scores[code] = OneVsRest(name, by, balanced, recall, mistaken)
+    return scores
 
 
-def _best_told(
-    told_by: list[dict[int, OneVsRest]], problem: _Problem, params: ShortcutsParams
+def _separable(
+    scores: list[dict[int, OneVsRest]], problem: _Problem, params: ShortcutsParams
 ) -> Iterator[OneVsRest]:
-    """The most telling property of each class that is told well enough, best class first."""
-    together, *alone = told_by
+    """The property that separates each class best, where that is good enough; best class first."""
+    limit = params.min_balanced_accuracy
+    together, *alone = scores
     best = []
     for code, by_all in together.items():
-        single = [told[code] for told in alone]
-        top = max((t.score for t in single), default=0.0)
-        if max(top, by_all.score) < params.min_told:
+        single = [by_one[code] for by_one in alone]
+        top = max((one.balanced_accuracy for one in single), default=0.0)
+        if max(top, by_all.balanced_accuracy) < limit:
             continue
         # The first that is about as good as the best; all together only if clearly better.
-        candidates = [t for t in single if t.score >= top - 0.01]
-        if not candidates or (top < params.min_told and by_all.score > top + 0.02):
+        candidates = [one for one in single if one.balanced_accuracy >= top - 0.01]
+        if not candidates or (top < limit and by_all.balanced_accuracy > top + 0.02):
             candidates = [by_all]
         best.append(candidates[0])
-    for one in sorted(best, key=lambda t: -t.score):
-        yield OneVsRest(**{**vars(one), "hint": _hint(one, problem)})
+    for one in sorted(best, key=lambda one: -one.balanced_accuracy):
+        yield replace(one, hint=_hint(one, problem))
 
 
-def _hint(told: OneVsRest, problem: _Problem) -> str:
+def _hint(separated: OneVsRest, problem: _Problem) -> str:
     """The value that gives the class away, where it is one value; else both medians."""
-    of = {p.title: p for p in PROPERTIES}.get(told.by)
+    of = {p.title: p for p in PROPERTIES}.get(separated.by)
     if of is None or len(of.columns) > 1 or not of.unit:
         return ""
     values = problem.table[of.columns[0]]
-    is_class = problem.answers == problem.classes.index(told.answer)
+    is_class = problem.answers == problem.classes.index(separated.answer)
     mine, others = values[is_class].dropna(), values[~is_class].dropna()
     if mine.empty or others.empty:
         return ""

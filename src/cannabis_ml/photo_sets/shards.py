@@ -49,7 +49,7 @@ Item = TypeVar("Item")
 
 
 def divide(photos: Iterable[Item], id_of: Callable[[Item], str]) -> Iterator[list[Item]]:
-    """Content-defined sharding: a shard ends where the hash of a photo's id says so."""
+    """Content-defined sharding: the hash of a photo's id decides where a shard ends."""
     part: list[Item] = []
     for photo in photos:
         is_cut = zlib.crc32(id_of(photo).encode()) % SHARD_PHOTOS == 0
@@ -155,7 +155,7 @@ class ShardStore:
             name: From `shard_name`.
             rows: Values by column.
             schema: The columns.
-            written: Told how many rows were written, now and then.
+            written: Called with the number of rows written, now and then.
         """
         import pyarrow as pa
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 COLUMNS = ("photo_id", "split", "given_split", "division", "ingestion")
 """Photo, the split it is in, the one that its source gave, the settings it was divided by, and the
-number of the ingestion that says so: 1 for the first."""
+number of the ingestion that entered it: 1 for the first."""
 
 
 def empty_ledger() -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Stratified group splits without leakage, stable when photos are added.
 
 Three rules, in this order. A photo stays where it was put: its source's own validation,
-calibration or test, else what the ledger of earlier runs says. A new photo joins its group. New
+calibration or test, else the one in the ledger of earlier runs. A new photo joins its group. New
 groups are divided so that every split comes as close to its share of every class as groups allow
 (see `stratify`), and so that no class is missing from a split that it has enough groups for; where
 that leaves a choice, the hash of the group's name and the seed decides.
@@ -135,7 +135,7 @@ def _own_splits(sound: pd.DataFrame, ledger: pd.DataFrame, split: SplitParams) -
     last = of_division.drop_duplicates("photo_id", keep="last").set_index("photo_id")
     before = last.reindex(sound["photo_id"]).set_index(sound.index)
     given = sound["given_split"]
-    # A source that now gives a photo another split has the say.
+    # Where a source now gives a photo another split, that one counts.
     is_unchanged = given.fillna("") == before["given_split"].fillna("")
     own = before["split"].where(is_unchanged)
     return own.mask(given.isin(HELD_OUT), given).astype("str")
@@ -270,13 +270,13 @@ def _fill_gaps(
     A class with n groups is due in the first n of `NEEDED_FIRST`. A group leaves only a split where
     each of its classes has another one or is not due, so no move opens a gap elsewhere.
     """
-    told = pd.DataFrame({"class": shown.classes, "row": shown.rows})
-    told = told[told["class"] < shown.numbers - 1]  # the last is not a class
-    told["group"] = sound["group"].to_numpy()[told["row"]]
-    told["split"] = settled_in.to_numpy(object)[told["row"]]
+    labelled = pd.DataFrame({"class": shown.classes, "row": shown.rows})
+    labelled = labelled[labelled["class"] < shown.numbers - 1]  # the last is not a class
+    labelled["group"] = sound["group"].to_numpy()[labelled["row"]]
+    labelled["split"] = settled_in.to_numpy(object)[labelled["row"]]
     members: dict[int, list[_Group]] = {}
     present: dict[int, Counter[str]] = {}
-    for key, rows in told.groupby("class"):
+    for key, rows in labelled.groupby("class"):
         number = int(str(key))
         settled = rows.dropna(subset="split").drop_duplicates(["group", "split"])
         present[number] = Counter(settled["split"])

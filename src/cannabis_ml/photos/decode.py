@@ -1,4 +1,4 @@
-"""Decoding of any file to upright RGB pixels, or to an error that says why not.
+"""Decoding of any file to upright RGB pixels, or to an error with the reason.
 
 Whatever the bytes, the outcome is an array or an `UnreadableError`.
 """
@@ -55,7 +55,7 @@ _LYING = (5, 6, 7, 8)
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its photo before any pixel is decoded.
+    """Metadata of a photo, known before any pixel is decoded.
 
     Attributes:
         format: Pillow's name, as `JPEG`.
@@ -67,7 +67,7 @@ class Header:
         is_deep: Whether a channel has more than 8 bits.
         has_alpha: Whether some of it may be transparent.
         is_animated: Whether the file holds further frames or pages.
-        camera: EXIF make, as `Canon`; None where it says none.
+        camera: EXIF make, such as `Canon`; None where it is missing.
         colour_profile: The ICC profile as it stands in the file, or None.
     """
 
@@ -86,7 +86,7 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class Photo(Header):
-    """A decoded photo and what its file said of it.
+    """A decoded photo and its metadata.
 
     Attributes:
         pixels: uint8 RGB (h, w, 3), upright; smaller than `height` x `width` where the decoder
@@ -156,7 +156,7 @@ def examine(
     min_side: int | None = None,
     reduce_to: int | None = None,
 ) -> Photo:
-    """Decode a photo as `decode` does, and keep what the file says of it.
+    """Decode a photo as `decode` does, and keep its metadata.
 
     Raises:
         UnreadableError: As `decode`.
@@ -178,7 +178,7 @@ def examine(
 
 
 def read_header(data: bytes) -> Header:
-    """Read what a file says of its photo, without decoding a pixel.
+    """Read the metadata of a photo, without decoding a pixel.
 
     Raises:
         UnreadableError: If not even that can be read; the pixels may still be damaged.
@@ -265,7 +265,7 @@ def _header(image: Image.Image) -> Header:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    # Pillow cuts 48-bit colour to 24 and calls it RGB: only the decoder's raw mode tells.
+    # Pillow cuts 48-bit colour to 24 and calls it RGB: only the decoder's raw mode shows it.
     raw = (str(tile.args) for tile in getattr(image, "tile", ()))
     return image.mode.startswith(("I", "F")) or any(";16" in args for args in raw)
 
@@ -284,7 +284,7 @@ def _exif(image: Image.Image) -> tuple[int, str | None]:
     try:
         exif = image.getexif()
         found, make = exif.get(_ORIENTATION_TAG, 1), exif.get(_MAKE_TAG)
-    except Exception:  # a broken EXIF block says nothing on the pixels
+    except Exception:  # pixels may be sound beside a broken EXIF block
         return 1, None
     camera = "".join(c for c in str(make or "") if c.isprintable()).strip()[:60]
     return found if found in _UPRIGHT_STEPS else 1, camera or None
@@ -337,13 +337,13 @@ def _unidentified(data: bytes) -> UnreadableError:
 
 
 def _damaged(error: Exception) -> UnreadableError:
-    said = _line(error)
+    reason = _line(error)
     cut = isinstance(error, EOFError) or any(
-        word in said.lower() for word in ("truncated", "unexpected end", "not enough image data")
+        word in reason.lower() for word in ("truncated", "unexpected end", "not enough image data")
     )
     if cut:
-        return UnreadableError("truncated", f"The file ends before the photo does ({said}).")
-    return UnreadableError("unreadable", f"The file is damaged ({said}).")
+        return UnreadableError("truncated", f"The file ends before the photo does ({reason}).")
+    return UnreadableError("unreadable", f"The file is damaged ({reason}).")
 
 
 def _line(error: BaseException) -> str:

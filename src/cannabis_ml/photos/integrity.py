@@ -52,8 +52,8 @@ def checked_png(data: bytes) -> bytes:
     """Check the sums that a PNG carries, which Pillow does not: it would give noise instead.
 
     Returns:
-        The file, without such texts and colour profiles as Pillow refuses for their length: they
-        say nothing of the pixels.
+        The file, without such texts and colour profiles as Pillow refuses for their length: the
+        pixels do not depend on them.
 
     Raises:
         UnreadableError: If a chunk that pixels depend on is damaged, or the file ends early.
@@ -91,7 +91,7 @@ def _fitting_text(kind: bytes, body: bytes, room: int) -> tuple[bytes, int]:
 
     Pillow refuses the whole file where a compressed text or profile unpacks to more than 1 MiB, or
     all texts together to more than 64: editing programs and image generators write such. The
-    beginning is kept, for XMP may say there which way is up.
+    beginning is kept, for XMP may hold the orientation there.
 
     Args:
         kind: One of `_PNG_TEXTS`.

@@ -62,7 +62,7 @@ def open_image(file: IO[bytes]) -> Image.Image:
     for name in FORMATS:
         factory, accept = Image.OPEN[name]
         fits = accept is None or accept(prefix)
-        if not fits or isinstance(fits, str):  # a string says what is not installed
+        if not fits or isinstance(fits, str):  # a string names what is not installed
             continue
         file.seek(0)
         try:

@@ -1,7 +1,7 @@
 """Labelled sample photos of the default taxonomy, drawn from a seed.
 
 A fresh clone has no photos; these let every pipeline run, teach something real (shape and
-texture tell product types apart, colour and background do not) and hold the mess of life:
+texture separate product types, colour and background do not) and hold the mess of life:
 missing labels, bursts, blur, noise and coloured light.
 """
 

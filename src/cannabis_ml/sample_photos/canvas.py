@@ -88,7 +88,7 @@ class Layer:
         )
 
     def blend(self, color: Color | Float, weight: Float | Mask) -> None:
-        """Mix a colour (or image) in, where and as much as `weight` (side, side) in 0..1 says."""
+        """Mix a colour (or image) in, with `weight` (side, side) in 0..1 as opacity."""
         rgb = self.paint[..., :3].astype(np.float32)
         mixed = color.astype(np.float32) - rgb
         mixed *= weight.astype(np.float32, copy=False)[..., None]

@@ -26,7 +26,7 @@ from cannabis_ml.sample_photos.canvas import (
 )
 from cannabis_ml.sample_photos.lots import Lot
 
-# Palettes overlap on purpose: colour alone must not tell the product type.
+# Palettes overlap on purpose: colour alone must not give the product type away.
 _LEAF = ((46, 122, 38), (82, 152, 48), (36, 98, 46), (112, 156, 56), (60, 112, 34), (70, 132, 72))
 _BUD = (
     (108, 128, 66),

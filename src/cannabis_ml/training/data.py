@@ -167,7 +167,7 @@ class CachedFeatures(Dataset):
 
 
 class Batches(Sampler[list[Item]]):
-    """Batches of (epoch, position), which tell workers the epoch.
+    """Batches of (epoch, position), so that workers know the epoch.
 
     Processes that train together share every batch. In training, a remainder that would leave a
     process without a photo, or with a single one, on which BatchNorm fails, is dropped.

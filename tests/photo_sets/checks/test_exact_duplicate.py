@@ -66,4 +66,4 @@ def test_copies_are_told_from_rows_of_the_same_file():
     told = exact_duplicate.sentences(rows, exact_duplicate.find(rows)).to_dict()
     assert list(told) == [1, 2, 4, 5]
     assert told[1] == told[2] == "The same file as a."
-    assert told[4] == told[5] == "Listed 3 times: c; what its rows say was put together."
+    assert told[4] == told[5] == "Listed 3 times: c; its rows were merged."

@@ -40,7 +40,7 @@ def test_width_that_gives_a_class_of_few_groups_away_is_an_alarm():
     (finding,) = few_groups.find(table, LEAF, PARAMS)
     assert (finding.severity, finding.classes) == ("alarm", ["mould"])
     assert finding.sentence.startswith(
-        "Width alone tells all 70 photos of 'mould' from the 400 others of 'leaf'"
+        "Width alone separates all 70 photos of 'mould' from the 400 others of 'leaf'"
         " (256 px in all of them and in none of the rest), in 7 groups of photos"
     )
     # 47 groups, 7 of them in a run: at most 41 of all ways to place them.

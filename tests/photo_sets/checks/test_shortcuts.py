@@ -71,7 +71,7 @@ def test_names_the_property_and_the_class(words, column, value):
     table = photos()
     table.loc[table["leaf"] == "dry", column] = value
     (finding,) = find(table, LEAF, PARAMS)
-    assert finding.sentence.startswith(f"{words} alone tells 'dry' from the rest of 'leaf': ")
+    assert finding.sentence.startswith(f"{words} alone separates 'dry' from the rest of 'leaf': ")
     assert finding.severity == "alarm"
     assert finding.classes == ["dry"]
 
@@ -89,7 +89,7 @@ def test_the_longer_side_tells_whichever_way_the_camera_was_held():
     table[["width", "height"]] = table[["width", "height"]].clip(upper=800)
     table.loc[is_dry & lies, "width"], table.loc[is_dry & ~lies, "height"] = 1000, 1000
     (finding,) = find(table, LEAF, PARAMS)
-    assert finding.sentence.startswith("Longer side alone tells 'dry'")
+    assert finding.sentence.startswith("Longer side alone separates 'dry'")
 
 
 def test_compression_shows_in_bytes_per_pixel():
@@ -98,7 +98,7 @@ def test_compression_shows_in_bytes_per_pixel():
     is_dry = table["leaf"] == "dry"
     table.loc[is_dry, "bytes"] = (pixels[is_dry] * 0.8).astype(int)
     (finding,) = find(table, LEAF, PARAMS)
-    assert finding.sentence.startswith("File size per pixel alone tells 'dry'")
+    assert finding.sentence.startswith("File size per pixel alone separates 'dry'")
     assert "(median 0.80 bytes against 0." in finding.sentence
 
 
@@ -106,7 +106,7 @@ def test_the_background_is_a_warning_of_its_own():
     table = photos()
     table.loc[table["leaf"] == "dry", ["border_red", "border_green", "border_blue"]] = 250.0
     (finding,) = find(table, LEAF, PARAMS)
-    assert finding.sentence.startswith("The mean colour of the border alone tells 'dry'")
+    assert finding.sentence.startswith("The mean colour of the border alone separates 'dry'")
     assert finding.severity == "warning"
 
 
@@ -115,7 +115,7 @@ def test_says_so_when_no_class_stands_out_but_all_are_given_away():
     middle = table["leaf"].map({"healthy": 400, "dry": 500, "spots": 600, "mould": 700})
     table["height"] = (middle + np.random.default_rng(1).normal(0, 55, 1000)).astype("int")
     (finding,) = find(table, LEAF, PARAMS)
-    assert "the most telling is height" in finding.sentence
+    assert "the best single one is height" in finding.sentence
     assert "always naming the largest class for 2" in finding.sentence
 
 
@@ -157,7 +157,7 @@ def test_attributes_are_questions_of_their_own():
     table.loc[:50, "look.stems"] = pd.NA
     (finding,) = find(table, taxonomy, PARAMS)
     assert finding.sentence.startswith(
-        "File format alone tells photos with 'stems' from those without: 100%"
+        "File format alone separates photos with 'stems' from those without: 100%"
     )
     assert finding.numbers["photos"] == len(table) - 51
 
@@ -186,7 +186,7 @@ def test_missing_columns_and_values_are_borne():
     table.loc[::5, "leaf"] = None
     table.loc[table["leaf"] == "dry", "format"] = None
     (finding,) = find(table, LEAF, PARAMS)
-    assert finding.sentence.startswith("File format alone tells 'dry'")
+    assert finding.sentence.startswith("File format alone separates 'dry'")
 
 
 def test_mixed_sources_are_given_as_the_cause():
@@ -212,7 +212,7 @@ def test_numbers_are_plain():
     table.loc[table["leaf"] == "dry", "height"] = 512
     (finding,) = find(table, LEAF, PARAMS)
     assert json.loads(json.dumps(finding.as_dict())) == finding.as_dict()
-    assert as_numbers(measure(table, LEAF, PARAMS)[0])["told"][0]["answer"] == "dry"
+    assert as_numbers(measure(table, LEAF, PARAMS)[0])["separable"][0]["answer"] == "dry"
 
 
 def test_fast_enough_for_many_classes():
@@ -245,7 +245,7 @@ def test_a_real_set_with_a_shortcut(real_photos):
     taxonomy = Taxonomy(heads=[Head(name="leaf", classes=sorted(table["leaf"].unique()))])
     (finding,) = find(table, taxonomy, PARAMS)
     assert finding.sentence.startswith(
-        "Longer side alone tells 'dehydrated' from the rest of 'leaf': 100%"
+        "Longer side alone separates 'dehydrated' from the rest of 'leaf': 100%"
     )
 
 
@@ -266,7 +266,7 @@ def test_what_comes_close_to_the_limit_is_a_hint(gain, severity):
         accuracy=0.25 + 0.75 * gain,
         chance=0.25,
         gain=gain,
-        is_sure=True,
+        is_significant=True,
     )
     found = findings_from([one], PARAMS)
     assert [finding.severity for finding in found] == ([severity] if severity else [])
@@ -274,4 +274,4 @@ def test_what_comes_close_to_the_limit_is_a_hint(gain, severity):
         assert f"closes {gain:.0%} of the gap" in found[0].sentence
         assert "a warning begins at 25%" in found[0].sentence
     # What luck explains is no hint either.
-    assert findings_from([replace(one, is_sure=False)], PARAMS) == []
+    assert findings_from([replace(one, is_significant=False)], PARAMS) == []

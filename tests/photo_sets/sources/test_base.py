@@ -53,7 +53,7 @@ def test_a_run_is_no_longer_than_it_says(first, gap, run):
 
 
 def test_pattern_that_matches_nothing_is_an_error_not_a_leak():
-    with pytest.raises(SourceError, match=r"matches none of the 2 photos, as 'a\.png'"):
+    with pytest.raises(SourceError, match=r"matches none of the 2 photos, such as 'a\.png'"):
         groups(["a.png", "b.png"])
 
 

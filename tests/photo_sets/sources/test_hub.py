@@ -93,7 +93,7 @@ def test_second_run_asks_the_hub_nothing_even_for_other_labels(trees, hub, read,
 def test_kept_photos_are_read_without_a_hub(trees, read, tmp_path, monkeypatch):
     source = {"kind": "hub", "repo": "me/trees", "revision": trees, "path": str(tmp_path)}
     got = read(**source)
-    monkeypatch.delattr(hub_source, "_ask_hub")
+    monkeypatch.delattr(hub_source, "ask_hub")
     dataset = SourcePhotosDataset(source=source)
     assert dataset.exists()
     assert dataset.load()["path"].tolist() == got["path"]

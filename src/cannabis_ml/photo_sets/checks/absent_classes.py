@@ -1,6 +1,6 @@
 """Classes of the taxonomy that no photo shows.
 
-A model has an output for every class of the taxonomy and will, with some probability, answer one
+A model has an output for every class of the taxonomy and will, with some probability, predict one
 that it never saw. Mostly such a class points at a label map that misspells it, a folder that was
 not copied, or a taxonomy of another project.
 """
@@ -35,8 +35,8 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: AbsentClassesParams) 
     """Name the classes without a sound photo.
 
     Args:
-        photos: One row per photo. A class whose photos were all set aside is absent too, and said
-            to be.
+        photos: One row per photo. A class whose photos were all set aside is absent too; the
+            finding counts them.
         taxonomy: The heads.
         params: The heads to pass over.
 
@@ -54,18 +54,18 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: AbsentClassesParams) 
 
 def _finding(head: str, absent: dict[str, int], counts: dict[str, int]) -> Finding:
     one = len(absent) == 1
-    told = [
+    named = [
         f"'{name}' ({counted(n, 'photo')}, all set aside)" if n else f"'{name}'"
         for name, n in absent.items()
     ]
     if len(absent) == len(counts):
         sentence = f"No photo has a label for '{head}'."
         if any(absent.values()):
-            sentence = f"No sound photo has a label for '{head}': {listed(told)}."
+            sentence = f"No sound photo has a label for '{head}': {listed(named)}."
     else:
         sentence = (
             f"{len(absent):,} of the {len(counts):,} classes of '{head}' "
-            f"{'has' if one else 'have'} no photos: {listed(told)}."
+            f"{'has' if one else 'have'} no photos: {listed(named)}."
         )
     return Finding(
         check="absent_classes",
@@ -74,7 +74,7 @@ def _finding(head: str, absent: dict[str, int], counts: dict[str, int]) -> Findi
         sentence=sentence,
         advice=(
             "Look for a misspelt label map or a folder that was left behind. Otherwise bring photos"
-            " or take the class out of the taxonomy: a model would answer it unseen."
+            " or take the class out of the taxonomy: a model would predict it unseen."
         ),
         classes=list(absent),
         numbers={"classes": len(counts), "set_aside": {k: n for k, n in absent.items() if n}},

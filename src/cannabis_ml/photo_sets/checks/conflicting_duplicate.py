@@ -1,7 +1,7 @@
 """Copies of one photo under different labels, or under labels that cannot be true together.
 
-At most one of them is right, and nothing in the data says which: all are set aside, and the report
-lists what each of them says. A copy without a label contradicts nobody.
+At most one label is right, and the data do not show which: all copies are set aside, and the report
+lists the label of each. A copy without a label contradicts none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEFECT = Defect(
 )
 
 NAMED = 4
-"""Labels that a sentence names."""
+"""Label columns that a sentence names."""
 
 
 def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
@@ -37,15 +37,15 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
         A sentence by row of `photos`, missing where no copy contradicts it.
     """
     labels = taxonomy.columns
-    told = pd.Series(pd.NA, index=photos.index, dtype="str")
+    found = pd.Series(pd.NA, index=photos.index, dtype="str")
     copies = photos[photos.duplicated("photo_id", keep=False)]
     if copies.empty or not labels:
-        return told
+        return found
     together = copies.groupby("photo_id")[labels]
     wrong = together.nunique() > 1
     agreed = together.first()
     for head in taxonomy.heads:
-        # Each copy may be right by itself: one says the parent's class, another this head's.
+        # Each copy may be right by itself: one has the parent's label, another this head's.
         excluded = is_excluded(head, agreed)
         wrong.loc[excluded, [name for name in (head.parent, head.name) if name in wrong]] = True
     wrong = wrong[wrong.any(axis=1)]
@@ -56,18 +56,18 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
     }
     rows = copies[copies["photo_id"].isin(wrong.index)].sort_values("path", kind="stable")
     plain = rows[[c for c in ("photo_id", "path", "source", *labels) if c in rows]]
-    said: dict[str, list[dict[Any, Any]]] = {}
+    copies_of: dict[str, list[dict[Any, Any]]] = {}
     for row in plain.astype(object).where(plain.notna(), None).to_dict("records"):
-        said.setdefault(row["photo_id"], []).append(row)
-    sentences = {name: _sentence(of, disputed[name]) for name, of in said.items()}
-    told[rows.index] = rows["photo_id"].map(sentences)
-    return told
+        copies_of.setdefault(row["photo_id"], []).append(row)
+    sentences = {name: _sentence(of, disputed[name]) for name, of in copies_of.items()}
+    found[rows.index] = rows["photo_id"].map(sentences)
+    return found
 
 
 def _sentence(copies: list[dict[Any, Any]], columns: list[str]) -> str:
     is_one_file = len({row["path"] for row in copies}) == 1
     several_sources = len({row.get("source") for row in copies} - {None}) > 1
-    said = []
+    parts = []
     for column in columns[:NAMED]:
         first: dict[Any, dict[Any, Any]] = {}
         for row in copies:
@@ -78,6 +78,6 @@ def _sentence(copies: list[dict[Any, Any]], columns: list[str]) -> str:
             places = [] if is_one_file else [row["path"]]
             places += [f"source {row['source']}"] if is_one_file and several_sources else []
             answers.append(f"'{answer}'" + "".join(f" ({place})" for place in places))
-        said.append(f"{column} is {' or '.join(answers)}")
+        parts.append(f"{column} is {' or '.join(answers)}")
     what = f"{copies[0]['path']} is listed" if is_one_file else "The same file"
-    return f"{what} under different labels: {'; '.join(said)}."
+    return f"{what} under different labels: {'; '.join(parts)}."

@@ -1,8 +1,8 @@
 """Exact duplicates: the same bytes as another file, or another row for the same file.
 
 Copies count a photo twice, and in two splits they leak. One is kept: one that the source gives as
-test before validation, calibration, train and none; among equals the first by path. What other
-copies say of it, head by head, the kept one says too.
+test before validation, calibration, train and none; among equals the first by path. It takes over
+the labels of the other copies, head by head.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def find(photos: pd.DataFrame) -> pd.Series:
 
 
 def sentences(photos: pd.DataFrame, kept: pd.Series) -> pd.Series:
-    """Say of each copy what it is a copy of.
+    """Describe each copy: the file that it is a copy of, or how often the file is listed.
 
     Args:
         photos: As for `find`.
@@ -47,15 +47,15 @@ def sentences(photos: pd.DataFrame, kept: pd.Series) -> pd.Series:
     """
     mentions = Counter(zip(photos["photo_id"], photos["path"], strict=True))
     names, paths = photos.loc[kept.index, "photo_id"], photos.loc[kept.index, "path"]
-    told = []
+    described = []
     for photo_id, path, original in zip(names, paths, photos.loc[kept, "path"], strict=True):
         if path != original:
-            told.append(f"The same file as {original}.")
+            described.append(f"The same file as {original}.")
             continue
         n = mentions[photo_id, path]
         times = "twice" if n == 2 else f"{n:,} times"
-        told.append(f"Listed {times}: {path}; what its rows say was put together.")
-    return pd.Series(told, index=kept.index, dtype="str")
+        described.append(f"Listed {times}: {path}; its rows were merged.")
+    return pd.Series(described, index=kept.index, dtype="str")
 
 
 def merged_labels(photos: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
@@ -65,8 +65,8 @@ def merged_labels(photos: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
         The columns `labels` with the index of `photos`.
     """
     order = _kept_first(photos)
-    told = order.groupby("photo_id")[labels].transform("first") if labels else order[labels]
-    return told.reindex(photos.index).astype(photos[labels].dtypes)
+    merged = order.groupby("photo_id")[labels].transform("first") if labels else order[labels]
+    return merged.reindex(photos.index).astype(photos[labels].dtypes)
 
 
 def _kept_first(photos: pd.DataFrame) -> pd.DataFrame:

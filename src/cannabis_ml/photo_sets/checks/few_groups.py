@@ -50,13 +50,13 @@ class Unchecked:
         named = listed(f"'{name}' {n}" for name, n in self.few.items())
         sentence = (
             f"'{self.question}': {len(self.few)} of {self.classes} classes have fewer than {least}"
-            f" groups of photos ({named}). They were looked at for single properties that tell"
-            " them without an exception, and for nothing else."
+            f" groups of photos ({named}). They were checked only for single properties that"
+            " separate them without an exception."
         )
         if self.out_of_reach:
             sentence += (
-                f" Not checked at all: {listed(map(repr, self.out_of_reach))}, as chance alone does"
-                " that with so few."
+                f" Not checked at all: {listed(map(repr, self.out_of_reach))}, as with so few"
+                " groups chance alone separates them."
             )
         return {**vars(self), "sentence": sentence}
 
@@ -67,8 +67,8 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -> l
     Args:
         photos: As for `shortcuts.find`.
         taxonomy: The heads.
-        params: `min_groups` says what few are, `error_rate` how often luck may be taken for a
-            shortcut, all comparisons together.
+        params: Classes with fewer than `min_groups` groups are tested; `error_rate` is the chance
+            that luck is taken for a shortcut, all comparisons together.
 
     Returns:
         At most one finding per class, by the property with the smallest chance; an alarm, or for
@@ -144,7 +144,7 @@ def _finding(
 ) -> Finding | None:
     is_class = (question.answers == answer).to_numpy()
     mine, others = np.unique(groups[is_class]), np.unique(groups[known & ~is_class])
-    # A group with photos of both is no help in telling them apart.
+    # A group with photos of both cannot separate them.
     chance = _chance(len(mine), len(np.union1d(mine, others)))
     if chance > level or len(np.intersect1d(mine, others)):
         return None
@@ -155,15 +155,15 @@ def _finding(
         if not complete or not rest.size or ((rest >= low) & (rest <= high)).any():
             continue
         span = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
-        said = f" ({span} {unit} in all of them and in none of the rest)" if unit else ""
+        values_of = f" ({span} {unit} in all of them and in none of the rest)" if unit else ""
         return Finding(
             check="shortcuts",
             severity="alarm" if is_file else "warning",
             head=question.head,
             sentence=(
-                f"{title[0].upper()}{title[1:]} alone tells all {int(is_class.sum()):,} photos of"
-                f" '{answer}' from the {len(rest):,} others of '{question.name}'{said}, in"
-                f" {len(mine)} groups of photos: chance does that once in {1 / chance:,.0f}."
+                f"{title[0].upper()}{title[1:]} alone separates all {int(is_class.sum()):,} photos"
+                f" of '{answer}' from the {len(rest):,} others of '{question.name}'{values_of}, in"
+                f" {len(mine)} groups of photos: by chance that happens once in {1 / chance:,.0f}."
             ),
             advice=(
                 "Cut and save all classes in one way, and bring photos of this class from more"

@@ -16,7 +16,7 @@ WITH, WITHOUT = "with", "without"
 """The two answers to an attribute."""
 
 NAMED = 8
-"""Classes that a sentence names before it says how many more there are."""
+"""Classes that a sentence names before it counts the rest."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Finding:
     """One thing that is wrong with a set of photos as a whole.
 
     Attributes:
-        check: Short name of the check, as `rare_classes`.
+        check: Short name of the check, such as `rare_classes`.
         severity: `alarm`: results cannot be trusted until it is settled. `warning`: look at it.
             `hint`: good to know.
         head: The head concerned.

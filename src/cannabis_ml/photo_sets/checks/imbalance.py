@@ -1,8 +1,9 @@
 """Class imbalance.
 
-Trained on what comes, a network serves the large class: to answer it always is already nearly
-right. An accuracy over all photos then hides that the small class is never named. Balancing
-(weights or row indices) helps, and has to be chosen knowingly: hence a number and both names.
+A network trained on imbalanced classes favours the large one: always predicting it is already
+nearly right. An accuracy over all photos then hides that the small class is never predicted.
+Balancing (weights or row indices) helps, and has to be chosen knowingly: hence a number and both
+names.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class ImbalanceParams(BaseModel):
 def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: ImbalanceParams) -> list[Finding]:
     """Compare the largest class of each head with its smallest.
 
-    Classes without photos are left out: the ratio to them says nothing, and `absent_classes`
+    Classes without photos are left out: the ratio to them means nothing, and `absent_classes`
     names them.
 
     Args:
@@ -88,7 +89,7 @@ def _of_head(head: str, counts: pd.Series, params: ImbalanceParams) -> Finding:
 def _of_attributes(head: str, found: dict[str, pd.Series], params: ImbalanceParams) -> Finding:
     ratios = {name: float(c.max() / c.min()) for name, c in found.items()}
     names = sorted(ratios, key=lambda name: -ratios[name])
-    told = [
+    named = [
         f"'{name}' ({found[name].get(WITH, 0):,} with, {found[name].get(WITHOUT, 0):,} without)"
         for name in names
     ]
@@ -99,7 +100,7 @@ def _of_attributes(head: str, found: dict[str, pd.Series], params: ImbalancePara
         sentence=(
             f"{len(names):,} attribute{'' if len(names) == 1 else 's'} of '{head}' "
             f"{'has' if len(names) == 1 else 'have'} more than {_times(params.max_ratio)} as many"
-            f" photos on one side as on the other: {listed(told)}."
+            f" photos on one side as on the other: {listed(named)}."
         ),
         advice=_ADVICE,
         classes=names,

@@ -1,7 +1,7 @@
 """Classes whose names look the same: `Apple` and `apple`, `leaf spot` and `leaf_spot`.
 
 Nearly always they are one class that two people or two programs spelt differently, and a model is
-asked to tell what cannot be told. They may differ on purpose, so nothing is merged.
+asked to separate what is the same. They may differ on purpose, so nothing is merged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> list[Finding]:
         alike = lookalikes(head.class_names)
         if alike:
             found = counts[head.name]
-            told = [
+            named = [
                 " and ".join(f"'{name}' ({counted(found[name], 'photo')})" for name in names)
                 for names in alike
             ]
@@ -38,9 +38,10 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> list[Finding]:
                     check="lookalike_classes",
                     severity="warning",
                     head=head.name,
-                    sentence=f"Classes of '{head.name}' whose names look the same: {listed(told)}.",
+                    sentence=f"Classes of '{head.name}' whose names look the same:"
+                    f" {listed(named)}.",
                     advice="If they are one class, map one name to the other under the source's"
-                    " label_map; else give them names that can be told apart.",
+                    " label_map; else give them names that differ visibly.",
                     classes=[name for names in alike for name in names],
                     numbers={"names": alike},
                 )

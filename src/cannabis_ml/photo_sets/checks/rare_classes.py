@@ -82,11 +82,11 @@ def _finding(
     head: str, few: dict[str, int], groups: dict[str, int], params: RareClassesParams
 ) -> Finding:
     one = len(few) == 1
-    told = []
+    named = []
     for name, n in few.items():
         of = groups.get(name, n)
         in_groups = f" in {of:,} group{'' if of == 1 else 's'}" if of < n else ""
-        told.append(f"'{name}' ({n:,}{in_groups})")
+        named.append(f"'{name}' ({n:,}{in_groups})")
     return Finding(
         check="rare_classes",
         severity="warning",
@@ -94,7 +94,7 @@ def _finding(
         sentence=(
             f"{len(few):,} {'class' if one else 'classes'} of '{head}' "
             f"{'has' if one else 'have'} fewer than {params.min_photos:,} photos: "
-            f"{listed(told)}."
+            f"{listed(named)}."
         ),
         advice=(
             "Bring more photos of these, of other plants or bursts, merge them with a class that"

@@ -80,8 +80,8 @@ class SetFindings:
 
     Attributes:
         findings: What is wrong with it, check by check.
-        measured: How well file and background tell each label, remarkable or not.
-        unchecked: What had too few groups to be measured, as `few_groups.unchecked` says it.
+        measured: How well file and background predict each label, remarkable or not.
+        unchecked: Classes with too few groups to be measured, as from `few_groups.unchecked`.
     """
 
     findings: list[Finding]
@@ -99,7 +99,7 @@ def check_set(
 
     Args:
         photos: One row per photo found, with all that is known of it; those with a `defect` count
-            only where a check says so.
+            only where a check needs them.
         taxonomy: The heads.
         fractions: Split -> share of the photos asked for.
         params: The thresholds.

@@ -31,13 +31,13 @@ from cannabis_ml.photo_sets.predictability import (
 from cannabis_ml.taxonomy import Taxonomy
 
 _NEAR = 0.7
-"""Share of `min_gain_*` from which a gain is pointed out as close to what is warned of."""
+"""Share of `min_gain_*` from which a gain is reported as close to the limit."""
 
 
 def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -> list[Finding]:
     """Find labels that file properties or the background predict.
 
-    Silent where the model is not far above chance: by `min_gain_*` or `min_told`, and by more
+    Reports only what is far above chance: by `min_gain_*` or `min_balanced_accuracy`, and by more
     than luck explains. A gain of 70% of `min_gain_*` is a hint.
 
     Args:
@@ -57,9 +57,9 @@ def findings_from(measured: list[Predictability], params: ShortcutsParams) -> li
     """Report what is far above chance, and as a hint what comes close to that."""
     findings = []
     for one in measured:
-        if one.told or _is_far_above_chance(one, params):
+        if one.separable or _is_far_above_chance(one, params):
             findings.append(_finding(one, params))
-        elif one.is_sure and one.gain >= _NEAR * params.least_gain(one.kind):
+        elif one.is_significant and one.gain >= _NEAR * params.least_gain(one.kind):
             findings.append(_near_limit(one, params))
     return findings
 
@@ -68,11 +68,11 @@ def findings_from(measured: list[Predictability], params: ShortcutsParams) -> li
 
 
 def _is_far_above_chance(measured: Predictability, params: ShortcutsParams) -> bool:
-    return measured.is_sure and measured.gain >= params.least_gain(measured.kind)
+    return measured.is_significant and measured.gain >= params.least_gain(measured.kind)
 
 
 def _finding(measured: Predictability, params: ShortcutsParams) -> Finding:
-    sentences = list(_told_in_words(measured))
+    sentences = list(_separable_in_words(measured))
     if _is_far_above_chance(measured, params):
         sentences += [_accuracy_in_words(measured), *_cause_in_words(measured)]
     file = measured.kind == "file"
@@ -88,7 +88,7 @@ def _finding(measured: Predictability, params: ShortcutsParams) -> Finding:
             else "Take photos of every class before every background or crop closer, and judge on"
             " photos from elsewhere: a test split of these has the same backgrounds."
         ),
-        classes=[told.answer for told in measured.told] if not measured.attribute else [],
+        classes=[one.answer for one in measured.separable] if not measured.attribute else [],
         numbers=as_numbers(measured),
     )
 
@@ -126,37 +126,37 @@ def as_numbers(measured: Predictability) -> dict[str, Any]:
     return plain(dict(vars(measured)))
 
 
-def _told_in_words(measured: Predictability) -> Iterator[str]:
-    if not measured.told:
+def _separable_in_words(measured: Predictability) -> Iterator[str]:
+    if not measured.separable:
         return
-    best = measured.told[0]
+    best = measured.separable[0]
     hint = f" ({best.hint})" if best.hint else ""
     if measured.attribute is not None:
         yield (
             f"{_alone(best)} photos with '{measured.attribute}' from those without:"
-            f" {_percent(best.score)}{hint}."
+            f" {_percent(best.balanced_accuracy)}{hint}."
         )
         return
     yield (
         f"{_alone(best)} '{best.answer}' from the rest of '{measured.head}':"
-        f" {_percent(best.score)}{hint}."
+        f" {_percent(best.balanced_accuracy)}{hint}."
     )
-    if len(measured.told) > 1:
+    if len(measured.separable) > 1:
         is_file = measured.kind == "file"  # the border is a single property: no need to repeat it
         others = [
-            f"'{told.answer}' ({f'{told.by}, ' if is_file else ''}{_percent(told.score)})"
-            for told in measured.told[1:]
+            f"'{one.answer}' ({f'{one.by}, ' if is_file else ''}{_percent(one.balanced_accuracy)})"
+            for one in measured.separable[1:]
         ]
         yield f"Likewise {listed(others, 3)}."
 
 
-def _alone(told: OneVsRest) -> str:
-    if told.by == TOGETHER["file"]:
-        return "File properties together tell"
-    if told.by == TOGETHER["border"]:
-        return "The mean colour of the border alone tells"
-    title = told.by if told.by.startswith("EXIF") else told.by[0].upper() + told.by[1:]
-    return f"{title} alone tells"
+def _alone(separated: OneVsRest) -> str:
+    by = separated.by
+    if by == TOGETHER["file"]:
+        return "File properties together separate"
+    if by == TOGETHER["border"]:
+        return "The mean colour of the border alone separates"
+    return f"{by if by.startswith('EXIF') else by[0].upper() + by[1:]} alone separates"
 
 
 def _accuracy_in_words(measured: Predictability) -> str:
@@ -170,7 +170,7 @@ def _accuracy_in_words(measured: Predictability) -> str:
     best = next(iter(measured.alone), None)
     most = ""
     if measured.kind == "file" and best is not None and len(measured.alone) > 1:
-        most = f"; the most telling is {best}, {_percent(measured.alone[best])} alone"
+        most = f"; the best single one is {best}, {_percent(measured.alone[best])} alone"
     of = f"'{measured.attribute}'" if measured.attribute else f"'{measured.head}'"
     return (
         f"{what} {verb} {of} for {_percent(measured.accuracy)} of the photos, {usual} for"

@@ -39,12 +39,12 @@ def find(photos: pd.DataFrame) -> pd.Series:
         A sentence by row of `photos`, missing for those that stay. What stays of a group is all in
         one split.
     """
-    told = pd.Series(pd.NA, index=photos.index, dtype="str")
+    found = pd.Series(pd.NA, index=photos.index, dtype="str")
     rank = photos["split"].map(split_rank)
     leaves = rank > rank.groupby(photos["group"]).transform("min")
     twins = photos[leaves]
     if twins.empty:
-        return told
+        return found
     stay = photos[~leaves & photos["group"].isin(twins["group"])].sort_values("path")
     # A cluster lies within one group.
     alike = stay.dropna(subset="cluster").drop_duplicates("cluster").set_index("cluster")
@@ -55,8 +55,8 @@ def find(photos: pd.DataFrame) -> pd.Series:
         (twins[~is_alike], first, "group", "Belongs with "),
     ):
         of = by.loc[rows[column]].set_axis(rows.index)
-        told[rows.index] = how + of["path"] + ", which is in " + of["split"] + "."
-    return told
+        found[rows.index] = how + of["path"] + ", which is in " + of["split"] + "."
+    return found
 
 
 def shared(photos: pd.DataFrame) -> dict[str, tuple[int, int]]:
@@ -78,11 +78,11 @@ def shared(photos: pd.DataFrame) -> dict[str, tuple[int, int]]:
 
 
 def shared_sentence(counts: dict[str, tuple[int, int]]) -> str:
-    """Say what `shared` found."""
-    told = [
+    """The counts of `shared` as a sentence."""
+    named = [
         f"{n:,} of {of:,} photos given as {name} ({n / of:.0%})" for name, (n, of) in counts.items()
     ]
     return (
-        f"{' and '.join(told)} share a group with photos that the source holds out, as copies,"
+        f"{' and '.join(named)} share a group with photos that the source holds out, as copies,"
         " near-duplicates or by name: set aside."
     )

@@ -1,8 +1,8 @@
 """Classes that are divided unevenly among splits, or lie in few groups.
 
 Photos of one group stay together, so a class with few groups, or with one very large one, cannot be
-divided as asked. What a test split of one burst says is what the network makes of that burst: a
-score over 44 photos of it is worth hardly more than one over a single photo.
+divided as asked. A test split of one burst measures the network on that burst alone: a score over
+its 44 photos is worth hardly more than one over a single photo.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _finding(head: str, classes: list[dict[str, Any]], params: UnevenSplitsParam
         head=head,
         sentence=(
             f"{len(classes):,} {'class' if one else 'classes'} of '{head}' "
-            f"{'is' if one else 'are'} divided unevenly: {listed(map(_told, classes), 4)}."
+            f"{'is' if one else 'are'} divided unevenly: {listed(map(_in_words, classes), 4)}."
         ),
         advice=(
             (f"Bring photos of other plants or bursts: {listed(bring, 4)}. " if bring else "")
@@ -163,7 +163,7 @@ def _finding(head: str, classes: list[dict[str, Any]], params: UnevenSplitsParam
     )
 
 
-def _told(uneven: dict[str, Any]) -> str:
+def _in_words(uneven: dict[str, Any]) -> str:
     parts = []
     for split, n in uneven["splits"].items():
         wanted = "" if n["asked"] is None else f", asked for {n['asked']:.0f}"

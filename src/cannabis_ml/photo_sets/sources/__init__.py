@@ -25,9 +25,9 @@ AnySource = Annotated[
     | INaturalistSource,
     Field(discriminator="kind"),
 ]
-"""One of the kinds of source, told by `kind`."""
+"""One of the kinds of source, discriminated by `kind`."""
 
 ONE_SOURCE: TypeAdapter[AnySource] = TypeAdapter(AnySource)
-"""Checks what `source:` says."""
+"""Validates `source:`."""
 
 __all__ = ["ONE_SOURCE", "SOURCE_COLUMNS", "AnySource", "Source"]

@@ -24,7 +24,7 @@ SOURCE_COLUMNS = ("path", "source", "group", "given_split")
 """The columns of every source beside the labels."""
 
 LISTED = 8
-"""How many names an error lists before it says `and N more`."""
+"""How many names an error lists before `and N more`."""
 
 # YAML reads a folder called 2024 as a number.
 Text = Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int | float) else v)]
@@ -59,9 +59,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: Text | None = Field(
-        default=None, description="Where the photos are; null: nobody has said yet"
-    )
+    path: Text | None = Field(default=None, description="Where the photos are; null: not set yet")
     defaults: Annotated[dict[Name, Name], NormalNames] = Field(
         default_factory=dict,
         description="Head -> class of the photos that the source gives no label for; a label that"
@@ -77,7 +75,7 @@ class Source(BaseModel):
         """List the photos: `path`, `group`, `given_split` and a text column per head or attribute.
 
         Raises:
-            SourceError: If they cannot be listed; says why and what to do.
+            SourceError: If they cannot be listed; gives the reason and what to do.
         """
         raise NotImplementedError
 
@@ -104,7 +102,7 @@ class Source(BaseModel):
 
 
 class GroupedSource(Source):
-    """A source that can tell from names which photos must share a split."""
+    """A source that can read off names which photos must share a split."""
 
     group_pattern: NamedPattern | None = Field(
         default=None,
@@ -135,8 +133,8 @@ class GroupedSource(Source):
         if names and not any(groups) and "group_pattern" in self.model_fields_set:
             raise SourceError(
                 f"The group_pattern {self.group_pattern!r} matches none of the "
-                f"{counted(len(names), 'photo')}, as '{names[0]}'.\n"
-                "Mend it in catalog_ingestion.yml, or leave it out if names tell of no groups."
+                f"{counted(len(names), 'photo')}, such as '{names[0]}'.\n"
+                "Mend it in catalog_ingestion.yml, or leave it out if names do not hold groups."
             )
         return groups
 
@@ -159,7 +157,7 @@ class SplitSource(GroupedSource):
     split_map: SplitMap = Field(
         default_factory=dict,
         description="Name of a split as written -> train, validation, calibration or test, or null"
-        " (not a split); comes before what the name seems to say",
+        " (not a split); comes before what the name seems to mean",
     )
 
 
@@ -201,7 +199,7 @@ def labels_of_name(
     raise SourceError(
         f"label_map maps '{name}' to '{mapped}', but this source has the heads"
         f" {', '.join(heads)}.\n"
-        f"Say which head it answers: '{name}': {{head: '{mapped}'}}."
+        f"Name the head: '{name}': {{head: '{mapped}'}}."
     )
 
 
@@ -215,7 +213,7 @@ def columns_by_name(
     Args:
         names: The class folder or the categories of each photo.
         labels: Name -> head -> class or None (unknown).
-        defaults: Head -> class where no name of a photo says anything of the head.
+        defaults: Head -> class where no name of a photo has a label of the head.
 
     Returns:
         Head -> class of each photo; None where unknown, and where the names contradict each other.
@@ -224,10 +222,10 @@ def columns_by_name(
     columns: dict[str, list[str | None]] = {head: [] for head in sorted(heads)}
     for of_photo in names:
         for head, column in columns.items():
-            said = {labels[name][head] for name in of_photo if head in labels[name]}
-            known = said - {None}
-            unsaid = None if said else defaults.get(head)
-            column.append(known.pop() if len(known) == 1 else unsaid)
+            given = {labels[name][head] for name in of_photo if head in labels[name]}
+            known = given - {None}
+            otherwise = None if given else defaults.get(head)
+            column.append(known.pop() if len(known) == 1 else otherwise)
     return columns
 
 
@@ -237,7 +235,7 @@ def label_column(
     default: str | None,
     photos: Sequence[str],
 ) -> list[str | None]:
-    """Spell a column of labels as text, mapped, with the default where no cell says anything.
+    """Spell a column of labels as text, mapped, with the default where all cells are empty.
 
     Args:
         cells: One per row.
@@ -257,7 +255,7 @@ def merge_rows(photos: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     """Merge the labels of all rows of a photo, head by head.
 
     Tables list a photo once per box, annotator or head, and two sources may share photos. Rows
-    that contradict each other keep what they say, so that the contradiction is seen.
+    that contradict each other keep their labels, so that the contradiction is seen.
 
     Args:
         photos: One row per photo and mention; the same photo has the same `path`, however spelt.
@@ -270,9 +268,9 @@ def merge_rows(photos: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     several = photos[places.duplicated(keep=False)]
     if several.empty or not labels:
         return photos
-    told = several.groupby(places)[list(labels)].transform("first")
+    first = several.groupby(places)[list(labels)].transform("first")
     merged = photos.copy()
-    merged.loc[several.index, list(labels)] = several[list(labels)].fillna(told)
+    merged.loc[several.index, list(labels)] = several[list(labels)].fillna(first)
     return merged
 
 
@@ -287,19 +285,19 @@ def split_column(
         where: The table, for messages.
 
     Raises:
-        SourceError: Lists every value that names no split.
+        SourceError: Lists every value that does not name a split.
     """
     written = [as_text(cell) for cell in cells]
-    said = {w: split_map.get(w, split_of_value(w)) for w in written if w}
-    unknown = Counter(w for w in written if w and said[w] is None and w not in split_map)
+    splits = {w: split_map.get(w, split_of_value(w)) for w in written if w}
+    unknown = Counter(w for w in written if w and splits[w] is None and w not in split_map)
     if unknown:
         of_each = [f"'{name}' ({counted(n, 'row')})" for name, n in unknown.most_common()]
         raise SourceError(
             f"The split column of {where} has {some(of_each)}.\n"
-            f"Write one of {', '.join(WORDS)}, leave the cell empty, or say under the source's"
-            " split_map what is meant (null: no split)."
+            f"Write one of {', '.join(WORDS)}, leave the cell empty, or map it under the source's"
+            " split_map (null: not a split)."
         )
-    return [said[w] if w else None for w in written]
+    return [splits[w] if w else None for w in written]
 
 
 def as_text(value: Any) -> str | None:
@@ -307,7 +305,7 @@ def as_text(value: Any) -> str | None:
     if isinstance(value, str):
         return normal(value) or None
     if isinstance(value, list | tuple | np.ndarray):
-        # A list of attributes; an empty one says that none is there.
+        # A list of attributes; an empty one means that none is there.
         return ";".join(normal(str(item)) for item in value) or "-"
     if value is None or pd.isna(value):
         return None

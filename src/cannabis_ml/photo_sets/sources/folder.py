@@ -41,7 +41,7 @@ CONTAINERS = frozenset(
         *("photo", "photos", "picture", "pictures", "pics", "original", "originals", "raw"),
     }
 )
-"""Folders, in lower case, that name no class where they are alone within a folder."""
+"""Folders, in lower case, that do not name a class where they are alone within a folder."""
 
 DRAWINGS = frozenset(
     {"mask", "masks", "label", "labels", "annotation", "annotations", "segmentation", "segmented"}
@@ -70,11 +70,11 @@ class ClassFolders(SplitSource):
         raise NotImplementedError
 
     def explain(self, folder: str) -> dict[str, str | None] | None:
-        """Labels of a class folder that label_map does not have; None: no way to tell."""
+        """Labels of a class folder that label_map does not have; None if they are unknown."""
         raise NotImplementedError
 
     def unexplained(self, counts: dict[str, int], root: Path) -> str:
-        """Say which folders cannot be explained, and what to do.
+        """The message about folders that cannot be explained: which, and what to do.
 
         Args:
             counts: Photos per folder that is not explained.
@@ -103,7 +103,7 @@ class ClassFolders(SplitSource):
                 f"{', '.join(sorted(SUFFIXES))} (in any case)."
             )
         others = [parts for parts, is_photo in zip(found, are_photos, strict=True) if not is_photo]
-        _tell_of_others(others, root)
+        _log_others(others, root)
         layout = self._layout(photos)
         warn_of_untaken(layout.folders, layout.splits, layout.unlike_splits, root)
         counts = Counter(name for parts in photos if (name := layout.class_of(parts)))
@@ -119,16 +119,17 @@ class ClassFolders(SplitSource):
             "path": [printable(root.joinpath(*parts)) for parts in found]
         }
         for column, values in of_photos.items():
-            said = iter(values)
+            remaining = iter(values)
             # What is not a photo shows nothing, whatever folder it lies in.
-            columns[column] = [next(said) if is_photo else None for is_photo in are_photos]
+            columns[column] = [next(remaining) if is_photo else None for is_photo in are_photos]
         return source_frame(columns)
 
     def _layout(self, photos: Sequence[tuple[str, ...]]) -> _Layout:
         folders = [_spelt(parts[:-1]) for parts in photos]
-        # Who says what the photos of a folder show says that it is a class.
-        said = {**dict.fromkeys(self.label_map), **self.split_map}
-        return _Layout(folders, split_folders(folders, said), frozenset(said), self.class_folder)
+        # A folder in label_map is a class.
+        mapped = {**dict.fromkeys(self.label_map), **self.split_map}
+        splits = split_folders(folders, mapped)
+        return _Layout(folders, splits, frozenset(mapped), self.class_folder)
 
     def _check_class_folders(
         self,
@@ -137,7 +138,7 @@ class ClassFolders(SplitSource):
         layout: _Layout,
         root: Path,
     ) -> None:
-        """Tell of photos without a class folder, and of folders that may not be the classes.
+        """Warn of photos without a class folder, and of folders that may not be the classes.
 
         Raises:
             SourceError: If no photo lies in a class folder.
@@ -146,10 +147,10 @@ class ClassFolders(SplitSource):
             lie = "lies" if len(photos) == 1 else "lie"
             raise SourceError(
                 f"{root} has no class folders: its {counted(len(photos), 'photo')} {lie}"
-                f" {_where_loose(photos)} (as {photos[0][-1]!r}).\n"
+                f" {_where_loose(photos)} (such as {photos[0][-1]!r}).\n"
                 "Sort them into one folder per class (PATH/CLASS/photo.jpg), or describe them by a"
                 " source of kind 'table'. If a folder taken for a split is a class, write it under"
-                " split_map, as {train: null}."
+                " split_map: {train: null}."
             )
         loose = [parts for parts in photos if layout.class_of(parts) is None]
         if loose:
@@ -181,7 +182,7 @@ class ClassFolders(SplitSource):
         """Read the labels off each class folder's name.
 
         Raises:
-            SourceError: Lists every folder that nothing explains.
+            SourceError: Lists every folder that cannot be explained.
         """
         labels: dict[str, dict[str, str | None]] = {}
         unexplained = {}
@@ -222,7 +223,7 @@ class _Layout:
     Attributes:
         folders: Above each photo, normal names, the outermost first.
         splits: Name of a folder -> its split.
-        unlike_splits: Names of which somebody has said what they are.
+        unlike_splits: Names that the source's maps have.
     """
 
     def __init__(
@@ -329,7 +330,7 @@ def _where_loose(found: Sequence[tuple[str, ...]]) -> str:
     return f"in {some(repr(place or '.') for place in places)}"
 
 
-def _tell_of_others(others: Sequence[tuple[str, ...]], root: Path) -> None:
+def _log_others(others: Sequence[tuple[str, ...]], root: Path) -> None:
     if others:
         log.info(
             "%s in %s %s like a photo (%s): listed, to be set aside",

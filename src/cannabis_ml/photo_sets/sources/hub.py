@@ -26,6 +26,13 @@ from cannabis_ml.photo_sets.sources.base import (
     source_frame,
     split_column,
 )
+from cannabis_ml.photo_sets.sources.hub_reading import (
+    ask_hub,
+    cell_reader,
+    content_name,
+    stored_photo,
+    undecoded,
+)
 from cannabis_ml.photo_sets.sources.split_names import (
     given_split,
     split_folders,
@@ -34,14 +41,10 @@ from cannabis_ml.photo_sets.sources.split_names import (
     warn_of_untaken,
 )
 from cannabis_ml.photo_sets.sources.table import merged_groups
-from cannabis_ml.photos.decode import SUFFIXES
 from cannabis_ml.splits import Split
-from cannabis_ml.text import Name, NormalNames, normal
+from cannabis_ml.text import Name, NormalNames, normal, one_line
 
 log = logging.getLogger(__name__)
-
-ANSWER_SECONDS = 10
-"""How long the hub may take to say that a data set is there."""
 
 _SHA = re.compile(r"[0-9a-f]{40}")
 _TABLE = "labels.parquet"
@@ -50,7 +53,6 @@ _LAYOUT = 2
 
 # Columns of ours in that table; a data set may call its own `path` or `split`.
 _PATH, _SPLIT, _NAME, _FOLDERS = "_path", "_split", "_name", "_folders"
-_SIGNATURES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"II*\0": ".tiff"}
 
 
 class HubSource(SplitSource):
@@ -125,12 +127,12 @@ class HubSource(SplitSource):
     def read(self) -> pd.DataFrame:
         revision = self._local_state() if self.is_local else str(self.revision)
         if not self.is_local and not _SHA.fullmatch(revision):
-            revision = _ask_hub(self.repo, revision)
+            revision = ask_hub(self.repo, revision)
             log.info("%s is at commit %s", self.repo, revision)
         folder = self._folder(revision)
         if not (folder / _TABLE).is_file():
             if not self.is_local:
-                _ask_hub(self.repo, revision)
+                ask_hub(self.repo, revision)
             self._fetch(folder, revision)
         return self._rows(pd.read_parquet(folder / _TABLE), folder)
 
@@ -161,8 +163,8 @@ class HubSource(SplitSource):
         digest = hashlib.sha256()
         for file in sorted(p for p in root.rglob("*") if p.is_file()):
             status = file.stat()
-            told = f"{file.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n"
-            digest.update(told.encode("utf-8", "surrogateescape"))
+            state = f"{file.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n"
+            digest.update(state.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def _fetch(self, folder: Path, revision: str) -> None:
@@ -180,7 +182,7 @@ class HubSource(SplitSource):
                 raise
             except Exception as error:
                 raise SourceError(
-                    f"{self._place} cannot be read: {_said(error)}\n"
+                    f"{self._place} cannot be read: {type(error).__name__}: {one_line(error)}\n"
                     "If the connection broke, run again. If it keeps failing, look at the data set"
                     " in your browser, or download it and use a source of kind 'folder' or 'table'."
                 ) from error
@@ -200,18 +202,18 @@ class HubSource(SplitSource):
             features = dict(dataset.features)
             self._check_image_column(features, split)
             readers = {
-                name: _reader(feature)
+                name: cell_reader(feature)
                 for name, feature in features.items()
-                if name != self.image_column and _reader(feature)
+                if name != self.image_column and cell_reader(feature)
             }
             total = None if self.streaming else len(dataset)
-            told = tqdm(dataset, total=total, desc=f"Writing {split}", unit=" photos")
-            for number, row in enumerate(told):
-                data, file = _photo(row[self.image_column])
+            rows = tqdm(dataset, total=total, desc=f"Writing {split}", unit=" photos")
+            for number, row in enumerate(rows):
+                data, file = stored_photo(row[self.image_column])
                 name = file and PurePosixPath(file).name
                 path = f"{split}-{number}.missing"
                 if data is not None:
-                    path = _content_name(data, name)
+                    path = content_name(data, name)
                     (aside / path).parent.mkdir(exist_ok=True)
                     (aside / path).write_bytes(data)
                 labels = {key: read(row[key]) for key, read in readers.items()}
@@ -239,7 +241,7 @@ class HubSource(SplitSource):
             revision=None if self.is_local else revision,
             cache_dir=cache,
             streaming=self.streaming,
-            # The revision says what the photos are; sizes in a README are often out of date.
+            # The revision fixes the photos; sizes in a README are often out of date.
             verification_mode="no_checks",
         )
         missing = [name for name in self.splits or [] if name not in loaded]
@@ -248,7 +250,7 @@ class HubSource(SplitSource):
                 f"{self._place} has no split {some(map(repr, missing))}; it has "
                 f"{some(map(repr, loaded))}.\nChoose among them under `splits`."
             )
-        return {str(name): _undecoded(loaded[name]) for name in self.splits or loaded}
+        return {str(name): undecoded(loaded[name]) for name in self.splits or loaded}
 
     def _check_image_column(self, features: dict[str, Any], split: str) -> None:
         from datasets import Image
@@ -256,7 +258,7 @@ class HubSource(SplitSource):
         if isinstance(features.get(self.image_column), Image):
             return
         wrong = (
-            f"holds no photos but {features[self.image_column]}"
+            f"holds {features[self.image_column]} instead of photos"
             if self.image_column in features
             else "is not there"
         )
@@ -313,20 +315,20 @@ class HubSource(SplitSource):
         """The splits that the data set has.
 
         `datasets` looks for folders of splits in lower case only: of `Training/` and `Testing/` it
-        makes one split, called train. There, the folders tell.
+        makes one split, called train. There, the folders decide.
         """
         names = [str(name) for name in table[_SPLIT]]
-        said = {name: self.split_map.get(name, split_of_value(name)) for name in set(names)}
-        if len(said) > 1:
-            unsaid = sorted(n for n in said if said[n] is None and n not in self.split_map)
-            if unsaid:
+        splits = {name: self.split_map.get(name, split_of_value(name)) for name in set(names)}
+        if len(splits) > 1:
+            unknown = sorted(n for n in splits if splits[n] is None and n not in self.split_map)
+            if unknown:
                 log.warning(
                     "%s has splits with unknown names: %s. Their photos are"
                     " divided as if none were given; map them under split_map, such as"
                     " {'%s': test}.",
                     self._place,
-                    some(map(repr, unsaid)),
-                    unsaid[0],
+                    some(map(repr, unknown)),
+                    unknown[0],
                 )
         elif _FOLDERS in table and table[_FOLDERS].notna().any():
             paths = [tuple(map(normal, str(f or "").split("/"))) for f in table[_FOLDERS]]
@@ -334,114 +336,4 @@ class HubSource(SplitSource):
             warn_of_untaken(paths, taken, self.split_map, self._place)
             if any(split != Split.TRAIN for split in taken.values()):
                 return [given_split(folders, taken) for folders in paths]
-        return [said[name] for name in names]
-
-
-def _ask_hub(repo: str, revision: str) -> str:
-    """Ask the hub for the commit that a revision stands for; the first to notice what is wrong.
-
-    `datasets` by itself tries for minutes when there is no network.
-
-    Raises:
-        SourceError: If the hub cannot be reached, or does not have the data set or revision.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    api = HfApi()
-    try:
-        info = api.dataset_info(repo, revision=revision, timeout=ANSWER_SECONDS)
-    except GatedRepoError as error:
-        raise SourceError(
-            f"{repo} is gated: its owner wants to know who downloads it.\n"
-            f"Ask for access at {api.endpoint}/datasets/{repo}, then run: hf auth login"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise SourceError(
-            f"{api.endpoint} has no data set '{repo}', or does not show it to you.\n"
-            "Check the id (OWNER/NAME); for a private one run: hf auth login"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise SourceError(
-            f"{repo} has no revision '{revision}' (any more).\n"
-            f"Choose a commit at {api.endpoint}/datasets/{repo}/commits/main"
-        ) from error
-    except HFValidationError as error:
-        raise SourceError(
-            f"'{repo}' is not an id of a data set: {_said(error)}\nWrite OWNER/NAME."
-        ) from error
-    except OfflineModeIsEnabled as error:
-        raise SourceError(
-            f"{repo} is not on this machine yet, and HF_HUB_OFFLINE forbids to ask the hub.\n"
-            "Unset it for the first run; later ones need no network."
-        ) from error
-    except Exception as error:
-        raise SourceError(
-            f"{repo} is not on this machine yet, and {api.endpoint} cannot be reached: "
-            f"{_said(error)}\n"
-            "Connect to the network (a mirror: set HF_ENDPOINT) and run again; later runs need"
-            " none."
-        ) from error
-    return str(info.sha or revision)
-
-
-def _undecoded(dataset: Any) -> Any:
-    """A data set that returns photos as stored, without decoding them."""
-    from datasets import Image, IterableDataset
-
-    if isinstance(dataset, IterableDataset):
-        # Where files do not tell the types, a row has to be read.
-        return dataset._resolve_features().decode(False)
-    for name, feature in dataset.features.items():
-        if isinstance(feature, Image):
-            dataset = dataset.cast_column(name, Image(decode=False))
-    return dataset
-
-
-def _reader(feature: Any) -> Any:
-    """How a cell of a column becomes text or a number; None for columns that are not labels."""
-    from datasets import ClassLabel, List, Value
-
-    if isinstance(feature, ClassLabel):
-        # -1 stands for no label.
-        return lambda cell: None if cell is None or cell < 0 else feature.int2str(int(cell))
-    if isinstance(feature, List):
-        read = _reader(feature.feature)
-        return read and (
-            lambda cells: None if cells is None else as_text([read(cell) for cell in cells])
-        )
-    if isinstance(feature, Value) and feature.dtype not in ("binary", "large_binary"):
-        return as_text
-    return None
-
-
-def _photo(cell: dict[str, Any] | None) -> tuple[bytes | None, str | None]:
-    """The bytes of a photo as they are stored, and its file in the data set."""
-    if cell is None:
-        return None, None
-    name, data = cell.get("path"), cell.get("bytes")
-    if data is None and name:
-        import fsspec
-
-        with fsspec.open(name, "rb") as file:
-            data = file.read()
-    return data, name
-
-
-def _content_name(data: bytes, name: str | None) -> str:
-    """`ab/abcdef….jpg`: rows with the same bytes share a file."""
-    digest = hashlib.sha256(data).hexdigest()
-    suffix = PurePosixPath(name or "").suffix.lower()
-    if suffix not in SUFFIXES:
-        suffix = next((s for sign, s in _SIGNATURES.items() if data.startswith(sign)), ".jpg")
-    return f"{digest[:2]}/{digest}{suffix}"
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return [splits[name] for name in names]

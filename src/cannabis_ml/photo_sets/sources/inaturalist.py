@@ -23,10 +23,10 @@ from cannabis_ml.photo_sets.sources.base import (
     source_frame,
 )
 from cannabis_ml.photo_sets.sources.listed_photos import find_photos
-from cannabis_ml.photo_sets.sources.split_names import warn_of_untold
+from cannabis_ml.photo_sets.sources.split_names import warn_of_unlisted_splits
 from cannabis_ml.photo_sets.sources.table import merged_groups
 from cannabis_ml.splits import Split
-from cannabis_ml.text import Name, NormalNames, counted, normal
+from cannabis_ml.text import Name, NormalNames, counted, normal, one_line
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class INaturalistSource(GroupedSource):
     in 2021 also kingdom … genus and common_name) and `annotations` (image_id, category_id).
     Training and validation files are two sources, each with its `given_split`.
 
-    Photos of one observation (same person, date and place, which the 2021 files tell) share a
+    Photos of one observation (same person, date and place, which the 2021 files give) share a
     split. A photo that is listed and not there stays in the list, and is set aside as missing
     later. Licence and rights holder stand in `source_photos` where the file has them.
     """
@@ -60,7 +60,7 @@ class INaturalistSource(GroupedSource):
     )
     label_map: NameMap = Field(
         default_factory=dict,
-        description="Name of a category -> class, or head -> class, or null (unknown); what it says"
+        description="Name of a category -> class, or head -> class, or null (unknown); what it maps"
         " of a head comes before `heads`",
     )
     keep: Literal["all", "mapped"] = Field(
@@ -96,7 +96,7 @@ class INaturalistSource(GroupedSource):
         root = path.parent / Path(self.photos_root or "").expanduser()
         photos = find_photos([str(image["file_name"]) for image in chosen], root, path)
         if not self.given_split:
-            warn_of_untold(
+            warn_of_unlisted_splits(
                 [PurePosixPath(photo.name).parts[:-1] for photo in photos],
                 path,
                 "If they are, set given_split: validation (or what it is) in the source.",
@@ -160,8 +160,9 @@ def _read_annotations(
         annotations = list(content.get("annotations", []))
         nameless = sum("file_name" not in image for image in images)
     except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise SourceError(f"{path} cannot be read as JSON: {said}\nDownload it anew.") from error
+        raise SourceError(
+            f"{path} cannot be read as JSON: {one_line(error)}\nDownload it anew."
+        ) from error
     except (KeyError, TypeError, AttributeError) as error:
         raise SourceError(
             f"{path} is not an annotations file of iNaturalist's form: it lacks {error}.\n"

@@ -54,7 +54,7 @@ def find_photos(listed: Sequence[str], root: Path, where: Path) -> list[ListedPh
     then without case, then without suffix where the list gives none; the last two only where one
     file is left that no other name of the list stands for. Absolute paths that lead nowhere are
     looked for below `root`, without their first folders: the same number for all, the one that
-    finds most, as long as it tells all of them apart.
+    finds most, as long as all of them stay distinct.
 
     Photos that are not found stay in the list: they are set aside later, and reported.
 
@@ -64,7 +64,7 @@ def find_photos(listed: Sequence[str], root: Path, where: Path) -> list[ListedPh
         where: The list, for messages.
 
     Raises:
-        SourceError: If not one is found; says what can be done about it.
+        SourceError: If not one is found; the message gives the remedy.
     """
     names = list(dict.fromkeys(listed))
     found = {name: _Found(root / name) for name in names if _is_file(root / name)}
@@ -161,17 +161,17 @@ def _as_photo(name: str, hit: _Found | None, is_elsewhere: bool, root: Path) -> 
 
 
 def _none_exists(names: Sequence[str], root: Path, where: Path, *, are_absolute: bool) -> str:
-    told = f"None of the {counted(len(names), 'photo')} listed in {where} exists"
+    missing = f"None of the {counted(len(names), 'photo')} listed in {where} exists"
     if not names:
-        return f"{told}: it lists none."
+        return f"{missing}: it lists none."
     if are_absolute:
         return (
-            f"{told}, as {names[0]}, nor what such paths end in below {root}.\n"
+            f"{missing}, as {names[0]}, nor what such paths end in below {root}.\n"
             "Bring these photos to this machine, with their file names as they are, and set"
             " photos_root to the folder that holds them."
         )
     return (
-        f"{told}, as {printable(root / names[0])}, with or without a photo's suffix.\n"
+        f"{missing}, as {printable(root / names[0])}, with or without a photo's suffix.\n"
         f"Paths start from {root}; set photos_root to the folder that they start from."
     )
 

@@ -21,10 +21,10 @@ _TABLE = "plantdoc"
 class PlantDocSource(ClassFolders):
     """PlantDoc (Singh et al. 2020, doi 10.1145/3371158.3371196).
 
-    No rule tells crop from condition in its names, so plantdoc.csv lists what each means, spelt as
+    No rule separates crop from condition in its names, so plantdoc.csv lists them, spelt as
     for PlantVillage where it is the same thing. A name that speaks of the leaf alone
     (`Apple leaf`) means a healthy one, as in the paper. The photos come from all over the web:
-    their names tell nothing of which belong together.
+    their names do not show which belong together.
     """
 
     kind: Literal["plantdoc"]

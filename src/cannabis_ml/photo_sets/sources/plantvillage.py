@@ -42,7 +42,7 @@ class PlantVillageSource(ClassFolders):
     or two lie across the end of a run and may show up in two splits; a longer `group_run` cuts
     fewer and leaves fewer groups to divide. Copies (`… copy 2.jpg`), masked and grey versions
     share the number of their original, hence its group. Editions that renumbered their files, as
-    `Healthy (100).jpg` of some grapes and the backgrounds, tell nothing: each photo is on its own.
+    `Healthy (100).jpg` of some grapes and the backgrounds, name no leaf: each photo is on its own.
 
     The authors publish which photos show one leaf: give their `leaf-map.json` as `leaf_map`, and
     the photos in it are grouped exactly.
@@ -91,7 +91,7 @@ class PlantVillageSource(ClassFolders):
         return [leaf or group for leaf, group in zip(leaves, by_name, strict=True)]
 
     def _leaf(self, name: str) -> str | None:
-        """The leaf that a photo shows, as `class:::leaf`; None if the map cannot tell."""
+        """The leaf that a photo shows, as `class:::leaf`; None if the map does not give it."""
         stem = re.sub(_UUID, "", normal(PurePosixPath(name).stem)).casefold()
         stem = stem.removesuffix("_final_masked").partition(" copy")[0].strip()
         leaves = self._leaves.get(stem, [])

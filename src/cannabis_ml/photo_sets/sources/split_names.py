@@ -48,7 +48,7 @@ _BESIDE = frozenset(
         *("labelled", "unlabeled", "unlabelled", "copy", "all", "v", "x", "px"),
     }
 )
-"""Words that may stand beside, and say nothing of what a photo shows."""
+"""Words that may stand beside the name of a split, and name no class."""
 
 _ALIKE = frozenset(
     {
@@ -56,7 +56,7 @@ _ALIKE = frozenset(
         *("unlabeled", "unlabelled", "unsupervised", "submission", "trn", "tst", "traintest"),
     }
 )
-"""What looks like the name of a split, and does not say which one."""
+"""What looks like the name of a split without naming one of ours."""
 
 
 def split_of_name(name: str) -> Split | None:
@@ -71,7 +71,7 @@ def split_of_name(name: str) -> Split | None:
 def split_of_value(name: str) -> Split | None:
     """The split that a name stands for, where it is known to name one: `cifar_train`.
 
-    The first or the last word tells, unless they tell different things.
+    The first or the last word decides, unless they name different splits.
     """
     whole = split_of_name(name)
     affixed = None if whole else _affixed(name)
@@ -92,22 +92,24 @@ def split_folders(
 ) -> dict[str, Split]:
     """Which folders are splits.
 
-    `train`, `Test Images` are, wherever they are. Of a name with other words in it, as `seg_train`,
-    what is beside it tells: another split of the same words (`seg_test`), or a split's plain name.
-    So `test_tube` and `train_station` stay what they are.
+    `train`, `Test Images` are, wherever they are. A name with other words in it, such as
+    `seg_train`, is one if beside it is another split of the same words (`seg_test`), or a split's
+    plain name. So `test_tube` and `train_station` stay what they are.
 
     Args:
         paths: The folders above each photo, normal names, the outermost first.
-        split_map: What names are said to be.
+        split_map: The split of each name that is mapped, or None for not a split.
 
     Returns:
         Name of a folder -> its split.
     """
     taken: dict[str, Split] = {}
     for names in _levels(paths).values():
-        unsaid = [name for name in sorted(names) if name not in split_map]
-        whole = {name: split for name in unsaid if (split := split_of_name(name))}
-        affixed = {name: said for name in unsaid if name not in whole and (said := _affixed(name))}
+        unmapped = [name for name in sorted(names) if name not in split_map]
+        whole = {name: split for name in unmapped if (split := split_of_name(name))}
+        affixed = {
+            name: found for name in unmapped if name not in whole and (found := _affixed(name))
+        }
         of_rest: dict[tuple[str, ...], set[Split]] = defaultdict(set)
         for split, rest in affixed.values():
             of_rest[rest].add(split)
@@ -123,7 +125,7 @@ def split_folders(
 
 
 def given_split(folders: Iterable[str], taken: Mapping[str, Split]) -> Split | None:
-    """The split of a photo in these folders; of several, the one that is least learnt from."""
+    """The split of a photo in these folders; of several, the one that training uses least."""
     return min((taken[name] for name in folders if name in taken), key=split_rank, default=None)
 
 
@@ -133,14 +135,14 @@ def warn_of_untaken(
     known: Collection[str],
     where: object,
 ) -> None:
-    """Tell of folders that look like splits and are not taken as such.
+    """Warn of folders that look like splits and are not taken as such.
 
     Within a split, nothing more is looked for.
 
     Args:
         paths: The folders above each photo.
         taken: What `split_folders` found in them.
-        known: Names that somebody has said what to do with.
+        known: Names that the source's maps have.
         where: Of the source, for the message.
     """
     outside = [folders for folders in paths if given_split(folders, taken) is None]
@@ -153,7 +155,7 @@ def warn_of_untaken(
         if doubtful:
             one = len(doubtful) == 1
             log.warning(
-                "In %s, %s %s like the %s of %s and %s not taken as such. Say what %s under"
+                "In %s, %s %s like the %s of %s and %s not taken as such. Write what %s under"
                 " split_map of the source, as {'%s': test}, or {'%s': null} for a class.",
                 "/".join([str(where), *above]),
                 _listed(doubtful),
@@ -167,8 +169,8 @@ def warn_of_untaken(
             )
 
 
-def warn_of_untold(paths: Iterable[Sequence[str]], where: object, remedy: str) -> None:
-    """Tell of listed photos that lie in folders of held-out splits, which the list does not give.
+def warn_of_unlisted_splits(paths: Iterable[Sequence[str]], where: object, remedy: str) -> None:
+    """Warn of listed photos in folders of held-out splits, which the list itself does not give.
 
     Args:
         paths: The folders above each photo.
@@ -183,20 +185,20 @@ def warn_of_untold(paths: Iterable[Sequence[str]], where: object, remedy: str) -
         if any(name in taken for name in folders)
     )
     if any(split != Split.TRAIN for split in taken.values()):
-        told = ", ".join(
+        listed = ", ".join(
             f"'{name}' ({n:,} photo{'' if n == 1 else 's'})" for name, n in sorted(counts.items())
         )
         log.warning(
             "Photos in %s lie in folders that look like splits, and are divided as if they did"
             " not: %s. %s",
             where,
-            told,
+            listed,
             remedy,
         )
 
 
 def warn_of_split_columns(columns: Mapping[str, Iterable[str | None]], where: object) -> None:
-    """Tell of columns that say nothing but splits, and that nobody named as the split column.
+    """Warn of columns that hold only names of splits and are not set as the split column.
 
     Args:
         columns: Name -> its cells as text, None where empty.
@@ -234,7 +236,7 @@ def _core(name: str) -> list[str]:
 
 
 def _affixed(name: str) -> tuple[Split, tuple[str, ...]] | None:
-    """The split that the first or last word tells, and the other words with the place of it."""
+    """The split that the first or last word names, and the other words with the place of it."""
     core = _core(name)
     first, last = WORDS.get(core[0] if core else ""), WORDS.get(core[-1] if core else "")
     if len(core) < 2 or bool(first) == bool(last):

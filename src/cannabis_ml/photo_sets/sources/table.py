@@ -25,7 +25,7 @@ from cannabis_ml.photo_sets.sources.base import (
 from cannabis_ml.photo_sets.sources.listed_photos import find_photos
 from cannabis_ml.photo_sets.sources.split_names import (
     warn_of_split_columns,
-    warn_of_untold,
+    warn_of_unlisted_splits,
 )
 from cannabis_ml.photo_sets.sources.table_files import read_table
 from cannabis_ml.text import Name, counted
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class TableSource(SplitSource):
     """A table with a row per photo and a column per head.
 
-    A photo may have several rows, as one per head: together they say what it shows.
+    A photo may have several rows, such as one per head: their labels are merged.
 
     A multilabel head is either one column of attributes separated by `;` (`-` or `none`: none of
     them), or one column `head.attribute` each with 1, 0 or nothing. An empty cell means unknown.
@@ -76,7 +76,7 @@ class TableSource(SplitSource):
         group = self.group_column if self.group_column in table else None
         split = self.split_column if self.split_column in table else None
         if self.split_column and not split:
-            self._tell_of_splits(rows, [photo.name for photo in photos], path)
+            self._warn_of_splits(rows, [photo.name for photo in photos], path)
         columns: dict[str, list[Any]] = {
             "path": paths,
             "group": merged_groups(
@@ -97,10 +97,10 @@ class TableSource(SplitSource):
             )
         return source_frame(columns)
 
-    def _tell_of_splits(self, rows: pd.DataFrame, names: list[str], path: Path) -> None:
+    def _warn_of_splits(self, rows: pd.DataFrame, names: list[str], path: Path) -> None:
         other = [c for c in rows.columns if c not in (self.path_column, *self.label_map)]
         warn_of_split_columns({c: map(as_text, rows[c]) for c in other}, path)
-        warn_of_untold(
+        warn_of_unlisted_splits(
             [PurePosixPath(name).parts[:-1] for name in names],
             path,
             "If they are splits, give each photo's in a column 'split'; if not, set split_column:"
@@ -140,7 +140,7 @@ class TableSource(SplitSource):
 
 
 def merged_groups(given: Sequence[str | None] | None, named: list[str | None]) -> list[str | None]:
-    """The group that a column gives; where it gives none, the one that the name tells."""
+    """The group in a column's cell; where that is empty, the one in the photo's name."""
     if given is None:
         return named
     return [mine or theirs for mine, theirs in zip(given, named, strict=True)]

@@ -14,7 +14,7 @@ import pandas as pd
 
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.sources.base import some
-from cannabis_ml.text import counted, normal
+from cannabis_ml.text import counted, normal, one_line
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
@@ -52,9 +52,9 @@ def read_table(path: Path) -> pd.DataFrame:
     except SourceError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:300]
         raise SourceError(
-            f"{path} cannot be read as {kind[1:].upper()}: {said}\nSave it anew, in UTF-8."
+            f"{path} cannot be read as {kind[1:].upper()}: {one_line(error)}\n"
+            "Save it anew, in UTF-8."
         ) from error
     table.columns = [normal(str(name)) for name in table.columns]
     table = table.loc[:, table.columns != ""]  # as the row numbers that pandas writes

@@ -16,7 +16,7 @@ person may want to look."""
 
 @dataclass(frozen=True, kw_only=True)
 class Defect:
-    """What the report says of a defect.
+    """A defect and its texts in the report.
 
     Attributes:
         name: Short name in tables, such as `blurred`.

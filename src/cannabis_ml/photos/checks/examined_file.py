@@ -32,7 +32,7 @@ class ExaminedFile:
         bytes: Size of the file, or None where there is none.
         photo_id: SHA-256 of its bytes, or None where they were not read.
         failure: Why it gives no photo, or None.
-        photo: What its header says, with `pixels` of `WORKING_SIDE`; None where it gives none.
+        photo: Its metadata, with `pixels` of `WORKING_SIDE`; None where it cannot be read.
     """
 
     path: str
@@ -117,8 +117,8 @@ def examine_file(path: str, params: DefectParams) -> ExaminedFile:
     except FileNotFoundError:
         return ExaminedFile(path, failure=UnreadableError("missing", "There is no such file."))
     except (OSError, ValueError) as error:
-        said = f"The file cannot be opened ({error})."
-        return ExaminedFile(path, size, failure=UnreadableError("unreadable", said))
+        message = f"The file cannot be opened ({error})."
+        return ExaminedFile(path, size, failure=UnreadableError("unreadable", message))
     return examine_bytes(path, data, params)
 
 

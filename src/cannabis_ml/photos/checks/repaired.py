@@ -123,7 +123,7 @@ REPAIRED = (
         about="More than 8 bits per channel, scaled to 8.",
         find=_sixteen_bit,
     ),
-    # Networks take three channels. Where colour tells the classes apart, a gray photo of a ripe
+    # Networks take three channels. Where classes differ by colour, a gray photo of a ripe
     # fruit is no evidence.
     Check(
         name="grayscale",
@@ -163,7 +163,7 @@ REPAIRED = (
         name="wrong_suffix",
         kind="repaired",
         title="Wrong suffix",
-        about="The name says another format than the bytes.",
+        about="The suffix is that of another format than the bytes.",
         find=_wrong_suffix,
     ),
     # Programs that apply profiles refuse such a photo, or show it in colours that it does not have.

@@ -10,7 +10,7 @@ from cannabis_ml.photos.checks.params import DefectParams
 
 
 def _failed_as(defect: str) -> Callable[[ExaminedFile, DefectParams], str | None]:
-    """Find what reading and decoding told apart already; the sentence is theirs."""
+    """Find files that reading or decoding failed on for this reason; the sentence is theirs."""
 
     def find(file: ExaminedFile, params: DefectParams) -> str | None:
         return file.failure.detail if file.failure and file.failure.defect == defect else None
@@ -59,7 +59,7 @@ SET_ASIDE = (
         find=_failed_as("empty"),
     ),
     # A repository cloned without Git LFS has texts of 130 bytes under the names of its photos. One
-    # command brings them, so it is worth telling apart from what is merely broken.
+    # command brings them, so they are listed apart from files that are merely broken.
     Check(
         name="lfs_pointer",
         kind="set_aside",

@@ -69,7 +69,7 @@ class _Label:
     name: str | None
 
     def held_by(self, row: dict[str, Any], *, unknown: bool) -> bool:
-        """Whether the photo has the label; `unknown` is the answer where nobody said."""
+        """Whether the photo has the label; `unknown` where the label is missing."""
         if self.name is None:
             return True
         shown = self.head.is_shown(row, self.name)

@@ -46,7 +46,7 @@ def balance_classes(
     heads = balanced_heads(taxonomy, balancing)
     rows, codes = class_codes(photo_set, heads)
     joint, classes = _joined(codes)
-    _tell_empty(codes, heads)
+    _warn_of_empty(codes, heads)
     shown, weights = np.arange(len(rows)), np.ones(len(rows))
     if balancing.strategy in ("oversample", "undersample"):
         counts = np.bincount(joint[joint >= 0], minlength=classes)
@@ -102,7 +102,7 @@ def balanced_heads(taxonomy: Taxonomy, balancing: BalancingParams) -> list[Head]
             faults.append(f"'{name}' is not a head{did_you_mean(name, possible)}")
     if faults:
         raise TaxonomyError(
-            f"Photos cannot be balanced as balancing.heads says: {'; '.join(faults)}.\n"
+            f"Photos cannot be balanced as balancing.heads asks: {'; '.join(faults)}.\n"
             f"Name multiclass or ordinal heads in parameters_balancing.yml: {', '.join(possible)}."
         )
     return [possible[name] for name in balancing.heads]
@@ -149,8 +149,8 @@ def _resampled(
 ) -> np.ndarray:
     """Oversample or undersample every class to `wanted` photos.
 
-    A photo is there as often as any other of its class, or once more: which ones `tie_break`
-    says. Those of no class stay as they are.
+    A photo is there as often as any other of its class, or once more: in the order
+    of `tie_break`. Those of no class stay as they are.
 
     Returns:
         Positions in `joint`, ascending.
@@ -207,7 +207,7 @@ def _weights(counts: np.ndarray, balancing: BalancingParams) -> np.ndarray:
     return weights
 
 
-def _tell_empty(codes: list[np.ndarray], heads: list[Head]) -> None:
+def _warn_of_empty(codes: list[np.ndarray], heads: list[Head]) -> None:
     for head, code in zip(heads, codes, strict=True):
         counts = np.bincount(code[code >= 0], minlength=len(head.class_names))
         empty = [name for name, n in zip(head.class_names, counts, strict=True) if n == 0]

@@ -189,16 +189,16 @@ def apart_in_words(links: Mapping[str, Any]) -> str:
     named, kept, torn = links["in_named_groups"], links["kept"], links["named_groups_across"]
     if not named:
         unchecked = (
-            "The source does not say which photos show one plant or are of one burst, so whether"
-            " any of these lie in several splits was not checked."
+            "The source does not give groups of photos (of one plant or burst), so whether any of"
+            " these lie in several splits was not checked."
         )
         return f"{near} {unchecked}"
     which = "every photo" if named == kept else f"{named:,} of {kept:,} photos"
     rest = "" if named == kept else "; of the others that was not checked"
     found = f"{torn:,} of these groups lie" if torn else "none of these groups lies"
     return (
-        f"{near} The source says of {which} what belongs with it, as photos of one plant or burst,"
-        f" and {found} in several splits{rest}."
+        f"{near} The source gives the group (photos of one plant or burst) of {which}, and {found}"
+        f" in several splits{rest}."
     )
 
 

@@ -64,7 +64,7 @@ def export_float(
         and input size.
 
     Raises:
-        ExportError: If a library that writes the format is missing; says how to install it.
+        ExportError: If a library that writes the format is missing, with the command for it.
     """
     if file.format == "tflite":
         from cannabis_ml.exporting.litert_export import to_litert

@@ -108,8 +108,8 @@ def resolve_taxonomy(source_photos: pd.DataFrame, taxonomy: TaxonomySpec) -> Tax
         if not labels[head.columns].notna().any(axis=None):
             log.warning("No photo has a label for the head '%s'", head.name)
         for names in lookalikes(head.class_names):
-            told = " and ".join(map(repr, names))
-            log.warning("Classes of '%s' whose names look the same: %s", head.name, told)
+            named = " and ".join(map(repr, names))
+            log.warning("Classes of '%s' whose names look the same: %s", head.name, named)
     if not labels.notna().any(axis=None):
         found = [str(c) for c in source_photos.columns if c not in RESERVED]
         raise TaxonomyError(
@@ -176,16 +176,16 @@ def set_aside_copies(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFr
     photos.loc[sound.index, "given_split"] = splits_that_count(sound, taxonomy)
     sound = photos[photos["defect"].isna()]
     kept = exact_duplicate.find(sound)
-    told = exact_duplicate.sentences(sound, kept)
+    described = exact_duplicate.sentences(sound, kept)
     photos.loc[sound.index, taxonomy.columns] = exact_duplicate.merged_labels(
         sound, taxonomy.columns
     )
     photos.loc[kept.index, "duplicate_of"] = sound.loc[kept, "path"].set_axis(kept.index)
     held_out_as = sound.loc[kept, "given_split"].set_axis(kept.index)
     leaks = held_out_as.isin(HELD_OUT) & (sound.loc[kept.index, "given_split"] == Split.TRAIN)
-    _set_aside(photos, told[~leaks], exact_duplicate.DEFECT)
-    told = told[leaks] + " That one is given as " + held_out_as[leaks] + "."
-    _set_aside(photos, told, twin_of_test.DEFECT)
+    _set_aside(photos, described[~leaks], exact_duplicate.DEFECT)
+    described = described[leaks] + " That one is given as " + held_out_as[leaks] + "."
+    _set_aside(photos, described, twin_of_test.DEFECT)
     _check_some_are_left(photos)
     return photos
 
@@ -198,17 +198,17 @@ def keep_sound_photos(divided_photos: pd.DataFrame, split_ledger: pd.DataFrame) 
 
     Args:
         divided_photos: One row per photo found, with `defect` where it was set aside.
-        split_ledger: Says which photos were added together.
+        split_ledger: Gives the ingestion that each photo came with.
 
     Returns:
         The rest, without the columns that only those set aside need.
     """
     is_sound = divided_photos["defect"].isna()
-    told = divided_photos["defect"].value_counts()
+    defects = divided_photos["defect"].value_counts()
     log.info(
         "%s photos found, %s kept, %s set aside%s",
         *(f"{n:,}" for n in (len(is_sound), is_sound.sum(), (~is_sound).sum())),
-        f" ({', '.join(f'{n:,} {name}' for name, n in told.items())})" if len(told) else "",
+        f" ({', '.join(f'{n:,} {name}' for name, n in defects.items())})" if len(defects) else "",
     )
     unwanted = ["defect", "detail", "duplicate_of", "given_split"]
     kept = divided_photos[is_sound].drop(columns=unwanted)
@@ -356,10 +356,10 @@ def _check_some_are_left(photos: pd.DataFrame) -> None:
     aside = photos[photos["defect"].notna()].sort_values(["defect", "path"])
     if len(aside) < len(photos):
         return
-    told = ", ".join(f"{n:,} {name}" for name, n in aside["defect"].value_counts().items())
+    defects = ", ".join(f"{n:,} {name}" for name, n in aside["defect"].value_counts().items())
     first = f"\nThe first is {aside.iloc[0]['path']}: {aside.iloc[0]['detail']}"
     raise SourceError(
-        f"None of the {len(photos):,} photos can be used: {told or 'there are none'}."
+        f"None of the {len(photos):,} photos can be used: {defects or 'there are none'}."
         f"{first if len(aside) else ''}"
     )
 

@@ -73,7 +73,7 @@ def train_model(
     Raises:
         WeightsError: If no configured source has weights for the backbone.
         TrainingError: If `start` does not fit the model, the loss is NaN, or disk or memory is
-            full; says when, and what to do.
+            full; the message gives the step and the remedy.
     """
     from cannabis_ml.training.train import fit
 

@@ -76,12 +76,12 @@ def _steps_of_set_aside(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
             continue
         n = sum(d["count"] for d in defects)
         is_conflict = defects[0]["name"] == conflicting_duplicate.DEFECT.name
-        told = ", ".join(f"{d['title'].lower()} {d['count']:,}" for d in defects)
+        named = ", ".join(f"{d['title'].lower()} {d['count']:,}" for d in defects)
         yield {
             "severity": "warning" if is_conflict or n > FEW_ASIDE * found else "hint",
             "what": f"{defects[0]['title']}: {counted(n, 'photo')} set aside."
             if len(defects) == 1
-            else f"{counted(n, 'photo')} set aside: {told}.",
+            else f"{counted(n, 'photo')} set aside: {named}.",
             "how": f"{advice}, then run the ingestion pipeline again.",
             "see": "conflicts" if is_conflict else "set-aside",
         }
@@ -105,10 +105,10 @@ def _steps_of_flags(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         if defect["kind"] == "flagged":
             flags.setdefault(described("flagged", defect["name"]).advice, []).append(defect)
     for advice, defects in flags.items():
-        told = listed(f"{d['title'].lower()} {d['count']:,}" for d in defects)
+        named = listed(f"{d['title'].lower()} {d['count']:,}" for d in defects)
         yield {
             "severity": "hint",
-            "what": f"Kept with a flag: {told}.",
+            "what": f"Kept with a flag: {named}.",
             "how": f"{advice}.",
             "see": "flagged",
         }
@@ -142,11 +142,11 @@ def _steps_of_links(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
             "see": "near-duplicates",
         }
     if links.get("across_splits"):
-        told = ", ".join(f"{n:,} in {name}" for name, n in links["photos_across"].items())
+        named = ", ".join(f"{n:,} in {name}" for name, n in links["photos_across"].items())
         yield {
             "severity": "alarm",
             "what": f"{counted(links['across_splits'], 'link')} across splits: pairs of"
-            f" near-duplicates that are learnt from and judged by (photos: {told}).",
+            f" near-duplicates that are learnt from and judged by (photos: {named}).",
             "how": "Raise ingestion.groups.max_distance and max_difference to"
             f" {links['max_distance']} and {links['max_difference']:g} again, or look at the pairs"
             " and be sure that they show different plants.",
@@ -157,21 +157,21 @@ def _steps_of_links(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 def _steps_of_splits(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """Classes that a split lacks, where anything was divided at all."""
     in_use = [split for split, n in report["splits"].items() if n]
-    told_of = {f["head"] for f in report["findings"] if f["check"] == "uneven_splits"}
+    listed_heads = {f["head"] for f in report["findings"] if f["check"] == "uneven_splits"}
     for head in report["heads"]:
-        if head["name"] in told_of:  # with photos, groups, and how many to bring
+        if head["name"] in listed_heads:  # with photos, groups, and how many to bring
             continue
         lacking = {
             c["name"]: [split for split in in_use if not c["splits"][split]]
             for c in head["classes"]
             if c["kept"]
         }
-        told = [f"'{name}' ({', '.join(splits)})" for name, splits in lacking.items() if splits]
-        if told:
+        named = [f"'{name}' ({', '.join(splits)})" for name, splits in lacking.items() if splits]
+        if named:
             yield {
                 "severity": "warning",
-                "what": f"{counted(len(told), 'class is', 'classes are')} missing from a split of"
-                f" '{head['name']}': {listed(told)}.",
+                "what": f"{counted(len(named), 'class is', 'classes are')} missing from a split of"
+                f" '{head['name']}': {listed(named)}.",
                 "how": "Bring photos of more plants of these: photos of one plant or burst share"
                 " one split.",
                 "see": "classes",

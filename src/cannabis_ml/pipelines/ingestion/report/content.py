@@ -43,10 +43,10 @@ def build_report(
         photo_index: One row per photo found, with `path`, `defect`, and what else is known of it;
             columns that are not there count as empty.
         taxonomy: The heads whose classes are counted.
-        findings: What the checks of the set as a whole say.
+        findings: Of the checks of the set as a whole.
         measured: What was measured for shortcuts, remarkable or not (`shortcuts.as_numbers`).
         wanted: Fractions of the splits as configured, to stand beside those reached.
-        links: What the search for near-duplicates across splits says (`groups.check_links`).
+        links: Near-duplicates across splits, as from `groups.check_links`.
         unchecked: Classes of too few groups to look for shortcuts (`few_groups.unchecked`).
 
     Returns:

@@ -39,7 +39,7 @@ def render_page(report: Mapping[str, Any], thumbnails: Mapping[str, str] | None 
         return _breakable(photo["path"].removeprefix(roots[photo["source"]]))
 
     def noted(photo: Mapping[str, Any], about: str) -> str:
-        """What is said under a photo, but for what stands above it already."""
+        """The caption of a photo, without what its section's heading holds already."""
         if "duplicate_of" in photo:
             return f"same as {photo['duplicate_of'].removeprefix(roots[photo['source']])}"
         detail = photo.get("detail", "")
