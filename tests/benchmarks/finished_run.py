@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from kedro.io import Version
 
+from cannabis_ml.datasets.checkpoint import CheckpointDataset
+from cannabis_ml.datasets.model_file import ModelFile, ModelFilesDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.datasets.table import TableDataset
 from cannabis_ml.datasets.typed_json import TypedJSONDataset
@@ -98,6 +100,16 @@ class FinishedRun:
         """As the tier's files decide, or as they would without calibrators."""
         name = "calibrated_decision" if calibrated else "decision"
         return Decision(self.taxonomy, self._typed("06_models", tier, name, RULE))
+
+    def models(self, tier: str) -> dict[str, ModelFile]:
+        """Model files by kind, with calibrated decisions."""
+        path = self.folder / "06_models" / tier / "calibrated_files"
+        return ModelFilesDataset(filepath=str(path), version=NEWEST).load()
+
+    def checkpoint(self, tier: str) -> Any:
+        """`Checkpoint` of the trained network."""
+        path = self.folder / "06_models" / tier / "checkpoint.safetensors"
+        return CheckpointDataset(filepath=str(path), version=NEWEST).load()
 
     def scores(self, tier: str) -> Any:
         """`CalibrationComparison` on the test split."""

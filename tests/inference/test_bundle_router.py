@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,3 +188,25 @@ def test_answers_that_do_not_fit_the_taxonomy_are_refused(opened, photos):
         with_head("grade", probs=dict.fromkeys("ABCD", float("nan")))
     with pytest.raises(ValueError, match="'grade' are not the taxonomy's"):
         answer_from_json({"heads": {"grade": {}}}, "tier2", opened.taxonomy)
+
+
+def test_the_server_of_the_how_to_answers(opened, photos):
+    pytest.importorskip("httpx", reason="needs pip install cannabis_ml[remote]")
+    page = (Path(__file__).parents[2] / "docs/how-to/route.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {}
+    exec(next(block for block in blocks if "handler_for" in block), names)
+    handler = names["handler_for"](opened, "tier2")
+    handler.log_message = lambda *_: None
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        [routed] = answered(opened.router([1.0], remote={"tier2": url}), photos(1))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert (routed.tier, routed.missing) == ("tier2", {})
+    assert routed.answer.as_json() == opened.predict(photos(1)[0], "tier2").as_json()
