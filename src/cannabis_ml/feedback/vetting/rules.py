@@ -1,0 +1,210 @@
+"""What one opinion by itself is worth, before anything is known of its person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cannabis_ml.errors import FeedbackError
+from cannabis_ml.feedback.opinions import COLUMNS, LABELLED, VERDICTS, Label
+from cannabis_ml.feedback.vetting.params import ConsensusParams, RuleParams
+from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean
+from cannabis_ml.text import counted, normal
+
+NONE_OF_THESE = "none of these"
+"""The choice of people who find that no class of a head fits, or propose one."""
+
+
+def judge_opinions(
+    opinions: pd.DataFrame, taxonomy: Taxonomy, rules: RuleParams, consensus: ConsensusParams
+) -> pd.DataFrame:
+    """Judge every opinion by itself.
+
+    An opinion that cannot be used is refused with its reason; it costs no other.
+
+    Args:
+        opinions: As from `opinions_table`; rows in any order. Where a person has several opinions
+            on one head of a photo, the latest counts.
+        taxonomy: Heads and classes that opinions may name.
+        rules: What verdicts are worth.
+        consensus: For `seen_confirmation`.
+
+    Returns:
+        The rows of people, sorted by opinion_id, with `choice` (class, list of classes,
+        `NONE_OF_THESE`, or None), `worth` (probability by the rule that the choice is right; NaN
+        without one), `weight` (as a vote, in [0, 1]), `status` (`counted`, `no_choice`,
+        `superseded`, `refused`) and `reason`.
+
+    Raises:
+        FeedbackError: If columns are missing.
+    """
+    missing = [name for name in COLUMNS if name not in opinions]
+    if missing:
+        raise FeedbackError(
+            f"The table of opinions lacks {counted(len(missing), 'column')}: {', '.join(missing)}."
+            " FeedbackStore.opinions() and opinions_table() give them all."
+        )
+    found = opinions[opinions["annotator"] == "person"]
+    found = found.sort_values("opinion_id", kind="stable").reset_index(drop=True)
+    choices = _choices(found, {head.name: head for head in taxonomy.heads})
+    found["choice"] = pd.Series([c for c, _ in choices], dtype="object")
+    faults = pd.Series([fault for _, fault in choices], dtype="object")
+    found["worth"], told = _worth(found, rules)
+    found["weight"] = _weights(found, consensus)
+    found["status"], found["reason"] = "counted", told
+    has_none = found["choice"].isna()
+    found.loc[has_none, ["status", "reason"]] = ["no_choice", "does not know"]
+    found.loc[has_none, ["worth", "weight"]] = [np.nan, 0.0]
+    refused = faults.notna()
+    found.loc[refused, "status"], found.loc[refused, "reason"] = "refused", faults[refused]
+    _supersede(found)
+    idle = found["status"].isin(["refused", "superseded"])
+    found.loc[idle, ["worth", "weight"]] = [np.nan, 0.0]
+    return found
+
+
+class _Said(NamedTuple):
+    """What decides whether an opinion can be used; many opinions share it."""
+
+    head: str
+    verdict: str
+    label: str | tuple[str, ...] | None
+    has_sound_confidence: bool
+
+
+def _choices(found: pd.DataFrame, heads: dict[str, Head]) -> list[tuple[Label, str | None]]:
+    """The choice of each opinion, and why it is refused where it is."""
+    columns = ["head", "verdict", "label", "answered", "confidence"]
+    known: dict[_Said, tuple[Label, str | None]] = {}
+    choices = []
+    for head, verdict, own, answered, sure in zip(
+        *(found[c].tolist() for c in columns), strict=True
+    ):
+        label = answered if verdict == "confirmed" and _is_nothing(own) else own
+        label = tuple(label) if _is_many(label) else None if _is_nothing(label) else label
+        said = _Said(head, verdict, label, np.isnan(sure) or 0 <= sure <= 1)
+        if said not in known:
+            fault = _fault(said, heads.get(head))
+            known[said] = (None, fault) if fault else (_choice(said, heads[head]), None)
+        choices.append(known[said])
+    return choices
+
+
+def _fault(said: _Said, head: Head | None) -> str | None:
+    """Why an opinion cannot be used; None where it can."""
+    if head is None:
+        return f"the taxonomy has no head '{said.head}'"
+    if said.verdict not in VERDICTS:
+        return f"the verdict '{said.verdict}' is not one of {', '.join(VERDICTS)}"
+    if not said.has_sound_confidence:
+        return "the person's confidence is not in [0, 1]"
+    if said.verdict in LABELLED and not said.label and not isinstance(said.label, tuple):
+        return f"{said.verdict} without a label"
+    return _label_fault(said, head) if said.verdict in ("confirmed", "corrected") else None
+
+
+def _label_fault(said: _Said, head: Head) -> str | None:
+    if (head.kind == "multilabel") != isinstance(said.label, tuple):
+        kind = "a list of classes" if head.kind == "multilabel" else "one class"
+        return f"'{said.head}' takes {kind}"
+    names = said.label if isinstance(said.label, tuple) else (said.label,)
+    unknown = [str(name) for name in names if name not in head.class_names]
+    if not unknown:
+        return None
+    near = did_you_mean(unknown[0], head.class_names)
+    return f"'{unknown[0]}' is not a class of '{said.head}'{near}"
+
+
+def _choice(said: _Said, head: Head) -> Label:
+    """What is chosen; None where nothing is."""
+    if said.verdict == "unsure":
+        return None
+    if said.verdict == "proposed":
+        return _proposed(normal(str(said.label)), head)
+    if head.kind == "multilabel":
+        return [name for name in head.class_names if name in (said.label or ())]
+    return NONE_OF_THESE if said.verdict == "none_of_these" else str(said.label)
+
+
+def _proposed(name: str, head: Head) -> Label:
+    """A class that is there is a correction; a new attribute tells nothing of the others."""
+    if head.kind == "multilabel":
+        return None
+    return name if name in head.class_names else NONE_OF_THESE
+
+
+def _worth(found: pd.DataFrame, rules: RuleParams) -> tuple[np.ndarray, np.ndarray]:
+    """The source design's rules: worth of each opinion, and in words."""
+    model = found["answered_confidence"].to_numpy(np.float64)
+    stated = found["confidence"].to_numpy(np.float64)
+    person = np.where(np.isnan(stated), rules.unstated, stated)
+    confirmed = (found["verdict"] == "confirmed").to_numpy()
+    hesitant = ~confirmed & (model > rules.sure_model) & (person < rules.hesitant_person)
+    sure = ~confirmed & (model > rules.both_sure_model) & (person > rules.both_sure_person)
+    cases = [confirmed, hesitant, sure]
+    worth = np.select(
+        cases,
+        [rules.confirmed, rules.hesitant_correction, rules.both_sure],
+        np.minimum(person, rules.largest),
+    )
+    told = np.select(
+        cases,
+        ["confirmed", "a hesitant correction of a very sure model", "person and model both sure"],
+        "a correction, worth the person's confidence",
+    ).astype(object)
+    told[~np.any(cases, axis=0) & np.isnan(stated)] = "a correction without a stated confidence"
+    return worth, told
+
+
+def _weights(found: pd.DataFrame, consensus: ConsensusParams) -> np.ndarray:
+    stated = found["confidence"].fillna(1.0).to_numpy(np.float64)
+    seen = (found["verdict"] == "confirmed") & found["seen_answer"].astype(bool)
+    factor = np.where(seen, consensus.seen_confirmation, 1.0)
+    return np.clip(stated, LEAST_WEIGHT, 1.0) * factor
+
+
+LEAST_WEIGHT = 0.2
+"""Of an opinion by who is not confident at all."""
+
+
+def _supersede(found: pd.DataFrame) -> None:
+    usable = found[found["status"] != "refused"].sort_values(["at", "opinion_id"], kind="stable")
+    again = usable.duplicated(["photo_id", "person", "head"], keep="last")
+    rows = usable.index[again]
+    found.loc[rows, "status"] = "superseded"
+    found.loc[rows, "reason"] = "the same person has a later opinion"
+
+
+def model_opinions(opinions: pd.DataFrame, head: Head) -> Iterator[tuple[str, Any, float]]:
+    """What models answered for photos on one head: photo, label and confidence, each answer once.
+
+    Answers stand beside people's opinions, and are opinions themselves where the annotator is a
+    model.
+    """
+    mine = opinions[opinions["head"] == head.name]
+    beside = mine[mine["annotator"] == "person"]
+    own = mine[mine["annotator"] == "model"]
+    found = set(
+        _triples(beside, ["photo_id", "bundle_id", "tier", "answered", "answered_confidence"])
+    ) | set(_triples(own, ["photo_id", "bundle_id", "tier", "label", "confidence"]))
+    for photo, _, _, label, confidence in sorted(found, key=repr):
+        if not _is_nothing(label) and 0 <= confidence <= 1:
+            yield photo, label, confidence
+
+
+def _triples(rows: pd.DataFrame, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+    for photo, bundle, tier, label, confidence in zip(
+        *(rows[c].tolist() for c in columns), strict=True
+    ):
+        yield photo, bundle, tier, tuple(label) if _is_many(label) else label, float(confidence)
+
+
+def _is_many(label: Any) -> bool:
+    return isinstance(label, list | tuple | np.ndarray)
+
+
+def _is_nothing(label: Any) -> bool:
+    return label is None or (isinstance(label, float) and np.isnan(label)) or label is pd.NA
