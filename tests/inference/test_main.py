@@ -62,8 +62,106 @@ def test_a_photo_whose_name_looks_like_an_option(run, folder, monkeypatch):
     assert (status, json.loads(out)["photo"]) == (0, "--1.png")
 
 
+def test_a_report_for_people(run, folder, photos, written):
+    from cannabis_ml.inference import Bundle
+
+    status, out, err = run(folder / "1.png", folder / "deep/2.PNG")
+    assert (status, err) == (0, "")
+    first, second = out.split("\n\n")
+    expected = Bundle.open(written).report(folder / "1.png").in_words(str(folder / "1.png"))
+    assert first.split() == " ".join(expected).split()
+    assert second.startswith(f"{folder / 'deep/2.PNG'}: ")
+    assert max(map(len, out.splitlines()[1:])) <= 100
+
+
+def test_a_report_in_another_language(run, folder):
+    status, out, err = run(folder / "1.png", "--language", "es")
+    assert (status, err) == (0, "")
+    assert "Confianza:" in out or "Puntuación:" in out
+    told = json.loads(run(folder / "1.png", "--language", "es", "--json")[1])
+    assert told["language"] == "es"
+
+
+def test_a_language_without_texts_is_refused_before_anything_is_read(run, folder):
+    status, out, err = run(folder / "1.png", "--language", "tlh", bundle="no bundle")
+    assert (status, out) == (2, "")
+    assert "There are no texts in 'tlh'; there are in en, es" in err
+
+
+def test_levels_are_chosen(run, folder, monkeypatch):
+    from cannabis_ml.inference import reporter
+
+    seen, real = [], reporter.Reporter.__init__
+    monkeypatch.setattr(
+        reporter.Reporter, "__init__", lambda self, *a: seen.append(a[2]) or real(self, *a)
+    )
+    assert run(folder / "1.png", "--levels", "0.8", "0.7", "0.5", "--top", "1")[0] == 0
+    (settings,) = seen
+    assert (settings.reliable, settings.likely, settings.retake) == (0.8, 0.7, 0.5)
+    assert settings.alternatives == 1
+    status, _, err = run(folder / "1.png", "--levels", "0.5", "0.7", "0.8")
+    assert status == 2
+    assert "they must fall" in err
+
+
+def test_heat_maps_of_photos_of_one_name_do_not_overwrite_each_other(
+    run, folder, tmp_path, monkeypatch
+):
+    from cannabis_ml.inference.onnx_predictor import ONNXPredictor
+
+    real = ONNXPredictor.invoke
+    map_of_all = np.array([[[0.2, 0.6]]], np.float32)
+    monkeypatch.setattr(ONNXPredictor, "invoke", lambda *a: {**real(*a), "attention": map_of_all})
+    (folder / "deep/2.PNG").rename(folder / "deep/1.png")
+    maps = tmp_path / "new/maps"
+    photos = (folder / "1.png", folder / "deep/1.png")
+    status, out, err = run(*photos, "--tier", "tier2", "--heat-map", maps)
+    assert (status, err) == (0, "")
+    assert sorted(path.name for path in maps.iterdir()) == ["1.2.heat_map.png", "1.heat_map.png"]
+    for photo, name in zip(photos, ("1.heat_map.png", "1.2.heat_map.png"), strict=True):
+        assert Image.open(maps / name).size == Image.open(photo).size
+        assert str(maps / name) in out.replace("\n    ", " ")
+    told = json.loads(run(photos[0], "--tier", "tier2", "--heat-map", maps, "--json")[1])
+    assert told["heat_map"]["file"] == str(maps / "1.heat_map.png")
+
+
+def test_a_model_without_attention_says_that_it_gives_no_heat_map(run, folder, tmp_path):
+    status, out, _ = run(folder / "1.png", "--heat-map", tmp_path / "maps")
+    assert status == 0
+    assert "No heat map: the model file of tier1 gives no attention map." in out
+    assert list((tmp_path / "maps").iterdir()) == []
+
+
+def test_a_folder_for_heat_maps_that_cannot_be_made_is_refused(run, folder):
+    status, out, err = run(folder / "1.png", "--heat-map", folder / "notes.txt")
+    assert (status, out) == (2, "")
+    assert "--heat-map: no folder" in err
+
+
+def test_a_heat_map_that_cannot_be_written_costs_no_report(run, folder, tmp_path, monkeypatch):
+    from cannabis_ml.inference import heat_map
+    from cannabis_ml.inference.reporter import Reporter
+
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(heat_map, "save_png", fails)
+    real = Reporter.report
+
+    def report(*given, **asked):
+        found = real(*given, **asked)
+        found.heat_map = Image.new("RGB", (2, 2))
+        return found
+
+    monkeypatch.setattr(Reporter, "report", report)
+    status, out, err = run(folder / "1.png", "--heat-map", tmp_path, "--json")
+    assert status == 1
+    assert json.loads(out)["heads"]
+    assert err.endswith("1.heat_map.png: No space left on device\n")
+
+
 def test_a_table_for_people(run, folder, small, photos):
-    status, out, err = run(folder / "1.png")
+    status, out, err = run(folder / "1.png", "--table")
     assert (status, err) == (0, "")
     heading, *lines = out.splitlines()
     assert heading.split() == ["photo", "head", "answer", "how", "likely"]
@@ -88,7 +186,7 @@ def test_an_ordinal_answer_and_how_likely_it_is_are_one_reading(run, folder, sma
     assert k == int((probs.cumsum() < 0.5).sum())
     assert told["or_better"] == pytest.approx(probs[: k + 1].sum(), abs=1e-3)
     assert told["within_one"] == pytest.approx(probs[max(0, k - 1) : k + 2].sum(), abs=1e-3)
-    _, out, _ = run(folder / "1.png")
+    _, out, _ = run(folder / "1.png", "--table")
     cells = next(line for line in out.splitlines() if line.split()[0] == "grade").split()
     assert cells[1:3] == [told["answer"]] * 2
 
@@ -186,7 +284,7 @@ def test_a_photo_from_stdin(run, folder, monkeypatch):
 
 
 def test_top_limits_what_is_shown(run, folder):
-    assert run(folder / "1.png", "--top", "1")[1].splitlines()[2].count("0.") <= 1
+    assert run(folder / "1.png", "--top", "1", "--table")[1].splitlines()[2].count("0.") <= 1
     assert run(folder / "1.png", "--top", "0")[0] == 2
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cannabis_ml.inference.model_file import ModelFile
     from cannabis_ml.inference.predictor import Predictor, open_model
     from cannabis_ml.inference.remote_tier import RemoteTier
+    from cannabis_ml.inference.report import HeadReport, Report, ReportSettings
+    from cannabis_ml.inference.reporter import Reporter
     from cannabis_ml.inference.router import BlockingRouter, Router
     from cannabis_ml.inference.routing import RoutingRule
 
@@ -23,10 +25,14 @@ __all__ = [
     "BlockingRouter",
     "Bundle",
     "HeadAnswer",
+    "HeadReport",
     "LocalTier",
     "ModelFile",
     "Predictor",
     "RemoteTier",
+    "Report",
+    "ReportSettings",
+    "Reporter",
     "Router",
     "RoutingRule",
     "open_model",
@@ -37,10 +43,14 @@ _MODULES = {
     "BlockingRouter": "router",
     "Bundle": "bundle",
     "HeadAnswer": "answer",
+    "HeadReport": "report",
     "LocalTier": "local_tier",
     "ModelFile": "model_file",
     "Predictor": "predictor",
     "RemoteTier": "remote_tier",
+    "Report": "report",
+    "ReportSettings": "report",
+    "Reporter": "reporter",
     "Router": "router",
     "RoutingRule": "routing",
     "open_model": "predictor",

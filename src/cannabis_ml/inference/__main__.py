@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cannabis_ml._io.file_names import printable
 from cannabis_ml._io.terminal import escape_unprintable_names
-from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.errors import CannabisMLError, ConfigError
+from cannabis_ml.inference.language import DEFAULT_LANGUAGE, languages, texts_in
+from cannabis_ml.inference.report_command import (
+    SOME_FAILED,
+    STDIN,
+    HeatMaps,
+    JSONLines,
+    Printer,
+    Reports,
+    Table,
+    print_json,
+    report_photos,
+)
 from cannabis_ml.inference.runtimes import NAMES
 
 if TYPE_CHECKING:
-    from cannabis_ml.inference.answer import Answer
+    from cannabis_ml.inference.report import ReportSettings
     from cannabis_ml.taxonomy import Taxonomy
 
-STDIN = "-"
-
-SOME_FAILED, REFUSED = 1, 2
+REFUSED = 2
 
 DESCRIPTION = """\
-Ask a bundle about photos. Prints a line per photo and head; a photo that cannot be read is named on
-stderr and the others are answered all the same."""
+Ask a bundle about photos. Prints a report per photo: answers, how sure they are, and what to do; a
+photo that cannot be read is named on stderr and the others are answered all the same."""
 
 EPILOG = """\
 In a folder, a photo is what is called like one or begins like one; other files are named on stderr.
@@ -67,12 +76,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--runtime", choices=NAMES, help="default: what is installed; litert before tensorflow"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object per line and photo")
+    parser.add_argument(
+        "--language", default=DEFAULT_LANGUAGE, help=f"of the report: {', '.join(languages())}"
+    )
+    parser.add_argument(
+        "--levels",
+        nargs=3,
+        type=float,
+        metavar=("RELIABLE", "LIKELY", "RETAKE"),
+        help="calibrated confidence from which on to recommend that; default: 0.9 0.75 0.6",
+    )
+    parser.add_argument(
+        "--heat-map", type=Path, metavar="FOLDER", help="draw there what the model looked at"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object per line and photo",
+    )
+    form.add_argument("--table", action="store_true", help="a line per photo and head")
     parser.add_argument(
         "--top",
         type=_positive,
         default=3,
-        help="classes to show, of heads without order; default: 3",
+        help="alternatives to name, of a table classes of heads without order; default: 3",
     )
     parser.add_argument("--threads", type=int, default=0, help="default: all")
     parser.add_argument(
@@ -106,9 +134,13 @@ def _positive(text: str) -> int:
 
 def _answer(options: argparse.Namespace) -> int:
     from cannabis_ml.inference.bundle import Bundle
+    from cannabis_ml.inference.reporter import Reporter
 
     if not options.photos:
         _parser().error("no photos given")
+    settings = _settings(options)
+    texts_in(options.language)
+    heat_maps = None if options.heat_map is None else HeatMaps(options.heat_map)
     bundle = Bundle.open(options.bundle)
     with _quietly():
         quantized = False if options.float else None
@@ -118,22 +150,33 @@ def _answer(options: argparse.Namespace) -> int:
     if not photos:
         print("No photo is among what was given.", file=sys.stderr)
         return REFUSED
-    names = [*map(printable, photos)]
-    show = _as_json if options.json else _Table(bundle.taxonomy, names, options.top).show
-    failed = 0
-    for name in photos:
-        try:
-            answer = predictor.predict(_read(name))
-        except (ValueError, OSError, CannabisMLError) as error:
-            failed += 1
-            said = getattr(error, "strerror", None) or str(error)
-            print(f"{printable(name)}: {said}", file=sys.stderr)
-            if options.json:
-                _print_json({"photo": printable(name), "error": said})
-            continue
-        show(printable(name), answer)
-    sys.stdout.flush()
-    return SOME_FAILED if failed else 0
+    return report_photos(
+        Reporter(predictor, bundle.rules(tier), settings),
+        photos,
+        _read,
+        _printer(options, bundle.taxonomy, photos),
+        language=options.language,
+        heat_maps=heat_maps,
+    )
+
+
+def _printer(options: argparse.Namespace, taxonomy: Taxonomy, photos: Sequence[str]) -> Printer:
+    if options.json:
+        return JSONLines()
+    return Table(taxonomy, photos, options.top) if options.table else Reports()
+
+
+def _settings(options: argparse.Namespace) -> ReportSettings:
+    from cannabis_ml.inference.cards import faults_of
+    from cannabis_ml.inference.report import ReportSettings
+
+    levels = {}
+    if options.levels is not None:
+        levels = dict(zip(("reliable", "likely", "retake"), options.levels, strict=True))
+    try:
+        return ReportSettings(**levels, alternatives=options.top)
+    except ValueError as error:
+        raise ConfigError(f"--levels: {faults_of(error)}.") from error  # type: ignore[arg-type]
 
 
 def _route(options: argparse.Namespace) -> int:
@@ -146,6 +189,8 @@ def _route(options: argparse.Namespace) -> int:
         _parser().error("no photos given")
     if options.tier or options.float:
         _parser().error("--route asks the tiers in turn: --tier and --float do not go with it")
+    if options.heat_map or options.levels or options.language != DEFAULT_LANGUAGE:
+        _parser().error("--heat-map, --levels and --language do not go with --route")
     bundle = Bundle.open(options.bundle)
     photos = _found(options.photos)
     if not photos:
@@ -162,9 +207,9 @@ def _route(options: argparse.Namespace) -> int:
         )
     with opened as router:
         if options.json:
-            return route(router, photos, _read, _as_json, _print_json)
+            return route(router, photos, _read, write_json=print_json)
         print("\n".join(router.router.rule.in_words()), end="\n\n")
-        table = _Table(bundle.taxonomy, [*map(printable, photos)], options.top)
+        table = Table(bundle.taxonomy, photos, options.top)
         return route(router, photos, _read, table.show)
 
 
@@ -202,43 +247,6 @@ def _read(name: str) -> bytes:
     return path.read_bytes()
 
 
-def _as_json(name: str, answer: Answer) -> None:
-    _print_json({"photo": name, **answer.as_json()})
-
-
-def _print_json(value: Any) -> None:
-    """Print one line that is JSON whatever the encoding of the output."""
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-    print(json.dumps(value, ensure_ascii=encoding != "utf8"))
-
-
-class _Table:
-    """Lines for people: photo, head, answer, and the most likely classes.
-
-    Of an ordinal head how likely its answer "or better" is, which the median stands on.
-    """
-
-    def __init__(self, taxonomy: Taxonomy, photos: Sequence[str], top: int) -> None:
-        heads = taxonomy.heads
-        classes = [c for h in heads if h.kind != "multilabel" for c in h.class_names]
-        self.top = top
-        self.widths = (
-            min(48, max(len(cell) for cell in ("photo", *photos))),
-            max(len(cell) for cell in ("head", *(head.name for head in heads))),
-            min(32, max(len(cell) for cell in ("answer", *classes))),
-        )
-        self.line("photo", "head", "answer", "how likely")
-
-    def line(self, *cells: str) -> None:
-        padded = [cell.ljust(w) for cell, w in zip(cells, (*self.widths, 0), strict=True)]
-        print("  ".join(padded).rstrip())
-
-    def show(self, photo: str, answer: Answer) -> None:
-        for name, found in answer.items():
-            self.line(photo, name, str(found), "  ".join(found.in_words(self.top)))
-            photo = ""
-
-
 def _check(options: argparse.Namespace) -> int:
     """Report on the golden photos."""
     from cannabis_ml.inference.bundle import Bundle
@@ -247,7 +255,7 @@ def _check(options: argparse.Namespace) -> int:
     with _quietly():
         report = bundle.check_golden(max(1, options.threads), options.runtime)
     if options.json:
-        _print_json(report.model_dump())
+        print_json(report.model_dump())
         return 0 if report.passed else SOME_FAILED
     for tier, kinds in report.tiers.items():
         for kind, found in kinds.items():

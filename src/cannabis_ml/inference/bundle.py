@@ -38,6 +38,7 @@ from cannabis_ml.inference.golden import (
     GoldenAnswers,
     GoldenReport,
 )
+from cannabis_ml.inference.language import DEFAULT_LANGUAGE
 from cannabis_ml.inference.manifest import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -49,6 +50,8 @@ from cannabis_ml.inference.manifest import (
 from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile
 from cannabis_ml.inference.predictor import PhotoLike, Predictor, open_verified
 from cannabis_ml.inference.reliability import Reliability, TierRules
+from cannabis_ml.inference.report import Report
+from cannabis_ml.inference.reporter import Reporter
 from cannabis_ml.inference.routing import RoutingRule
 from cannabis_ml.inference.runtimes import runs
 from cannabis_ml.inference.unknown import UnknownScore
@@ -80,6 +83,7 @@ class Bundle:
         self.manifest = manifest
         self._archive = archive
         self._opened: dict[tuple[Any, ...], Predictor] = {}
+        self._reporters: dict[str, Reporter] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -172,6 +176,40 @@ class Bundle:
                 self._opened[key] = self.predictor(tier, quantized, threads, runtime)
             predictor = self._opened[key]
         return predictor.predict(photo)
+
+    def report(
+        self,
+        photo: PhotoLike,
+        *,
+        tier: str | None = None,
+        language: str = DEFAULT_LANGUAGE,
+        heat_map: bool = False,
+    ) -> Report:
+        """Answer for one photo with all that tells how far to trust the answer.
+
+        The model is opened at the first call, and kept. For another file than the one that ships,
+        another runtime or other levels: `Reporter(bundle.predictor(…), bundle.rules(tier), …)`.
+
+        Args:
+            photo: As for `predict`.
+            tier: As for `predict`.
+            language: Of its texts, `en` or `es`.
+            heat_map: Whether to draw what the model looked at.
+
+        Raises:
+            ConfigError: If there are no texts in the language.
+            PhotoError: As `predict`.
+            UnreadableError: As `predict`.
+            OSError: As `predict`.
+            BundleError: As `predictor` and `reliability`.
+            ExportError: As `predictor`.
+        """
+        tier = tier or self.smallest_tier()
+        with self._lock:
+            if tier not in self._reporters:
+                self._reporters[tier] = Reporter(self.predictor(tier), self.rules(tier))
+            reporter = self._reporters[tier]
+        return reporter.report(photo, language=language, heat_map=heat_map)
 
     def smallest_tier(self, runtime: str | None = None, quantized: bool | None = None) -> str:
         """The first of the tiers whose file a runtime runs.

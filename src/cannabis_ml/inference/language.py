@@ -21,8 +21,8 @@ from cannabis_ml.taxonomy import did_you_mean
 
 DEFAULT_LANGUAGE = "en"
 
-ROUNDING = 1e-9
-"""0.29 is 28.999999999999996 percent."""
+ROUNDING = 1e-5
+"""0.7 as float32 is 69.9999988 percent."""
 
 PluralRule = Literal["other", "one_other", "one_many_other"]
 """Which plural forms a language has, by the names of Unicode CLDR. The name lists the forms."""

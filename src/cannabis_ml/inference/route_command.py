@@ -20,7 +20,7 @@ def route(
     router: BlockingRouter,
     photos: Sequence[str],
     read: Callable[[str], bytes],
-    show: Callable[[str, Answer], None],
+    show: Callable[[str, Answer], None] | None = None,
     write_json: Callable[[dict[str, Any]], None] | None = None,
 ) -> int:
     """Route photos, and print every answer as it comes.
@@ -30,7 +30,7 @@ def route(
         photos: Names, as for `read`.
         read: Gives the bytes of one.
         show: Prints an answer for people, under a name.
-        write_json: Prints an object for machines, in place of `show`; None: for people.
+        write_json: Prints an object for machines; takes the place of `show`.
 
     Returns:
         The exit status. Photos that cannot be answered are named on stderr.
@@ -41,7 +41,7 @@ def route(
             for routed in router.stream(read(name)):
                 if write_json is not None:
                     write_json({"photo": printable(name), **routed.as_json()})
-                else:
+                elif show is not None:
                     show(printable(name), routed.answer)
                     print(f"  {in_words(routed)}", flush=True)
         except (ValueError, OSError, CannabisMLError) as error:

@@ -1,0 +1,266 @@
+"""From a photo to a report, with one opened model file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from cannabis_ml.inference.answer import Answer, HeadAnswer
+from cannabis_ml.inference.backoff import BackOff
+from cannabis_ml.inference.bands import ConfidenceBand
+from cannabis_ml.inference.heat_map import draw_heat_map
+from cannabis_ml.inference.language import DEFAULT_LANGUAGE, texts_in
+from cannabis_ml.inference.outputs import ATTENTION
+from cannabis_ml.inference.photo_faults import photo_faults
+from cannabis_ml.inference.prediction_sets import ABSENT, PRESENT
+from cannabis_ml.inference.predictor import FINER, PhotoLike, Predictor, as_pixels
+from cannabis_ml.inference.reliability import Findings, TierRules
+from cannabis_ml.inference.report import (
+    AttributeReport,
+    Band,
+    HeadReport,
+    Level,
+    Part,
+    Report,
+    ReportSettings,
+    Seen,
+    State,
+    UnknownReport,
+)
+from cannabis_ml.photos.checks.examined_file import WORKING_SIDE
+from cannabis_ml.taxonomy import Head, Taxonomy
+
+EVEN_ODDS = 0.5
+
+
+class Reporter:
+    """Reports on photos.
+
+    Args:
+        predictor: The opened model file.
+        rules: Of its tier; None where nothing but the file itself is known.
+        settings: Levels and thresholds; None takes the defaults.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        rules: TierRules | None = None,
+        settings: ReportSettings | None = None,
+    ) -> None:
+        self.predictor = predictor
+        self.rules = rules or TierRules(predictor.decision)
+        self.settings = settings or ReportSettings()
+
+    def report(
+        self, photo: PhotoLike, *, language: str = DEFAULT_LANGUAGE, heat_map: bool = False
+    ) -> Report:
+        """Report on one photo.
+
+        Args:
+            photo: As for `Predictor.predict`.
+            language: Of the texts, `en` or `es`, see `language.texts_in`.
+            heat_map: Whether to draw what the model looked at.
+
+        Raises:
+            ConfigError: If there are no texts in the language.
+            PhotoError: If something else than a photo is given.
+            UnreadableError: If the file or the image gives no photo.
+            OSError: If the file cannot be read.
+        """
+        texts_in(language)
+        # Photos are checked at a size of their own, which a model of fewer pixels would not need.
+        side = max(self.predictor.image_size, WORKING_SIDE // FINER)
+        pixels = as_pixels(photo, side)
+        outputs = self.predictor.outputs([pixels])
+        drawn = None
+        if heat_map and ATTENTION in outputs:
+            drawn = draw_heat_map(pixels, outputs[ATTENTION][0])
+        faults = photo_faults(pixels, self.predictor.image_size, self.settings.defects)
+        return make_report(
+            self.predictor.answer(outputs),
+            outputs,
+            self.rules,
+            Seen(faults, heat_map=drawn),
+            self.settings,
+            language,
+        )
+
+
+def make_report(
+    answer: Answer,
+    outputs: Mapping[str, np.ndarray],
+    rules: TierRules,
+    seen: Seen,
+    settings: ReportSettings,
+    language: str = DEFAULT_LANGUAGE,
+) -> Report:
+    """Report on one answered photo.
+
+    Args:
+        answer: As from `Predictor.answer`.
+        outputs: Of the model file for this one photo, as it gives them, (1, …).
+        rules: Of the tier.
+        seen: What else is known of the photo; `unknown` is filled in.
+        settings: Levels.
+        language: As for `language.texts_in`.
+    """
+    findings = rules.apply(outputs)
+    unknown = _unknown(rules, findings)
+    withheld = _withheld(rules.reliability.back_off, findings)
+
+    def is_withheld(head: Head) -> bool | None:
+        if withheld.get(head.name) and answer[head.name].decided is None:
+            # Without a class there is nothing to withhold, unless the parent's answer is.
+            parent = answer.get(head.parent or "")
+            return parent is not None and is_withheld(parent.head)
+        return withheld.get(head.name)
+
+    maker = _HeadMaker(rules, findings, settings, bool(unknown and unknown.is_unknown))
+    heads = {name: maker.report(given, is_withheld(given.head)) for name, given in answer.items()}
+    return Report(
+        answer,
+        heads,
+        replace(seen, unknown=unknown),
+        missing=_missing(rules, unknown),
+        unbounded=[rule for rule in rules.reliability.back_off if rule.threshold is None],
+        settings=settings,
+        language=language,
+    )
+
+
+@dataclass(frozen=True)
+class _HeadMaker:
+    rules: TierRules
+    findings: Findings
+    settings: ReportSettings
+    is_unknown: bool
+
+    def report(self, given: HeadAnswer, backed_off: bool | None) -> HeadReport:
+        head = given.head
+        sets, coverage, unlimited = self._sets(head)
+        found = HeadReport(
+            **{one.name: getattr(given, one.name) for one in fields(HeadAnswer)},
+            is_calibrated=self._is_calibrated(head),
+            coverage=coverage,
+            unlimited=unlimited,
+            backed_off=backed_off,
+        )
+        if head.kind == "multilabel":
+            return replace(found, attributes=self._attributes(given, sets))
+        if not isinstance(given.decided, str):
+            return replace(found, alternatives=self._others(given))
+        confidence = float(self.findings.confidence[head.name][0])
+        return replace(
+            found,
+            confidence=confidence,
+            band=self._band(head, confidence),
+            alternatives=self._others(given),
+            possible=None if sets is None else _named(head, sets),
+            level="unsure" if backed_off and not self.is_unknown else self._level(head, confidence),
+        )
+
+    def _is_calibrated(self, head: Head) -> bool:
+        return head.name in self.rules.decision.rule.calibrators
+
+    def _level(self, head: Head, confidence: float) -> Level | None:
+        if self.is_unknown:
+            return "unknown"
+        return self.settings.level(confidence) if self._is_calibrated(head) else None
+
+    def _sets(self, head: Head) -> tuple[np.ndarray | None, float | None, list[str]]:
+        """The set, (K,) or (K, 2); its coverage; and classes that are in every set."""
+        sets = self.rules.reliability.sets
+        if sets is None or head.name not in sets.heads:
+            return None, None, []
+        limits = sets.heads[head.name]
+        found = self.findings.sets[head.name][0]
+        return found, 1 - limits.alpha, limits.infinite(head.class_names)
+
+    def _band(self, head: Head, confidence: float) -> Band | None:
+        band = self.rules.reliability.bands.get(head.name)
+        return None if band is None else _band_around(band, confidence)
+
+    def _others(self, given: HeadAnswer) -> list[tuple[str, float]]:
+        ranked = given.top(len(given.classes))
+        others = [(name, prob) for name, prob in ranked if name != given.decided]
+        return others[: self.settings.alternatives]
+
+    def _attributes(self, given: HeadAnswer, sets: np.ndarray | None) -> list[AttributeReport]:
+        head = given.head
+        present = np.asarray(self.findings.probs[head.name], np.float64)[0]
+        decided = self.findings.decided[head.name][0]
+        found = []
+        for k, name in enumerate(head.class_names):
+            prob, there = float(present[k]), bool(decided[k])
+            confidence = prob if there else 1 - prob
+            both = sets is not None and sets[k, ABSENT] and sets[k, PRESENT]
+            state: State = "present" if there else "absent"
+            found.append(
+                AttributeReport(
+                    name,
+                    "unsure" if both or (there and prob < EVEN_ODDS) else state,
+                    probability=prob,
+                    raw_probability=float(given.raw[k]),
+                    confidence=confidence,
+                    band=self._band(head, prob),
+                    level=self._level(head, confidence),
+                )
+            )
+        return found
+
+
+def _named(head: Head, inside: np.ndarray) -> list[str]:
+    return [name for name, is_in in zip(head.class_names, inside, strict=True) if is_in]
+
+
+def _band_around(band: ConfidenceBand, confidence: float) -> Band:
+    low, high = band.around(np.array(confidence)).tolist()
+    nearest = round(confidence * (len(band.photos) - 1))
+    return Band(low, high, band.level, band.photos[nearest])
+
+
+def _unknown(rules: TierRules, findings: Findings) -> UnknownReport | None:
+    score = rules.unknown
+    if score is None or findings.unknown is None or not np.isfinite(score.threshold):
+        return None
+    found = float(findings.unknown[0])
+    return UnknownReport(found > score.threshold, found, float(score.threshold), score.kept)
+
+
+def _withheld(rules: list[BackOff], findings: Findings) -> dict[str, bool]:
+    """Of each head in a chain with a threshold, whether every such chain withholds its answer."""
+    found: dict[str, bool] = {}
+    for rule in rules:
+        if rule.threshold is None:
+            continue
+        depth = int(findings.back_off[rule.heads[-1]][0])
+        for level, name in enumerate(rule.heads):
+            found[name] = found.get(name, True) and level > depth
+    return found
+
+
+def _missing(rules: TierRules, unknown: UnknownReport | None) -> dict[Part, list[str]]:
+    taxonomy, reliability = rules.decision.taxonomy, rules.reliability
+    names = [head.name for head in taxonomy.heads]
+    sets = {} if reliability.sets is None else reliability.sets.heads
+    held: list[tuple[Part, Collection[str]]] = [
+        ("calibration", rules.decision.rule.calibrators),
+        ("bands", reliability.bands),
+        ("sets", sets),
+    ]
+    lacking: dict[Part, list[str]] = {
+        part: [name for name in names if name not in known] for part, known in held
+    }
+    found = {part: heads for part, heads in lacking.items() if heads}
+    if _has_chains(taxonomy) and not reliability.back_off:
+        found["back_off"] = []
+    if unknown is None:
+        found["unknown"] = []
+    return found
+
+
+def _has_chains(taxonomy: Taxonomy) -> bool:
+    return any(head.kind != "multilabel" and taxonomy.limits(head) for head in taxonomy.heads)
