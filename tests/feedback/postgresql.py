@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -44,13 +45,14 @@ def _user():
 
 
 @contextmanager
-def server(durable=False):
+def server(durable=False, parent=None):
     """Gives `url(database)`, a function, of a running server.
 
     Args:
         durable: Wait for the disk at every commit, as a real server does.
+        parent: Where its folder lies.
     """
-    folder, user = Path(tempfile.mkdtemp(prefix="cannabis_ml_pg_")), _user()
+    folder, user = Path(tempfile.mkdtemp(prefix="cannabis_ml_pg_", dir=parent)), _user()
     run_as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     if os.geteuid() != 0:
         run_as = {}
@@ -74,7 +76,7 @@ def server(durable=False):
         yield lambda name: f"postgresql://feedback@/{name}?host={folder}"
     finally:
         if process is not None:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # does not wait for clients that are still there
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:

@@ -7,8 +7,9 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,7 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from cannabis_ml.errors import FeedbackError
-from cannabis_ml.feedback.tables import HEAD_REVISION
+from cannabis_ml.feedback.tables import HEAD_REVISION, metadata
 
 Result = TypeVar("Result")
 
@@ -84,9 +85,13 @@ class Database:
                 time.sleep(random.uniform(0, 0.01 * 2**attempt))
         raise AssertionError("unreachable")
 
-    def insert(self, table: Table) -> Any:
-        """An INSERT that knows `on_conflict_do_nothing`."""
-        return (sqlite if self.is_sqlite else postgresql).insert(table)
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        """An INSERT that does nothing where the row is there already."""
+        return _insert(self.is_sqlite, table)
+
+    def replace(self, table: Table, columns: tuple[str, ...]) -> sqlite.Insert | postgresql.Insert:
+        """An INSERT that replaces some columns where the row is there already."""
+        return _upsert(self.is_sqlite, table, columns)
 
     def lock_photo(self, connection: Connection, photo_id: str) -> None:
         """Exclude others that lock the same photo, until the end of the transaction.
@@ -109,10 +114,31 @@ class Database:
                 return
             with self.engine.connect() as connection:
                 automatic = connection.execution_options(isolation_level="AUTOCOMMIT")
-                automatic.exec_driver_sql("VACUUM")
+                automatic.exec_driver_sql(f"VACUUM {', '.join(metadata.tables)}")
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+@cache
+def _inserts(is_sqlite: bool, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
+
+
+@cache
+def _insert(is_sqlite: bool, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return _inserts(is_sqlite, table).on_conflict_do_nothing()
+
+
+@cache
+def _upsert(
+    is_sqlite: bool, table: Table, columns: tuple[str, ...]
+) -> sqlite.Insert | postgresql.Insert:
+    insert = _inserts(is_sqlite, table)
+    return insert.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns),
+        set_={name: insert.excluded[name] for name in columns},
+    )
 
 
 def migrate(engine: Engine) -> None:

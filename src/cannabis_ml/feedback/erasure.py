@@ -6,7 +6,6 @@ is killed between the two leaves a note, which the next erasure works off.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -68,7 +67,7 @@ def erase_person(connection: Connection, database: Database, person: str, now: d
     erased = _delete_submissions(connection, t.submissions.c.person_id == person_id)
     connection.execute(delete(t.uploads).where(t.uploads.c.person_id == person_id))
     connection.execute(delete(t.people).where(t.people.c.id == person_id))
-    _bury(connection, database, [(tombstone, "person")], now)
+    _bury(connection, database, tombstone, "person", now)
     for photo_id in photo_ids:
         erased += _drop_photo(connection, database, photo_id, now)
     return erased
@@ -158,7 +157,7 @@ def _drop_photo(connection: Connection, database: Database, photo_id: str, now: 
         return Erased()
     if row.kept:
         _note_removal(connection, database, photo_id, row.suffix)
-    _bury(connection, database, [(digest_of_erased(photo_id), "photo")], now)
+    _bury(connection, database, digest_of_erased(photo_id), "photo", now)
     if sent:
         values = {"kept": False, "suffix": None, "bytes": None, "width": None, "height": None}
         own = update(t.photos).where(t.photos.c.photo_id == photo_id)
@@ -171,16 +170,14 @@ def _drop_photo(connection: Connection, database: Database, photo_id: str, now: 
 
 
 def _note_removal(connection: Connection, database: Database, photo_id: str, suffix: str) -> None:
-    note = database.insert(t.removals).values(photo_id=photo_id, suffix=suffix)
-    connection.execute(note.on_conflict_do_nothing(index_elements=["photo_id"]))
+    connection.execute(database.insert(t.removals), {"photo_id": photo_id, "suffix": suffix})
 
 
 def _bury(
-    connection: Connection, database: Database, graves: Iterable[tuple[str, str]], now: datetime
+    connection: Connection, database: Database, digest: str, kind: str, now: datetime
 ) -> None:
-    rows = [{"digest": digest, "kind": kind, "at": now} for digest, kind in graves]
-    grave = database.insert(t.tombstones)
-    connection.execute(grave.on_conflict_do_nothing(index_elements=["digest"]), rows)
+    row = {"digest": digest, "kind": kind, "at": now}
+    connection.execute(database.insert(t.tombstones), row)
 
 
 def _delete_absent_people(connection: Connection) -> None:

@@ -44,12 +44,9 @@ def mark(connection: Connection, database: Database, rows: list[dict[str, Any]])
         found = select(t.photos.c.photo_id).where(t.photos.c.photo_id == row["photo_id"])
         if connection.execute(found.with_for_update(key_share=True)).first() is None:
             raise FeedbackError(f"Photo {row['photo_id'][:64]} is not in the store.")
-        new, keys = database.insert(t.marks).values(**row), ["photo_id", "purpose", "head"]
-        if row["purpose"] == "gold":
-            new = new.on_conflict_do_update(index_elements=keys, set_={"label": row["label"]})
-        else:
-            new = new.on_conflict_do_nothing(index_elements=keys)
-        connection.execute(new)
+        is_gold = row["purpose"] == "gold"
+        insert = database.replace(t.marks, ("label",)) if is_gold else database.insert(t.marks)
+        connection.execute(insert, row)
 
 
 def gold(connection: Connection) -> pd.DataFrame:

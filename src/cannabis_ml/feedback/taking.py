@@ -88,6 +88,10 @@ _HISTORY = (
 _REPLACE = update(t.opinions).where(t.opinions.c.id == bindparam("replaced")).values(latest=False)
 
 
+_INSERT_SUBMISSION = t.submissions.insert().returning(t.submissions.c.id)
+_INSERT_OPINIONS = t.opinions.insert()
+
+
 def digest_of_erased(name: str) -> str:
     """What a tombstone holds of an id or pseudonym: nothing by which it could be searched for."""
     return hashlib.sha256(b"erased\0" + name.encode()).hexdigest()
@@ -134,8 +138,9 @@ def take(connection: Connection, database: Database, arrived: Arrived) -> Receip
     if before is not None:
         return before
     _take_photo(connection, database, arrived, person_id)
-    insert = t.submissions.insert().values(**_row(arrived, person_id))
-    submission_id = int(connection.execute(insert.returning(t.submissions.c.id)).scalar_one())
+    submission_id = int(
+        connection.execute(_INSERT_SUBMISSION, _row(arrived, person_id)).scalar_one()
+    )
     taken = (
         _take_opinions(connection, arrived, person_id, submission_id) if submission.opinions else 0
     )
@@ -148,8 +153,7 @@ def _locked_person(connection: Connection, database: Database, arrived: Arrived)
     if found is not None:
         return int(found)
     # Who is erased loses the row and gets a tombstone in one transaction.
-    new = database.insert(t.people).values(**name, since=arrived.at)
-    connection.execute(new.on_conflict_do_nothing(index_elements=["pseudonym"]))
+    connection.execute(database.insert(t.people), name | {"since": arrived.at})
     digest = digest_of_erased(arrived.submission.person)
     erased = select(t.tombstones.c.kind).where(t.tombstones.c.digest == digest)
     if connection.execute(erased).first():
@@ -170,41 +174,27 @@ def _take_photo(
         _write_photo(connection, database, arrived)
     elif named and row.kept:
         return  # somebody else's, which this person was asked about
-    upload = database.insert(t.uploads).values(
-        photo_id=arrived.photo_id,
-        person_id=person_id,
-        sent_sha256=arrived.sent_sha256,
-        consent=consent,
-    )
-    keys = ["photo_id", "person_id", "sent_sha256"]
-    if consent:
-        upload = upload.on_conflict_do_update(index_elements=keys, set_={"consent": True})
-    else:
-        upload = upload.on_conflict_do_nothing(index_elements=keys)
-    connection.execute(upload)
+    upload = {"photo_id": arrived.photo_id, "person_id": person_id}
+    upload |= {"sent_sha256": arrived.sent_sha256, "consent": consent}
+    insert = database.replace(t.uploads, ("consent",)) if consent else database.insert(t.uploads)
+    connection.execute(insert, upload)
 
 
 def _write_photo(connection: Connection, database: Database, arrived: Arrived) -> None:
     clean = arrived.clean
-    values: dict[str, Any] = {"kept": clean is not None}
-    if clean is not None:
-        database.lock_photo(connection, arrived.photo_id)
-        values |= {"suffix": clean.suffix, "bytes": len(clean.data)}
-        values |= {"width": clean.width, "height": clean.height}
-        connection.execute(
-            t.removals.delete().where(t.removals.c.photo_id == arrived.photo_id)
-        )  # or its file would go
-        # What was given back may be trained on again.
-        digest = digest_of_erased(arrived.photo_id)
-        connection.execute(t.tombstones.delete().where(t.tombstones.c.digest == digest))
-    new = database.insert(t.photos).values(
-        photo_id=arrived.photo_id, received_at=arrived.at, **values
-    )
-    if clean is not None:
-        new = new.on_conflict_do_update(index_elements=["photo_id"], set_=values)
-    else:
-        new = new.on_conflict_do_nothing(index_elements=["photo_id"])
-    connection.execute(new)
+    row: dict[str, Any] = {"photo_id": arrived.photo_id, "received_at": arrived.at}
+    if clean is None:
+        connection.execute(database.insert(t.photos), row | {"kept": False})
+        return
+    database.lock_photo(connection, arrived.photo_id)
+    removal = t.removals.c.photo_id == arrived.photo_id
+    connection.execute(t.removals.delete().where(removal))  # or its file would go
+    # What was given back may be trained on again.
+    digest = digest_of_erased(arrived.photo_id)
+    connection.execute(t.tombstones.delete().where(t.tombstones.c.digest == digest))
+    sizes = {"bytes": len(clean.data), "width": clean.width, "height": clean.height}
+    held: dict[str, Any] = {"kept": True, "suffix": clean.suffix} | sizes
+    connection.execute(database.replace(t.photos, tuple(held)), row | held)
 
 
 def _row(arrived: Arrived, person_id: int) -> dict[str, Any]:
@@ -255,7 +245,7 @@ def _take_opinions(
         ids = place | {"submission_id": submission_id, "latest": not after}
         new.append(ids | dict(_opinion_row(submission, opinion, label)))
     if new:
-        connection.execute(t.opinions.insert(), new)
+        connection.execute(_INSERT_OPINIONS, new)
     return len(new)
 
 
