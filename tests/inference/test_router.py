@@ -185,6 +185,24 @@ def test_the_reason_agrees_with_the_decision(score, unknown, answer, tier):
     thresholds = RULE.tiers[tier]
     takes = thresholds.accepts(score, unknown, answer)
     assert ("is at least" in thresholds.reason(score, unknown, answer)) == takes
+    many = thresholds.accepted(np.array([score]), np.array([unknown]), np.array([answer]))
+    assert many.tolist() == [takes]
+
+
+@pytest.mark.parametrize("score", [np.nan, -np.inf])
+def test_what_is_no_score_is_not_accepted(score):
+    assert not any(tier.accepts(score) for tier in RULE.tiers)
+    assert not RULE.tiers[0].accepts(0.9, np.nan)
+
+
+def test_costs_are_written_and_checked():
+    written = RULE.model_dump_json()
+    assert RoutingRule.model_validate_json(written) == RULE
+    for wrong in ("-1", "NaN", '1, "minutes": 3'):
+        with pytest.raises(ValueError, match="cost"):
+            RoutingRule.model_validate_json(
+                written.replace('"milliseconds":2.0', f'"milliseconds": {wrong}')
+            )
 
 
 def test_costs_are_those_of_tiers_that_answered():

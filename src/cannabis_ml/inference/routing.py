@@ -7,10 +7,11 @@ unlike anything in training. Tiers are asked in turn until one answer is accepte
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.dataclasses import dataclass
 
 from cannabis_ml.inference.confidence import ScoreName
 from cannabis_ml.taxonomy import Taxonomy
@@ -21,12 +22,14 @@ NONE = -1
 FIXED = (0.75, 0.8)
 """Thresholds on the probability of the first two tiers where nothing was measured."""
 
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True)
 class TierCost:
     """What it costs to ask a tier about one photo, in any unit of each kind.
 
@@ -36,9 +39,11 @@ class TierCost:
         energy: In joules, or any other unit.
     """
 
-    milliseconds: float = Field(default=0.0, ge=0)
-    money: float = Field(default=0.0, ge=0)
-    energy: float = Field(default=0.0, ge=0)
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    milliseconds: Amount = 0.0
+    money: Amount = 0.0
+    energy: Amount = 0.0
 
     def __add__(self, other: TierCost) -> TierCost:
         return TierCost(
@@ -108,8 +113,12 @@ class TierThresholds(_Strict):
             unknown: Unknown score; None where the tier has none.
             answer: Class that is answered by the head that routes.
         """
-        odd = None if unknown is None else np.array([unknown])
-        return bool(self.accepted(np.array([score]), odd, np.array([answer or ""]))[0])
+        if self.accept_all:
+            return True
+        least = self._least(answer)
+        if least is None or not score >= least:
+            return False
+        return unknown is None or self.unknown_above is None or unknown <= self.unknown_above
 
     def reason(self, score: float, unknown: float | None = None, answer: str | None = None) -> str:
         """Why an answer is accepted, or is not, in words.
@@ -121,9 +130,7 @@ class TierThresholds(_Strict):
         """
         if self.accept_all:
             return "every answer of this tier is accepted"
-        least, of = self.accept_from, ""
-        if answer is not None and answer in self.by_class:
-            least, of = self.by_class[answer], f" for {answer}"
+        least, of = self._least(answer), f" for {answer}" if answer in self.by_class else ""
         if least is None:
             return f"no answer of this tier is accepted{of}"
         if score < least:
@@ -132,6 +139,9 @@ class TierThresholds(_Strict):
             told = _told_apart(unknown, self.unknown_above)
             return "unlike the training photos: {} is above {}".format(*told)
         return "score {} is at least {}".format(*_told_apart(score, least)) + of
+
+    def _least(self, answer: str | None) -> float | None:
+        return self.accept_from if answer is None else self.by_class.get(answer, self.accept_from)
 
     def accepted(
         self, scores: np.ndarray, unknown: np.ndarray | None, answers: np.ndarray
