@@ -121,7 +121,10 @@ def test_metrics_of_one_tier_do_not_overwrite_those_of_another(catalog):
         assert prefix.startswith("{tier}."), name
 
 
-LIVING = {"source_photos", "split_ledger", "split_ledger_before", "{tier}.workspace", "lineage"}
+LIVING = {
+    *("source_photos", "split_ledger", "split_ledger_before", "feedback_photos"),
+    *("{tier}.workspace", "lineage"),
+}
 """Entries on disk that one run takes over from another: no version of them is a run's own."""
 
 REMADE = {"photo_index", "checked_photos", "grouped_photos", "divided_photos"}

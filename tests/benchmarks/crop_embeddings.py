@@ -27,7 +27,7 @@ class Embedded:
 
     Attributes:
         photos: One row per photo: `photo_id`, `path`, `group` (photos that show the same),
-            `given_split` where the source has one.
+            `cluster` (near-duplicates), `given_split` where the source has one.
         labels: Numbers of the classes, int64 (N,).
         names: Name of each class.
         embeddings: float32 (N, 1280) of the frozen backbone.
@@ -37,6 +37,15 @@ class Embedded:
     labels: np.ndarray
     names: list[str]
     embeddings: np.ndarray
+
+    @property
+    def near_duplicates(self) -> np.ndarray:
+        """Number of each photo's cluster of near-duplicates, most of them alone, int64 (N,).
+
+        Groups also hold what the source names as one run of captures, of several leaves perhaps.
+        """
+        alone = self.photos["photo_id"]
+        return pd.factorize(self.photos["cluster"].astype("str").fillna(alone))[0]
 
     @property
     def groups(self) -> np.ndarray:
@@ -86,7 +95,7 @@ def load(source: str, cache: Path | None = None, folder: Path | None = None) -> 
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.save(kept, embeddings)
-    columns = ["photo_id", "path", "group", "given_split"]
+    columns = ["photo_id", "path", "group", "cluster", "given_split"]
     return Embedded(photos[columns], labels.astype(np.int64), list(names), embeddings)
 
 

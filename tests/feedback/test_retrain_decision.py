@@ -60,11 +60,18 @@ def vetted_of(opinions):
     return table.assign(confidence=0.9, status="accepted", reason="")
 
 
+def photos_of(vetted, paths=None):
+    labels = vetted.pivot(index="photo_id", columns="head", values="label").reset_index()
+    if paths is None:
+        paths = {name: f"/store/{name}.jpg" for name in labels["photo_id"]}
+    return feedback_photos(labels, paths, {})
+
+
 def evidence_of(opinions, last=None):
     vetted = vetted_of(opinions)
-    paths = {name: f"/store/{name}.jpg" for name in vetted["photo_id"]}
-    photos = feedback_photos(vetted, paths, 0.6)
-    return Evidence(judged_answers(vetted, opinions), photos, opinions, record=last or record())
+    return Evidence(
+        judged_answers(vetted, opinions), photos_of(vetted), opinions, record=last or record()
+    )
 
 
 def decided(opinions, last=None, now=NOW, **params):
@@ -275,11 +282,14 @@ def test_a_photo_that_was_drawn_once_counts_as_drawn_and_the_last_opinion_dates_
     assert found["at"].iloc[0] == late["at"].iloc[0]
 
 
-def test_undecided_photos_are_not_judged_nor_trained_on():
+def test_undecided_photos_are_not_judged():
     told = opinions_of(rights(4, 1))
     vetted = vetted_of(told).assign(status=["accepted", "undecided", "refused", "quarantined"])
     assert len(judged_answers(vetted, told)) == 1
-    paths = dict.fromkeys(vetted["photo_id"], "/a.jpg")
-    assert len(feedback_photos(vetted, paths, 0.6)) == 1
-    assert len(feedback_photos(vetted, paths, 0.95)) == 0
-    assert len(feedback_photos(vetted, {}, 0.6)) == 0  # erased in the meantime
+
+
+def test_photos_that_were_not_kept_are_not_trained_on():
+    vetted = vetted_of(opinions_of(rights(4, 1)))
+    assert len(photos_of(vetted)) == 4
+    assert photos_of(vetted, {vetted["photo_id"][1]: "/a.jpg"})["path"].tolist() == ["/a.jpg"]
+    assert photos_of(vetted, {}).empty

@@ -143,7 +143,7 @@ def measure_curve(
         out = (folds == fold) & np.isin(labels, labels[learn])
         who.append(groups[out])
         own, others = np.flatnonzero(learn & varies), np.flatnonzero(learn & ~varies)
-        order = _arrival(labels[own], groups[own], params.seed + fold)
+        order = arrival(labels[own], groups[own], params.seed + fold)
         for place, fraction in enumerate(params.fractions):
             rows = np.concatenate([others, own[order < fraction]])
             head = fit_head(components[rows], labels[rows], classes)
@@ -234,7 +234,7 @@ def _more(total: float, available: int) -> int | None:
     return None if not np.isfinite(total) else max(0, int(np.ceil(total)) - available)
 
 
-def _arrival(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+def arrival(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
     """When each photo arrives, in [0, 1): within each class groups in random order.
 
     Sizes are nested, and every class is there from the beginning.

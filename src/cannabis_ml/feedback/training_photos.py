@@ -6,36 +6,38 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from cannabis_ml.feedback.judged import label_text
+from cannabis_ml.photo_sets.feedback_source import OWN_COLUMNS, empty_feedback_photos
 
 
 def feedback_photos(
-    vetted: pd.DataFrame, paths: Mapping[str, str], min_confidence: float
+    labels: pd.DataFrame, paths: Mapping[str, str], sent_as: Mapping[str, list[str]]
 ) -> pd.DataFrame:
-    """The photos whose labels are sure enough to learn from, a row each.
+    """The photos whose labels were accepted, a row each.
 
     Args:
-        vetted: One row per photo and head: `photo_id`, `head`, `label`, `confidence` (that the
-            label is right), `status`.
-        paths: Where each photo can be opened, by `photo_id`; photos without a path (erased in the
-            meantime) are left out.
-        min_confidence: From which on a label counts, in [0, 1].
+        labels: `photo_id` and label columns of the taxonomy, as from `vetting.label_table`.
+        paths: Where each photo can be opened, by `photo_id`; photos without a path (not kept, or
+            erased in the meantime) are left out.
+        sent_as: Hashes of the files that each photo was sent as, by `photo_id`.
 
     Returns:
-        `photo_id`, `path` and a text column per head, missing where the head has no label that is
-        sure enough; in order of `photo_id`, so that the same feedback makes the same table.
+        `OWN_COLUMNS` and the label columns as text (attributes 1 or 0), missing where unknown; in
+        order of `photo_id`, so that the same feedback makes the same table.
     """
-    sure = vetted[(vetted["status"] == "accepted") & (vetted["confidence"] >= min_confidence)]
-    sure = sure[sure["photo_id"].isin(list(paths))]
-    labels = [label_text(label) for label in sure["label"]]
-    heads = sorted(sure["head"].unique())
-    table = (
-        sure.assign(label=labels)
-        .pivot(index="photo_id", columns="head", values="label")
-        .reindex(columns=heads)
-        .sort_index()
-        .reset_index()
-    )
-    table.columns.name = None
-    table.insert(1, "path", [paths[name] for name in table["photo_id"]])
-    return table.astype("str")
+    kept = labels[labels["photo_id"].isin(list(paths))].sort_values("photo_id")
+    known = kept.columns.drop("photo_id")
+    kept = kept[kept[known].notna().any(axis=1)]
+    if kept.empty:
+        return empty_feedback_photos()
+    own = {
+        "photo_id": kept["photo_id"].astype("str"),
+        "path": kept["photo_id"].map(dict(paths)).astype("str"),
+        "sent_as": pd.Series(
+            [";".join(sent_as.get(name, [])) for name in kept["photo_id"]],
+            index=kept.index,
+            dtype="str",
+        ),
+    }
+    assert tuple(own) == OWN_COLUMNS
+    texts = {name: kept[name].astype("str") for name in known}
+    return pd.DataFrame({**own, **texts}).reset_index(drop=True)

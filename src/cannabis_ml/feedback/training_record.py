@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.evaluation.scores import Evaluation, MultilabelScores
+from cannabis_ml.photo_sets.feedback_source import OWN_COLUMNS
 from cannabis_ml.taxonomy import Taxonomy
 
 
@@ -47,6 +48,31 @@ class TrainingRecord(BaseModel):
         return all(known.get(name) == label for name, label in columns.items())
 
 
+def record_of(
+    at: datetime,
+    bundle_id: str,
+    taxonomy: Taxonomy,
+    feedback_photos: pd.DataFrame,
+    evaluations: Mapping[str, Evaluation],
+) -> TrainingRecord:
+    """Record a training.
+
+    Args:
+        at: When the run started, UTC.
+        bundle_id: Of the bundle that it made.
+        taxonomy: Heads and classes.
+        feedback_photos: What ingestion was given; see `labels_of_photos`.
+        evaluations: Scores on the test split by tier.
+    """
+    return TrainingRecord(
+        at=at,
+        bundle_id=bundle_id,
+        taxonomy=taxonomy,
+        baselines={tier: baselines_of(scores) for tier, scores in evaluations.items()},
+        feedback=dict(labels_of_photos(feedback_photos)),
+    )
+
+
 def baselines_of(evaluation: Evaluation) -> dict[str, Baseline]:
     """Accuracy of a tier per multiclass or ordinal head that has test labels.
 
@@ -65,10 +91,10 @@ def labels_of_photos(feedback_photos: pd.DataFrame) -> Iterator[tuple[str, dict[
     """Each photo of a table of feedback photos with its known labels, by column.
 
     Args:
-        feedback_photos: One row per photo with `photo_id` and label columns; see
+        feedback_photos: One row per photo with `OWN_COLUMNS` and label columns; see
             `cannabis_ml.feedback.training_photos`.
     """
-    columns = [name for name in feedback_photos.columns if name not in ("photo_id", "path")]
+    columns = [name for name in feedback_photos.columns if name not in OWN_COLUMNS]
     for row in feedback_photos.to_dict("records"):
         known = {str(name): str(row[name]) for name in columns if not pd.isna(row[name])}
         yield str(row["photo_id"]), known

@@ -2,7 +2,9 @@
 
 import os
 import unicodedata
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
@@ -10,6 +12,7 @@ from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.text import TextDataset
 
+from cannabis_ml.datasets.feedback_photos import FeedbackPhotosDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.datasets.split_ledger import SplitLedgerDataset
@@ -46,6 +49,8 @@ def run(tmp_path):
                 "photo_set": PhotoSetDataset(filepath=str(out / "photo_set")),
                 "params:taxonomy": MemoryDataset(TaxonomySpec(**taxonomy)),
                 **{f"params:ingestion.{n}": MemoryDataset(p) for n, p in params.items()},
+                "ingested_feedback": ParquetDataset(filepath=str(out / "given.parquet")),
+                "feedback_photos": FeedbackPhotosDataset(filepath=str(out / "feedback.parquet")),
                 "split_ledger_before": ledger,
                 "split_ledger": ledger,
                 "ingestion_page": TextDataset(filepath=str(out / "page.html")),
@@ -329,3 +334,37 @@ def test_photos_augmented_before_they_were_divided(run, tmp_path, write_photo, k
     report = catalog.load("ingestion_report")
     assert report["splits"] == {"train": 168, "validation": 24, "calibration": 24, "test": 24}
     assert report["links"]["across_splits"] == 0
+
+
+def test_a_corrected_photo_stays_in_its_split_and_learns_its_label(run, tmp_path, write_photo):
+    """Sent again without its metadata, it is another file of the same photo."""
+    for i in range(120):
+        write_photo(tmp_path / "in" / ("apple", "plum")[i % 2] / f"{i}.png", i)
+    source = {"kind": "folder", "path": str(tmp_path / "in")}
+    before = run(source).load("photos").set_index("photo_id")
+    sent = before.index[before["split"] == "test"][0]
+    for i in range(3):
+        write_photo(tmp_path / "store" / f"{i}.png", 500 + i)
+    write_photo(tmp_path / "store" / "test.jpg", int(Path(before.loc[sent, "path"]).stem))
+    (tmp_path / "store" / "broken.jpg").write_bytes(b"oops")
+    label = {"apple": "plum", "plum": "apple"}[before.loc[sent, "label"]]
+    names = ["0.png", "1.png", "2.png", "test.jpg", "broken.jpg"]
+    feedback = pd.DataFrame(
+        {
+            "photo_id": [f"{i:064x}" for i in range(5)],
+            "path": [str(tmp_path / "store" / name) for name in names],
+            "sent_as": ["", "", "", f"{'0' * 64};{sent}", ""],
+            "label": ["plum", "plum", "apple", label, "plum"],
+        },
+        dtype="str",
+    )
+    feedback.to_parquet(tmp_path / "out" / "feedback.parquet")
+    after = run(source)
+    photos = after.load("photos").set_index("photo_id")
+    assert photos.loc[sent, "split"] == "test"
+    assert photos.loc[sent, "label"] == label
+    assert (photos.loc[before.index, "split"] == before["split"]).all()
+    assert len(photos) == 123
+    assert (photos["source"] == "feedback").sum() == 3
+    assert set_aside(after) == {"exact_duplicate": 1, "not_an_image": 1}
+    assert len(after.load("ingested_feedback")) == 5

@@ -23,7 +23,9 @@ PASSES = 3
 """Times that features are dropped, as there."""
 
 
-def typical(components: np.ndarray, labelled: np.ndarray, count: int, seed: int) -> np.ndarray:
+def typical(
+    components: np.ndarray, groups: np.ndarray, labelled: np.ndarray, count: int, seed: int
+) -> np.ndarray:
     """TypiClust: the most typical photos of clusters that have no labelled photo yet.
 
     K-means into as many clusters as there will be labelled photos; the largest clusters without a
@@ -31,6 +33,8 @@ def typical(components: np.ndarray, labelled: np.ndarray, count: int, seed: int)
 
     Args:
         components: float64 (N, D) of all photos.
+        groups: Of near-duplicates, (N,): of each at most one photo is chosen, and none that has a
+            labelled one. All of them count for what is typical.
         labelled: Rows of those with a label.
         count: How many to choose.
         seed: Of k-means.
@@ -38,18 +42,28 @@ def typical(components: np.ndarray, labelled: np.ndarray, count: int, seed: int)
     Returns:
         At most `count` rows, in order.
     """
-    groups = _clusters(components, min(len(labelled) + count, MAX_CLUSTERS, len(components)), seed)
-    has = np.bincount(groups[labelled], minlength=groups.max() + 1)
+    wanted = min(len(labelled) + count, MAX_CLUSTERS, len(components))
+    cluster = _clusters(components, wanted, seed)
+    has = np.bincount(cluster[labelled], minlength=cluster.max() + 1)
     free = np.setdiff1d(np.arange(len(components)), labelled)
-    members = {g: free[groups[free] == g] for g in np.unique(groups[free])}
-    ordered = {g: rows[np.argsort(-typicality(components[rows]))] for g, rows in members.items()}
+    waiting = {}
+    for number in np.unique(cluster[free]):
+        rows = free[cluster[free] == number]
+        waiting[int(number)] = list(rows[np.argsort(typicality(components[rows]))])  # best last
+    sizes = {number: len(rows) for number, rows in waiting.items()}
     chosen: list[int] = []
-    taken = dict.fromkeys(ordered, 0)
-    while len(chosen) < min(count, len(free)):
-        left = [g for g in ordered if taken[g] < len(ordered[g])]
-        best = min(left, key=lambda g: (has[g] + taken[g], -len(ordered[g]), g))
-        chosen.append(int(ordered[best][taken[best]]))
-        taken[best] += 1
+    used = set(groups[labelled])
+    while len(chosen) < count:
+        for rows in waiting.values():
+            while rows and groups[rows[-1]] in used:
+                rows.pop()
+        left = [number for number, rows in waiting.items() if rows]
+        if not left:
+            break
+        best = min(left, key=lambda number: (has[number], -sizes[number], number))
+        chosen.append(int(waiting[best].pop()))
+        used.add(groups[chosen[-1]])
+        has[best] += 1
     return np.array(chosen, np.int64)
 
 

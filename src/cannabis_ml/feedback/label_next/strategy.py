@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from cannabis_ml.feedback.label_next.queries import diverse, margins, typical, wavering
-from cannabis_ml.feedback.linear_head import LinearHead, Projection, fit_head, fit_projection
+from cannabis_ml.feedback.linear_head import fit_head, fit_projection
 
 Query = Literal["typical", "dropquery", "margin", "uniform"]
 
@@ -41,11 +41,9 @@ class Pool:
         return np.flatnonzero(self.labels >= 0)
 
     def candidates(self) -> np.ndarray:
-        """Rows without a label whose group has none either, one of each group."""
+        """Rows without a label whose group has none either."""
         told = np.unique(self.groups[self.labelled])
-        free = np.flatnonzero((self.labels < 0) & ~np.isin(self.groups, told))
-        _, first = np.unique(self.groups[free], return_index=True)
-        return free[np.sort(first)]
+        return np.flatnonzero((self.labels < 0) & ~np.isin(self.groups, told))
 
 
 def next_batch(pool: Pool, count: int, seed: int, query: Query | None = None) -> np.ndarray:
@@ -61,21 +59,29 @@ def next_batch(pool: Pool, count: int, seed: int, query: Query | None = None) ->
         At most `count` rows, those worth most first: no two of one group.
     """
     free = pool.candidates()
-    count = min(count, len(free))
+    count = min(count, len(np.unique(pool.groups[free])))
     asked = query or choose_query(pool)
     if asked == "uniform":
-        return np.random.default_rng(seed).permutation(free)[:count]
+        return _first_of_groups(np.random.default_rng(seed).permutation(free), pool.groups)[:count]
     projection = fit_projection(pool.embeddings, seed=seed)
     components = projection(pool.embeddings)
     if asked == "typical":
-        rows = np.concatenate([pool.labelled, free])
-        chosen = typical(components[rows], np.arange(len(pool.labelled)), count, seed)
-        return rows[chosen]
+        return typical(components, pool.groups, pool.labelled, count, seed)
     labels = pool.labels[pool.labelled]
     head = fit_head(components[pool.labelled], labels, pool.classes)
+    unsure = margins(head.probs(components[free]))
     if asked == "margin":
-        return free[_by_margin(components[free], head, count, seed)]
-    return free[_by_dropquery(pool.embeddings[free], projection, head, (count, seed))]
+        near = _first_of_groups(free[np.argsort(unsure, kind="stable")], pool.groups)
+        near = near[: POOL_PER_PHOTO * count]
+        weights = 1.0 - margins(head.probs(components[near])) + 1e-9
+    else:
+        changed = wavering(pool.embeddings[free], projection, head, seed) > 0.5
+        # Filled up with those of the smallest margin, where too few waver.
+        order = free[np.lexsort((unsure, ~changed))]
+        near = _first_of_groups(order, pool.groups)
+        near = near[: max(count, int(np.isin(near, free[changed]).sum()))]
+        weights = np.ones(len(near))
+    return near[diverse(components[near], weights, count, seed)]
 
 
 def choose_query(pool: Pool) -> Query:
@@ -84,20 +90,7 @@ def choose_query(pool: Pool) -> Query:
     return "typical" if len(pool.labelled) < few else "margin"
 
 
-def _by_margin(components: np.ndarray, head: LinearHead, count: int, seed: int) -> np.ndarray:
-    unsure = margins(head.probs(components))
-    near = np.argsort(unsure, kind="stable")[: POOL_PER_PHOTO * count]
-    return near[diverse(components[near], 1.0 - unsure[near] + 1e-9, count, seed)]
-
-
-def _by_dropquery(
-    embeddings: np.ndarray, projection: Projection, head: LinearHead, count_seed: tuple[int, int]
-) -> np.ndarray:
-    """Photos whose class changes in most passes; filled up with those of the smallest margin."""
-    count, seed = count_seed
-    components = projection(embeddings)
-    changed = wavering(embeddings, projection, head, seed)
-    unsure = margins(head.probs(components))
-    order = np.lexsort((unsure, -(changed > 0.5).astype(int)))
-    candidates = order[: max(count, int((changed > 0.5).sum()))]
-    return candidates[diverse(components[candidates], np.ones(len(candidates)), count, seed)]
+def _first_of_groups(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Of each group the row that comes first."""
+    _, first = np.unique(groups[rows], return_index=True)
+    return rows[np.sort(first)]

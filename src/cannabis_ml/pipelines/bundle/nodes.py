@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from cannabis_ml.calibration.choices import CalibrationReport
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import ParityReport
 from cannabis_ml.evaluation.scores import Evaluation
+from cannabis_ml.feedback.training_record import TrainingRecord, record_of
+from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.bundle_writer import BundleContents
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.photo_sets.photo_set import PhotoSet
@@ -123,6 +126,31 @@ def assemble(
         model_card=model_card,
         run=tracking_run,
         photo_set_fingerprint=photo_set.fingerprint,
+    )
+
+
+def record_training(
+    bundle: Bundle,
+    taxonomy: Taxonomy,
+    started: str,
+    ingested_feedback: pd.DataFrame,
+    **file_metrics: Evaluation,
+) -> TrainingRecord:
+    """Record what this training rested on: the counts of feedback start anew from there.
+
+    Args:
+        bundle: What the training made.
+        taxonomy: The heads.
+        started: Time of the run, ISO 8601 in UTC.
+        ingested_feedback: Photos of feedback that ingestion was given.
+        **file_metrics: Scores on the test split of the file that ships, by tier.
+    """
+    return record_of(
+        datetime.fromisoformat(started),
+        bundle.manifest.content_sha256,
+        taxonomy,
+        ingested_feedback,
+        file_metrics,
     )
 
 

@@ -10,6 +10,7 @@ from cannabis_ml.pipelines.bundle.nodes import (
     assemble,
     describe_tier,
     pick_golden_photos,
+    record_training,
     write_model_card,
 )
 from cannabis_ml.tiers import TIERS, Tier
@@ -54,6 +55,18 @@ def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
                 },
                 "bundle",
                 name="assemble_bundle",
+            ),
+            Node(
+                record_training,
+                {
+                    "bundle": "bundle",
+                    "taxonomy": "taxonomy",
+                    "started": "started",
+                    "ingested_feedback": "ingested_feedback",
+                    **{tier.name: f"{tier.name}.file_metrics" for tier in tiers},
+                },
+                "training_record",
+                name="record_training",
             ),
         ]
     )

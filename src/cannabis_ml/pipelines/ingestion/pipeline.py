@@ -6,6 +6,11 @@ from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
+from cannabis_ml.photo_sets.feedback_source import (
+    add_feedback,
+    note_feedback,
+    with_corrections,
+)
 from cannabis_ml.photo_sets.groups import group_photos
 from cannabis_ml.photo_sets.splitting import split_photos
 from cannabis_ml.pipelines.ingestion.nodes import (
@@ -29,20 +34,32 @@ def create_pipeline(**_: Any) -> Pipeline:
     return Pipeline(
         [
             Node(
+                add_feedback,
+                ["source_photos", "feedback_photos"],
+                "listed_photos",
+                name="add_feedback",
+            ),
+            Node(
                 resolve_taxonomy,
-                ["source_photos", "params:taxonomy"],
+                ["listed_photos", "params:taxonomy"],
                 "taxonomy",
                 name="resolve_taxonomy",
             ),
             Node(
                 index_photos,
-                ["source_photos", "taxonomy", "params:ingestion.index", "params:ingestion.defects"],
+                ["listed_photos", "taxonomy", "params:ingestion.index", "params:ingestion.defects"],
                 "photo_index",
                 name="index_photos",
             ),
             Node(
+                with_corrections,
+                ["photo_index", "feedback_photos", "taxonomy"],
+                "corrected_photos",
+                name="correct_labels",
+            ),
+            Node(
                 set_aside_copies,
-                ["photo_index", "taxonomy"],
+                ["corrected_photos", "taxonomy"],
                 "checked_photos",
                 name="set_aside_copies",
             ),
@@ -63,6 +80,12 @@ def create_pipeline(**_: Any) -> Pipeline:
                 ["divided_photos", "split_ledger"],
                 "photos",
                 name="keep_sound_photos",
+            ),
+            Node(
+                note_feedback,
+                ["feedback_photos", "photos"],
+                "ingested_feedback",
+                name="note_feedback",
             ),
             Node(
                 store_photos,

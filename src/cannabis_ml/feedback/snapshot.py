@@ -1,0 +1,36 @@
+"""What the store holds at one moment, as the pipelines read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from cannabis_ml.feedback.opinions import opinions_table
+from cannabis_ml.feedback.reading import ANSWER_COLUMNS, PHOTO_COLUMNS
+
+GOLD_COLUMNS = {"photo_id": "str", "head": "str", "label": "object"}
+
+
+def empty_table(columns: dict[str, str]) -> pd.DataFrame:
+    """A table of these columns and types without rows."""
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class FeedbackSnapshot:
+    """Tables of the store, all of them empty where there is no store yet.
+
+    Attributes:
+        opinions: See `opinions_table`.
+        answers: See `reading.ANSWER_COLUMNS`.
+        photos: See `reading.PHOTO_COLUMNS`.
+        gold: Known labels: `photo_id`, `head` and `label`.
+        paths: Where each kept photo can be opened on this machine, by `photo_id`.
+    """
+
+    opinions: pd.DataFrame = field(default_factory=lambda: opinions_table([]))
+    answers: pd.DataFrame = field(default_factory=lambda: empty_table(ANSWER_COLUMNS))
+    photos: pd.DataFrame = field(default_factory=lambda: empty_table(PHOTO_COLUMNS))
+    gold: pd.DataFrame = field(default_factory=lambda: empty_table(GOLD_COLUMNS))
+    paths: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,97 @@
+"""The store, photos with vetted labels and the record of a training, in the catalog."""
+
+from datetime import UTC, datetime
+
+import pytest
+from kedro.io import DatasetError, Version
+
+from cannabis_ml.datasets.feedback_photos import FeedbackPhotosDataset
+from cannabis_ml.datasets.feedback_store import FeedbackStoreDataset
+from cannabis_ml.datasets.training_record import TrainingRecordDataset
+from cannabis_ml.feedback.submission import read_submission
+from cannabis_ml.feedback.training_record import TrainingRecord
+from cannabis_ml.photo_sets.feedback_source import OWN_COLUMNS
+from cannabis_ml.taxonomy import Taxonomy
+
+TAXONOMY = Taxonomy.model_validate({"heads": [{"name": "product", "classes": ["plant", "trim"]}]})
+
+
+def test_a_store_that_is_not_there_is_empty_and_not_made(tmp_path):
+    dataset = FeedbackStoreDataset(url=f"sqlite:///{tmp_path}/a/feedback.db")
+    snapshot = dataset.load()
+    assert snapshot.opinions.empty
+    assert snapshot.answers.empty
+    assert snapshot.photos.empty
+    assert snapshot.paths == {}
+    assert not (tmp_path / "a").exists()
+    assert dataset.preview()["data"] == []
+
+
+def submission(**changed):
+    told = {
+        "key": "k1",
+        "person": "ann",
+        "at": "2026-03-01T12:00:00Z",
+        "consent": True,
+        "opinions": [{"head": "product", "verdict": "proposed", "label": "rosin"}],
+    }
+    return read_submission(told | changed, TAXONOMY)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeedbackStoreDataset(url=f"sqlite:///{tmp_path}/a/feedback.db")
+
+
+def test_a_store_loads_opinions_and_the_paths_of_photos(store, encode):
+    with store.open() as opened:
+        receipt = opened.add(submission(), encode())
+    snapshot = store.load()
+    assert snapshot.opinions["label"].tolist() == ["rosin"]
+    path = snapshot.paths[receipt.photo_id]
+    with open(path, "rb") as file:  # noqa: PTH123 - the path as a client opens it
+        assert file.read(2) == b"\xff\xd8"
+
+
+def test_photos_elsewhere_are_copied_once(tmp_path, encode):
+    where = {"url": f"sqlite:///{tmp_path}/feedback.db", "photos": "memory://feedback-photos"}
+    store = FeedbackStoreDataset(**where, cache=str(tmp_path / "cache"))
+    with store.open() as opened:
+        receipt = opened.add(submission(), encode())
+    paths = store.load().paths
+    copy = tmp_path / "cache" / receipt.photo_id[:2] / f"{receipt.photo_id}.jpg"
+    assert paths == {receipt.photo_id: str(copy)}
+    before = copy.stat().st_mtime_ns
+    store.load()
+    assert copy.stat().st_mtime_ns == before
+    with pytest.raises(DatasetError, match="`cache`"):
+        FeedbackStoreDataset(**where).load()
+
+
+def test_a_password_is_not_shown():
+    store = FeedbackStoreDataset(credentials={"url": "postgresql://ann:secret@host/name"})
+    assert "secret" not in str(store)
+    with pytest.raises(DatasetError, match="`url`"):
+        FeedbackStoreDataset()
+
+
+def test_pipelines_do_not_write_the_store(store):
+    with pytest.raises(DatasetError, match="pipelines read it"):
+        store.save({})
+
+
+def test_photos_are_empty_until_first_written(tmp_path):
+    photos = FeedbackPhotosDataset(filepath=str(tmp_path / "photos.parquet")).load()
+    assert list(photos.columns) == list(OWN_COLUMNS)
+    assert photos.empty
+
+
+def test_there_is_no_record_before_the_first_training(tmp_path):
+    def entry(save=None):
+        version = Version(None, save)
+        return TrainingRecordDataset(filepath=str(tmp_path / "record.json"), version=version)
+
+    assert entry().load() is None
+    record = TrainingRecord(at=datetime(2026, 3, 1, tzinfo=UTC), taxonomy=TAXONOMY)
+    entry("2026-03-01T00.00.00.000Z").save(record)
+    assert entry().load() == record
