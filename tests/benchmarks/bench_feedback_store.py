@@ -149,7 +149,8 @@ def _connect(url: str) -> tuple[object, str]:
         import psycopg
 
         return psycopg.connect(url), "%s"
-    connection = sqlite3.connect(url, timeout=60, isolation_level=None)
+    # SQLite's queue is not fair: with a minute some of 16 writers end as "database is locked".
+    connection = sqlite3.connect(url, timeout=3600, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     return connection, "?"
