@@ -7,6 +7,7 @@ training holds up nobody. What `add` has returned from is on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from cannabis_ml.feedback.opinions import Label
 from cannabis_ml.feedback.params import Retention, StoreLimits
 from cannabis_ml.feedback.photo_cleaning import CleanPhoto, clean_photo
 from cannabis_ml.feedback.photo_store import PhotoStore
-from cannabis_ml.feedback.submission import Submission
+from cannabis_ml.feedback.submission import Record, Submission
 from cannabis_ml.feedback.taking import (
     Arrived,
     PhotoGoneError,
@@ -97,11 +98,26 @@ class FeedbackStore:
         now = self.clock()
         if submission.at > now + CLOCK_ERROR:
             raise FeedbackRefusedError(f"at: is in the future; here it is {now:%Y-%m-%d %H:%M} UTC")
-        for _ in range(_TRIES):
-            receipt = self._add_once(submission, photo, now)
-            if receipt is not None:
-                return receipt
-        raise FeedbackError("The photo was erased each time that it was sent; send it again later.")
+        sent = submission.photo_id if photo is None else sha256_of(photo)
+        digest = submission.digest(sent if photo is not None else None)
+        return self._add(_Sent(submission, photo, sent or "", digest, now))
+
+    def restore(self, record: Record, photo: bytes | None = None) -> Receipt:
+        """Take in a record of an export, as it was taken in before: with its time and its key.
+
+        Args:
+            record: A submission and what the store added to it.
+            photo: The exported file, where there is one.
+
+        Returns:
+            As `add`.
+
+        Raises:
+            FeedbackRefusedError: As `add`.
+        """
+        sent = record.sent_sha256 or (sha256_of(photo) if photo else record.submission.photo_id)
+        at = min(record.received_at, self.clock())
+        return self._add(_Sent(record.submission, photo, sent or "", record.digest, at))
 
     def opinions(self, *, history: bool = False) -> pd.DataFrame:
         """The table of opinions, see `cannabis_ml.feedback.opinions.opinions_table`.
@@ -229,26 +245,30 @@ class FeedbackStore:
         self.database.scrub()
         return erased
 
-    def _add_once(
-        self, submission: Submission, photo: bytes | None, now: datetime
-    ) -> Receipt | None:
+    def _add(self, sent: _Sent) -> Receipt:
+        for _ in range(_TRIES):
+            receipt = self._add_once(sent)
+            if receipt is not None:
+                return receipt
+        raise FeedbackError("The photo was erased each time that it was sent; send it again later.")
+
+    def _add_once(self, sent: _Sent) -> Receipt | None:
         """None if the photo was erased between looking for it and writing."""
-        sent = submission.photo_id if photo is None else sha256_of(photo)
-        assert sent is not None
-        digest = submission.digest(sent if photo is not None else None)
+        submission = sent.submission
         with self.database.reading() as connection:
-            before = earlier_receipt(connection, submission, digest)
-            row = None if before else find_photo(connection, sent)
+            before = earlier_receipt(connection, submission, sent.digest)
+            row = None if before else find_photo(connection, sent.sha256)
         if before is not None:
             return before
         clean: CleanPhoto | None = None
-        if photo is not None and (row is None or (submission.consent and not row.kept)):
+        if sent.photo is not None and (row is None or (submission.consent and not row.kept)):
+            limits = self.limits
             clean = clean_photo(
-                photo, max_bytes=self.limits.photo_bytes, max_pixels=self.limits.photo_pixels
+                sent.photo, max_bytes=limits.photo_bytes, max_pixels=limits.photo_pixels
             )
         kept = clean if submission.consent else None
-        photo_id = clean.photo_id if clean else (row.photo_id if row else sent)
-        arrived = Arrived(submission, digest, photo_id, sent, kept, now)
+        photo_id = clean.photo_id if clean else (row.photo_id if row else sent.sha256)
+        arrived = Arrived(submission, sent.digest, photo_id, sent.sha256, kept, sent.at)
         # The file first: a row without its file would be a loss, a file without a row is swept up.
         if kept is not None:
             self.files.put(kept)
@@ -259,6 +279,17 @@ class FeedbackStore:
         if kept is not None and not self.files.holds(kept.photo_id, kept.suffix):
             self.files.put(kept)  # another person's erasure removed it meanwhile
         return receipt
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A submission with its photo, the hash of the photo and of all, and when it came."""
+
+    submission: Submission
+    photo: bytes | None
+    sha256: str
+    digest: str
+    at: datetime
 
 
 def _beside(url: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
@@ -32,6 +32,8 @@ _Free = (
     | Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
     | Annotated[float, Field(strict=True, allow_inf_nan=False)]
 )
+Read = TypeVar("Read", bound=BaseModel)
+
 _REASONS = 10
 """Faults that are named; more than these are counted."""
 
@@ -133,6 +135,18 @@ class Submission(_Part):
         return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
 
 
+class Record(_Part):
+    """A submission of an export, and what the store added when it came."""
+
+    submission: Submission
+    digest: PhotoId = Field(description="Hash of all that was sent")
+    received_at: Moment
+    photo: str | None = Field(
+        default=None, pattern=r"^photos/[0-9a-f]{64}\.(jpg|png)$", description="Exported file"
+    )
+    sent_sha256: PhotoId | None = Field(default=None, description="Hash of the file as sent")
+
+
 def read_submission(
     given: bytes | str | Mapping[str, Any], taxonomy: Taxonomy | None = None
 ) -> Submission:
@@ -145,18 +159,26 @@ def read_submission(
     Raises:
         FeedbackRefusedError: With a reason per fault.
     """
+    submission = read_part(Submission, given)
+    if taxonomy is not None:
+        check_classes(submission, taxonomy)
+    return submission
+
+
+def read_part(kind: type[Read], given: bytes | str | Mapping[str, Any]) -> Read:
+    """Check JSON, or what it holds, as one of the models here.
+
+    Raises:
+        FeedbackRefusedError: With a reason per fault.
+    """
     if isinstance(given, bytes | str) and len(given) > MAX_BYTES:
         raise FeedbackRefusedError(f"{len(given):,} bytes are more than the {MAX_BYTES:,} allowed")
     try:
         if isinstance(given, bytes | str):
-            submission = Submission.model_validate_json(given)
-        else:
-            submission = Submission.model_validate(given)
+            return kind.model_validate_json(given)
+        return kind.model_validate(given)
     except (ValidationError, UnicodeEncodeError, RecursionError) as error:
         raise FeedbackRefusedError(*reasons_of(error)) from None
-    if taxonomy is not None:
-        check_classes(submission, taxonomy)
-    return submission
 
 
 def check_classes(submission: Submission, taxonomy: Taxonomy) -> None:

@@ -1,0 +1,255 @@
+"""Export and import of a store, or of one person's data: JSON Lines and photos in a folder.
+
+feedback.jsonl   a record per submission, in order of arrival
+photos/          the photos of these people that were kept
+marks.json       of a whole store: what was drawn, what is known, and what was erased
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Connection, Row, select
+
+from cannabis_ml._io.files import written_aside
+from cannabis_ml.errors import FeedbackError, FeedbackRefusedError
+from cannabis_ml.feedback import tables as t
+from cannabis_ml.feedback.fields import ClassName, Moment, PhotoId, Share
+from cannabis_ml.feedback.opinions import Label
+from cannabis_ml.feedback.reading import read_label
+from cannabis_ml.feedback.store import FeedbackStore
+from cannabis_ml.feedback.submission import Record, read_part
+from cannabis_ml.feedback.taking import written_label
+
+RECORDS = "feedback.jsonl"
+MARKS = "marks.json"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """How much was written.
+
+    Attributes:
+        submissions: Lines of `feedback.jsonl`.
+        photos: Files in `photos/`.
+    """
+
+    submissions: int
+    photos: int
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of the records of an import.
+
+    Attributes:
+        submissions: Taken in.
+        opinions: New ones among them.
+        retries: Submissions that were there already.
+        refused: Where a record stands, and why it is not taken.
+    """
+
+    submissions: int
+    opinions: int
+    retries: int
+    refused: tuple[tuple[str, str], ...]
+
+
+class _Mark(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    photo_id: PhotoId
+    purpose: str
+    head: ClassName | str
+    label: Any = None
+    probability: Share | None = None
+    at: Moment
+
+
+class _Tombstone(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    digest: PhotoId
+    kind: str
+    at: Moment
+
+
+class _Marks(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    marks: list[_Mark]
+    tombstones: list[_Tombstone]
+
+
+def export(store: FeedbackStore, folder: Path, person: str | None = None) -> Exported:
+    """Write a store, or what came from one person, to a folder.
+
+    Args:
+        store: Others may write to it meanwhile.
+        folder: A new one; it is complete when it is there.
+        person: A pseudonym; None for all.
+
+    Raises:
+        FeedbackError: If the folder is there already, or the person is not in the store.
+    """
+    if folder.exists():
+        raise FeedbackError(f"{folder} is there already: name a new folder.")
+    with store.database.reading() as connection:
+        records = list(_records(connection, person))
+        marks = None if person else _marks(connection)
+    if person is not None and not records:
+        raise FeedbackError(f"There is nothing of a person '{person[:128]}' in the store.")
+    with written_aside(folder) as aside:
+        (aside / "photos").mkdir(parents=True)
+        lines = [record.model_dump_json(exclude_none=True) for record in records]
+        (aside / RECORDS).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        files = {record.photo for record in records if record.photo}
+        for name in sorted(files):
+            (aside / name).write_bytes(store.photo(Path(name).stem))
+        if marks is not None:
+            (aside / MARKS).write_text(marks.model_dump_json(indent=1), "utf-8")
+    return Exported(len(records), len(files))
+
+
+def import_folder(store: FeedbackStore, folder: Path) -> Imported:
+    """Take in what `export` wrote. What is there already stays; a bad record costs no other.
+
+    Raises:
+        FeedbackError: If it is not such a folder.
+    """
+    if not (folder / RECORDS).is_file():
+        raise FeedbackError(f"{folder} has no {RECORDS}: it is not an export of feedback.")
+    if (folder / MARKS).is_file():
+        _bury(store, _read_marks(folder))
+    taken = opinions = retries = 0
+    refused: list[tuple[str, str]] = []
+    with (folder / RECORDS).open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                record = read_part(Record, line)
+                photo = _photo(folder, record.photo) if record.photo else None
+                receipt = store.restore(record, photo)
+            except FeedbackRefusedError as error:
+                refused.append((f"{RECORDS}, line {number}", str(error)))
+                continue
+            taken += not receipt.is_retry
+            opinions += receipt.taken
+            retries += receipt.is_retry
+    if (folder / MARKS).is_file():
+        _mark(store, _read_marks(folder))
+    return Imported(taken, opinions, retries, tuple(refused))
+
+
+def _records(connection: Connection, person: str | None) -> Iterator[Record]:
+    query = (
+        select(t.submissions, t.people.c.pseudonym, t.photos.c.kept, t.photos.c.suffix)
+        .select_from(t.submissions.join(t.people).join(t.photos))
+        .order_by(t.submissions.c.id)
+    )
+    given = select(t.opinions).order_by(t.opinions.c.id)
+    uploads = select(t.uploads)
+    if person is not None:
+        query = query.where(t.people.c.pseudonym == person)
+        own = select(t.people.c.id).where(t.people.c.pseudonym == person).scalar_subquery()
+        given = given.where(t.opinions.c.person_id == own)
+        uploads = uploads.where(t.uploads.c.person_id == own)
+    opinions: dict[int, list[Row[Any]]] = {}
+    for opinion in connection.execute(given):
+        opinions.setdefault(opinion.submission_id, []).append(opinion)
+    sent = {(u.photo_id, u.person_id): u for u in connection.execute(uploads)}
+    for row in connection.execute(query):
+        own_opinions = opinions.get(row.id, [])
+        if own_opinions or row.outputs is not None:  # else all of it repeated another submission
+            yield _record(row, own_opinions, sent.get((row.photo_id, row.person_id)))
+
+
+def _record(row: Row[Any], opinions: list[Row[Any]], upload: Row[Any] | None) -> Record:
+    has_file = bool(row.kept and upload is not None and upload.consent)
+    submission: dict[str, Any] = {
+        "key": row.key,
+        "person": row.pseudonym,
+        "annotator": row.annotator,
+        "at": row.at,
+        "photo_id": None if has_file else row.photo_id,
+        "consent": has_file,
+        "seen_answer": row.seen_answer,
+        "opinions": [
+            {
+                "head": opinion.head,
+                "verdict": opinion.verdict,
+                "label": read_label(opinion.label),
+                "confidence": opinion.confidence,
+            }
+            for opinion in opinions
+        ],
+        "device": row.device,
+        "region": row.region,
+        "metadata": json.loads(row.metadata) if row.metadata else {},
+    }
+    if row.outputs is not None:
+        answered = {"bundle_id": row.bundle_id, "tier": row.tier, "decision": row.decision}
+        submission["answered"] = answered | {"heads": json.loads(row.outputs)}
+    return Record.model_validate(
+        {
+            "submission": submission,
+            "digest": row.digest,
+            "received_at": row.received_at,
+            "photo": f"photos/{row.photo_id}{row.suffix}" if has_file else None,
+            "sent_sha256": upload.sent_sha256 if upload is not None else None,
+        }
+    )
+
+
+def _photo(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise FeedbackRefusedError(f"{name} cannot be read ({error.strerror})") from error
+
+
+def _marks(connection: Connection) -> _Marks:
+    marks = connection.execute(select(t.marks).order_by(*t.marks.primary_key)).mappings()
+    stones = connection.execute(select(t.tombstones).order_by(t.tombstones.c.digest)).mappings()
+    return _Marks.model_validate(
+        {
+            "marks": [{**row, "label": read_label(row["label"])} for row in marks],
+            "tombstones": [dict(row) for row in stones],
+        }
+    )
+
+
+def _read_marks(folder: Path) -> _Marks:
+    try:
+        return _Marks.model_validate_json((folder / MARKS).read_bytes())
+    except ValueError as error:
+        raise FeedbackError(f"{folder / MARKS} is damaged: {error}") from error
+
+
+def _bury(store: FeedbackStore, marks: _Marks) -> None:
+    rows = [stone.model_dump() for stone in marks.tombstones]
+
+    def bury(connection: Connection) -> None:
+        for row in rows:
+            connection.execute(store.database.insert(t.tombstones), row)
+
+    store.database.write(bury)
+
+
+def _mark(store: FeedbackStore, marks: _Marks) -> None:
+    """Marks of photos that were not taken in are left out."""
+    known = set(store.photos()["photo_id"])
+    rows = [mark.model_dump() for mark in marks.marks if mark.photo_id in known]
+
+    def mark(connection: Connection) -> None:
+        for row in rows:
+            label: Label = row["label"]
+            written = row | {"label": written_label(label), "at": row["at"].astimezone(UTC)}
+            connection.execute(store.database.insert(t.marks), written)
+
+    store.database.write(mark)
