@@ -1,9 +1,10 @@
-"""A stranger's photo as pixels and nothing else: verified, limited, encoded anew.
+"""A stranger's photo as pixels and nothing else: verified, limited, stripped or encoded anew.
 
 EXIF (place, serial numbers, the owner's name), XMP, comments, colour profiles, previews, videos and
-whatever was appended are gone, as only pixels pass. What the pipelines read is the same: they apply
-the orientation and no colour profile, as is done here. A JPEG or PNG that has nothing but pixels
-stays as it is, byte by byte, so that a photo of one store has the same id in another.
+whatever was appended are gone. A JPEG keeps its compressed pixels bit by bit, and which way is up;
+other formats are encoded anew. What the pipelines read of it is the same, as they apply no colour
+profile. A photo that is clean already stays as it is, byte by byte, so that a photo of one store
+has the same id in another.
 """
 
 from __future__ import annotations
@@ -12,16 +13,14 @@ import io
 import re
 import zipfile
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 
 from cannabis_ml.errors import FeedbackRefusedError
-from cannabis_ml.photos.decode import Header, UnreadableError, examine, read_header
+from cannabis_ml.photos.decode import Header, UnreadableError, decode, examine, read_header
 from cannabis_ml.photos.fingerprint import photo_id
-from cannabis_ml.photos.pillow import open_image, without_warnings
 
 MAX_BYTES = 25_000_000
 MAX_PIXELS = 64_000_000
@@ -30,7 +29,7 @@ _LOSSY = frozenset({"JPEG", "MPO", "WEBP", "AVIF", "JPEG2000"})
 """Formats that become JPEG; the others become PNG."""
 
 _QUALITY = 95
-"""Of JPEGs whose source is not one. One that is keeps its own quantization tables."""
+"""Of JPEGs that are encoded anew, with chroma at full resolution."""
 
 _FOREIGN = {
     b"%pdf-": "a PDF",
@@ -50,10 +49,10 @@ class CleanPhoto:
 
     Attributes:
         photo_id: SHA-256 of `data`.
-        data: JPEG or PNG without metadata, upright, RGB of 8 bits.
+        data: JPEG or PNG without metadata, but for a JPEG's orientation.
         suffix: `.jpg` or `.png`.
-        width: Pixels.
-        height: Pixels.
+        width: Pixels of the upright photo.
+        height: Pixels of the upright photo.
         sent_sha256: SHA-256 of the bytes that were sent.
     """
 
@@ -68,7 +67,7 @@ class CleanPhoto:
 def clean_photo(
     data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
 ) -> CleanPhoto:
-    """Decode a photo and encode its pixels anew.
+    """Decode a photo, and keep what codes its pixels.
 
     Args:
         data: The file as sent.
@@ -88,11 +87,10 @@ def clean_photo(
     foreign = _foreign(data)
     if foreign:
         raise FeedbackRefusedError(f"photo: the file is {foreign} as well")
-    suffix = ".jpg" if header.format in _LOSSY else ".png"
-    if _has_pixels_alone(data, header):
-        clean = data
+    if header.format in _LOSSY:
+        suffix, clean = ".jpg", _as_jpeg(pixels, data, header)
     else:
-        clean = _as_jpeg(pixels, data) if suffix == ".jpg" else _as_png(pixels)
+        suffix, clean = ".png", data if _is_clean_png(data, header) else _as_png(pixels)
     if len(clean) > max_bytes:
         raise FeedbackRefusedError(
             f"photo: {len(clean):,} bytes without compression of its own, more than {max_bytes:,}"
@@ -108,46 +106,9 @@ def _foreign(data: bytes) -> str | None:
     return next((name for mark, name in _FOREIGN.items() if mark in lowered), None)
 
 
-def _has_pixels_alone(data: bytes, header: Header) -> bool:
+def _is_clean_png(data: bytes, header: Header) -> bool:
     if header.is_deep or header.has_alpha or header.mode not in ("RGB", "L"):
         return False
-    if header.format == "JPEG":
-        return _jpeg_has_pixels_alone(data)
-    return header.format == "PNG" and _png_has_pixels_alone(data)
-
-
-def _jpeg_has_pixels_alone(data: bytes) -> bool:
-    """Walk over all segments (ITU-T T.81, B.1.1): tables, frames, scans and a plain JFIF header."""
-    at = 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            return False
-        kind = data[at + 1]
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if kind not in _JPEG_SEGMENTS or _JPEG_SEGMENTS[kind] not in (None, length):
-            return False
-        at += 2 + length
-        if kind == 0xDA:  # what is compressed follows: up to a marker that is no restart
-            end = _JPEG_MARKER.search(data, at)
-            if end is None:
-                return False
-            at = end.start()
-            if data[at + 1] == 0xD9:
-                return at + 2 == len(data)
-    return False
-
-
-_JPEG_SEGMENTS = {
-    **dict.fromkeys((0xC0, 0xC1, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD)),
-    0xE0: 16,  # JFIF without a preview
-    0xEE: 14,  # Adobe's: how colours are coded
-}
-"""Kinds of segment that say how pixels are coded; the length of those that could say more."""
-
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
-
-
-def _png_has_pixels_alone(data: bytes) -> bool:
     at = 8
     while at + 12 <= len(data):
         kind = data[at + 4 : at + 8]
@@ -166,21 +127,67 @@ def _as_png(pixels: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def _as_jpeg(pixels: np.ndarray, source: bytes) -> bytes:
+def _as_jpeg(pixels: np.ndarray, source: bytes, header: Header) -> bytes:
+    if header.format in ("JPEG", "MPO") and header.mode in ("RGB", "L"):
+        stripped = _stripped_jpeg(source, header.orientation)
+        if stripped is not None and _shows(stripped, pixels):
+            return stripped
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", **_jpeg_options(source))
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
     return buffer.getvalue()
 
 
-def _jpeg_options(source: bytes) -> dict[str, Any]:
-    """Tables and subsampling of the source, so that encoding again changes next to nothing."""
-    options: dict[str, Any] = {"quality": _QUALITY, "subsampling": 0}
-    with without_warnings(), open_image(io.BytesIO(source)) as image:
-        if not isinstance(image, JpegImagePlugin.JpegImageFile) or image.layers not in (1, 3):
-            return options
-        tables = image.quantization
-        if not tables or any(value > 255 for table in tables.values() for value in table):
-            return options
-        sampling = JpegImagePlugin.get_sampling(image)
-    kept = {"qtables": [list(tables[i]) for i in sorted(tables)][:2]}
-    return kept | {"subsampling": sampling if sampling in (0, 1, 2) else 0}
+def _shows(data: bytes, pixels: np.ndarray) -> bool:
+    try:
+        return bool(np.array_equal(decode(data, max_pixels=pixels.size), pixels))
+    except UnreadableError:
+        return False
+
+
+_CODING = {
+    **dict.fromkeys((0xC0, 0xC1, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD), (None, b"")),
+    0xE0: (16, b"JFIF\0"),  # without a preview
+    0xEE: (14, b"Adobe"),  # how colours are coded
+}
+"""Kinds of segment that say how pixels are coded, with the length and the beginning of those that
+could say more (ITU-T T.81, B.1.1)."""
+
+_TELLING = frozenset({*range(0xE0, 0xF0), 0xFE})
+"""Kinds of segment that say something else: applications' and comments."""
+
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
+"""What ends a scan: within it stand restarts and stuffed zeros only."""
+
+
+def _stripped_jpeg(data: bytes, orientation: int) -> bytes | None:
+    """The segments that code pixels, up to the first end; None if the use of one is not known."""
+    parts = [data[:2]]
+    if orientation != 1:
+        parts.append(_ORIENTATION % orientation)
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        kind = data[at + 1]
+        if kind == 0xFF:  # filling
+            at += 1
+            continue
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if kind == 0xDA:
+            marker = _MARKER.search(data, end)
+            if marker is None:
+                return None
+            end = marker.start()
+        length, begin = _CODING.get(kind, (0, b""))
+        if length != 0 and length in (None, end - at - 2) and data.startswith(begin, at + 4):
+            parts.append(data[at:end])
+        elif kind not in _TELLING:
+            return None
+        at = end
+        if data.startswith(b"\xff\xd9", at):
+            return b"".join([*parts, b"\xff\xd9"])
+    return None
+
+
+_ORIENTATION = (
+    b"\xff\xe1\0\x22Exif\0\0MM\0*\0\0\0\x08\0\x01" + b"\x01\x12\0\x03\0\0\0\x01\0%c\0\0" + b"\0" * 4
+)
+"""An EXIF block with nothing but which way is up (CIPA DC-008, 4.6.2)."""

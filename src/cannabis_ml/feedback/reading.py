@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, select
 from cannabis_ml.feedback import tables as t
 from cannabis_ml.feedback.opinions import VERDICTS, Label, Opinion, opinions_table
 from cannabis_ml.feedback.photo_store import PhotoStore
-from cannabis_ml.feedback.taking import digest_of_erased
+from cannabis_ml.feedback.taking import digest_of_erased, opinion_id_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,15 +105,15 @@ def opinions(connection: Connection, *, history: bool) -> pd.DataFrame:
     query = (
         select(t.opinions, t.people.c.pseudonym)
         .add_columns(t.submissions.c.annotator, t.submissions.c.seen_answer)
-        .add_columns(t.submissions.c.bundle_id, t.submissions.c.tier)
+        .add_columns(t.submissions.c.bundle_id, t.submissions.c.tier, t.submissions.c.key)
         .select_from(t.opinions.join(t.submissions).join(t.people, _OPINION_OF))
         .order_by(t.opinions.c.id)
     )
     if not history:
-        query = query.where(t.opinions.c.latest)
+        query = query.where(t.opinions.c.replaced == t.LATEST)
     return opinions_table(
         Opinion(
-            opinion_id=row.opinion_id,
+            opinion_id=opinion_id_of(row.pseudonym, row.key, row.head),
             photo_id=row.photo_id,
             person=row.pseudonym,
             annotator=row.annotator,
@@ -210,9 +210,9 @@ def summary(connection: Connection) -> Summary:
 
     o = t.opinions.c
     total = func.count().label("total")
-    by_verdict = select(o.verdict, total).where(o.latest).group_by(o.verdict)
+    by_verdict = select(o.verdict, total).where(o.replaced == t.LATEST).group_by(o.verdict)
     found = {row.verdict: int(row.total) for row in connection.execute(by_verdict)}
-    kinds = select(o.verdict, o.head, o.answered, o.label, total).where(o.latest)
+    kinds = select(o.verdict, o.head, o.answered, o.label, total).where(o.replaced == t.LATEST)
     kinds = kinds.where(o.verdict.in_(("corrected", "proposed")))
     corrected: Counter[tuple[str, str]] = Counter()
     proposed: Counter[tuple[str, str]] = Counter()

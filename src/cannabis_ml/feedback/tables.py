@@ -22,7 +22,6 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
-    text,
 )
 
 HEAD_REVISION = "0001"
@@ -98,14 +97,13 @@ submissions = Table(
     Index("submissions_by_photo", "photo_id"),
 )
 
-opinions = Table(
+opinions = Table(  # photo and person are those of the submission, for the index
     "opinions",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("opinion_id", String(64), nullable=False, unique=True),
     Column("submission_id", ForeignKey("submissions.id"), nullable=False),
-    Column("photo_id", ForeignKey("photos.photo_id"), nullable=False),
-    Column("person_id", ForeignKey("people.id"), nullable=False),
+    Column("photo_id", String(64), nullable=False),
+    Column("person_id", Integer, nullable=False),
     Column("head", String(200), nullable=False),
     Column("verdict", String(16), nullable=False),
     Column("label", Text, nullable=False),  # JSON
@@ -113,19 +111,14 @@ opinions = Table(
     Column("at", UtcTime, nullable=False),
     Column("answered", Text, nullable=False),  # JSON
     Column("answered_confidence", Double),
-    Column("latest", Boolean, nullable=False),  # not replaced by the same person
+    # LATEST, or else the submission's own id: so the same person has one latest opinion.
+    Column("replaced", Integer, nullable=False),
     Index("opinions_by_submission", "submission_id"),
-    Index("opinions_by_person", "person_id"),
-    Index(
-        "opinions_latest",
-        "photo_id",
-        "person_id",
-        "head",
-        unique=True,
-        sqlite_where=text("latest"),
-        postgresql_where=text("latest"),
-    ),
+    UniqueConstraint("photo_id", "person_id", "head", "replaced"),
 )
+
+LATEST = 0
+"""`replaced` of an opinion that the person has not replaced."""
 
 marks = Table(  # photos drawn for measuring, and those whose label is known
     "marks",

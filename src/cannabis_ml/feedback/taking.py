@@ -85,10 +85,13 @@ _HISTORY = (
     )
     .order_by(t.opinions.c.at, t.opinions.c.id)
 )
-_REPLACE = update(t.opinions).where(t.opinions.c.id == bindparam("replaced")).values(latest=False)
+_REPLACE = (
+    update(t.opinions)
+    .where(t.opinions.c.id == bindparam("former"))
+    .values(replaced=t.opinions.c.submission_id)
+)
 
 
-_INSERT_SUBMISSION = t.submissions.insert().returning(t.submissions.c.id)
 _INSERT_OPINIONS = t.opinions.insert()
 
 
@@ -134,13 +137,13 @@ def take(connection: Connection, database: Database, arrived: Arrived) -> Receip
     """
     submission = arrived.submission
     person_id = _locked_person(connection, database, arrived)
-    before = earlier_receipt(connection, submission, arrived.digest)
-    if before is not None:
-        return before
     _take_photo(connection, database, arrived, person_id)
-    submission_id = int(
-        connection.execute(_INSERT_SUBMISSION, _row(arrived, person_id)).scalar_one()
-    )
+    insert = database.insert(t.submissions).returning(t.submissions.c.id)
+    submission_id = connection.execute(insert, _row(arrived, person_id)).scalar()
+    if submission_id is None:
+        before = earlier_receipt(connection, submission, arrived.digest)
+        assert before is not None
+        return before
     taken = (
         _take_opinions(connection, arrived, person_id, submission_id) if submission.opinions else 0
     )
@@ -240,9 +243,10 @@ def _take_opinions(
             continue
         if not after:
             for row in before:
-                if row.latest:
-                    connection.execute(_REPLACE, {"replaced": row.id})
-        ids = place | {"submission_id": submission_id, "latest": not after}
+                if row.replaced == t.LATEST:
+                    connection.execute(_REPLACE, {"former": row.id})
+        ids = place | {"submission_id": submission_id}
+        ids |= {"replaced": submission_id if after else t.LATEST}
         new.append(ids | dict(_opinion_row(submission, opinion, label)))
     if new:
         connection.execute(_INSERT_OPINIONS, new)
@@ -253,7 +257,6 @@ def _opinion_row(
     submission: Submission, opinion: HeadOpinion, label: str
 ) -> Iterator[tuple[str, Any]]:
     answer = submission.answered.heads.get(opinion.head) if submission.answered else None
-    yield "opinion_id", opinion_id_of(submission.person, submission.key, opinion.head)
     yield "head", opinion.head
     yield "verdict", opinion.verdict
     yield "label", label

@@ -58,10 +58,9 @@ def upgrade() -> None:
     op.create_table(
         "opinions",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("opinion_id", sa.String(64), nullable=False, unique=True),
         sa.Column("submission_id", sa.Integer, sa.ForeignKey("submissions.id"), nullable=False),
-        sa.Column("photo_id", sa.String(64), sa.ForeignKey("photos.photo_id"), nullable=False),
-        sa.Column("person_id", sa.Integer, sa.ForeignKey("people.id"), nullable=False),
+        sa.Column("photo_id", sa.String(64), nullable=False),
+        sa.Column("person_id", sa.Integer, nullable=False),
         sa.Column("head", sa.String(200), nullable=False),
         sa.Column("verdict", sa.String(16), nullable=False),
         sa.Column("label", sa.Text, nullable=False),
@@ -69,18 +68,10 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(), nullable=False),
         sa.Column("answered", sa.Text, nullable=False),
         sa.Column("answered_confidence", sa.Double),
-        sa.Column("latest", sa.Boolean, nullable=False),
+        sa.Column("replaced", sa.Integer, nullable=False),
+        sa.UniqueConstraint("photo_id", "person_id", "head", "replaced"),
     )
     op.create_index("opinions_by_submission", "opinions", ["submission_id"])
-    op.create_index("opinions_by_person", "opinions", ["person_id"])
-    op.create_index(
-        "opinions_latest",
-        "opinions",
-        ["photo_id", "person_id", "head"],
-        unique=True,
-        sqlite_where=sa.text("latest"),
-        postgresql_where=sa.text("latest"),
-    )
     op.create_table(
         "marks",
         sa.Column("photo_id", sa.String(64), sa.ForeignKey("photos.photo_id"), primary_key=True),
