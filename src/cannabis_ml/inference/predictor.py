@@ -23,7 +23,7 @@ from cannabis_ml.inference.outputs import (
     output_faults,
 )
 from cannabis_ml.inference.runtimes import runtime_for
-from cannabis_ml.photos.decode import decode, decode_image
+from cannabis_ml.photos.decode import MAX_PIXELS, decode, decode_image
 from cannabis_ml.photos.resize import center_crop_resize
 
 PhotoLike = Path | str | bytes | np.ndarray | Image.Image
@@ -218,13 +218,14 @@ def _number(one: Mapping[str, np.ndarray], name: str) -> float | None:
     return float(one[name][0]) if name in one else None
 
 
-def as_pixels(photo: PhotoLike, image_size: int) -> np.ndarray:
+def as_pixels(photo: PhotoLike, image_size: int, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A photo as what `Predictor.probs` takes.
 
     Args:
         photo: As for `Predictor.predict`.
         image_size: Side of the square that the model sees; large JPEGs are decoded smaller, as far
             as that needs no more.
+        max_pixels: A file or image with more is refused before it is decoded.
 
     Returns:
         uint8 RGB (height, width, 3), upright.
@@ -237,9 +238,9 @@ def as_pixels(photo: PhotoLike, image_size: int) -> np.ndarray:
     if isinstance(photo, str | Path):
         photo = Path(photo).read_bytes()
     if isinstance(photo, bytes):
-        return decode(photo, reduce_to=FINER * image_size)
+        return decode(photo, max_pixels=max_pixels, reduce_to=FINER * image_size)
     if isinstance(photo, Image.Image):
-        return decode_image(photo)
+        return decode_image(photo, max_pixels=max_pixels)
     if not _is_photo(photo):
         raise PhotoError(
             f"A photo is a path, the bytes of a file, a Pillow image or a NumPy array of uint8"

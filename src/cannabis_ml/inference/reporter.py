@@ -30,6 +30,7 @@ from cannabis_ml.inference.report import (
     UnknownReport,
 )
 from cannabis_ml.photos.checks.examined_file import WORKING_SIDE
+from cannabis_ml.photos.decode import MAX_PIXELS
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 EVEN_ODDS = 0.5
@@ -71,10 +72,40 @@ class Reporter:
             OSError: If the file cannot be read.
         """
         texts_in(language)
+        pixels = self.pixels(photo)
+        outputs = self.predictor.outputs([pixels])
+        return self.report_on(pixels, outputs, language=language, heat_map=heat_map)
+
+    def pixels(self, photo: PhotoLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+        """A photo as the model and the checks of photos need it.
+
+        Args:
+            photo: As for `report`.
+            max_pixels: A file or image with more is refused before it is decoded.
+
+        Returns:
+            uint8 RGB (height, width, 3), upright.
+        """
         # Photos are checked at a size of their own, which a model of fewer pixels would not need.
         side = max(self.predictor.image_size, WORKING_SIDE // FINER)
-        pixels = as_pixels(photo, side)
-        outputs = self.predictor.outputs([pixels])
+        return as_pixels(photo, side, max_pixels=max_pixels)
+
+    def report_on(
+        self,
+        pixels: np.ndarray,
+        outputs: Mapping[str, np.ndarray],
+        *,
+        language: str = DEFAULT_LANGUAGE,
+        heat_map: bool = False,
+    ) -> Report:
+        """As `report`, where the model has answered already.
+
+        Args:
+            pixels: As from `pixels`.
+            outputs: Of the model file for this one photo, as it gives them, (1, …).
+            language: As for `report`.
+            heat_map: As for `report`.
+        """
         drawn = None
         if heat_map and ATTENTION in outputs:
             drawn = draw_heat_map(pixels, outputs[ATTENTION][0])

@@ -1,0 +1,1 @@
+"""The web service over a bundle: answers over HTTP, with limits."""

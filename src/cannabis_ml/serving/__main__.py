@@ -1,0 +1,125 @@
+"""`python -m cannabis_ml.serving BUNDLE`: answers over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cannabis_ml.errors import CannabisMLError, ConfigError
+
+MISSING = "The service is not installed ({error}): pip install 'cannabis_ml[inference,service]'."
+
+REFUSED = 2
+
+EPILOG = """\
+Without --host the service is reached from this machine alone. With --host 0.0.0.0 everybody in the
+network reaches it: give it API keys (--new-key) or a proxy that asks for them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _serve(options)
+    except CannabisMLError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return REFUSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cannabis_ml.serving",
+        description="Answer over HTTP from a bundle.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bundle", type=Path, nargs="?", help="its folder or its .zip")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000")
+    parser.add_argument("--config", type=Path, help="JSON with ServiceSettings: limits, keys, …")
+    parser.add_argument("--workers", type=int, help="photos answered at once; default: 1")
+    parser.add_argument("--language", help="of reports, unless a request names one; default: en")
+    parser.add_argument("--new-key", action="store_true", help="print an API key and its hash")
+    parser.add_argument("--openapi", action="store_true", help="print the OpenAPI document")
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        import uvicorn
+
+        from cannabis_ml.inference.bundle import Bundle
+        from cannabis_ml.serving.app import create_app
+        from cannabis_ml.serving.settings import hash_key, new_key, read_settings
+    except ImportError as error:
+        raise ConfigError(MISSING.format(error=error)) from error
+
+    if options.new_key:
+        key = new_key()
+        print(f"key   {key}\nhash  {hash_key(key)}")
+        return 0
+    if options.bundle is None:
+        _parser().error("no bundle given")
+    given = {"workers": options.workers, "language": options.language}
+    settings = read_settings(
+        options.config, {name: value for name, value in given.items() if value is not None}
+    )
+    app = create_app(Bundle.open(options.bundle), settings)
+    if options.openapi:
+        import json
+
+        print(json.dumps(app.openapi(), indent=2))
+        return 0
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    _print_address(options.host, options.port)
+    uvicorn.run(
+        app,
+        host=options.host,
+        port=options.port,
+        log_config=None,
+        access_log=False,  # ours has no addresses
+        server_header=False,
+        proxy_headers=False,  # `Guard` reads them, of proxies that are trusted
+        timeout_graceful_shutdown=int(settings.limits.deadline_seconds),
+    )
+    return 0
+
+
+def _print_address(host: str, port: int) -> None:
+    """Where to reach the service, for a phone as a QR code."""
+    import segno
+
+    address = ipaddress.ip_address(host) if _is_address(host) else None
+    shown = _own_address() if address is not None and address.is_unspecified else host
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+    print(url, flush=True)
+    if (address is None or not address.is_loopback) and sys.stdout.isatty():
+        segno.make(url, micro=False).terminal(compact=True)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _own_address() -> str:
+    """This machine's address in its network; no packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        found: str = probe.getsockname()[0]
+        return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

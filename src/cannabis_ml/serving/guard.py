@@ -1,0 +1,69 @@
+"""Who may call, and how often."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import time
+
+from fastapi import Request
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from cannabis_ml.serving.problems import ServiceError
+from cannabis_ml.serving.settings import ServiceSettings, hash_key
+
+KEY_HEADER = "x-api-key"
+
+
+class Guard:
+    """Checks the API key and the rate of a request.
+
+    Args:
+        settings: Hashes of keys, requests per minute, proxies.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._hashes = list(settings.key_hashes)
+        self._proxies = set(settings.trusted_proxies)
+        most = settings.limits.requests_per_minute
+        self._rate = RateLimitItemPerMinute(most) if most else None
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, request: Request) -> None:
+        """Let a request pass.
+
+        Raises:
+            ServiceError: 401 without a known key where keys are asked for, 429 above the rate.
+        """
+        caller = self._caller(request)
+        if self._rate is None or self._limiter.hit(self._rate, caller):
+            return
+        reset = self._limiter.get_window_stats(self._rate, caller).reset_time
+        seconds = max(1, math.ceil(reset - time.time()))
+        raise ServiceError(
+            429,
+            f"More than {self._rate.amount} requests a minute; try again in {seconds} s.",
+            {"retry-after": str(seconds)},
+        )
+
+    def _caller(self, request: Request) -> str:
+        """The hash of the key, or the address where no keys are asked for."""
+        if not self._hashes:
+            return self._address(request)
+        found = hash_key(request.headers.get(KEY_HEADER, ""))
+        if sum(hmac.compare_digest(found, known) for known in self._hashes) == 0:  # looks at all
+            raise ServiceError(
+                401,
+                f"An API key in the header {KEY_HEADER} is needed, and this is none that is known.",
+                {"www-authenticate": "ApiKey"},
+            )
+        return found
+
+    def _address(self, request: Request) -> str:
+        address = request.client.host if request.client else "unknown"
+        if address in self._proxies:
+            forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+            return forwarded or address
+        return address

@@ -1,0 +1,82 @@
+"""What the service counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import Scope
+
+from cannabis_ml.inference.report import Report
+from cannabis_ml.inference.router_metrics import RouterMetrics
+from cannabis_ml.serving.pool import Admission
+from cannabis_ml.serving.requests_log import route_of
+
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
+
+
+class ServiceMetrics:
+    """Counters and histograms of one process. Thread-safe; memory does not grow with requests.
+
+    Args:
+        admission: Whose state is shown.
+        router: Counts of the router.
+    """
+
+    def __init__(self, admission: Admission, router: RouterMetrics) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "cannabis_ml_requests",
+            "Finished requests; status 0 where the client left first",
+            ["route", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "cannabis_ml_request_seconds",
+            "Time of a request",
+            ["route"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._confidence = Histogram(
+            "cannabis_ml_confidence",
+            "Calibrated confidence of answers",
+            ["tier", "head"],
+            buckets=SHARES,
+            registry=self._registry,
+        )
+        self._known = Counter(
+            "cannabis_ml_reports",
+            "Answered photos by whether they are unlike those of training",
+            ["tier", "unknown"],
+            registry=self._registry,
+        )
+        inside = Gauge(
+            "cannabis_ml_requests_inside", "Requests that were let in", registry=self._registry
+        )
+        inside.set_function(lambda: admission.inside)
+        turned_away = Gauge(
+            "cannabis_ml_requests_turned_away",
+            "Requests that found too many waiting, since the start",
+            registry=self._registry,
+        )
+        turned_away.set_function(lambda: admission.turned_away)
+        self._registry.register(router)
+
+    def observe_request(self, scope: Scope, status: int, seconds: float) -> None:
+        """A request has ended."""
+        route = route_of(scope)
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def observe_report(self, report: Report) -> None:
+        """A photo was answered."""
+        tier = report.tier or ""
+        for name, head in report.heads.items():
+            if head.confidence is not None:
+                self._confidence.labels(tier, name).observe(head.confidence)
+        is_unknown = report.unknown is not None and report.unknown.is_unknown
+        self._known.labels(tier, "yes" if is_unknown else "no").inc()
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,94 @@
+"""A service over a small bundle of ONNX files."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.inference.bundle_writer import write_bundle
+from cannabis_ml.serving.app import create_app
+from cannabis_ml.serving.settings import ServiceSettings
+
+
+def _network():
+    """The small network of the tests of inference."""
+    path = Path(__file__).parents[1] / "inference" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("small_network", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory):
+    """Two tiers; the first is sure of some photos alone."""
+    network = _network()
+    made = {}
+    for tier in ("tier1", "tier2"):
+        raw = network.onnx_model().SerializeToString()
+        card = network.card(quantization="float", format="onnx", tier=tier)
+        made[tier] = {
+            "float": network.with_card_text(
+                network.ModelFile(raw, "onnx", "float"), network.json.dumps(card)
+            )
+        }
+    folder = tmp_path_factory.mktemp("serving") / "bundle"
+    random = np.random.default_rng(0)
+    write_bundle(
+        folder,
+        network.BundleContents(
+            name="small",
+            created="2026-11-21T12:00:00+00:00",
+            taxonomy=network.TAXONOMY,
+            tiers=made,
+            photos=[random.integers(0, 256, (20, 30, 3), dtype=np.uint8) for _ in range(3)],
+            model_card=network.MODEL_CARD,
+            reliability={"tier1": network.RELIABILITY},
+            unknown={"tier1": network.unknown_score()},
+            routing=network.RoutingRule.fixed("kind.of thing", ["tier1", "tier2"], [0.95]),
+        ),
+    )
+    return Bundle.open(folder)
+
+
+@pytest.fixture
+def client_of(small_bundle):
+    """A client of a started service: `client_of(workers=2, limits={…})`."""
+    opened = []
+
+    def start(**settings):
+        app = create_app(small_bundle, ServiceSettings.model_validate(settings))
+        client = TestClient(app, raise_server_exceptions=False)
+        opened.append(client.__enter__())
+        return client
+
+    yield start
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(client_of):
+    """A client of a service with the default settings."""
+    return client_of()
+
+
+@pytest.fixture(scope="session")
+def jpeg():
+    """A photo of one colour with some noise, as JPEG: `jpeg((200, 30, 30))`."""
+
+    def make(color=(200, 30, 30), side=64, kind="JPEG"):
+        random = np.random.default_rng(0)
+        pixels = np.clip(np.array(color) + random.integers(-30, 30, (side, side, 3)), 0, 255)
+        file = io.BytesIO()
+        Image.fromarray(pixels.astype(np.uint8)).save(file, kind)
+        return file.getvalue()
+
+    return make
