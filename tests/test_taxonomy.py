@@ -295,3 +295,40 @@ def test_whether_one_photo_shows_a_class_or_nobody_knows():
     unknown = dict.fromkeys(photo)
     assert kind.is_shown(unknown, "root") is None
     assert look.is_shown(unknown, "red") is None
+
+
+NAMED = {"heads": [{"name": "kind", "classes": ["dry_flower", "trim"]}]}
+
+
+def test_names_for_people_reach_the_taxonomy_and_are_no_part_of_its_hash():
+    spec = TaxonomySpec.model_validate({**NAMED, "names": {"es": {"dry_flower": "flor seca"}}})
+    resolved = spec.resolve(pd.DataFrame())
+    assert resolved.names == {"es": {"dry_flower": "flor seca"}}
+    assert resolved.sha256 == Taxonomy.model_validate(NAMED).sha256
+    assert Taxonomy.model_validate_json(resolved.model_dump_json()).names == resolved.names
+
+
+def test_names_of_another_taxonomy_are_left_out():
+    """Kedro merges the parameters of an environment into those of the base."""
+    spec = TaxonomySpec.model_validate(
+        {
+            "heads": [{"name": "species"}],
+            "names": {"es": {"trim": "recortes", "tomato": "tomate", "species": "planta"}},
+        }
+    )
+    resolved = spec.resolve(pd.DataFrame({"species": ["tomato", "potato"]}))
+    assert resolved.names == {"es": {"tomato": "tomate", "species": "planta"}}
+
+
+def test_a_name_for_what_is_not_there_is_a_fault():
+    with pytest.raises(TaxonomyError, match=r"'dry_flowers' in 'es'.*did you mean 'dry_flower'"):
+        Taxonomy.model_validate({**NAMED, "names": {"es": {"dry_flowers": "flor seca"}}})
+
+
+@pytest.mark.parametrize("environment", ["base", "crops"])
+def test_every_word_of_the_taxonomies_that_come_along_has_a_spanish_name(environment):
+    file = Path(__file__).parents[1] / "conf" / environment / "parameters_taxonomy.yml"
+    spec = TaxonomySpec.model_validate(yaml.safe_load(file.read_text("utf-8"))["taxonomy"])
+    words = {head.name for head in spec.heads}
+    words |= {c for head in spec.heads if head.kind != "ordinal" for c in head.class_names}
+    assert set(spec.names["es"]) == words

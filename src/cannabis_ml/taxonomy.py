@@ -138,21 +138,30 @@ class Head(BaseModel):
         return probs.argmax(axis=-1)
 
 
+Names = dict[str, dict[str, str]]
+_NAMES = (
+    "By language, what people read in place of the name of a head or class: {es: {trim: recortes}};"
+    " others are shown as they are, with blanks for underscores"
+)
+
+
 class Taxonomy(BaseModel):
     """Every head, in order, checked as a whole.
 
     Raises:
         TaxonomyError: Lists every fault at once: duplicate heads or classes, heads without
-            classes, unknown parents or circles of parents, `allowed` that names unknown classes.
+            classes, unknown parents or circles of parents, `allowed` that names unknown classes,
+            names for people of what is neither head nor class.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     heads: list[Head]
+    names: Names = Field(default={}, description=_NAMES)
 
     @model_validator(mode="after")
     def _check(self) -> Taxonomy:
-        _refuse(list(_taxonomy_faults(self.heads)))
+        _refuse([*_taxonomy_faults(self.heads), *_name_faults(self)])
         return self
 
     def __getitem__(self, name: str) -> Head:
@@ -250,6 +259,9 @@ class TaxonomySpec(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     heads: list[HeadSpec]
+    names: Annotated[dict[str, Annotated[dict[Name, str], NormalNames]], NormalNames] = Field(
+        default={}, description=_NAMES
+    )
 
     @model_validator(mode="after")
     def _check(self) -> TaxonomySpec:
@@ -266,7 +278,8 @@ class TaxonomySpec(BaseModel):
         """Fill in what is `derived` from the labels that came with the photos.
 
         Derived classes are sorted by name. A derived head with a parent and no `allowed` takes
-        the pairs that occur.
+        the pairs that occur. Names for people of what is not there are left out: those of another
+        taxonomy, which Kedro's environments add up.
 
         Args:
             photos: One row per photo, with a column per derived head.
@@ -296,7 +309,12 @@ class TaxonomySpec(BaseModel):
                 " parameters_taxonomy.yml. If the outer of several folders name the classes"
                 " (CLASS/2024/a.jpg), set class_folder: top in the source."
             )
-        return Taxonomy.model_validate({"heads": heads})
+        words = {h["name"] for h in heads}.union(*(_class_names(h["classes"]) for h in heads))
+        shown = {
+            language: {name: text for name, text in named.items() if name in words}
+            for language, named in self.names.items()
+        }
+        return Taxonomy.model_validate({"heads": heads, "names": shown})
 
 
 def check_labels(
@@ -468,6 +486,10 @@ def _allowed_faults(head: Head, parent: Head) -> Iterable[str]:
                 yield f"head '{head.name}' allows '{child}' for '{parent_class}': no such class"
 
 
+def _class_names(classes: list[Any]) -> set[str]:
+    return {c["name"] if isinstance(c, dict) else c for c in classes}
+
+
 def _derived_classes(head: str, photos: pd.DataFrame) -> list[str]:
     return sorted(normal_labels(photos[head]).dropna().unique()) if head in photos else []
 
@@ -478,6 +500,15 @@ def _derived_pairs(head: str, parent: str, photos: pd.DataFrame) -> dict[str, li
         str(parent_class): sorted(group[head].dropna())
         for parent_class, group in pairs.groupby(parent, sort=True)
     }
+
+
+def _name_faults(taxonomy: Taxonomy) -> Iterable[str]:
+    known = {h.name for h in taxonomy.heads} | {c for h in taxonomy.heads for c in h.class_names}
+    for language, names in taxonomy.names.items():
+        for name in sorted(set(names) - known):
+            yield (
+                f"`names` has '{name}' in '{language}', no head or class{did_you_mean(name, known)}"
+            )
 
 
 def _count(n: int, noun: str) -> str:

@@ -35,7 +35,8 @@ TAXONOMY = Taxonomy.model_validate(
             },
             {"name": "grade", "kind": "ordinal", "classes": ["A", "B", "C"]},
             {"name": "marks", "kind": "multilabel", "classes": ["hole", "spot", "curl"]},
-        ]
+        ],
+        "names": {"es": {"plant": "planta", "tomato": "tomate", "condition": "estado"}},
     }
 )
 NONE = {head.name: Uncalibrated() for head in TAXONOMY.heads}
@@ -426,7 +427,9 @@ def test_what_a_bundle_does_not_hold_is_named_and_left_out():
 def test_the_same_facts_in_spanish():
     given = {"reliability": {"bands": {"plant": BAND}, **chain(0.8)}, "plant": confident(0.8)}
     said = text(report(**given, asked={"language": "es"}))
-    assert "tomato, condition: sin determinar" in said
+    assert said.startswith("tomate, estado: sin determinar, grade B")
+    assert "planta: tomate" in said
+    assert "(lo más probable: early blight)" in said  # as it is, where there is no name for it
     assert "Confianza: 80\u00a0% (antes de calibrar: 80\u00a0%)." in said
     assert "(banda del 95\u00a0%, según 1 foto de respuesta conocida)" in said
     assert "Probablemente correcta." in said

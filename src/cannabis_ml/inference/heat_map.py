@@ -20,13 +20,18 @@ SHORT_SIDE = 512
 """Largest short side of a heat map, in pixels."""
 
 LEAST, MOST = 0.5, 2.0
-"""Weights, by their mean, that are drawn darkest and brightest: the same for all photos, so that a
-color always means the same, and a nearly even map does not look like a discovery."""
+"""Weights, by their mean, that are tinted most: the same for all photos, so that a color always
+means the same, and a nearly even map does not look like a discovery."""
+
+LESS, MORE = (30, 60, 170), (255, 140, 0)
+"""Blue and orange, RGB, which the color-blind tell apart too."""
 
 EVEN = 1.1
 """With a largest weight below this, by the mean, all parts weighed nearly alike."""
 
-_OPACITY = 0.6
+OPACITY = 0.6
+"""Of the strongest tint."""
+
 _OUTSIDE = 0.25
 """How bright the margins remain that the model does not see."""
 
@@ -53,22 +58,22 @@ def draw_heat_map(photo: np.ndarray, attention: np.ndarray) -> Image.Image:
             any other map of that square whose mean is not 0.
 
     Returns:
-        RGB, of the photo's proportions, its short side at most `SHORT_SIDE`. Colors go from dark
-        purple for half of the mean weight to yellow for twice as much, evenly in the logarithm.
+        RGB, of the photo's proportions, its short side at most `SHORT_SIDE`. What weighed more than
+        the mean is tinted orange, what weighed less blue, by the logarithm of the weight; what the
+        model does not see is dark.
     """
     small = shrink(photo, SHORT_SIDE)
     height, width = small.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    logs = np.log(np.clip(relative_weights(attention), LEAST, MOST))
-    heat = (logs - np.log(LEAST)) / (np.log(MOST) - np.log(LEAST))
-    large = cv2.resize(heat.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-    levels = np.rint(np.clip(large, 0, 1) * 255).astype(np.uint8)
-    colors = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    logs = np.log(np.clip(relative_weights(attention), LEAST, MOST)) / np.log(MOST)
+    large = cv2.resize(logs.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+    tint = np.clip(large, -1, 1)[..., None]
+    opacity = OPACITY * np.abs(tint)
+    colors = np.where(tint > 0, MORE, LESS)
     drawn = np.rint(small * _OUTSIDE).astype(np.uint8)
     square = (slice(top, top + side), slice(left, left + side))
-    gray = cv2.cvtColor(small[square], cv2.COLOR_RGB2GRAY)[..., None]
-    drawn[square] = np.rint(_OPACITY * colors + (1 - _OPACITY) * gray).astype(np.uint8)
+    drawn[square] = np.rint(opacity * colors + (1 - opacity) * small[square]).astype(np.uint8)
     return Image.fromarray(drawn)
 
 

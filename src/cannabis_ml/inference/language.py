@@ -124,6 +124,11 @@ def languages() -> list[str]:
     return sorted(PurePosixPath(file.name).stem for file in found if file.name.endswith(".json"))
 
 
+def tag_of(language: str) -> str:
+    """Of a language with a region or an encoding, as `es_MX.UTF-8`, the language: `es`."""
+    return language.replace("_", "-").partition("-")[0].partition(".")[0].lower()
+
+
 @cache
 def texts_in(language: str) -> Texts:
     """The texts of one language.
@@ -134,7 +139,7 @@ def texts_in(language: str) -> Texts:
     Raises:
         ConfigError: If there are none in it, or the file is damaged.
     """
-    tag = language.replace("_", "-").partition("-")[0].partition(".")[0].lower()
+    tag = tag_of(language)
     if tag not in languages():
         raise ConfigError(
             f"There are no texts in '{language}'; there are in {', '.join(languages())}"

@@ -203,6 +203,7 @@ class Report(Answer):
         unbounded: Back-off rules that no threshold could be found for; they are not applied.
         settings: The levels.
         language: What `str` and the texts in JSON are in.
+        names: Of heads and classes for people, where the taxonomy has some in that language.
     """
 
     def __init__(
@@ -215,6 +216,7 @@ class Report(Answer):
         unbounded: list[BackOff],
         settings: ReportSettings,
         language: str = DEFAULT_LANGUAGE,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             heads,
@@ -231,6 +233,7 @@ class Report(Answer):
         self.unbounded = unbounded
         self.settings = settings
         self.language = language
+        self.names = dict(names or {})
 
     def __getitem__(self, name: str) -> HeadReport:
         return self.heads[name]
@@ -238,9 +241,9 @@ class Report(Answer):
     @property
     def summary(self) -> str:
         """The answers in a line, such as `tomato, condition unsure`."""
-        from cannabis_ml.inference.report_text import summary
+        from cannabis_ml.inference.report_text import ReportText
 
-        return summary(self)
+        return ReportText(self).summary
 
     def in_words(self, photo: str = "", heat_map: str | None = None) -> list[str]:
         """Lines for people, in the language of the report.
@@ -249,9 +252,9 @@ class Report(Answer):
             photo: Its name, to begin with.
             heat_map: Where the heat map was written.
         """
-        from cannabis_ml.inference.report_text import lines
+        from cannabis_ml.inference.report_text import ReportText
 
-        return lines(self, photo, heat_map)
+        return ReportText(self).lines(photo, heat_map)
 
     def as_json(self, photo: str | None = None, heat_map: str | None = None) -> dict[str, Any]:
         """Plain data for JSON, see `report_json.PhotoReport`.

@@ -10,10 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cannabis_ml.inference import report_text
 from cannabis_ml.inference.answer import shortest
-from cannabis_ml.inference.language import texts_in
 from cannabis_ml.inference.report import Band, HeadReport, Level, Part, Report, State
+from cannabis_ml.inference.report_text import ReportText
 from cannabis_ml.taxonomy import Kind
 
 REPORT_SCHEMA_VERSION: Literal[1] = 1
@@ -186,47 +185,45 @@ def photo_report(
         photo: Its name.
         heat_map: Where the heat map was written; None if it was not asked for.
     """
-    unknown = None
+    text, unknown = ReportText(report), None
     if report.unknown is not None:
         unknown = UnknownJSON(
             is_unknown=report.unknown.is_unknown,
             score=report.unknown.score,
             threshold=report.unknown.threshold,
-            text=report_text.unknown_text(report) or "",
+            text=text.unknown or "",
         )
     drawn = None
     if heat_map is not None:
         drawn = HeatMapJSON(
             file=None if report.attention is None else heat_map,
-            text=report_text.heat_map_text(report, heat_map),
+            text=text.heat_map(heat_map),
         )
-    texts = report_text.fault_texts(report)
     return PhotoReport(
         photo=photo,
         language=report.language,
         tier=report.tier,
         runtime=report.runtime,
-        summary=report.summary,
+        summary=text.summary,
         photo_faults=[
-            PhotoFaultJSON(name=fault.name, text=text)
-            for fault, text in zip(report.photo_faults, texts, strict=True)
+            PhotoFaultJSON(name=fault.name, text=sentence)
+            for fault, sentence in zip(report.photo_faults, text.faults, strict=True)
         ],
         unknown=unknown,
-        heads={name: _head(report, head) for name, head in report.heads.items()},
+        heads={name: _head(text, head) for name, head in report.heads.items()},
         heat_map=drawn,
         missing=report.missing,
-        notes=report_text.notes(report),
+        notes=text.notes,
     )
 
 
-def _head(report: Report, head: HeadReport) -> HeadJSON:
-    texts = texts_in(report.language)
+def _head(text: ReportText, head: HeadReport) -> HeadJSON:
     possible = None
     if head.possible is not None and head.coverage is not None:
         possible = PossibleJSON(
             classes=head.possible,
             coverage=head.coverage,
-            text=report_text.set_text(texts, head) or "",
+            text=text.possible(head) or "",
         )
     sureness = head.sureness
     return HeadJSON(
@@ -237,18 +234,14 @@ def _head(report: Report, head: HeadReport) -> HeadJSON:
         is_calibrated=head.is_calibrated,
         confidence=None if head.confidence is None else shortest(head.confidence),
         raw_confidence=None if head.raw_confidence is None else shortest(head.raw_confidence),
-        band=None
-        if head.band is None
-        else _band(head.band, report_text.band_text(texts, head.band)),
+        band=None if head.band is None else _band(head.band, text.band(head.band)),
         alternatives=[
             AlternativeJSON(name=name, probability=shortest(probability))
             for name, probability in head.alternatives
         ],
         possible=possible,
         attributes=_attributes(head) if head.head.kind == "multilabel" else None,
-        recommendation=RecommendationJSON(
-            level=head.level, text=report_text.recommendation_text(report, head)
-        ),
+        recommendation=RecommendationJSON(level=head.level, text=text.recommendation(head)),
         or_better=sureness.get("or_better"),
         within_one=sureness.get("within_one"),
         aleatoric=head.aleatoric,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cannabis_ml.inference.heat_map import EVEN, relative_weights
-from cannabis_ml.inference.language import ROUNDING, Texts, texts_in
+from cannabis_ml.inference.language import ROUNDING, texts_in
 from cannabis_ml.inference.report import AttributeReport, Band, HeadReport, Report, State
 
 _LEAST_SHOWN = 0.005
@@ -17,245 +17,238 @@ _DOUBTED = ("retake", "unreliable")
 _STATES: tuple[State, ...] = ("present", "unsure", "absent")
 
 
-def summary(report: Report) -> str:
-    """The answers of heads with one answer, in a line."""
-    texts = texts_in(report.language)
-    said = []
-    for name, head in report.heads.items():
-        if head.head.kind == "multilabel":
-            continue
-        if head.backed_off:
-            said.append(texts("summary.unsure", head=shown(name)))
-        elif isinstance(head.decided, str):
-            # "A" alone would not be understood.
-            is_grade = head.head.kind == "ordinal"
-            said.append(f"{shown(name)} {shown(head.decided)}" if is_grade else shown(head.decided))
-    return ", ".join(said)
-
-
-def lines(report: Report, photo: str = "", heat_map: str | None = None) -> list[str]:
-    """A report, line by line; those of a head are indented.
+class ReportText:
+    """The words of one report.
 
     Args:
         report: What is known.
-        photo: Its name.
-        heat_map: Where the heat map was written.
     """
-    texts = texts_in(report.language)
-    answered = texts("answered_by", tier=report.tier or "?", runtime=report.runtime)
-    title = ": ".join(part for part in (photo, summary(report)) if part)
-    found = [f"{title} ({answered})" if title else answered]
-    found += [f"  {text}" for text in photo_lines(report)]
-    for name, head in report.heads.items():
-        label = f"  {shown(name)}"
-        answer = answer_text(report, head)
-        found.append(f"{label}: {answer}" if answer else label)
-        found += [f"    {text}" for text in head_lines(report, head)]
-    if heat_map is not None:
-        found.append(f"  {heat_map_text(report, heat_map)}")
-    return found + [f"  {text}" for text in notes(report)]
 
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.texts = texts_in(report.language)
 
-def photo_lines(report: Report) -> list[str]:
-    """About the photo itself: its faults, and whether it is like those of training."""
-    text = unknown_text(report)
-    return fault_texts(report) + ([] if text is None else [text])
+    @property
+    def summary(self) -> str:
+        """The answers of heads with one answer, in a line."""
+        said = []
+        for name, head in self.report.heads.items():
+            if head.head.kind == "multilabel":
+                continue
+            if head.backed_off:
+                said.append(self.texts("summary.unsure", head=self.shown(name)))
+            elif isinstance(head.decided, str):
+                answer = self.shown(head.decided)
+                # "A" alone would not be understood.
+                is_grade = head.head.kind == "ordinal"
+                said.append(f"{self.shown(name)} {answer}" if is_grade else answer)
+        return ", ".join(said)
 
+    def lines(self, photo: str = "", heat_map: str | None = None) -> list[str]:
+        """The report, line by line; those of a head are indented.
 
-def fault_texts(report: Report) -> list[str]:
-    """One sentence per fault of the photo."""
-    texts = texts_in(report.language)
-    return [
-        texts(f"photo.{fault.name}", width=fault.width, height=fault.height)
-        for fault in report.photo_faults
-    ]
+        Args:
+            photo: Its name.
+            heat_map: Where the heat map was written.
+        """
+        report = self.report
+        answered = self.texts("answered_by", tier=report.tier or "?", runtime=report.runtime)
+        title = ": ".join(part for part in (photo, self.summary) if part)
+        found = [f"{title} ({answered})" if title else answered]
+        unknown = self.unknown
+        found += [f"  {text}" for text in [*self.faults, *([unknown] if unknown else [])]]
+        for name, head in report.heads.items():
+            answer = self.answer(head)
+            found.append(f"  {self.shown(name)}: {answer}" if answer else f"  {self.shown(name)}")
+            found += [f"    {text}" for text in self.head(head)]
+        if heat_map is not None:
+            found.append(f"  {self.heat_map(heat_map)}")
+        return found + [f"  {text}" for text in self.notes]
 
+    @property
+    def faults(self) -> list[str]:
+        """One sentence per fault of the photo."""
+        return [
+            self.texts(f"photo.{fault.name}", width=fault.width, height=fault.height)
+            for fault in self.report.photo_faults
+        ]
 
-def unknown_text(report: Report) -> str | None:
-    """Whether the photo is like those of training; None where that is not known."""
-    found, texts = report.unknown, texts_in(report.language)
-    if found is None:
-        return None
-    if not found.is_unknown:
-        return texts("unknown.no")
-    if found.kept is None:
-        return texts("unknown.yes")
-    return texts("unknown.yes.kept", mistaken=round(100 * (1 - found.kept)))
+    @property
+    def unknown(self) -> str | None:
+        """Whether the photo is like those of training; None where that is not known."""
+        found = self.report.unknown
+        if found is None:
+            return None
+        if not found.is_unknown:
+            return self.texts("unknown.no")
+        if found.kept is None:
+            return self.texts("unknown.yes")
+        return self.texts("unknown.yes.kept", mistaken=round(100 * (1 - found.kept)))
 
+    def answer(self, head: HeadReport) -> str:
+        """The answer of one head; empty of a multilabel head, whose attributes follow."""
+        if head.head.kind == "multilabel":
+            return ""
+        if not isinstance(head.decided, str):
+            parent = head.parent_decided
+            if head.backed_off or not isinstance(parent, str):
+                return self.texts("answer.none")
+            return self.texts("answer.not_applicable", parent=self.shown(parent))
+        guess = self.shown(head.decided)
+        return self.texts("answer.unsure", guess=guess) if head.backed_off else guess
 
-def answer_text(report: Report, head: HeadReport) -> str:
-    """The answer of one head; empty of a multilabel head, whose attributes follow."""
-    texts = texts_in(report.language)
-    if head.head.kind == "multilabel":
-        return ""
-    if not isinstance(head.decided, str):
-        parent = head.parent_decided
-        if head.backed_off or not isinstance(parent, str):
-            return texts("answer.none")
-        return texts("answer.not_applicable", parent=shown(parent))
-    if head.backed_off:
-        return texts("answer.unsure", guess=shown(head.decided))
-    return shown(head.decided)
+    def head(self, head: HeadReport) -> list[str]:
+        """Sentences about one head: what to do, and what that rests on."""
+        if head.head.kind == "multilabel":
+            found = [*self._attributes(head), self.recommendation(head)]
+        elif not isinstance(head.decided, str):
+            found = []
+        else:
+            found = [
+                self.recommendation(head),
+                self.confidence(head),
+                self._ordinal(head),
+                None if head.band is None else self.band(head.band),
+                self._alternatives(head),
+                self.possible(head),
+            ]
+        return [text for text in found if text]
 
+    def recommendation(self, head: HeadReport) -> str | None:
+        """What to do with the answer of a head; None where there is nothing to tell."""
+        if head.attributes:
+            return self._attribute_recommendation(head)
+        if head.level is None:
+            return None
+        said = [self.texts(f"recommendation.{head.level}")]
+        if head.level in _DOUBTED:
+            said += self.faults or [self.texts("recommendation.photo_is_fine")]
+        return " ".join(said)
 
-def head_lines(report: Report, head: HeadReport) -> list[str]:
-    """Sentences about one head: what to do, and what that rests on."""
-    texts = texts_in(report.language)
-    if head.head.kind == "multilabel":
-        attributes = [*_attribute_lines(texts, head), recommendation_text(report, head)]
-        return [text for text in attributes if text]
-    if not isinstance(head.decided, str):
-        return []
-    found = [
-        recommendation_text(report, head),
-        confidence_text(texts, head),
-        *_ordinal_lines(texts, head),
-        None if head.band is None else band_text(texts, head.band),
-        _alternatives(texts, head),
-        set_text(texts, head),
-    ]
-    return [text for text in found if text]
+    def confidence(self, head: HeadReport) -> str | None:
+        """How sure the answer is; None where there is none."""
+        if head.confidence is None or head.raw_confidence is None:
+            return None
+        raw = self.texts.share(head.raw_confidence, down=True)
+        if not head.is_calibrated:
+            return self.texts("confidence.uncalibrated", raw=raw)
+        calibrated = self.texts.share(head.confidence, down=True)
+        return self.texts("confidence", calibrated=calibrated, raw=raw)
 
-
-def recommendation_text(report: Report, head: HeadReport) -> str | None:
-    """What to do with the answer of a head; None where there is nothing to tell."""
-    texts = texts_in(report.language)
-    if head.attributes:
-        return _attribute_recommendation(report, head)
-    if head.level is None:
-        return None
-    said = [texts(f"recommendation.{head.level}")]
-    if head.level in _DOUBTED:
-        said += fault_texts(report) or [texts("recommendation.photo_is_fine")]
-    return " ".join(said)
-
-
-def confidence_text(texts: Texts, head: HeadReport) -> str | None:
-    """How sure the answer is; None where there is none."""
-    if head.confidence is None or head.raw_confidence is None:
-        return None
-    raw = texts.share(head.raw_confidence, down=True)
-    if not head.is_calibrated:
-        return texts("confidence.uncalibrated", raw=raw)
-    return texts("confidence", calibrated=texts.share(head.confidence, down=True), raw=raw)
-
-
-def band_text(texts: Texts, band: Band) -> str:
-    """The band in a sentence, its ends rounded outwards."""
-    if not band.photos:
-        return texts("band.empty")
-    return texts(
-        "band",
-        low=math.floor(100 * band.low + ROUNDING),
-        high=math.ceil(100 * band.high - ROUNDING),
-        level=texts.share(band.level),
-        count=band.photos,
-    )
-
-
-def set_text(texts: Texts, head: HeadReport) -> str | None:
-    """The prediction set in a sentence; None where there is none."""
-    if head.possible is None or head.coverage is None:
-        return None
-    listed = ", ".join(shown(name) for name in head.possible)
-    said = [texts("set", classes=listed, coverage=round(100 * head.coverage))]
-    if head.unlimited:
-        said.append(texts("set.unlimited", classes=", ".join(map(shown, head.unlimited))))
-    return " ".join(said)
-
-
-def heat_map_text(report: Report, file: str) -> str:
-    """What the heat map shows, or why there is none."""
-    texts = texts_in(report.language)
-    if report.attention is None:
-        return texts("heat_map.none", tier=report.tier or "?")
-    most = float(relative_weights(report.attention).max())
-    if most < EVEN:
-        return texts("heat_map.even", file=file)
-    return texts("heat_map", file=file, most=texts.number(most))
-
-
-def notes(report: Report) -> list[str]:
-    """What the bundle does not hold."""
-    texts, said = texts_in(report.language), []
-    if report.missing:
-        parts = []
-        for part, names in report.missing.items():
-            of_some = 0 < len(names) < len(report.heads)
-            listed = f" ({', '.join(map(shown, names))})" if of_some else ""
-            parts.append(texts(f"missing.{part}") + listed)
-        said.append(texts("missing", parts="; ".join(parts)))
-    for rule in report.unbounded:
-        heads = ", ".join(shown(name) for name in rule.heads)
-        risk = texts.share(rule.alpha)
-        said.append(texts("back_off.unbounded", heads=heads, count=rule.groups, risk=risk))
-    return said
-
-
-def shown(name: str) -> str:
-    """The name of a class or head as people read it."""
-    return name.replace("_", " ")
-
-
-def _ordinal_lines(texts: Texts, head: HeadReport) -> Iterator[str]:
-    """What an ordinal answer, the median, stands on; see `reading`."""
-    sure, names = head.sureness, head.classes
-    if not sure or not isinstance(head.decided, str):
-        return
-    k, last = names.index(head.decided), len(names) - 1
-    said = []
-    if 0 < k < last:
-        probability = texts.share(sure["or_better"])
-        said.append(texts("ordinal.or_better", answer=shown(head.decided), probability=probability))
-    best, worst = max(0, k - 1), min(last, k + 1)
-    if (best, worst) != (0, last):
-        said.append(
-            texts(
-                "ordinal.within_one",
-                best=shown(names[best]),
-                worst=shown(names[worst]),
-                probability=texts.share(sure["within_one"]),
-            )
+    def band(self, band: Band) -> str:
+        """The band in a sentence, its ends rounded outwards."""
+        if not band.photos:
+            return self.texts("band.empty")
+        return self.texts(
+            "band",
+            low=math.floor(100 * band.low + ROUNDING),
+            high=math.ceil(100 * band.high - ROUNDING),
+            level=self.texts.share(band.level),
+            count=band.photos,
         )
-    yield " ".join(said)
 
+    def possible(self, head: HeadReport) -> str | None:
+        """The prediction set in a sentence; None where there is none."""
+        if head.possible is None or head.coverage is None:
+            return None
+        coverage = round(100 * head.coverage)
+        said = [self.texts("set", classes=self._listed(head.possible), coverage=coverage)]
+        if head.unlimited:
+            said.append(self.texts("set.unlimited", classes=self._listed(head.unlimited)))
+        return " ".join(said)
 
-def _alternatives(texts: Texts, head: HeadReport) -> str | None:
-    said = [
-        f"{shown(name)} {texts.share(probability)}"
-        for name, probability in head.alternatives
-        if probability >= _LEAST_SHOWN
-    ]
-    return texts("alternatives", classes=", ".join(said)) if said else None
+    def heat_map(self, file: str) -> str:
+        """What the heat map shows, or why there is none."""
+        if self.report.attention is None:
+            return self.texts("heat_map.none", tier=self.report.tier or "?")
+        most = float(relative_weights(self.report.attention).max())
+        if most < EVEN:
+            return self.texts("heat_map.even", file=file)
+        return self.texts("heat_map", file=file, most=self.texts.number(most))
 
+    @property
+    def notes(self) -> list[str]:
+        """What the bundle does not hold."""
+        said, parts = [], []
+        for part, names in self.report.missing.items():
+            of_some = 0 < len(names) < len(self.report.heads)
+            listed = f" ({self._listed(names)})" if of_some else ""
+            parts.append(self.texts(f"missing.{part}") + listed)
+        if parts:
+            said.append(self.texts("missing", parts="; ".join(parts)))
+        for rule in self.report.unbounded:
+            risk = self.texts.share(rule.alpha)
+            heads = self._listed(rule.heads)
+            said.append(self.texts("back_off.unbounded", heads=heads, count=rule.groups, risk=risk))
+        return said
 
-def _attribute_lines(texts: Texts, head: HeadReport) -> Iterator[str]:
-    for state in _STATES:
-        these = [one for one in head.attributes if one.state == state]
-        if these:
-            yield texts(f"attributes.{state}", attributes=_listed(texts, these))
-        elif state == "present":
-            yield texts("attributes.present", attributes=texts("answer.none"))
+    def shown(self, name: str) -> str:
+        """The name of a class or head as people read it."""
+        return self.report.names.get(name) or name.replace("_", " ")
 
+    def _listed(self, names: Iterable[str]) -> str:
+        return ", ".join(map(self.shown, names))
 
-def _listed(texts: Texts, attributes: list[AttributeReport]) -> str:
-    """With how sure the state is; where that is unsure, how likely the attribute is there."""
-    how_sure = [
-        (one.probability if one.state == "unsure" else one.confidence, one) for one in attributes
-    ]
-    ordered = sorted(how_sure, key=lambda pair: -pair[0])
-    return ", ".join(f"{shown(one.name)} {texts.share(p, down=True)}" for p, one in ordered)
+    def _ordinal(self, head: HeadReport) -> str:
+        """What an ordinal answer, the median, stands on; see `reading`."""
+        sure, names = head.sureness, head.classes
+        if not sure or not isinstance(head.decided, str):
+            return ""
+        k, last = names.index(head.decided), len(names) - 1
+        said = []
+        if 0 < k < last:
+            probability = self.texts.share(sure["or_better"])
+            answer = self.shown(head.decided)
+            said.append(self.texts("ordinal.or_better", answer=answer, probability=probability))
+        best, worst = max(0, k - 1), min(last, k + 1)
+        if (best, worst) != (0, last):
+            said.append(
+                self.texts(
+                    "ordinal.within_one",
+                    best=self.shown(names[best]),
+                    worst=self.shown(names[worst]),
+                    probability=self.texts.share(sure["within_one"]),
+                )
+            )
+        return " ".join(said)
 
+    def _alternatives(self, head: HeadReport) -> str | None:
+        said = [
+            f"{self.shown(name)} {self.texts.share(probability)}"
+            for name, probability in head.alternatives
+            if probability >= _LEAST_SHOWN
+        ]
+        return self.texts("alternatives", classes=", ".join(said)) if said else None
 
-def _attribute_recommendation(report: Report, head: HeadReport) -> str | None:
-    texts = texts_in(report.language)
-    if not head.is_calibrated:
-        return None
-    if any(one.level == "unknown" for one in head.attributes):
-        return texts("recommendation.unknown")
-    level = texts.share(report.settings.likely)
-    doubtful = [one for one in head.attributes if one.level in _DOUBTED]
-    if not doubtful:
-        return texts("attributes.reliable", level=level)
-    listed = ", ".join(shown(one.name) for one in doubtful)
-    return texts("attributes.doubtful", count=len(doubtful), level=level, attributes=listed)
+    def _attributes(self, head: HeadReport) -> Iterator[str]:
+        for state in _STATES:
+            these = [one for one in head.attributes if one.state == state]
+            if these:
+                yield self.texts(f"attributes.{state}", attributes=self._how_sure(these))
+            elif state == "present":
+                yield self.texts("attributes.present", attributes=self.texts("answer.none"))
+
+    def _how_sure(self, attributes: list[AttributeReport]) -> str:
+        """With how sure the state is; where that is unsure, how likely the attribute is there."""
+        pairs = [
+            (one.probability if one.state == "unsure" else one.confidence, one)
+            for one in attributes
+        ]
+        return ", ".join(
+            f"{self.shown(one.name)} {self.texts.share(probability, down=True)}"
+            for probability, one in sorted(pairs, key=lambda pair: -pair[0])
+        )
+
+    def _attribute_recommendation(self, head: HeadReport) -> str | None:
+        if not head.is_calibrated:
+            return None
+        if any(one.level == "unknown" for one in head.attributes):
+            return self.texts("recommendation.unknown")
+        level = self.texts.share(self.report.settings.likely)
+        doubtful = [one.name for one in head.attributes if one.level in _DOUBTED]
+        if not doubtful:
+            return self.texts("attributes.reliable", level=level)
+        listed = self._listed(doubtful)
+        return self.texts(
+            "attributes.doubtful", count=len(doubtful), level=level, attributes=listed
+        )

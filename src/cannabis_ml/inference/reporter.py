@@ -11,7 +11,7 @@ from cannabis_ml.inference.answer import Answer, HeadAnswer
 from cannabis_ml.inference.backoff import BackOff
 from cannabis_ml.inference.bands import ConfidenceBand
 from cannabis_ml.inference.heat_map import draw_heat_map
-from cannabis_ml.inference.language import DEFAULT_LANGUAGE, texts_in
+from cannabis_ml.inference.language import DEFAULT_LANGUAGE, tag_of, texts_in
 from cannabis_ml.inference.outputs import ATTENTION
 from cannabis_ml.inference.photo_faults import photo_faults
 from cannabis_ml.inference.prediction_sets import ABSENT, PRESENT
@@ -158,7 +158,8 @@ def make_report(
         missing=_missing(rules, unknown),
         unbounded=[rule for rule in rules.reliability.back_off if rule.threshold is None],
         settings=settings,
-        language=language,
+        language=tag_of(language),
+        names=rules.decision.taxonomy.names.get(tag_of(language)),
     )
 
 
