@@ -17,9 +17,9 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
-from scipy.stats import beta, binom
 
 from cannabis_ml.calibration.quantile import one_per_group
 from cannabis_ml.evaluation.intervals import by_groups
@@ -286,6 +286,8 @@ def risk_bound(errors: int, accepted: int, confidence: float) -> float:
     """Upper bound of an error rate (Clopper & Pearson 1934); 1 where nothing was accepted."""
     if errors >= accepted:
         return 1.0
+    from scipy.stats import beta
+
     return float(beta.ppf(confidence, errors + 1, accepted - errors))
 
 
@@ -300,6 +302,7 @@ def accepted_needed(share_wrong: float, error_rate: float, level: float) -> int 
     Returns:
         The fewest with which the test passes with probability `POWER`; None where none would do.
     """
+    from scipy.stats import binom
 
     def enough(n: int) -> bool:
         # The most errors that pass; ppf gives the first count whose tail is above the level.
@@ -319,6 +322,13 @@ def accepted_needed(share_wrong: float, error_rate: float, level: float) -> int 
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def _tail(errors: Any, accepted: Any, error_rate: float) -> Any:
+    """How probable so few errors are, where accepted answers are wrong at that rate."""
+    from scipy.stats import binom
+
+    return binom.cdf(errors, accepted, error_rate)
 
 
 @dataclass(frozen=True)
@@ -376,7 +386,7 @@ class _Search:
         return worst
 
     def tail(self, accepted: int, errors: int) -> float:
-        return float(binom.cdf(errors, accepted, self.error_rate)) if accepted else 1.0
+        return float(_tail(errors, accepted, self.error_rate)) if accepted else 1.0
 
     def path(self, plan: Sequence[TierAnswers]) -> list[_Vector]:
         """Routings from safe to cheap, none of which is worse than another in both."""
@@ -385,7 +395,7 @@ class _Search:
         if self.accepts_all:
             grids[-1] = [-math.inf]
         accepted, errors, costs = _outcomes(grids, plan, self.prices, self.accepts_all)
-        tails = np.where(accepted > 0, binom.cdf(errors, accepted, self.error_rate), 1.0)
+        tails = np.where(accepted > 0, _tail(errors, accepted, self.error_rate), 1.0)
         every = list(itertools.product(*grids))
         return [_Vector(every[i]) for i in _front(tails, costs)]
 

@@ -79,12 +79,15 @@ class ScoreChoice:
     augrc: dict[str, float] = field(default_factory=dict)
 
 
-def routing_head(taxonomy: Taxonomy, name: str | None = None) -> Head:
+def routing_head(
+    taxonomy: Taxonomy, name: str | None = None, parameter: str = "calibration.routing.head"
+) -> Head:
     """The head whose answer decides.
 
     Args:
         taxonomy: Gives the heads.
         name: Of the head; None takes the first that is not multilabel.
+        parameter: Where the name is configured.
 
     Raises:
         CalibrationError: If there is none, or it is multilabel.
@@ -96,11 +99,11 @@ def routing_head(taxonomy: Taxonomy, name: str | None = None) -> Head:
         if head.name == name:
             return head
     if name is None:
-        raise CalibrationError("No head is multiclass or ordinal, so none can route.")
+        raise CalibrationError("No head is multiclass or ordinal, so none can decide.")
     choices = " or ".join(f"'{head.name}'" for head in fit) or "null"
     raise CalibrationError(
-        f"'{name}' is not a multiclass or ordinal head, so it cannot route: set"
-        f" calibration.routing.head to {choices}."
+        f"'{name}' is not a multiclass or ordinal head, so it cannot decide: set"
+        f" {parameter} to {choices}."
     )
 
 

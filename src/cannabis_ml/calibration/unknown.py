@@ -150,7 +150,7 @@ def with_threshold(
         19 are needed to keep 95%.
     """
     found = conformal_quantile(score.score(known), groups, 1 - kept)
-    return replace(score, threshold=found.value, kept=kept)
+    return replace(score, threshold=found.value, kept=kept, groups=found.groups)
 
 
 def choose_unknown(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cannabis_ml.evaluation.scores import Thresholds
 from cannabis_ml.inference.decision import SMALLEST, Decision, DecisionRule
-from cannabis_ml.inference.outputs import GIVEN
+from cannabis_ml.inference.outputs import ALEATORIC, EMBEDDING, EPISTEMIC, GIVEN
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 Rule = DecisionRule | Thresholds
@@ -56,6 +56,22 @@ def outputs_of(predictions: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, np.nd
             found[head.name + GIVEN] = table.reshape(-1, *allowed.shape)
         elif f"{head.name}.logits" in predictions:
             found[head.name + GIVEN] = _given(predictions, head, allowed)
+    return found
+
+
+def file_outputs_of(predictions: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
+    """As `outputs_of`, with the embedding and the uncertainties that a model file gives.
+
+    Args:
+        predictions: As from `predictions_of`.
+        taxonomy: Gives the heads.
+    """
+    found = outputs_of(predictions, taxonomy)
+    scalars = [head.name + part for head in taxonomy.heads for part in (ALEATORIC, EPISTEMIC)]
+    for name in [EMBEDDING, *scalars] if len(predictions) else []:
+        if name in predictions:
+            values = np.stack(predictions[name].to_list()).astype(np.float32)
+            found[name] = values if name == EMBEDDING else values[:, 0]
     return found
 
 

@@ -54,6 +54,7 @@ class UnknownScore:
         numbers: What was set: `gamma`, `classes`, `k`, `alpha`, `scale` and the like.
         threshold: A photo is unknown above it; infinity where none was chosen.
         kept: Share of known photos that the threshold was to keep; None where none was chosen.
+        groups: Groups of known photos that the threshold rests on.
     """
 
     method: Method
@@ -62,6 +63,7 @@ class UnknownScore:
     numbers: Mapping[str, float] = field(default_factory=dict)
     threshold: float = np.inf
     kept: float | None = None
+    groups: int = 0
 
     def __post_init__(self) -> None:
         faults = _faults(self)
@@ -130,6 +132,7 @@ class UnknownScore:
             "numbers": {name: float(value) for name, value in self.numbers.items()},
             "threshold": self.threshold if np.isfinite(self.threshold) else None,
             "kept": self.kept,
+            "groups": self.groups,
         }
         text = np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8)
         buffer = io.BytesIO()

@@ -30,5 +30,5 @@ def test_other_settings_and_renderers_get_other_folders(tmp_path, monkeypatch):
         return SourcePhotosDataset(source=source | changed)._sources["sample"].folder
 
     folders = {folder(), folder(count=4), folder(seed=2), folder(size=64)}
-    monkeypatch.setattr(sample, "_renderer_version", lambda: "newer")
+    monkeypatch.setattr(sample, "renderer_version", lambda: "newer")
     assert len(folders | {folder()}) == 5

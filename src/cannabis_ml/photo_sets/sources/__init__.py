@@ -14,6 +14,7 @@ from cannabis_ml.photo_sets.sources.plantdoc import PlantDocSource
 from cannabis_ml.photo_sets.sources.plantvillage import PlantVillageSource
 from cannabis_ml.photo_sets.sources.sample import SampleSource
 from cannabis_ml.photo_sets.sources.table import TableSource
+from cannabis_ml.photo_sets.sources.unknown import UnknownSource
 
 AnySource = Annotated[
     SampleSource
@@ -22,7 +23,8 @@ AnySource = Annotated[
     | HubSource
     | PlantVillageSource
     | PlantDocSource
-    | INaturalistSource,
+    | INaturalistSource
+    | UnknownSource,
     Field(discriminator="kind"),
 ]
 """One of the kinds of source, discriminated by `kind`."""

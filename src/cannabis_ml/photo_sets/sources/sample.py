@@ -32,7 +32,7 @@ class SampleSource(Source):
     @property
     def folder(self) -> Path:
         """Where this set is drawn: a changed renderer gets another folder, so it draws anew."""
-        name = f"{self.count}_{self.seed}_{self.size}_{_renderer_version()}"
+        name = f"{self.count}_{self.seed}_{self.size}_{renderer_version()}"
         return Path(self.path).expanduser() / name
 
     def read(self) -> pd.DataFrame:
@@ -56,7 +56,7 @@ class SampleSource(Source):
 
 
 @cache
-def _renderer_version() -> str:
+def renderer_version() -> str:
     """Hash of the renderer's own source, as it was when the run began."""
     renderer = find_spec("cannabis_ml.sample_photos")
     assert renderer is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,9 @@ from cannabis_ml.feedback.training_record import TrainingRecord, record_of
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.bundle_writer import BundleContents
 from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.inference.reliability import Reliability
+from cannabis_ml.inference.routing import RoutingRule
+from cannabis_ml.inference.unknown import UnknownScore
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.bundle.model_card import (
     TierDescription,
@@ -27,6 +31,21 @@ from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.tiers import tier_named
+
+
+@dataclass(frozen=True)
+class TierContents:
+    """What a bundle holds of one tier.
+
+    Attributes:
+        models: Files: `float`, and `quantized` if there is one.
+        reliability: Bands, prediction sets and back-off.
+        unknown: Its unknown score.
+    """
+
+    models: dict[str, ModelFile]
+    reliability: Reliability
+    unknown: UnknownScore
 
 
 def pick_golden_photos(
@@ -70,6 +89,21 @@ def describe_tier(
     return describe(tier_named(tier), models, file_metrics, parity, latency, calibrator_choices)
 
 
+def collect_tier(
+    calibrated_models: dict[str, ModelFile],
+    reliability: Reliability,
+    unknown_score: UnknownScore,
+) -> TierContents:
+    """Put together what the bundle holds of one tier.
+
+    Args:
+        calibrated_models: Its files: `float`, and `quantized` if there is one.
+        reliability: Bands, prediction sets and back-off.
+        unknown_score: Its unknown score.
+    """
+    return TierContents(calibrated_models, reliability, unknown_score)
+
+
 def write_model_card(
     photo_set: PhotoSet,
     taxonomy: Taxonomy,
@@ -103,7 +137,8 @@ def assemble(
     bundle: BundleParams,
     started: str,
     tracking_run: str | None,
-    **models: dict[str, ModelFile],
+    routing: RoutingRule,
+    **tiers: TierContents,
 ) -> BundleContents:
     """Collect the contents of the bundle, which the catalog writes as a folder and a `.zip`.
 
@@ -115,17 +150,21 @@ def assemble(
         bundle: The name.
         started: Time of the run, ISO 8601.
         tracking_run: MLflow's id of this run.
-        **models: Files by tier: `float`, and `quantized` if there is one.
+        routing: Which tier's answer is accepted.
+        **tiers: From `collect_tier`, by the names of the tiers, smallest first.
     """
     return BundleContents(
         name=bundle.name,
         created=started,
         taxonomy=taxonomy,
-        tiers=models,
+        tiers={name: tier.models for name, tier in tiers.items()},
         photos=golden_photos,
         model_card=model_card,
         run=tracking_run,
         photo_set_fingerprint=photo_set.fingerprint,
+        reliability={name: tier.reliability for name, tier in tiers.items()},
+        unknown={name: tier.unknown for name, tier in tiers.items()},
+        routing=routing,
     )
 
 

@@ -8,6 +8,7 @@ from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.pipelines.bundle.nodes import (
     assemble,
+    collect_tier,
     describe_tier,
     pick_golden_photos,
     record_training,
@@ -19,7 +20,7 @@ from cannabis_ml.tiers import TIERS, Tier
 def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
     """Model files, golden photos and model card -> the bundle to deploy."""
     descriptions = {tier.name: f"{tier.name}.description" for tier in tiers}
-    models = {tier.name: f"{tier.name}.calibrated_models" for tier in tiers}
+    contents = {tier.name: f"{tier.name}.contents" for tier in tiers}
     bundle = Pipeline(
         [
             Node(
@@ -51,7 +52,8 @@ def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
                     "bundle": "params:bundle",
                     "started": "started",
                     "tracking_run": "tracking_run",
-                    **models,
+                    "routing": "routing",
+                    **contents,
                 },
                 "bundle",
                 name="assemble_bundle",
@@ -88,7 +90,13 @@ def _tier(tier: Tier) -> Pipeline:
                 ],
                 "description",
                 name="describe_tier",
-            )
+            ),
+            Node(
+                collect_tier,
+                ["calibrated_models", "reliability", "unknown_score"],
+                "contents",
+                name="collect_tier",
+            ),
         ],
         namespace=tier.name,
     )

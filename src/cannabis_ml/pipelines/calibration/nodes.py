@@ -83,7 +83,7 @@ def calibrate(
     """
     from cannabis_ml.calibration.calibrator_choice import choose_calibrators
 
-    splits = [Split.CALIBRATION] + ([Split.VALIDATION] if calibration.use_validation else [])
+    splits = calibration.splits
     judged = file_outputs[file_outputs["split"].isin(splits)]
     if judged.empty:
         raise CalibrationError(

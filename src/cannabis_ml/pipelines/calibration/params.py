@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from cannabis_ml.calibration.choices import ChoiceParams
+from cannabis_ml.calibration.reliability import ReliabilityParams
+from cannabis_ml.calibration.routing_choice import RoutingParams
+from cannabis_ml.calibration.unknown_choice import UnknownParams
+from cannabis_ml.splits import Split
 
 
-class CalibrationParams(BaseModel):
+class CalibrationParams(ReliabilityParams):
     """On which photos files are calibrated, and how."""
-
-    model_config = ConfigDict(extra="forbid")
 
     training_photos: int = Field(
         default=1000,
@@ -25,3 +27,10 @@ class CalibrationParams(BaseModel):
         " too high",
     )
     choice: ChoiceParams = ChoiceParams()
+    unknown: UnknownParams = UnknownParams()
+    routing: RoutingParams = RoutingParams()
+
+    @property
+    def splits(self) -> list[Split]:
+        """Of the photos that calibrators, bands, sets and back-off are fitted to."""
+        return [Split.CALIBRATION] + ([Split.VALIDATION] if self.use_validation else [])

@@ -74,7 +74,7 @@ SOURCE_COLUMNS = ("path", "source", "group", "given_split")
 
 RESERVED = (
     *(*SOURCE_COLUMNS, *INDEX_TYPES, "image", "split", "cluster", "duplicate_of"),
-    *("copy", "key", "label_text", "photos"),
+    *("copy", "key", "label_text", "photos", "unknown_kind"),
 )
 """Columns of our tables that no head may be called after."""
 
