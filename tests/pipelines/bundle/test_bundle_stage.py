@@ -7,8 +7,22 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from cannabis_ml.calibration.choices import CalibrationReport, Choice
+from cannabis_ml.calibration.promise import RoutingFigures
+from cannabis_ml.calibration.routing_choice import RoutingReport
+from cannabis_ml.calibration.unknown_choice import UnknownReport
+from cannabis_ml.evaluation.calibration_scores import (
+    CalibrationComparison,
+    CalibrationError,
+    CalibrationScores,
+)
 from cannabis_ml.evaluation.latency import FileLatency, LatencyReport, Percentiles, Timing
 from cannabis_ml.evaluation.parity import FileReport, HeadParity, ParityReport
+from cannabis_ml.evaluation.reliability_scores import (
+    BackOffScores,
+    ReliabilityScores,
+    SetScores,
+    UnknownScores,
+)
 from cannabis_ml.evaluation.scores import (
     AttributeScores,
     ClassScores,
@@ -19,9 +33,15 @@ from cannabis_ml.evaluation.scores import (
 )
 from cannabis_ml.inference.cards import FileCard
 from cannabis_ml.inference.model_file import ModelFile
+from cannabis_ml.inference.routing import TierCost
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.bundle import model_card
-from cannabis_ml.pipelines.bundle.nodes import describe_tier, pick_golden_photos, write_model_card
+from cannabis_ml.pipelines.bundle.nodes import (
+    collect_trust,
+    describe_tier,
+    pick_golden_photos,
+    write_model_card,
+)
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -134,6 +154,50 @@ def choices(chosen="none"):
     return CalibrationReport.model_construct(splits=["calibration"], heads={"kind": head})
 
 
+def trust(chosen="none", **changed):
+    """Sets that broke their promise, a back-off that kept it, and an unknown score."""
+    error = {"value": 0.1234, "perfect_mean": 0.02, "perfect_interval": (0.01, 0.0456)}
+    true = {"photos": 60, "groups": 50, "smooth_ece": CalibrationError(**error)}
+    before, after = (
+        {"kind": scores(CalibrationScores, log_loss=loss, **true)} for loss in (0.7, 0.5)
+    )
+    sets = {"promised": 0.9, "n": 60, "groups": 50, "coverage": 0.75, "mean_size": 1.25}
+    sets |= {"least_by_chance": 0.81, "kept": False, "single": 0.8}
+    back_off = {"promised": 0.05, "wrong_branch": 0.02, "wrong_without": 0.3, "kept": True}
+    back_off |= {"answered": {"kind": 0.6, "": 0.4}}
+    unknown = {"false_alarms": 0.04, "kept": True, "caught": {"noise": 1.0, "a|b": 0.5}}
+    found = {
+        "sets": {"kind": scores(SetScores, **sets)},
+        "bands": {},
+        "back_off": {"kind": scores(BackOffScores, **back_off)},
+        "unknown": scores(UnknownScores, **unknown),
+    }
+    report = {"method": "knn", "because": "knn is best.", "kept": 0.95, "threshold": 2.0}
+    return collect_trust(
+        choices(chosen),
+        CalibrationComparison(before=before, after=after),
+        ReliabilityScores.model_construct(**found | changed),
+        scores(UnknownReport, **report),
+    )
+
+
+def routing(**changed):
+    figures = {
+        "photos": 60,
+        "groups": 50,
+        "answered": {"tier1": 0.625, "tier3": 0.25, "": 0.125},
+        "accepted": 0.875,
+        "error_rate": 0.03,
+        "error_interval": (0.01, 0.09),
+        "cost": TierCost(30),
+        "cost_of_last": TierCost(80),
+    }
+    known = {"head": "kind", "told": "At most 5% of accepted answers are wrong."}
+    known |= {"costs": {"tier1": TierCost(10), "tier3": TierCost(80)}}
+    known |= {"test": RoutingFigures(**figures), "calibration": RoutingFigures(**figures)}
+    return RoutingReport.model_construct(**known | changed)
+
+
 def reports(quantized: bool, chosen="none"):
     files = {"float": File(b"12345678", "onnx")}
     if quantized:
@@ -150,7 +214,7 @@ def reports(quantized: bool, chosen="none"):
             machine={"processor": "A chip", "cores": 2, "python": "3"},
             files=dict.fromkeys(files, FileLatency.model_construct(one_thread=timing)),
         ),
-        "calibrator_choices": choices(chosen),
+        "trust": trust(chosen),
     }
 
 
@@ -161,7 +225,7 @@ def card(photo_set, **links):
     }
     checked = {"links": LINKS | links}
     started = "2031-05-06T07:08:09+00:00"
-    return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **tiers)
+    return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, routing(), **tiers)
 
 
 LINKS = {
@@ -222,7 +286,7 @@ def test_card_names_the_tiers_that_there_are_and_their_teachers(photo_set):
         found = reports(quantized=False) | {"models": {"float": file(b"12345678", "onnx")}}
         started, checked = "2031-05-06T07:08:09+00:00", {"links": LINKS}
         tiers = {"tier1": describe_tier("tier1", **found)}
-        return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **tiers)
+        return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, routing(), **tiers)
 
     assert "heads: `tier1` (phone)." in page(File)
     assert "taught by" not in page(File)
@@ -256,17 +320,49 @@ def test_card_tells_how_probabilities_are_calibrated(photo_set, chosen, confiden
     found["file_metrics"] = found["file_metrics"].model_copy(update={"confidence": confidence})
     tiers = {"tier1": describe_tier("tier1", **found)}
     started, checked = "2031-05-06T07:08:09+00:00", {"links": LINKS}
-    page = write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, **tiers)
+    page = write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, routing(), **tiers)
     why = "none of 3 did better" if chosen == "none" else "lowest \\| log loss"
     assert f"| tier1 | kind | 40 photos in 30 groups | {chosen} | {why} |" in page
     assert ("as the networks give them" in page) == (chosen == "none")
+
+
+def test_card_tells_promises_and_what_test_photos_show(photo_set):
+    page = card(photo_set)
+    of_60 = "60 photos in 50 groups"
+    assert f"| tier1 | kind | {of_60} | 0.700 | 0.500 | 0.123 | 0.123 | 0.046 |" in page
+    assert (
+        "| tier3 | kind | 60 in 50 groups | 90.0% | 75.0%: broken | 1.250 | 80.0% | 81.0% |" in page
+    )
+    assert "| tier1 | kind | 5.0% | 2.0% | 30.0% | kind 60.0%, no head 40.0% |" in page
+    assert "| tier1 | knn | 4.0% | 5.0% | noise 100.0%, a\\|b 50.0% | knn is best. |" in page
+    assert "by `kind`: At most 5% of accepted answers are wrong." in page
+    assert "| tier1 | 62.5% | 10 ms |" in page
+    assert "| none | 12.5% | |" in page
+    told = " ".join(page.split())
+    assert "87.5% of answers are accepted, of these 3.0% are wrong (1.0% to 9.0%)" in told
+    assert "A photo costs 30 ms on average, by tier3 alone 80 ms." in told
+    assert "of the test split, which nothing was chosen on" in told
+
+
+def test_card_tells_where_there_is_nothing_to_tell(photo_set):
+    found = reports(True) | {"trust": trust(back_off={}, unknown=None, sets={})}
+    tiers = {"tier1": describe_tier("tier1", **found)}
+    checked = {"links": LINKS}
+    started = "2031-05-06T07:08:09+00:00"
+    page = write_model_card(
+        photo_set, TAXONOMY, BUNDLE, started, checked, routing(test=None), **tiers
+    )
+    assert "wrong branch" not in page
+    assert "| tier1 | knn | – | 5.0% |  | knn is best. |" in page
+    assert "of the calibration split, which it was chosen on" in " ".join(page.split())
 
 
 def test_tables_of_the_card_are_whole(photo_set):
     """Rows of one table follow each other, with as many cells as its head."""
     lines = card(photo_set).splitlines()
     rules = [i for i, line in enumerate(lines) if line.startswith("|---")]
-    assert len(rules) == 3 + len(TAXONOMY.heads)  # files, metrics, calibrators
+    # Files, metrics, calibrators, how true confidence is, sets, back-off, unknown, routing.
+    assert len(rules) == 8 + len(TAXONOMY.heads)
     for rule in rules:
         cells = lines[rule].count("|")
         assert lines[rule - 1].count("|") == cells
@@ -328,7 +424,7 @@ def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_se
     odd = Taxonomy.model_validate({"heads": [{"name": "<kind>", "classes": names}]})
     tiers = {"tier1": describe_tier("tier1", **report)}
     started = "2031-05-06T07:08:09+00:00"
-    page = write_model_card(photo_set, odd, BUNDLE, started, {"links": LINKS}, **tiers)
+    page = write_model_card(photo_set, odd, BUNDLE, started, {"links": LINKS}, routing(), **tiers)
     read = as_read(page.split("---\n", 2)[2])
     for name in names:
         assert name in read  # its row
@@ -343,6 +439,8 @@ def test_card_says_how_an_ordinal_answer_is_read(photo_set):
     tiers = {"tier1": describe_tier("tier1", **found)}
     graded = Taxonomy.model_validate({"heads": [grade]})
     started = "2031-05-06T07:08:09+00:00"
-    page = write_model_card(photo_set, graded, BUNDLE, started, {"links": LINKS}, **tiers)
+    page = write_model_card(
+        photo_set, graded, BUNDLE, started, {"links": LINKS}, routing(), **tiers
+    )
     assert "is the median" in page
     assert "is the median" not in card(photo_set)

@@ -16,8 +16,12 @@ import pandas as pd
 import yaml
 
 from cannabis_ml.calibration.choices import CalibrationReport
+from cannabis_ml.calibration.routing_choice import RoutingReport
+from cannabis_ml.calibration.unknown_choice import UnknownReport
+from cannabis_ml.evaluation.calibration_scores import CalibrationComparison
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import ParityReport
+from cannabis_ml.evaluation.reliability_scores import ReliabilityScores
 from cannabis_ml.evaluation.scores import Evaluation, HeadScores, Interval
 from cannabis_ml.evaluation.tables import interval_of, value_of
 from cannabis_ml.inference.model_file import ModelFile, shipped
@@ -43,6 +47,23 @@ TITLES = {
 
 
 @dataclass(frozen=True)
+class TierTrust:
+    """How far the answers of one tier can be trusted.
+
+    Attributes:
+        calibration: How its heads are calibrated.
+        calibration_scores: How true the confidence is on test photos.
+        reliability: What sets, back-off and unknown score do on test photos.
+        unknown: Which unknown score it has, and why.
+    """
+
+    calibration: CalibrationReport
+    calibration_scores: CalibrationComparison
+    reliability: ReliabilityScores
+    unknown: UnknownReport
+
+
+@dataclass(frozen=True)
 class TierDescription:
     """Facts of one tier in the model card.
 
@@ -56,7 +77,7 @@ class TierDescription:
         machine: What latencies were measured on.
         metrics: Scores on the test split of the file that ships.
         verdict: How its files compare with PyTorch, in words.
-        calibration: How its heads are calibrated.
+        trust: How far its answers can be trusted.
     """
 
     device: str
@@ -68,16 +89,16 @@ class TierDescription:
     machine: str
     metrics: Evaluation
     verdict: str
-    calibration: CalibrationReport
+    trust: TierTrust
 
 
 def describe(
     tier: Tier,
     models: dict[str, ModelFile],
-    file_metrics: Evaluation,
+    metrics: Evaluation,
     parity: ParityReport,
     latency: LatencyReport,
-    calibration: CalibrationReport,
+    trust: TierTrust,
 ) -> TierDescription:
     """Collect the facts of one tier from the results of the stages before."""
     card = models["float"].card
@@ -104,9 +125,9 @@ def describe(
         teacher=tier.teacher if card.taught else None,
         files=files,
         machine=", ".join(_machine_part(*item) for item in latency.machine.items()),
-        metrics=file_metrics,
+        metrics=metrics,
         verdict=parity.in_words,
-        calibration=calibration,
+        trust=trust,
     )
 
 
@@ -117,6 +138,7 @@ def render(
     started: str,
     tiers: dict[str, TierDescription],
     apart: str,
+    routing: RoutingReport,
 ) -> str:
     """Render the card.
 
@@ -127,6 +149,7 @@ def render(
         started: When the run began, ISO 8601.
         tiers: By name, smallest first.
         apart: Sentences on leaks between splits, from `apart_in_words`.
+        routing: When the answer of a smaller tier is accepted.
 
     Returns:
         Markdown.
@@ -141,6 +164,8 @@ def render(
         "share": _share,
         "number": _number,
         "banded": _banded,
+        "error": lambda found: _number(None if found is None else found.value),
+        "by_chance": lambda found: _number(None if found is None else found.perfect_interval[1]),
         "in_groups": _in_groups,
         "value_of": value_of,
         "interval_of": interval_of,
@@ -155,13 +180,15 @@ def render(
         apart=apart,
         day=started[:10],
         tiers=tiers,
+        routing=routing,
+        routed=routing.test or routing.calibration,
         headlines=_headlines,
         titles=TITLES,
         best=[*tiers][-1],
         calibrated=any(
             choice.chosen != "none"
             for tier in tiers.values()
-            for choice in tier.calibration.heads.values()
+            for choice in tier.trust.calibration.heads.values()
         ),
     )
     head = yaml.safe_dump(

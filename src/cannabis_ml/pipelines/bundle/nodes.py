@@ -10,8 +10,12 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml.calibration.choices import CalibrationReport
+from cannabis_ml.calibration.routing_choice import RoutingReport
+from cannabis_ml.calibration.unknown_choice import UnknownReport
+from cannabis_ml.evaluation.calibration_scores import CalibrationComparison
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.evaluation.parity import ParityReport
+from cannabis_ml.evaluation.reliability_scores import ReliabilityScores
 from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.feedback.training_record import TrainingRecord, record_of
 from cannabis_ml.inference.bundle import Bundle
@@ -23,6 +27,7 @@ from cannabis_ml.inference.unknown import UnknownScore
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.bundle.model_card import (
     TierDescription,
+    TierTrust,
     apart_in_words,
     describe,
     render,
@@ -74,7 +79,7 @@ def describe_tier(
     file_metrics: Evaluation,
     parity: ParityReport,
     latency: LatencyReport,
-    calibrator_choices: CalibrationReport,
+    trust: TierTrust,
 ) -> TierDescription:
     """Collect the facts of one tier for the model card.
 
@@ -84,9 +89,26 @@ def describe_tier(
         file_metrics: Metrics on the test split of the file that ships.
         parity: Comparison of its files with PyTorch.
         latency: Latency of its files.
-        calibrator_choices: How its heads are calibrated.
+        trust: From `collect_trust`.
     """
-    return describe(tier_named(tier), models, file_metrics, parity, latency, calibrator_choices)
+    return describe(tier_named(tier), models, file_metrics, parity, latency, trust)
+
+
+def collect_trust(
+    calibrator_choices: CalibrationReport,
+    calibration_scores: CalibrationComparison,
+    reliability_scores: ReliabilityScores,
+    unknown_report: UnknownReport,
+) -> TierTrust:
+    """Put together how far the answers of one tier can be trusted.
+
+    Args:
+        calibrator_choices: How its heads are calibrated.
+        calibration_scores: How true the confidence is on test photos.
+        reliability_scores: What sets, back-off and unknown score do on test photos.
+        unknown_report: Which unknown score it has, and why.
+    """
+    return TierTrust(calibrator_choices, calibration_scores, reliability_scores, unknown_report)
 
 
 def collect_tier(
@@ -110,6 +132,7 @@ def write_model_card(
     bundle: BundleParams,
     started: str,
     division_check: dict[str, Any],
+    routing_report: RoutingReport,
     **tiers: TierDescription,
 ) -> str:
     """Write the model card.
@@ -120,13 +143,14 @@ def write_model_card(
         bundle: Name, licence and texts.
         started: Time of the run, ISO 8601.
         division_check: Which leaks between splits were checked for, and what was found.
+        routing_report: When the answer of a smaller tier is accepted.
         **tiers: From `describe_tier`, by the names of the tiers, smallest first.
 
     Returns:
         Markdown with YAML front matter, as on the Hugging Face hub.
     """
     apart = apart_in_words(division_check["links"])
-    return render(bundle, taxonomy, photo_set.labels(), started, tiers, apart)
+    return render(bundle, taxonomy, photo_set.labels(), started, tiers, apart, routing_report)
 
 
 def assemble(

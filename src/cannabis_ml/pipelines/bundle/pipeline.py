@@ -9,6 +9,7 @@ from kedro.pipeline import Node, Pipeline
 from cannabis_ml.pipelines.bundle.nodes import (
     assemble,
     collect_tier,
+    collect_trust,
     describe_tier,
     pick_golden_photos,
     record_training,
@@ -37,6 +38,7 @@ def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
                     "bundle": "params:bundle",
                     "started": "started",
                     "division_check": "division_check",
+                    "routing_report": "routing_report",
                     **descriptions,
                 },
                 "model_card",
@@ -86,10 +88,21 @@ def _tier(tier: Tier) -> Pipeline:
                     "file_metrics",
                     "parity",
                     "latency",
-                    "calibrator_choices",
+                    "trust",
                 ],
                 "description",
                 name="describe_tier",
+            ),
+            Node(
+                collect_trust,
+                [
+                    "calibrator_choices",
+                    "calibration_scores",
+                    "reliability_scores",
+                    "unknown_report",
+                ],
+                "trust",
+                name="collect_trust",
             ),
             Node(
                 collect_tier,
