@@ -18,6 +18,9 @@ PROJECT = Path(__file__).parents[1]
 LIGHT = {"ingestion", "augmentation", "balancing", "data"}
 """Pipelines that run without a training framework."""
 
+TYPED = {"__default__", "data", "train", "retrain"}
+"""What people type, besides the stages."""
+
 HEAVY = ("torch", "torchvision", "timm", "lightning", "tensorflow")
 
 
@@ -39,12 +42,12 @@ def catalog():
 
 
 def test_the_pipelines_that_people_type_are_there(registered):
-    assert {"__default__", "data", "train", *STAGES} <= set(registered)
+    assert {*TYPED, *STAGES} <= set(registered)
 
 
 def test_a_stage_that_is_added_is_checked_run_and_shown(registered):
     """Whatever the registry holds beside what people type is a stage, in its order."""
-    assert list(STAGES) == [n for n in registered if n not in {"__default__", "data", "train"}]
+    assert list(STAGES) == [name for name in registered if name not in TYPED]
     everything = {node.name for name in STAGES for node in registered[name].nodes}
     assert {node.name for node in registered["__default__"].nodes} == everything
     packages = (PROJECT / "src" / "cannabis_ml" / "pipelines").glob("*/pipeline.py")
@@ -95,7 +98,8 @@ def test_every_end_result_is_kept(registered, catalog):
 def test_advice_names_pipelines_that_are_there_and_make_what_is_missing(registered):
     files = [*(PROJECT / "src").rglob("*.py"), *(PROJECT / "conf").rglob("*.yml")]
     texts = "\n".join(file.read_text(encoding="utf-8") for file in [*files, PROJECT / "README.md"])
-    named = set(re.findall(r"--pipelines?=([\w,]+)", texts)) - {"NAME"}
+    groups = re.findall(r"--pipelines?=([\w,]+)", texts)
+    named = {name for group in groups for name in group.split(",")} - {"NAME"}
     assert {"training", "bundle"} <= named <= set(registered)
     made = {name: registered[name].all_outputs() for name in named}
     for module, output in ((bundle, "bundle"), (model_file, "tier1.models")):
@@ -122,8 +126,8 @@ def test_metrics_of_one_tier_do_not_overwrite_those_of_another(catalog):
 
 
 LIVING = {
-    *("source_photos", "split_ledger", "split_ledger_before", "feedback_photos"),
-    *("{tier}.workspace", "lineage"),
+    *("source_photos", "unlabelled_photos", "split_ledger", "split_ledger_before", "lineage"),
+    *("champion", "promotion", "{tier}.workspace", "{tier}.champion_start", "feedback_photos"),
 }
 """Entries on disk that one run takes over from another: no version of them is a run's own."""
 

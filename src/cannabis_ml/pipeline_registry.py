@@ -12,6 +12,7 @@ from cannabis_ml.pipelines import (
     bundle,
     calibration,
     export,
+    gate,
     ingestion,
     training,
 )
@@ -25,6 +26,7 @@ STAGES: dict[str, ModuleType] = {
     "export": export,
     "calibration": calibration,
     "bundle": bundle,
+    "gate": gate,
 }
 """Stages by name, in the order of `kedro run`."""
 
@@ -37,7 +39,8 @@ def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
 
     Returns:
         Pipelines by name: `data` up to the balanced rows, `train` up to the trained models,
-        `__default__` up to the bundle, and every stage.
+        `__default__` up to the champion, `retrain` the same from the champion's weights on, and
+        every stage.
 
     Raises:
         ConfigError: If the tiers contradict each other.
@@ -47,7 +50,15 @@ def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
     data = stages["ingestion"] + stages["augmentation"] + stages["balancing"]
     train = data + stages["training"]
     everything = sum(stages.values(), Pipeline([]))
-    return {"__default__": everything, "data": data, "train": train, **stages}
+    from_champion = {f"{tier.name}.start": f"{tier.name}.champion_start" for tier in tiers}
+    retrain = Pipeline(everything, inputs=from_champion)
+    return {
+        "__default__": everything,
+        "data": data,
+        "train": train,
+        "retrain": retrain,
+        **stages,
+    }
 
 
 def _stage(name: str, pipeline: Pipeline) -> Pipeline:

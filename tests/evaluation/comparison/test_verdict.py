@@ -13,7 +13,9 @@ from cannabis_ml.evaluation.comparison.verdict import (
     TierEvidence,
     first_champion,
     judge_challenger,
+    the_champion_itself,
 )
+from cannabis_ml.inference.routing import Promised
 from cannabis_ml.taxonomy import Taxonomy
 
 CLASSES = [f"c{k}" for k in range(5)]
@@ -136,6 +138,22 @@ def test_accepted_answers_may_not_be_wrong_more_often(truth, before):
     assert abouts(judged(truth, before, before, risk=risk), "refuse") == {"risk"}
     unsure = risk.model_copy(update={"interval": (-0.001, 0.05)})
     assert judged(truth, before, before, risk=unsure).outcome == "promote"
+
+
+def test_a_promise_is_not_taken_back(truth, before):
+    def of(error_rate):
+        return Promised(error_rate=error_rate, confidence=0.95, groups=200, accepted=150, errors=1)
+
+    model = judged(truth, before, before)
+    for after, outcome in ((of(0.05), "promote"), (of(0.1), "refuse"), (None, "refuse")):
+        found = judge_challenger("a", "b", model.tiers, GATE, (of(0.05), after))
+        assert found.outcome == outcome
+    assert judge_challenger("a", "b", model.tiers, GATE, (None, of(0.2))).outcome == "promote"
+
+
+def test_the_champion_is_not_compared_with_itself():
+    report = the_champion_itself("abc")
+    assert (report.outcome, report.champion, report.challenger) == ("promote", "abc", "abc")
 
 
 def test_the_first_bundle_is_promoted_with_that_reason():

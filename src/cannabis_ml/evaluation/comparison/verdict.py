@@ -18,6 +18,7 @@ from cannabis_ml.evaluation.comparison.paired import (
 from cannabis_ml.evaluation.comparison.risk import RiskComparison
 from cannabis_ml.evaluation.comparison.unlabelled import UnlabelledComparison
 from cannabis_ml.evaluation.scores import Record
+from cannabis_ml.inference.routing import Promised
 
 Margin = Annotated[float, Field(ge=0, le=1)]
 
@@ -100,10 +101,10 @@ class Reason(Record):
 
 
 class TierEvidence(Record):
-    """Everything that was compared of one tier."""
+    """Everything that was compared of one tier; nothing of a tier that the champion lacks."""
 
-    labelled: ModelComparison
-    unlabelled: UnlabelledComparison
+    labelled: ModelComparison | None = None
+    unlabelled: UnlabelledComparison | None = None
     risk: RiskComparison | None = None
     cost: Cost | None = None
 
@@ -140,8 +141,25 @@ def first_champion(challenger: str) -> GateReport:
     )
 
 
+def the_champion_itself(bundle_id: str) -> GateReport:
+    """The report where the challenger is the champion already.
+
+    Args:
+        bundle_id: Of both.
+    """
+    text = "It is the champion already: there is nothing to compare."
+    reason = Reason(bearing="passes", tier=None, about="same", text=text)
+    return GateReport(
+        outcome="promote", champion=bundle_id, challenger=bundle_id, reasons=[reason], in_words=text
+    )
+
+
 def judge_challenger(
-    champion: str, challenger: str, tiers: Mapping[str, TierEvidence], gate: GateParams
+    champion: str,
+    challenger: str,
+    tiers: Mapping[str, TierEvidence],
+    gate: GateParams,
+    promised: tuple[Promised | None, Promised | None] = (None, None),
 ) -> GateReport:
     """Decide on a challenger.
 
@@ -153,21 +171,26 @@ def judge_challenger(
         challenger: Id of its bundle.
         tiers: What was compared, by tier.
         gate: Margins and budgets.
+        promised: What the routing of each promises; None where it promises nothing.
     """
     reasons: list[Reason] = []
     few: list[str] = []
     for tier, evidence in tiers.items():
-        reasons += _overall(tier, evidence.labelled, gate)
-        reasons += _heads(tier, evidence.labelled, gate)
-        reasons += _classes(tier, evidence.labelled, gate)
-        few += _too_few(tier, evidence.labelled, gate)
-        reasons += _missing(tier, evidence.labelled)
-        for name, head in evidence.labelled.heads.items():
-            reasons += _calibration(tier, name, head, gate)
+        found = evidence.labelled
+        if found is not None:
+            reasons += _overall(tier, found, gate)
+            reasons += _heads(tier, found, gate)
+            reasons += _classes(tier, found, gate)
+            reasons += _taxonomy(tier, found)
+            few += _too_few(tier, found, gate)
+            for name, head in found.heads.items():
+                reasons += _calibration(tier, name, head, gate)
         if evidence.risk is not None:
             reasons += _risk(tier, evidence.risk, gate)
-        reasons += _agreement(tier, evidence.unlabelled, gate)
+        if evidence.unlabelled is not None:
+            reasons += _agreement(tier, evidence.unlabelled, gate)
         reasons += _budget(tier, evidence.cost, gate.budgets.get(tier, Budget()))
+    reasons += _promises(*promised)
     found = {reason.bearing for reason in reasons}
     outcome: Outcome = "refuse" if "refuse" in found else "look" if "look" in found else "promote"
     report = GateReport(
@@ -280,7 +303,7 @@ def _every_class(found: ModelComparison) -> list[tuple[str, PairedDifference]]:
     ]
 
 
-def _missing(tier: str, found: ModelComparison) -> Iterator[Reason]:
+def _taxonomy(tier: str, found: ModelComparison) -> Iterator[Reason]:
     gone = [f"head '{name}'" for name in found.missing_heads]
     for name, head in found.heads.items():
         gone += [f"class '{lost}' of '{name}'" for lost in head.missing_classes]
@@ -337,6 +360,20 @@ def _risk(tier: str, risk: RiskComparison, gate: GateParams) -> Iterator[Reason]
         text=f"{tier}: {risk.challenger:.1%} of accepted answers wrong, before"
         f" {risk.champion:.1%}; accepted {risk.challenger_accepted:.0%}, before"
         f" {risk.champion_accepted:.0%}",
+    )
+
+
+def _promises(before: Promised | None, after: Promised | None) -> Iterator[Reason]:
+    if before is None:
+        return
+    kept = after is not None and after.error_rate <= before.error_rate
+    kept = kept and after is not None and after.confidence >= before.confidence
+    yield Reason(
+        bearing="passes" if kept else "refuse",
+        tier=None,
+        about="promise",
+        text=f"the champion's routing promises that {before}; the challenger's, "
+        + ("nothing" if after is None else f"that {after}"),
     )
 
 
