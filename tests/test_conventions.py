@@ -12,13 +12,14 @@ from kedro.io import CatalogConfigResolver
 from kedro.validation.type_extractor import TypeExtractor
 
 from cannabis_ml.inference import bundle, model_file
-from cannabis_ml.pipeline_registry import STAGES
+from cannabis_ml.pipeline_registry import AFTER_TRAINING, STAGES
+from cannabis_ml.tiers import TIERS
 
 PROJECT = Path(__file__).parents[1]
 LIGHT = {"ingestion", "augmentation", "balancing", "data"}
 """Pipelines that run without a training framework."""
 
-TYPED = {"__default__", "data", "train", "retrain"}
+TYPED = {"__default__", "data", "train", "retrain", "add_class"}
 """What people type, besides the stages."""
 
 HEAVY = ("torch", "torchvision", "timm", "lightning", "tensorflow")
@@ -66,16 +67,21 @@ def test_data_sets_keep_their_names_whatever_the_box(registered):
         assert registered[stage].datasets() == module.create_pipeline().datasets()
 
 
-def test_every_node_has_a_name_of_its_own_and_a_docstring(registered):
-    for node in registered["__default__"].nodes:
+RUN = ("__default__", "retrain", "add_class")
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_every_node_has_a_name_of_its_own_and_a_docstring(registered, name):
+    for node in registered[name].nodes:
         assert node.func.__doc__, f"{node.name} has no docstring"
         assert node._name, f"{node.func.__name__} has no name of its own"
         assert node.func.__name__ != "<lambda>"
 
 
-def test_parameters_are_checked_before_any_node_runs(registered):
-    types = TypeExtractor({"all": registered["__default__"]}).extract_types_from_pipelines()
-    taken = {n for n in registered["__default__"].inputs() if n.startswith("params:")}
+@pytest.mark.parametrize("name", RUN)
+def test_parameters_are_checked_before_any_node_runs(registered, name):
+    types = TypeExtractor({"all": registered[name]}).extract_types_from_pipelines()
+    taken = {n for n in registered[name].inputs() if n.startswith("params:")}
     assert {f"params:{name}" for name in types} == taken
 
 
@@ -90,8 +96,9 @@ def test_what_crosses_stages_is_in_the_catalog(registered, catalog):
             )
 
 
-def test_every_end_result_is_kept(registered, catalog):
-    for name in registered["__default__"].outputs():
+@pytest.mark.parametrize("pipeline", RUN)
+def test_every_end_result_is_kept(registered, catalog, pipeline):
+    for name in registered[pipeline].outputs():
         assert catalog.match_dataset_pattern(name) or name in catalog.config, f"'{name}' is lost"
 
 
@@ -185,3 +192,17 @@ def test_text_is_written_and_read_as_utf8_whatever_the_locale(registered, catalo
     for name, config in texts.items():
         for way in ("open_args_load", "open_args_save"):
             assert config["fs_args"][way]["encoding"] == "utf-8", name
+
+
+def test_retraining_starts_from_the_champion_and_does_all_that_a_run_does(registered):
+    everything, retrain = registered["__default__"], registered["retrain"]
+    assert everything.all_outputs() <= retrain.all_outputs()
+    for tier in TIERS:
+        assert f"{tier.name}.start" not in retrain.datasets()
+        assert f"{tier.name}.champion_start" in retrain.inputs()
+
+
+def test_adding_a_class_trains_no_backbone_and_ends_with_the_champion(registered):
+    stages = {node.namespace.split(".")[0] for node in registered["add_class"].nodes}
+    assert stages == {"ingestion", "augmentation", "add_class", *AFTER_TRAINING}
+    assert {"bundle", "promotion", "tier1.closed_form"} <= registered["add_class"].all_outputs()

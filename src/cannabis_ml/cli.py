@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cannabis_ml._io.file_names import printable
 from cannabis_ml._io.files import disk_full, no_room
+from cannabis_ml.cli_champion import champion, promote, rollback
 from cannabis_ml.config import params_as_typed
 from cannabis_ml.errors import CannabisMLError
 
@@ -154,6 +155,10 @@ def prune(keep: int, dry_run: bool, env: str | None) -> None:
     total, count = sum(plan.bytes.values()), sum(map(len, plan.freed.values()))
     verb = "Would free" if dry_run else "Freed"
     click.echo(f"{verb} {total:,} bytes: {count:,} versions of {len(plan.freed):,} entries.")
+
+
+for command in (promote, rollback, champion):
+    cli.add_command(command)
 
 
 def readable_cause(error: BaseException) -> BaseException | None:

@@ -31,6 +31,10 @@ STAGES: dict[str, ModuleType] = {
 """Stages by name, in the order of `kedro run`."""
 
 
+AFTER_TRAINING = ("export", "calibration", "bundle", "gate")
+"""What turns checkpoints into a bundle, and the better bundle into the champion."""
+
+
 def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
     """Register one pipeline per stage, and their combinations.
 
@@ -39,8 +43,8 @@ def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
 
     Returns:
         Pipelines by name: `data` up to the balanced rows, `train` up to the trained models,
-        `__default__` up to the champion, `retrain` the same from the champion's weights on, and
-        every stage.
+        `__default__` up to the champion, `retrain` the same from the champion's weights on,
+        `add_class` from its backbone on, and every stage.
 
     Raises:
         ConfigError: If the tiers contradict each other.
@@ -50,6 +54,13 @@ def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
     data = stages["ingestion"] + stages["augmentation"] + stages["balancing"]
     train = data + stages["training"]
     everything = sum(stages.values(), Pipeline([]))
+    added = _stage("add_class", training.create_add_class_pipeline(tiers=tiers))
+    add_class = (
+        stages["ingestion"]
+        + stages["augmentation"]
+        + added
+        + sum((stages[name] for name in AFTER_TRAINING), Pipeline([]))
+    )
     from_champion = {f"{tier.name}.start": f"{tier.name}.champion_start" for tier in tiers}
     retrain = Pipeline(everything, inputs=from_champion)
     return {
@@ -57,6 +68,7 @@ def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
         "data": data,
         "train": train,
         "retrain": retrain,
+        "add_class": add_class,
         **stages,
     }
 

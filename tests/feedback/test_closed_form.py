@@ -8,6 +8,7 @@ from cannabis_ml.feedback.closed_form import (
     EmbeddedPhotos,
     RandomProjection,
     RidgeSums,
+    _weights,
 )
 
 CLASSES = ("hash", "leaf", "bud")
@@ -117,7 +118,7 @@ def test_penalty_and_scale_are_chosen_on_other_photos():
         other.labels,
     )
     head = ClosedFormHead.of(noisy)
-    found, ridge = head.fitted(held_out, CLASSES)
+    found, ridge, _ = head.fitted(held_out, CLASSES)
 
     def log_loss(one):
         scores = one.scores(held_out.embeddings)
@@ -145,3 +146,35 @@ def test_no_validation_photo_of_a_known_class_is_told():
     strange = EmbeddedPhotos(("x",), np.zeros((1, 12), np.float32), ("kief",))
     with pytest.raises(TrainingError, match="validation"):
         head.fitted(strange, CLASSES)
+
+
+def test_members_differ_and_their_mean_is_near_the_head():
+    head = ClosedFormHead.of(photos(600))
+    members = head.members(0.1, CLASSES, 4)
+    weights = np.stack([member.weights for member in members])
+    assert weights.std(axis=0).mean() > 0
+    whole = solved(head).weights
+    assert np.abs(weights.mean(axis=0) - whole).mean() < np.abs(whole).mean() / 4
+    (alone,) = head.members(0.1, CLASSES, 1)
+    assert_same(alone, solved(head))
+
+
+def test_members_do_not_remember_what_was_taken_out():
+    everything = photos()
+    left = ClosedFormHead.of(everything).without(everything.photo_ids[:9])
+    kept = ClosedFormHead.of(everything.at(np.arange(9, 60)[::-1]))
+    for one, other in zip(
+        left.members(0.1, CLASSES, 3), kept.members(0.1, CLASSES, 3), strict=True
+    ):
+        assert_same(one, other)
+
+
+def test_weights_of_a_bootstrap_have_a_mean_of_one():
+    found = photos(4000)
+    head = ClosedFormHead.of(found)
+    sums = RidgeSums.empty(12)
+    drawn = _weights(found.photo_ids, 0)
+    assert drawn.mean() == pytest.approx(1, abs=0.05)
+    assert drawn.std() == pytest.approx(1, abs=0.1)
+    weighted = sums.added(found.embeddings, found.labels, drawn)
+    assert weighted.total == pytest.approx(head.sums.total, rel=0.05)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from kedro.io import DatasetError
 from kedro_datasets._typing import TablePreview
 from kedro_datasets.pandas import ParquetDataset
 
@@ -36,6 +37,19 @@ class TableDataset(ParquetDataset):
             batches = list(itertools.islice(table.iter_batches(max(1, nrows)), 1))
             schema = table.schema_arrow
         return table_preview(pa.Table.from_batches(batches, schema).to_pandas()[:nrows])
+
+
+class EarlierTableDataset(TableDataset):
+    """The newest version of a table that this run writes anew, as it was before; read-only.
+
+    Loads a table without rows and columns where there is no version yet.
+    """
+
+    def load(self) -> pd.DataFrame:
+        return super().load() if self._exists() else pd.DataFrame()
+
+    def save(self, data: pd.DataFrame) -> None:
+        raise DatasetError(f"{self._filepath} is read-only under this name.")
 
 
 def table_preview(rows: pd.DataFrame) -> TablePreview:

@@ -7,6 +7,7 @@ et al., NeurIPS 2023) is the same after a random projection with a ReLU (`Random
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -74,29 +75,34 @@ class RidgeSums:
     Attributes:
         gram: Sum of outer products of inputs, float64 (D, D).
         sums: Per class the sum of its inputs, float64 (D,).
-        counts: Per class its photos.
+        counts: Per class its photos, or the sum of their weights.
     """
 
     gram: np.ndarray
     sums: Mapping[str, np.ndarray]
-    counts: Mapping[str, int]
+    counts: Mapping[str, float]
 
     @classmethod
     def empty(cls, width: int) -> RidgeSums:
         """Of no photo, for inputs of this width."""
         return cls(np.zeros((width, width)), {}, {})
 
-    def __len__(self) -> int:
-        return sum(self.counts.values())
+    @property
+    def total(self) -> float:
+        """Number of all photos, or the sum of their weights."""
+        return float(sum(self.counts.values()))
 
-    def added(self, inputs: np.ndarray, labels: Sequence[str]) -> RidgeSums:
+    def added(
+        self, inputs: np.ndarray, labels: Sequence[str], weights: np.ndarray | None = None
+    ) -> RidgeSums:
         """With photos of old or new classes.
 
         Args:
             inputs: (N, D).
             labels: Class of each.
+            weights: Of each, (N,); None: all 1.
         """
-        return self._changed(inputs, labels, 1)
+        return self._changed(inputs, labels, np.ones(len(labels)) if weights is None else weights)
 
     def removed(self, inputs: np.ndarray, labels: Sequence[str]) -> RidgeSums:
         """Without photos that were added before; a class without photos is gone.
@@ -108,23 +114,24 @@ class RidgeSums:
         Raises:
             TrainingError: If there are not as many photos of a class.
         """
-        return self._changed(inputs, labels, -1)
+        return self._changed(inputs, labels, -np.ones(len(labels)))
 
-    def _changed(self, inputs: np.ndarray, labels: Sequence[str], sign: int) -> RidgeSums:
+    def _changed(self, inputs: np.ndarray, labels: Sequence[str], weights: np.ndarray) -> RidgeSums:
         inputs, names = np.asarray(inputs, np.float64), np.asarray(labels, object)
         sums, counts = dict(self.sums), dict(self.counts)
         for name in dict.fromkeys(labels):
-            rows = inputs[names == name]
-            counts[name] = counts.get(name, 0) + sign * len(rows)
-            sums[name] = sums.get(name, np.zeros(len(self.gram))) + sign * rows.sum(axis=0)
+            rows = names == name
+            counts[name] = counts.get(name, 0) + float(weights[rows].sum())
+            of_class = weights[rows] @ inputs[rows]
+            sums[name] = sums.get(name, np.zeros(len(self.gram))) + of_class
             if counts[name] < 0:
                 raise TrainingError(
-                    f"{len(rows):,} photos of '{name}' cannot be removed from a closed-form head"
-                    f" that has {self.counts.get(name, 0):,}: they were not added to it."
+                    f"{int(rows.sum()):,} photos of '{name}' cannot be removed from a closed-form"
+                    f" head that has {self.counts.get(name, 0):,.0f}: they were not added to it."
                 )
             if not counts[name]:
                 del counts[name], sums[name]
-        return RidgeSums(self.gram + sign * (inputs.T @ inputs), sums, counts)
+        return RidgeSums(self.gram + (inputs.T * weights) @ inputs, sums, counts)
 
     def solve(self, ridge: float, classes: Sequence[str] | None = None) -> LinearHead:
         """Ridge regression of one-hot labels on inputs, the bias without penalty.
@@ -139,10 +146,10 @@ class RidgeSums:
         """
         from scipy.linalg import cho_factor, cho_solve
 
-        if not len(self):
+        if not self.total:
             raise TrainingError("A closed-form head needs photos: none has a label of this head.")
         names = tuple(sorted(self.counts) if classes is None else classes)
-        count = len(self)
+        count = self.total
         mean = np.sum(list(self.sums.values()), axis=0) / count
         centred = self.gram - count * np.outer(mean, mean)
         scale = float(np.trace(centred)) / len(mean) or 1.0
@@ -244,7 +251,7 @@ class ClosedFormHead:
 
     def fitted(
         self, held_out: EmbeddedPhotos, classes: Sequence[str], ridges: Sequence[float] = RIDGES
-    ) -> tuple[LinearHead, float]:
+    ) -> tuple[LinearHead, float, float]:
         """Solve, with penalty and scale by the log loss on photos that are not in it.
 
         Args:
@@ -253,7 +260,8 @@ class ClosedFormHead:
             ridges: Penalties to choose from.
 
         Returns:
-            The head, scaled so that the softmax of its scores is a probability; and the penalty.
+            The head, scaled so that the softmax of its scores is a probability; the penalty; and
+            the scale.
         """
         known = np.flatnonzero(np.isin(np.array(held_out.labels, object), list(self.sums.counts)))
         if not len(known):
@@ -265,14 +273,43 @@ class ClosedFormHead:
         inputs = self.inputs(seen.embeddings)
         places = {name: place for place, name in enumerate(classes)}
         truth = np.array([places[label] for label in seen.labels])
-        best: tuple[float, LinearHead, float] | None = None
+        best: tuple[float, LinearHead, float, float] | None = None
         for ridge in ridges:
             head = self.sums.solve(ridge, classes)
             loss, factor = _best_scale(head.scores(inputs), truth)
             if best is None or loss < best[0]:
-                best = loss, head.scaled(factor), ridge
+                best = loss, head.scaled(factor), ridge, factor
         assert best is not None
-        return best[1], best[2]
+        return best[1:]
+
+    def members(self, ridge: float, classes: Sequence[str], count: int) -> list[LinearHead]:
+        """Heads whose disagreement is the uncertainty: a Bayesian bootstrap (Rubin 1981).
+
+        Each weighs every photo by an exponential weight that follows from the photo's id, so that
+        what is taken out leaves no trace here either.
+
+        Args:
+            ridge: As for `RidgeSums.solve`.
+            classes: As for `RidgeSums.solve`.
+            count: How many; a single one weighs all photos alike.
+        """
+        if count == 1:
+            return [self.sums.solve(ridge, classes)]
+        inputs, labels = self.inputs(self.photos.embeddings), self.photos.labels
+        nothing = RidgeSums.empty(inputs.shape[1])
+        return [
+            nothing.added(inputs, labels, _weights(self.photos.photo_ids, member)).solve(
+                ridge, classes
+            )
+            for member in range(count)
+        ]
+
+
+def _weights(photo_ids: Sequence[str], member: int) -> np.ndarray:
+    """Exponential weights with a mean of 1, float64 (N,)."""
+    digests = [hashlib.sha256(f"{member} {name}".encode()).digest()[:8] for name in photo_ids]
+    uniform = (np.frombuffer(b"".join(digests), ">u8").astype(np.float64) + 0.5) / 2**64
+    return -np.log(uniform)
 
 
 def _best_scale(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

@@ -42,7 +42,9 @@ class NetworkCard(BaseModel):
     dropout: Finite = 0.0
     ensemble: int = Field(default=1, description="Members of every head")
     attention: bool = False
-    hidden: int = Field(default=0, description="Width of the hidden layer; 0: none")
+    hidden: int | dict[str, int] = Field(
+        default=0, description="Width of the hidden layer, by head where it differs; 0: none"
+    )
     weights: dict[str, str | None] | None = Field(
         default=None, description="What it started from: source, file, sha256, licence"
     )

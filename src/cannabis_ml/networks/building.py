@@ -12,7 +12,7 @@ from torch import nn
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.networks.backbones import create_backbone, normalization
 from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.networks.network import Architecture, HierarchicalNet
+from cannabis_ml.networks.network import Architecture, EnsembleHead, HierarchicalNet
 from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.networks.weights import load_backbone
 from cannabis_ml.taxonomy import Head, Taxonomy
@@ -98,6 +98,52 @@ def _continued(start: Checkpoint, params: ModelParams, taxonomy: Taxonomy) -> Hi
         ) from error
     if len(network.attention) == len(old.attention):
         network.attention.load_state_dict(old.attention.state_dict())
+    _take_over_heads(old, network)
+    return network
+
+
+def grow_network(start: Checkpoint, taxonomy: Taxonomy) -> HierarchicalNet:
+    """The network of a checkpoint with the heads of another taxonomy, in evaluation mode.
+
+    Backbone and attention are the very same. Heads of the same name and form keep their weights, as
+    in `build_network`.
+
+    Args:
+        start: The trained network.
+        taxonomy: With classes or heads that it does not have.
+    """
+    old, card = restore(start), start.card
+    architecture = {field.name: getattr(card, field.name) for field in fields(Architecture)}
+    network = HierarchicalNet(old.backbone, taxonomy, Architecture(**architecture))
+    network.attention.load_state_dict(old.attention.state_dict())
+    _take_over_heads(old, network)
+    return network.eval()
+
+
+def replace_head(network: HierarchicalNet, name: str, hidden: int) -> EnsembleHead:
+    """Give a head fresh members with a hidden layer of another width.
+
+    Args:
+        network: Changed in place.
+        name: Of the head.
+        hidden: Width; 0: linear members.
+
+    Returns:
+        The head.
+    """
+    place = [head.name for head in network.taxonomy.heads].index(name)
+    widths = network.hidden
+    if isinstance(widths, int):
+        widths = {head.name: widths for head in network.taxonomy.heads}
+    network.hidden = {**widths, name: hidden}
+    fresh = network.make_head(network.taxonomy.heads[place], hidden)
+    network.heads[place] = fresh
+    return fresh
+
+
+def _take_over_heads(old: HierarchicalNet, network: HierarchicalNet) -> None:
+    """Begin with the weights of the heads of the same name wherever they fit."""
+    taxonomy = network.taxonomy
     fresh, grown = [], []
     theirs = {
         head.name: (head, part) for head, part in zip(old.taxonomy.heads, old.heads, strict=True)
@@ -119,7 +165,6 @@ def _continued(start: Checkpoint, params: ModelParams, taxonomy: Taxonomy) -> Hi
         )
     if grown:
         logger.info("Heads %s keep the weights of the classes that they had.", grown)
-    return network
 
 
 def _fits(known: Head, before: nn.Module, head: Head, part: nn.Module) -> bool:

@@ -7,7 +7,7 @@ wrong. Logits come out; `decoding` turns them into probabilities.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,8 @@ class Architecture:
         dropout: Share of features dropped before each head while training.
         ensemble: Members of every head, M.
         attention: Weigh the places of the feature map; off for a backbone without a map.
-        hidden: Width of a hidden layer in every member; 0: linear members.
+        hidden: Width of a hidden layer in every member, or by head, those that are not named having
+            none; 0: linear members.
     """
 
     image_size: int = 224
@@ -122,7 +123,11 @@ class Architecture:
     dropout: float = 0.0
     ensemble: int = 1
     attention: bool = False
-    hidden: int = 0
+    hidden: int | Mapping[str, int] = 0
+
+    def hidden_of(self, head: str) -> int:
+        """Width of the hidden layer of a head."""
+        return self.hidden if isinstance(self.hidden, int) else self.hidden.get(head, 0)
 
 
 class HierarchicalNet(nn.Module):
@@ -157,22 +162,25 @@ class HierarchicalNet(nn.Module):
         )
         # Keyed by position: a head's name may hold a dot, which module names may not.
         self.heads = nn.ModuleList(
-            EnsembleHead(
-                _make_member(
-                    head,
-                    self.num_features,
-                    made_of.hidden,
-                    made_of.dropout,
-                    spread=SPREAD if made_of.ensemble > 1 else LONE_SPREAD,
-                )
-                for _ in range(made_of.ensemble)
-            )
-            for head in taxonomy.heads
+            self.make_head(head, made_of.hidden_of(head.name)) for head in taxonomy.heads
         )
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", _per_channel(made_of.mean), persistent=False)
         self.register_buffer("std", _per_channel(made_of.std), persistent=False)
+
+    def make_head(self, head: Head, hidden: int) -> EnsembleHead:
+        """Members with random weights, for features of this network.
+
+        Args:
+            head: Gives kind and classes.
+            hidden: Width of the hidden layer; 0: linear members.
+        """
+        spread = SPREAD if self.ensemble > 1 else LONE_SPREAD
+        return EnsembleHead(
+            _make_member(head, self.num_features, hidden, self.dropout, spread=spread)
+            for _ in range(self.ensemble)
+        )
 
     def embed(self, photos: Tensor) -> Tensor:
         """uint8 (N, 3, S, S) RGB -> float (N, F)."""
@@ -228,7 +236,7 @@ class HierarchicalNet(nn.Module):
             dropout=self.dropout,
             ensemble=self.ensemble,
             attention=len(self.attention) > 0,
-            hidden=self.hidden,
+            hidden=self.hidden if isinstance(self.hidden, int) else dict(self.hidden),
             **facts,
         )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from cannabis_ml.inference.outputs import ALEATORIC, EMBEDDING, EPISTEMIC
@@ -15,7 +17,7 @@ from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import marginals, uncertainty
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.splits import SPLITS, Split
-from cannabis_ml.taxonomy import Head
+from cannabis_ml.taxonomy import Head, Taxonomy
 from cannabis_ml.training.data import Photos, make_loader
 from cannabis_ml.training.module import channels_last
 from cannabis_ml.training.schedule import TrainingParams
@@ -54,30 +56,71 @@ def predict(
     loader = make_loader(
         photos, batch_size=training.batch_size, workers=training.workers, shuffle=False
     )
-    names = [head.name for head in taxonomy.heads]
-    columns = [name + part for name in names for part in ("", ".logits", ALEATORIC, EPISTEMIC)]
-    found: dict[str, list[np.ndarray]] = {name: [] for name in [*columns, EMBEDDING]}
+    logits: dict[str, list[Tensor]] = {head.name: [] for head in taxonomy.heads}
+    features = []
     with torch.inference_mode():
         for batch in tqdm(loader, "predicting", unit="batch", leave=False, disable=None):
             pixels = batch.photos.to(device, non_blocking=True)
-            features = network.embed(pixels.contiguous(memory_format=torch.channels_last))
-            logits = network.classify(features)
-            probs, unsure = marginals(logits, taxonomy), uncertainty(logits, taxonomy)
-            for name in names:
-                found[name].extend(probs[name].float().cpu().numpy())
-                found[f"{name}.logits"].extend(logits[name].flatten(1).cpu().numpy())
-                found[name + ALEATORIC].extend(unsure[name].aleatoric.float().cpu().numpy())
-                found[name + EPISTEMIC].extend(unsure[name].epistemic.float().cpu().numpy())
-            found[EMBEDDING].extend(features.float().cpu().numpy())
-    table = photo_set.labels().iloc[rows]
+            embedded = network.embed(pixels.contiguous(memory_format=torch.channels_last))
+            for name, values in network.classify(embedded).items():
+                logits[name].append(values.cpu())
+            features.append(embedded.float().cpu().numpy())
+    none = {name: torch.zeros(0) for name in logits}
+    found = {name: torch.cat(parts) for name, parts in logits.items()} if features else none
+    embeddings = np.concatenate(features) if features else np.zeros((0, network.num_features))
+    return predictions_of_logits(taxonomy, found, embeddings, photo_set, rows)
+
+
+def predictions_of_logits(
+    taxonomy: Taxonomy,
+    logits: Mapping[str, Tensor],
+    embeddings: np.ndarray,
+    photo_set: PhotoSet,
+    rows: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """The table of predictions, as from `predict`.
+
+    Args:
+        taxonomy: Gives the heads.
+        logits: Per head (N, M, C), as from `HierarchicalNet.classify`.
+        embeddings: float32 (N, F).
+        photo_set: Photos; labels are only copied.
+        rows: Of the N photos; None: all.
+    """
+    table = photo_set.labels() if rows is None else photo_set.labels().iloc[rows]
     predictions = table[["photo_id", "split"]].reset_index(drop=True)
     for head in taxonomy.heads:
         predictions[f"{head.name}.label"] = _labels(head, table)
-    values = {
-        name: pd.Series(v, dtype="float32" if name.endswith((ALEATORIC, EPISTEMIC)) else object)
-        for name, v in found.items()
+    found = {
+        name + part: pd.Series(
+            values, dtype="float32" if part in (ALEATORIC, EPISTEMIC) else object
+        )
+        for name, parts in _outputs(taxonomy, logits, len(table)).items()
+        for part, values in parts.items()
     }
-    return pd.concat([predictions, pd.DataFrame(values, index=predictions.index)], axis=1)
+    found[EMBEDDING] = pd.Series(list(embeddings), dtype=object)
+    return pd.concat([predictions, pd.DataFrame(found, index=predictions.index)], axis=1)
+
+
+@torch.inference_mode()
+def _outputs(
+    taxonomy: Taxonomy, logits: Mapping[str, Tensor], photos: int
+) -> dict[str, dict[str, list[Any]]]:
+    """Per head, and per part of a column's name, a value per photo."""
+    if not photos:
+        parts = ("", ".logits", ALEATORIC, EPISTEMIC)
+        return {head.name: {part: [] for part in parts} for head in taxonomy.heads}
+    known = dict(logits)
+    probs, unsure = marginals(known, taxonomy), uncertainty(known, taxonomy)
+    return {
+        name: {
+            "": list(probs[name].float().numpy()),
+            ".logits": list(known[name].flatten(1).numpy()),
+            ALEATORIC: list(unsure[name].aleatoric.float().numpy()),
+            EPISTEMIC: list(unsure[name].epistemic.float().numpy()),
+        }
+        for name in known
+    }
 
 
 def _labels(head: Head, table: pd.DataFrame) -> pd.Series:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ logger = logging.getLogger(__name__)
 
 
 def fit(
-    data: TrainingData, plan: TrainingPlan, workspace: Path | None = None, log_as: str = ""
+    data: TrainingData,
+    plan: TrainingPlan,
+    workspace: Path | None = None,
+    log_as: str = "",
+    features: np.ndarray | None = None,
 ) -> tuple[Checkpoint, pd.DataFrame]:
     """Train on the training split, keep the epoch with the lowest validation loss.
 
@@ -53,6 +58,8 @@ def fit(
         workspace: Folder for cached features and states; None: a temporary one.
         log_as: Prefix of the names of the epochs' metrics in MLflow, which keeps the curves of
             several trainings in one run apart: `tier1` gives `tier1.train_loss`.
+        features: Of every photo of the set by the backbone that training starts from, float32
+            (len(data.photos), F); None computes those that are needed.
 
     Returns:
         The checkpoint of the best epoch, and the history: one row per epoch with epoch (from 1),
@@ -93,8 +100,9 @@ def fit(
         held_out = Photos(data.validation(), size, training)
         weights = _class_weights(photos.targets.labels, data, training)
         with _explained(plan):
-            train = _loader(network, photos, plan, workspace, shuffle=True)
-            validation = _loader(network, held_out, plan, workspace, shuffle=False)
+            known = partial(_features_of, network, training, workspace, features)
+            train = _loader(photos, plan, known, shuffle=True)
+            validation = _loader(held_out, plan, known, shuffle=False)
             logger.info(
                 "Training %s at %d px on %d photos, validating on %d; at most %d epochs of %d"
                 " steps: %s.",
@@ -127,8 +135,25 @@ def fit(
     return Checkpoint(state=arrays, card=card), history
 
 
+def _features_of(
+    network: HierarchicalNet,
+    training: TrainingParams,
+    workspace: Path,
+    features: np.ndarray | None,
+    photos: Photos,
+) -> np.ndarray:
+    """Of the rows of some photos, float32 (len(photos), F)."""
+    if features is not None:
+        return features[photos.rows]
+    return cached_features(network, photos, training, workspace)
+
+
 def _loader(
-    network: HierarchicalNet, photos: Photos, plan: TrainingPlan, workspace: Path, *, shuffle: bool
+    photos: Photos,
+    plan: TrainingPlan,
+    features_of: Callable[[Photos], np.ndarray],
+    *,
+    shuffle: bool,
 ) -> PhasedLoader:
     training, schedule = plan.training, plan.schedule
     options: dict[str, Any] = {
@@ -139,8 +164,9 @@ def _loader(
     from_photos = make_loader(photos, workers=training.workers, **options)
     if not (training.cache_features and schedule.cached_epochs):
         return PhasedLoader(from_photos)
-    features = cached_features(network, photos, training, workspace)
-    from_features = make_loader(CachedFeatures(features, photos.targets), workers=0, **options)
+    from_features = make_loader(
+        CachedFeatures(features_of(photos), photos.targets), workers=0, **options
+    )
     return PhasedLoader(from_photos, from_features, schedule.cached_epochs)
 
 

@@ -191,8 +191,10 @@ def judge_challenger(
             reasons += _agreement(tier, evidence.unlabelled, gate)
         reasons += _budget(tier, evidence.cost, gate.budgets.get(tier, Budget()))
     reasons += _promises(*promised)
-    found = {reason.bearing for reason in reasons}
-    outcome: Outcome = "refuse" if "refuse" in found else "look" if "look" in found else "promote"
+    bearings = {reason.bearing for reason in reasons}
+    outcome: Outcome = "promote"
+    if bearings & {"refuse", "look"}:
+        outcome = "refuse" if "refuse" in bearings else "look"
     report = GateReport(
         outcome=outcome,
         champion=champion,
