@@ -7,10 +7,11 @@ from kedro.io import DataCatalog, MemoryDataset
 
 from cannabis_ml import cli_champion
 from cannabis_ml.cli import cli
-from cannabis_ml.datasets.champion import ChampionDataset
+from cannabis_ml.datasets.champion import ChampionDataset, ChampionStartDataset
 from cannabis_ml.evaluation.comparison.verdict import the_champion_itself
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.bundle_writer import write_bundle
+from cannabis_ml.inference.cards import NetworkCard
 from cannabis_ml.networks.checkpoint import Checkpoint
 
 
@@ -91,11 +92,16 @@ def test_what_the_gate_found_is_kept_if_it_was_about_this_bundle(project, bundle
 
 def test_checkpoints_of_another_network_are_not_kept(project, bundles):
     card = bundles[1].model_file("tier1").card
-    same = Checkpoint({}, card.model_copy(update={"training_key": card.training_key}))
-    other = Checkpoint({}, card.model_copy(update={"training_key": "another"}))
+    facts = {"taxonomy": card.taxonomy, "image_size": card.image_size}
+    same = Checkpoint({}, NetworkCard(**facts, training_key=card.training_key))
+    other = Checkpoint({}, NetworkCard(**facts, training_key="another"))
     project.catalog["tier1.checkpoint"] = MemoryDataset(same, copy_mode="assign")
     project.catalog["tier2.checkpoint"] = MemoryDataset(other, copy_mode="assign")
     promoted = run("promote", "--reason", "x")
     assert "tier2: the newest checkpoint is of another network" in promoted.output
-    assert project.entry.store.checkpoint("tier1") is not None
-    assert project.entry.store.checkpoint("tier2") is None
+    kept = {
+        tier: ChampionStartDataset(filepath=project.entry.store.root, tier=tier).load()
+        for tier in ("tier1", "tier2")
+    }
+    assert kept["tier1"].card == same.card
+    assert kept["tier2"] is None

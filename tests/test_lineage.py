@@ -13,6 +13,7 @@ from kedro.pipeline import Node, Pipeline
 from kedro_datasets.json import JSONDataset
 
 from cannabis_ml import lineage
+from cannabis_ml.datasets.champion import ChampionStartDataset
 from cannabis_ml.datasets.lineage import LineageDataset, RunVersions
 from cannabis_ml.hooks import LineageHook
 
@@ -109,6 +110,35 @@ def test_the_command_names_steps_where_not_all_of_a_stage_ran(catalog):
     assert told == (
         "kedro run --pipelines=training,export --nodes=training.train,export.export"
         f" --load-versions=photos:{NOW},rows:{BEFORE} '--params=tier1.model.size=64,x=a b'"
+    )
+
+
+def test_what_is_made_again_does_not_ask_to_be_champion(catalog):
+    gate = stage("gate", Node(join, ["files"], "promotion", name="promote"))
+    every = DATA + TRAINING + EXPORT + gate
+    run = lineage.planned(NOW, every, catalog())
+    told = lineage.remake_command(run, every, {**REGISTERED, "gate": gate}, catalog(), {})
+    assert told == command(run, DATA + TRAINING + EXPORT, catalog())
+    assert "gate" not in told
+
+
+def test_the_command_names_the_champion_that_a_run_started_from(catalog):
+    catalog = catalog()
+    catalog["tier1.champion_start"] = ChampionStartDataset(
+        filepath="champion", tier="tier1", bundle="abc"
+    )
+    warm = stage(
+        "training", Node(join, ["photos", "tier1.champion_start"], "checkpoint", name="train")
+    )
+    run = lineage.planned(NOW, DATA + warm, catalog)
+    assert run.champion == "abc"
+    registered = {**REGISTERED, "retrain": DATA + warm}
+    told = lineage.remake_command(
+        run, DATA + warm, registered, catalog, {"pipeline_names": ["retrain"]}
+    )
+    assert told == (
+        f"kedro run --pipelines=retrain --nodes=training.train --load-versions=photos:{NOW}"
+        " --params=champion=abc"
     )
 
 

@@ -11,10 +11,17 @@ from kedro.io import AbstractVersionedDataset, DataCatalog
 from kedro.io.core import VersionNotFoundError
 from kedro.pipeline import Pipeline
 
+from cannabis_ml.datasets.champion import ChampionStartDataset
 from cannabis_ml.datasets.lineage import RunVersions
 
 ENTRY = "lineage"
 """The catalog entry that keeps what every run read and wrote."""
+
+CHAMPION_START = ".champion_start"
+"""How entries end that hold the champion's weights of a tier."""
+
+GATE = "gate"
+"""The stage that promotes what a run made."""
 
 
 def versioned(
@@ -51,7 +58,9 @@ def planned(version: str, pipeline: Pipeline, catalog: DataCatalog) -> RunVersio
             except VersionNotFoundError:  # the run fails where it wants to read it
                 continue
     written = sorted(versioned(pipeline.all_outputs(), catalog))
-    return RunVersions(version=version, read=read, written=written)
+    starts = [catalog[name] for name in sorted(free) if name.endswith(CHAMPION_START)]
+    champion = next((s.bundle_id for s in starts if isinstance(s, ChampionStartDataset)), None)
+    return RunVersions(version=version, read=read, written=written, champion=champion)
 
 
 def remake_command(
@@ -64,6 +73,7 @@ def remake_command(
     """The command that makes the models of a run again, whatever became of the photos since.
 
     It begins where photos are ready for training, and names the version of all that is read there.
+    It ends before the gate: what is made again does not ask to be champion.
 
     Args:
         run: What the run reads and writes.
@@ -75,11 +85,14 @@ def remake_command(
     Returns:
         None where the run only gets photos ready.
     """
-    ready = {node.name for node in registered["data"].nodes}
-    models = Pipeline([node for node in pipeline.nodes if node.name not in ready])
+    left_out = {node.name for node in registered["data"].nodes}
+    left_out |= {node.name for node in registered[GATE].nodes} if GATE in registered else set()
+    models = Pipeline([node for node in pipeline.nodes if node.name not in left_out])
     if not models.nodes:
         return None
     stages = list(dict.fromkeys(str(node.namespace).split(".")[0] for node in models.nodes))
+    if run.champion:  # stages by themselves start from elsewhere
+        stages = list(run_params.get("pipeline_names") or stages)
     names = sorted(versioned(models.inputs(), catalog))
     pairs = {name: run.version_of(name) for name in names}
     parts = [f"--pipelines={','.join(stages)}"]
@@ -91,6 +104,8 @@ def remake_command(
     if run_params.get("env"):
         parts.append(f"--env={run_params['env']}")
     typed = dict(_flat(run_params.get("runtime_params") or {}))
+    if run.champion:
+        typed["champion"] = run.champion
     if typed:
         parts.append(f"--params={','.join(f'{name}={value}' for name, value in typed.items())}")
     return shlex.join(["kedro", "run", *parts])

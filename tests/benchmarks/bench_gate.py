@@ -86,9 +86,10 @@ def simulated(random, count=200_000):
         "equal": np.where(before, drawn < 0.978, drawn < 0.2),
         "better": np.where(before, drawn < 0.985, drawn < 0.45),
     }
+    taken_for = (truth + random.integers(1, 10, count)) % 10  # whoever is wrong says so
     models = {}
     for name, is_right in right.items():
-        decided = np.where(is_right, truth, (truth + random.integers(1, 10, count)) % 10)
+        decided = np.where(is_right, truth, taken_for)
         probs = np.full((count, 10), (1 - is_right.mean()) / 9)
         probs[np.arange(count), decided] = is_right.mean()
         models[name] = ModelAnswers(taxonomy, {HEAD: decided}, {HEAD: probs})

@@ -109,6 +109,7 @@ class ChampionStartDataset(AbstractDataset[None, "Checkpoint | None"]):
     Args:
         filepath: Local folder of a `ChampionStore`.
         tier: Name of the tier.
+        bundle: Id of a bundle that was champion, in place of the one that is.
         metadata: For plugins; Kedro ignores it.
     """
 
@@ -117,13 +118,27 @@ class ChampionStartDataset(AbstractDataset[None, "Checkpoint | None"]):
         *,
         filepath: str | os.PathLike[str],
         tier: str,
+        bundle: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         self.metadata = metadata
         self._store, self._tier = ChampionStore(_local(filepath)), tier_named(tier).name
+        self._bundle = bundle
+
+    @property
+    def bundle_id(self) -> str | None:
+        """Of the bundle whose checkpoint is loaded; None where there is no champion yet."""
+        now = self._store.current()
+        return self._bundle or (None if now is None else now.bundle_id)
 
     def load(self) -> Checkpoint | None:
-        path = self._store.checkpoint(self._tier)
+        bundle_id = self.bundle_id
+        path = None if bundle_id is None else self._store.checkpoint(self._tier, bundle_id)
+        if path is None and self._bundle:
+            raise DatasetError(
+                f"{self._store.root} has no checkpoint of {self._tier} of {self._bundle}: it never"
+                " was champion, or was promoted without its checkpoints."
+            )
         if path is None:
             logger.warning(
                 "%s has no champion with a checkpoint in %s: it starts as configured.",
@@ -140,7 +155,11 @@ class ChampionStartDataset(AbstractDataset[None, "Checkpoint | None"]):
         return True
 
     def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._store.root), "tier": self._tier}
+        return {
+            "filepath": str(self._store.root),
+            "tier": self._tier,
+            "bundle": self._bundle,
+        }
 
 
 def _local(filepath: str | os.PathLike[str]) -> Path:

@@ -23,6 +23,9 @@ class RunVersions(BaseModel):
         description="Entries; `read` has the version of one that was read too"
     )
     mlflow_run: str | None = Field(default=None, description="MLflow's id of the run")
+    champion: str | None = Field(
+        default=None, description="Id of the bundle whose weights it started from, where it did"
+    )
 
     def version_of(self, name: str) -> str | None:
         """The version of an entry that nodes of this run got; None if they did not need it."""

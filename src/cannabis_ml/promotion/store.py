@@ -80,11 +80,10 @@ class ChampionStore:
             bundle_id = now.bundle_id
         return Bundle.open(self._kept(bundle_id))
 
-    def checkpoint(self, tier: str) -> Path | None:
-        """What a tier of the champion can be trained on from; None where nothing was given."""
-        now = self.current()
-        path = self.root / "checkpoints" / now.bundle_id / f"{tier}.safetensors" if now else None
-        return path if path and path.is_file() else None
+    def checkpoint(self, tier: str, bundle_id: str) -> Path | None:
+        """What a tier of a bundle can be trained on from; None where nothing was given."""
+        path = self.root / "checkpoints" / bundle_id / f"{tier}.safetensors"
+        return path if path.is_file() else None
 
     def promote(
         self, bundle: Bundle, standing: Standing, checkpoints: Checkpoints | None = None
