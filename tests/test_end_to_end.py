@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import zlib
+from contextlib import closing
 
 import nbformat
 import numpy as np
@@ -126,6 +127,25 @@ def test_bundle_answers_and_agrees_with_itself(finished):
         }
         np.testing.assert_allclose(answers["product_type"].sum(1), 1, atol=1e-5)
     assert bundle.check_golden().passed
+
+
+def test_the_first_bundle_is_in_production_with_a_record(finished):
+    from cannabis_ml.inference.bundle import Bundle
+    from cannabis_ml.promotion.store import ChampionStore
+
+    project, printed = finished
+    models = project / "data/envs/test/06_models"
+    (path,) = (models / "bundle").glob("*/bundle.zip")
+    store = ChampionStore(models / "champion")
+    (record,) = store.records()
+    assert store.served.read_bytes() == path.read_bytes()
+    assert record.bundle_id == Bundle.open(path).manifest.content_sha256
+    assert "no champion yet" in record.reason
+    assert store.checkpoint("tier1", record.bundle_id) is not None
+    assert "champion and challenger" in printed
+    with closing(sqlite3.connect(project / "data/09_tracking/mlflow.db")) as db:
+        query = "SELECT alias FROM registered_model_aliases WHERE name = 'cannabis-ml-test'"
+        assert db.execute(query).fetchall() == [("champion",)]
 
 
 def _scores(kind, classes, probs, said, truth, groups):

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from kedro.io import DatasetError, Version
 
-from cannabis_ml.datasets.table import TableDataset, table_preview
+from cannabis_ml.datasets.table import EarlierTableDataset, TableDataset, table_preview
 
 
 @pytest.fixture
@@ -59,3 +60,16 @@ def test_a_table_without_rows_shows_its_columns(odd, tmp_path):
     odd.head(0).to_parquet(path)
     shown = TableDataset(filepath=str(path)).preview()
     assert (shown["columns"], shown["data"]) == (list(odd.columns), [])
+
+
+def test_an_earlier_version_is_read_while_a_new_one_is_written(tmp_path):
+    path = (tmp_path / "table.parquet").as_posix()
+    earlier = EarlierTableDataset(filepath=path, version=Version(None, "2026-01-02"))
+    assert earlier.load().empty
+    old = pd.DataFrame({"a": [1]})
+    TableDataset(filepath=path, version=Version(None, "2026-01-01")).save(old)
+    pd.testing.assert_frame_equal(
+        EarlierTableDataset(filepath=path, version=Version(None, "2026-01-02")).load(), old
+    )
+    with pytest.raises(DatasetError, match="read-only"):
+        earlier.save(old)
