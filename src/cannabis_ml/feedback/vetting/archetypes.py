@@ -111,11 +111,19 @@ def with_none(known: Archetypes, slips: float = 0.02) -> Archetypes:
     return Archetypes(matrices, known.shares)
 
 
-def _typical_shares(accuracies: np.ndarray) -> np.ndarray:
-    """Of archetypes of these accuracies, by the density of `TYPICAL`."""
+def typical_density(accuracies: np.ndarray) -> np.ndarray:
+    """How usual accuracies are among people nothing is known of, up to a factor.
+
+    The density of `TYPICAL`, and everywhere a floor of a twentieth of its peak: the contrary and
+    spammers must be found from few answers.
+    """
     from scipy.stats import beta
 
     density = beta.pdf(np.clip(accuracies, 0.005, 0.995), *TYPICAL)
-    # Even what is improbable must be found where the votes speak for it.
-    density += 0.02 * density.max()
+    peak = (TYPICAL[0] - 1) / (sum(TYPICAL) - 2)
+    return density + 0.05 * beta.pdf(peak, *TYPICAL)
+
+
+def _typical_shares(accuracies: np.ndarray) -> np.ndarray:
+    density = typical_density(accuracies)
     return density / density.sum()

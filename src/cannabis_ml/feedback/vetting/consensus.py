@@ -166,7 +166,7 @@ class _Inference:
         themselves and would seem perfect.
         """
         votes, strength = self.votes, self.params.smoothing
-        seen = probs[votes.task] * (votes.weight * self._informed(self._others()))[:, None]
+        seen = probs[votes.task] * self._informed(self._others())[:, None]
         cell = votes.person * votes.classes + votes.label
         by_cell = Sums(cell, votes.people * votes.classes).of(seen)
         by_row = self.by_person.of(seen)
@@ -179,8 +179,7 @@ class _Inference:
         told = np.empty((len(others), len(self.matrices)))
         for label, rows in enumerate(self.rows):
             told[rows] = others[rows] @ self.matrices[:, :, label].T
-        weight = self.votes.weight * self.backed[self.votes.task]
-        return np.log(np.maximum(told, _SMALLEST)) * weight[:, None]
+        return np.log(np.maximum(told, _SMALLEST)) * self.backed[self.votes.task][:, None]
 
     def _logs(self) -> np.ndarray:
         return self._prior_logs() + self.by_task.of(self.messages)

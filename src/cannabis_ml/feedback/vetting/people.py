@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cannabis_ml.feedback.vetting.archetypes import TYPICAL
+from cannabis_ml.feedback.vetting.archetypes import typical_density
 from cannabis_ml.feedback.vetting.consensus import Consensus
 from cannabis_ml.feedback.vetting.params import PeopleParams
 from cannabis_ml.feedback.vetting.questions import Questions
@@ -23,9 +23,10 @@ def judge_people(
     """Estimate how often each person is right, over all heads.
 
     A person's votes are compared with what is known of the same tasks without them. The
-    likelihood of an accuracy a is the product over votes of a s + (1 - a) (1 - s) / (K - 1), to
-    the power of the vote's weight, where s is the probability that the vote is right: what nobody
-    else knows anything of tells nothing. The prior is that of a typical person.
+    likelihood of an accuracy a is the product over votes of a s + (1 - a) (1 - s) / (K - 1), where
+    s is the probability that the vote is right: what nobody else knows anything of tells nothing.
+    All votes count alike: if confirmations counted less, good people would look worse. The prior is
+    that of a typical person.
 
     Args:
         asked: Tasks of each head and what was agreed on.
@@ -39,15 +40,14 @@ def judge_people(
     """
     names = sorted({name for questions, _ in asked for name in questions.people})
     place = {name: i for i, name in enumerate(names)}
-    logs = np.tile(_prior_logs(), (len(names), 1))
+    logs = np.tile(np.log(typical_density(_GRID)), (len(names), 1))
     totals = np.zeros((4, len(names)))  # opinions, compared, gold, sum of chances
     for questions, consensus in asked:
         votes = questions.votes
         person = np.array([place[name] for name in questions.people], np.int64)[votes.person]
         right = consensus.others[np.arange(len(votes)), votes.label]
-        logs += _evidence(
-            (person, right, votes.weight * (consensus.informed > 0)), votes.classes, len(names)
-        )
+        told = consensus.informed > 0
+        logs += _evidence(person[told], right[told], votes.classes, len(names))
         share = 1 / questions.per_photo
         is_gold = questions.prior.known[votes.task] != MISSING
         values = np.broadcast_arrays(1.0, consensus.informed, is_gold, 1 / votes.classes)
@@ -55,24 +55,16 @@ def judge_people(
     return _table(names, logs, totals, params)
 
 
-def _evidence(
-    columns: tuple[np.ndarray, np.ndarray, np.ndarray], classes: int, people: int
-) -> np.ndarray:
+def _evidence(person: np.ndarray, right: np.ndarray, classes: int, people: int) -> np.ndarray:
     """Log-likelihood of each accuracy of the grid, (people, 200).
 
     The probability that a vote is right is taken in steps of 1/200: there are many votes.
     """
-    person, right, weight = columns
     steps = np.linspace(0, 1, 201)
     cell = person * len(steps) + np.rint(right * 200).astype(np.int64)
-    counts = np.bincount(cell, weight, people * len(steps)).reshape(people, -1)
+    counts = np.bincount(cell, minlength=people * len(steps)).reshape(people, -1)
     wrong = (1 - steps) / (classes - 1)
     return counts @ np.log(steps[:, None] * _GRID + wrong[:, None] * (1 - _GRID))
-
-
-def _prior_logs() -> np.ndarray:
-    a, b = TYPICAL
-    return (a - 1) * np.log(_GRID) + (b - 1) * np.log1p(-_GRID)
 
 
 def _table(

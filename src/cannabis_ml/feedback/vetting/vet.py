@@ -24,9 +24,6 @@ from cannabis_ml.feedback.vetting.rules import judge_opinions, model_opinions
 from cannabis_ml.taxonomy import Head, Taxonomy, is_excluded
 from cannabis_ml.text import counted
 
-_ROUNDS = 10
-"""Of quarantine: without some people others may look worse. Each round quarantines somebody."""
-
 
 @dataclass(frozen=True)
 class Evidence:
@@ -193,11 +190,13 @@ def _without_quarantined(
 ) -> tuple[pd.DataFrame, list[tuple[Questions, Consensus]], pd.DataFrame]:
     """Find the consensus without quarantined people, and judge all people.
 
+    Without some people others may look worse, so this is repeated until nobody is quarantined.
     What is known of quarantined people is from the round that quarantined them.
     """
     known = None if evidence.known is None else evidence.known.set_index("photo_id")
+    listed = params.people.model_copy(update={"quarantine_below": 0.0})
     set_aside: list[pd.DataFrame] = []
-    for _ in range(_ROUNDS):
+    while True:
         asked = []
         for head in taxonomy.heads:
             questions = ask(judged, head, known, tables[head.name], params.consensus)
@@ -205,19 +204,21 @@ def _without_quarantined(
                 votes, types = questions.votes, questions.archetypes
                 found = find_consensus(votes, types, questions.prior, params.consensus)
                 asked.append((questions, found))
-        people = judge_people(asked, params.people)
+        # Who is quarantined by configuration has no say in who else is.
+        people = judge_people(asked, listed)
+        if not people["quarantined"].any():
+            people = judge_people(asked, params.people)
         poor = people[people["quarantined"]]
-        set_aside.append(poor)
-        people = people[~people["quarantined"]]
         if poor.empty:
             break
+        set_aside.append(poor)
         reasons = poor.set_index("person")["reason"]
         out = judged["person"].isin(reasons.index) & (judged["status"] == "counted")
         judged = judged.copy()
         judged.loc[out, "status"] = "quarantined"
         judged.loc[out, "reason"] = judged.loc[out, "person"].map(reasons).to_numpy()
         judged.loc[out, "weight"] = 0.0
-    everybody = pd.concat([people, *(part for part in set_aside if len(part))])
+    everybody = pd.concat([people, *set_aside])
     return judged, asked, everybody.sort_values("person", ignore_index=True)
 
 
