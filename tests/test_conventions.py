@@ -11,7 +11,7 @@ from kedro.framework.project import configure_project, pipelines
 from kedro.io import CatalogConfigResolver
 from kedro.validation.type_extractor import TypeExtractor
 
-from cannabis_ml.inference import bundle, model_file
+from cannabis_ml.inference import bundle_reading, model_file
 from cannabis_ml.pipeline_registry import AFTER_TRAINING, STAGES
 from cannabis_ml.tiers import TIERS
 
@@ -109,7 +109,7 @@ def test_advice_names_pipelines_that_are_there_and_make_what_is_missing(register
     named = {name for group in groups for name in group.split(",")} - {"NAME"}
     assert {"training", "bundle"} <= named <= set(registered)
     made = {name: registered[name].all_outputs() for name in named}
-    for module, output in ((bundle, "bundle"), (model_file, "tier1.models")):
+    for module, output in ((bundle_reading, "bundle"), (model_file, "tier1.models")):
         advice = Path(module.__file__).read_text(encoding="utf-8")
         for name in re.findall(r"kedro run --pipeline=(\w+)", advice):
             assert output in made[name], f"{module.__name__} sends to {name} for a {output}"

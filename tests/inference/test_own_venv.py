@@ -179,6 +179,12 @@ def test_its_types_are_for_everybody(python):
     assert run(python, "-c", asked).strip() == "True"
 
 
+def test_its_texts_came_along(python):
+    asked = "from cannabis_ml.inference.language import languages, texts_in; "
+    asked += "print(*[texts_in(language).name for language in languages()])"
+    assert run(python, "-c", asked).split() == ["English", "Español"]
+
+
 def test_every_module_of_inference_can_be_imported(python):
     run(
         python,

@@ -17,35 +17,28 @@ damaged or exchanged is noticed before any of it is used. Hashes do not say who 
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
 
-from cannabis_ml.errors import BundleError, TaxonomyError
-from cannabis_ml.inference import golden
+from cannabis_ml.errors import BundleError
 from cannabis_ml.inference.answer import Answer
 from cannabis_ml.inference.archive import Archive, open_archive
-from cannabis_ml.inference.cards import faults_of
+from cannabis_ml.inference.bundle_reading import AGAIN, file_faults, read_manifest, validated
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.golden import (
-    ExpectedAnswers,
-    FileReport,
     GoldenAnswers,
     GoldenReport,
 )
 from cannabis_ml.inference.language import DEFAULT_LANGUAGE
 from cannabis_ml.inference.manifest import (
     MANIFEST,
-    SCHEMA_VERSION,
     BundleManifest,
     TierFile,
     TierFiles,
-    content_hash,
 )
 from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile
 from cannabis_ml.inference.predictor import PhotoLike, Predictor, open_verified
@@ -60,11 +53,6 @@ from cannabis_ml.taxonomy import Taxonomy, did_you_mean
 
 if TYPE_CHECKING:
     from cannabis_ml.inference.router import RoutedTier, Router
-
-_AGAIN = "Get the bundle again from where it came, or make it anew: `kedro run --pipeline=bundle`."
-_MOST_MANIFEST = 16 << 20
-
-Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class Bundle:
@@ -97,12 +85,12 @@ class Bundle:
             BundleError: If it is incomplete, altered or of an unknown schema; lists the files.
         """
         archive = open_archive(Path(path))
-        manifest = _read_manifest(archive)
-        faults = _faults(archive, manifest)
+        manifest = read_manifest(archive)
+        faults = file_faults(archive, manifest)
         if faults:
             listed = "\n  ".join(faults)
             raise BundleError(
-                f"{archive.path} is not the bundle that was written:\n  {listed}\n{_AGAIN}"
+                f"{archive.path} is not the bundle that was written:\n  {listed}\n{AGAIN}"
             )
         return cls(archive, manifest)
 
@@ -137,7 +125,7 @@ class Bundle:
 
     def model_file(self, tier: str, quantized: bool | None = None) -> ModelFile:
         """A model file, see `predictor`."""
-        entry = self._entry(tier, quantized)
+        entry = self.tier_file(tier, quantized)
         return ModelFile(self.read(entry.file), entry.format, entry.quantization)
 
     def predict(
@@ -223,7 +211,7 @@ class Bundle:
             ExportError: If there is no runtime of this name.
         """
         for tier in self.tiers:
-            if runs(runtime, self._entry(tier, quantized).format):
+            if runs(runtime, self.tier_file(tier, quantized).format):
                 return tier
         raise BundleError(f"{self.path} has no tier whose file {runtime} runs.")
 
@@ -247,14 +235,14 @@ class Bundle:
             BundleError: If there is no such tier or file, or it is not one of this bundle.
             ExportError: If the runtime cannot open it, or is not installed.
         """
-        entry = self._entry(tier, quantized)
+        entry = self.tier_file(tier, quantized)
         opened = open_verified(self.model_file(tier, quantized), threads, runtime, tier)
         if opened.taxonomy.sha256 != self.manifest.taxonomy_sha256:
-            raise BundleError(f"{entry.file} has another taxonomy than its bundle. {_AGAIN}")
+            raise BundleError(f"{entry.file} has another taxonomy than its bundle. {AGAIN}")
         if opened.image_size != entry.image_size:
-            raise BundleError(f"{entry.file} has another image size than {MANIFEST} says. {_AGAIN}")
+            raise BundleError(f"{entry.file} has another image size than {MANIFEST} says. {AGAIN}")
         if opened.decision.rule != self.manifest.tiers[tier].decision:
-            raise BundleError(f"{entry.file} decides otherwise than {MANIFEST} says. {_AGAIN}")
+            raise BundleError(f"{entry.file} decides otherwise than {MANIFEST} says. {AGAIN}")
         return opened
 
     def reliability(self, tier: str) -> Reliability:
@@ -266,7 +254,7 @@ class Bundle:
         ref = self._tier(tier).reliability
         if ref is None:
             return Reliability()
-        found = _validated(Reliability, self.read(ref.file), self.path / ref.file)
+        found = validated(Reliability, self.read(ref.file), self.path / ref.file)
         self._refuse(ref.file, found.faults(self.taxonomy))
         return found
 
@@ -283,7 +271,7 @@ class Bundle:
         try:
             found = UnknownScore.from_bytes(data)
         except BundleError as error:
-            raise BundleError(f"{self.path / ref.file}: {error} {_AGAIN}") from error
+            raise BundleError(f"{self.path / ref.file}: {error} {AGAIN}") from error
         self._refuse(ref.file, found.faults(self.taxonomy))
         return found
 
@@ -297,7 +285,7 @@ class Bundle:
         ref = self.manifest.routing
         if ref is None:
             return None
-        found = _validated(RoutingRule, self.read(ref.file), self.path / ref.file)
+        found = validated(RoutingRule, self.read(ref.file), self.path / ref.file)
         self._refuse(ref.file, found.faults(self.taxonomy, self.tiers))
         return found
 
@@ -358,7 +346,7 @@ class Bundle:
             BundleError: If it is not in the form that is known here.
         """
         file = self.manifest.golden.file
-        return _validated(GoldenAnswers, self.read(file), self.path / file)
+        return validated(GoldenAnswers, self.read(file), self.path / file)
 
     def golden_photos(self) -> list[np.ndarray]:
         """Each uint8 RGB (height, width, 3), in the order of the answers."""
@@ -375,53 +363,14 @@ class Bundle:
             BundleError: If the runtime runs none of the files.
             ExportError: If it cannot open a file, or is not installed.
         """
-        self.smallest_tier(runtime)
-        answers, photos = self.golden(), self.golden_photos()
-        inputs = {size: self._grey_levels(answers, size) for size in answers.inputs}
-        tiers = {
-            name: {
-                kind: self._compared(name, kind, expected, photos, threads, runtime)
-                for kind, expected in kinds.items()
-                if runs(runtime, self._entry(name, kind == QUANTIZED).format)
-            }
-            for name, kinds in answers.tiers.items()
-        }
-        skipped = [
-            expected.file
-            for name, kinds in answers.tiers.items()
-            for kind, expected in kinds.items()
-            if kind not in tiers[name]
-        ]
-        reports = [report for kinds in tiers.values() for report in kinds.values()]
-        passed = all(r.passed for r in reports) and all(d <= 1 for d in inputs.values())
-        return GoldenReport(
-            passed=passed, photos=len(photos), inputs=inputs, tiers=tiers, not_checked=skipped
-        )
+        from cannabis_ml.inference.golden_check import check_golden
 
-    def _compared(
-        self,
-        tier: str,
-        kind: str,
-        expected: ExpectedAnswers,
-        photos: list[np.ndarray],
-        threads: int,
-        runtime: str | None,
-    ) -> FileReport:
-        opened = self.predictor(tier, kind == QUANTIZED, threads, runtime)
-        outputs = opened.outputs(photos, batch_size=1)
-        return golden.compare(expected, outputs, self.rules(tier), opened.runtime)
-
-    def _grey_levels(self, answers: GoldenAnswers, size: str) -> int:
-        pairs = zip(answers.photos, answers.inputs[size], strict=True)
-        return max(
-            (golden.grey_levels_apart(self.read(a), self.read(b), int(size)) for a, b in pairs),
-            default=0,
-        )
+        return check_golden(self, threads, runtime)
 
     def _refuse(self, file: str, faults: Iterable[str]) -> None:
         found = "; ".join(faults)
         if found:
-            raise BundleError(f"{self.path / file} does not fit its bundle: {found}. {_AGAIN}")
+            raise BundleError(f"{self.path / file} does not fit its bundle: {found}. {AGAIN}")
 
     def _tier(self, tier: str) -> TierFiles:
         if tier not in self.manifest.tiers:
@@ -431,7 +380,16 @@ class Bundle:
             )
         return self.manifest.tiers[tier]
 
-    def _entry(self, tier: str, quantized: bool | None) -> TierFile:
+    def tier_file(self, tier: str, quantized: bool | None = None) -> TierFile:
+        """What the manifest says of a model file.
+
+        Args:
+            tier: Name of the tier.
+            quantized: As for `predictor`.
+
+        Raises:
+            BundleError: If there is no such tier or file.
+        """
         files = self._tier(tier)
         kind = files.ships if quantized is None else QUANTIZED if quantized else FLOAT
         if kind not in files.all:
@@ -447,53 +405,3 @@ class Bundle:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _read_manifest(archive: Archive) -> BundleManifest:
-    path = archive.path
-    if MANIFEST not in archive.sizes:
-        raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}. {_AGAIN}")
-    if archive.sizes[MANIFEST] > _MOST_MANIFEST:
-        raise BundleError(f"{path / MANIFEST} has {archive.sizes[MANIFEST]:,} bytes. {_AGAIN}")
-    text = archive.read(MANIFEST)
-    try:
-        said = json.loads(text)
-        checksum = content_hash(said) if isinstance(said, dict) else None
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path / MANIFEST} is no JSON ({error}). {_AGAIN}") from error
-    version = said.get("schema_version") if isinstance(said, dict) else None
-    if type(version) is not int or version != SCHEMA_VERSION:
-        raise BundleError(
-            f"{path / MANIFEST} has schema_version {version!r:.40}; known here is {SCHEMA_VERSION}."
-            " Update cannabis_ml to read a newer bundle; make an older one anew."
-        )
-    if said.get("content_sha256") != checksum:
-        raise BundleError(f"{path / MANIFEST} was altered: its checksum differs. {_AGAIN}")
-    return _validated(BundleManifest, text, path / MANIFEST)
-
-
-def _faults(archive: Archive, manifest: BundleManifest) -> list[str]:
-    """What is missing, too much or altered; hashes everything that is there."""
-    sizes = {
-        file.file: file.bytes for tier in manifest.tiers.values() for file in tier.all.values()
-    }
-    faults = []
-    for name, expected in manifest.files.items():
-        if name not in archive.sizes:
-            faults.append(f"{name} is missing")
-        elif archive.sizes[name] != sizes.get(name, archive.sizes[name]):
-            faults.append(
-                f"{name} was altered: {archive.sizes[name]:,} bytes instead of {sizes[name]:,}"
-            )
-        elif archive.sha256(name) != expected:
-            faults.append(f"{name} was altered: its SHA-256 differs")
-    unknown = sorted(set(archive.sizes) - set(manifest.files) - {MANIFEST})
-    return faults + [f"{name} was added" for name in unknown]
-
-
-def _validated(schema: type[Schema], text: bytes, path: Path) -> Schema:
-    try:
-        return schema.model_validate_json(text)
-    except (ValidationError, TaxonomyError) as error:
-        said = faults_of(error) if isinstance(error, ValidationError) else error
-        raise BundleError(f"{path} says what cannot be: {said}. {_AGAIN}") from error
