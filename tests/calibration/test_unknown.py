@@ -18,6 +18,7 @@ from cannabis_ml.calibration.unknown import (
     with_threshold,
 )
 from cannabis_ml.errors import BundleError
+from cannabis_ml.evaluation.ranking import auroc
 from cannabis_ml.inference.unknown import METHODS, UnknownScore, l2_normalized
 
 CLASSES, WIDTH = 4, 12
@@ -78,8 +79,7 @@ def candidates(training, linear):
 @pytest.fixture
 def exact(monkeypatch):
     """Covariances as they are, without shrinkage."""
-    plain = precision
-    monkeypatch.setattr(unknown, "precision", lambda residuals: plain(residuals, WIDTH, 0.0))
+    monkeypatch.setattr(unknown, "ledoit_wolf", lambda _: 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -339,3 +339,25 @@ def test_what_cannot_be_fitted_says_why(training):
         fit_unknown("fdbd", "colour", outputs, labels)
     with pytest.raises(ValueError, match="several photos of a class"):
         fit_unknown("mahalanobis", "colour", outputs, np.full(len(labels), -1))
+
+
+@pytest.mark.parametrize("method", ["mahalanobis", "relative_mahalanobis"])
+def test_photos_in_directions_that_no_training_photo_has_are_unknown(method):
+    """Few photos in many dimensions, whose classes differ in a few: as embeddings are.
+
+    Covariances shrunken each by its own intensity would call such photos the best known.
+    """
+    random = np.random.default_rng(0)
+    labels = np.arange(150) % 5
+    centers = np.zeros((5, 400))
+    centers[np.arange(5), np.arange(5)] = 4
+
+    def drawn(which, away=0.0):
+        points = centers[which] + random.normal(scale=0.3, size=(len(which), 400))
+        points[:, :60] += random.normal(scale=0.6, size=(len(which), 60))
+        points[:, 200:] += away * random.normal(size=(len(which), 200))
+        return {"embedding": points}
+
+    score = fit_unknown(method, "kind", drawn(labels), labels)
+    known, unknown = score.score(drawn(labels)), score.score(drawn(labels, away=0.6))
+    assert auroc(np.r_[known, unknown], np.arange(300) >= 150) > 0.95

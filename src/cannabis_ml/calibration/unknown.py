@@ -289,11 +289,17 @@ def _gaussian(
     center = points.mean(axis=0)
     points = points - center
     means = np.stack([points[which == c].mean(axis=0) for c in range(len(classes))])
-    scale, directions = precision(points - means[which])
+    residuals = points - means[which]
+    shrinkage = ledoit_wolf(residuals)
+    scale, directions = precision(residuals, shrinkage=shrinkage)
     arrays = {"center": center, "means": means, "directions": directions}
     numbers = {"scale": scale}
     if method == "relative_mahalanobis":
-        numbers["overall_scale"], arrays["overall_directions"] = precision(points)
+        # By the same shrinkage: all photos together have more structure, so their own would be
+        # smaller, and far photos would lie farther from all photos than from every class.
+        numbers["overall_scale"], arrays["overall_directions"] = precision(
+            points, shrinkage=shrinkage
+        )
     return arrays, numbers
 
 
@@ -317,11 +323,9 @@ def precision(
     Raises:
         ValueError: If the residuals are all 0.
     """
-    from sklearn.covariance import ledoit_wolf_shrinkage
-
     n, width = residuals.shape
     if shrinkage is None:
-        shrinkage = float(ledoit_wolf_shrinkage(residuals, assume_centered=True))
+        shrinkage = ledoit_wolf(residuals)
     _, lengths, axes = np.linalg.svd(residuals, full_matrices=False)
     variances = np.zeros(width)
     variances[: len(lengths)] = lengths**2 / n
@@ -335,3 +339,14 @@ def precision(
     rest = variances[kept:].mean() if kept < width else variances[kept - 1]
     inner = np.maximum(1 / rest - 1 / variances[:kept], 0.0)
     return float(1 / rest), axes[:kept].T * np.sqrt(inner)
+
+
+def ledoit_wolf(residuals: np.ndarray) -> float:
+    """How far to draw their covariance towards the identity, in [0, 1] (Ledoit & Wolf 2004).
+
+    Args:
+        residuals: (N, F), of mean 0.
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
+    return float(ledoit_wolf_shrinkage(residuals, assume_centered=True))
