@@ -12,6 +12,10 @@ def main(*args: Any, **kwargs: Any) -> Any:
         from cannabis_ml.serving.__main__ import main as serve
 
         sys.exit(serve(given[1:]))
+    if given and given[0] == "feedback":  # needs none with --store
+        from cannabis_ml.cli_feedback import feedback
+
+        return feedback(given[1:], prog_name="cannabis_ml feedback", **kwargs)
     try:
         from kedro.framework.cli.utils import find_run_command
         from kedro.framework.project import configure_project

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cannabis_ml._io.file_names import printable
 from cannabis_ml._io.files import disk_full, no_room
 from cannabis_ml.cli_champion import champion, promote, rollback
+from cannabis_ml.cli_feedback import feedback
 from cannabis_ml.config import params_as_typed
 from cannabis_ml.errors import CannabisMLError
 
@@ -157,7 +158,7 @@ def prune(keep: int, dry_run: bool, env: str | None) -> None:
     click.echo(f"{verb} {total:,} bytes: {count:,} versions of {len(plan.freed):,} entries.")
 
 
-for command in (promote, rollback, champion):
+for command in (promote, rollback, champion, feedback):
     cli.add_command(command)
 
 

@@ -15,6 +15,7 @@ from cannabis_ml.datasets.table import table_preview
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cannabis_ml.feedback.params import StoreLimits
     from cannabis_ml.feedback.snapshot import FeedbackSnapshot
     from cannabis_ml.feedback.store import FeedbackStore
 
@@ -51,14 +52,20 @@ class FeedbackStoreDataset(AbstractDataset[None, "FeedbackSnapshot"]):
         self._photos, self._photo_options = photos, secret.get("photos")
         self._cache = cache
 
-    def open(self) -> FeedbackStore:
-        """The store itself, made where there is none."""
+    def open(self, limits: StoreLimits | None = None) -> FeedbackStore:
+        """The store itself, made where there is none.
+
+        Args:
+            limits: What it takes in; those of `StoreLimits` where not given.
+        """
         from cannabis_ml.feedback.store import FeedbackStore
 
         file = self._file()
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-        return FeedbackStore(self._url, self._photos, photo_credentials=self._photo_options)
+        return FeedbackStore(
+            self._url, self._photos, photo_credentials=self._photo_options, limits=limits
+        )
 
     def load(self) -> FeedbackSnapshot:
         from cannabis_ml.feedback.snapshot import FeedbackSnapshot

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cannabis_ml.feedback import photo_cleaning
+MAX_PHOTO_BYTES = 25_000_000
+MAX_PHOTO_PIXELS = 64_000_000
 
 
 class _Params(BaseModel):
@@ -14,9 +15,9 @@ class _Params(BaseModel):
 class StoreLimits(_Params):
     """What is taken in."""
 
-    photo_bytes: int = Field(default=photo_cleaning.MAX_BYTES, gt=0, description="Of one photo")
+    photo_bytes: int = Field(default=MAX_PHOTO_BYTES, gt=0, description="Of one photo")
     photo_pixels: int = Field(
-        default=photo_cleaning.MAX_PIXELS, gt=0, description="Width x height of one photo"
+        default=MAX_PHOTO_PIXELS, gt=0, description="Width x height of one photo"
     )
 
 
@@ -32,3 +33,10 @@ class Retention(_Params):
     details_days: int | None = Field(
         default=None, ge=1, description="Device, region and metadata, since they came"
     )
+
+
+class StoreParams(_Params):
+    """`feedback.store` in parameters_feedback.yml."""
+
+    limits: StoreLimits = StoreLimits()
+    retention: Retention = Retention()

@@ -19,11 +19,9 @@ import numpy as np
 from PIL import Image
 
 from cannabis_ml.errors import FeedbackRefusedError
+from cannabis_ml.feedback.params import MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS
 from cannabis_ml.photos.decode import Header, UnreadableError, decode, examine, read_header
 from cannabis_ml.photos.fingerprint import photo_id
-
-MAX_BYTES = 25_000_000
-MAX_PIXELS = 64_000_000
 
 _LOSSY = frozenset({"JPEG", "MPO", "WEBP", "AVIF", "JPEG2000"})
 """Formats that become JPEG; the others become PNG."""
@@ -65,7 +63,7 @@ class CleanPhoto:
 
 
 def clean_photo(
-    data: bytes, *, max_bytes: int = MAX_BYTES, max_pixels: int = MAX_PIXELS
+    data: bytes, *, max_bytes: int = MAX_PHOTO_BYTES, max_pixels: int = MAX_PHOTO_PIXELS
 ) -> CleanPhoto:
     """Decode a photo, and keep what codes its pixels.
 
