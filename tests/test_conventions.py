@@ -12,14 +12,14 @@ from kedro.io import CatalogConfigResolver
 from kedro.validation.type_extractor import TypeExtractor
 
 from cannabis_ml.inference import bundle_reading, model_file
-from cannabis_ml.pipeline_registry import AFTER_TRAINING, STAGES
+from cannabis_ml.pipeline_registry import AFTER_TRAINING, LOOP, STAGES
 from cannabis_ml.tiers import TIERS
 
 PROJECT = Path(__file__).parents[1]
-LIGHT = {"ingestion", "augmentation", "balancing", "data"}
+LIGHT = {"ingestion", "augmentation", "balancing", "data", "feedback"}
 """Pipelines that run without a training framework."""
 
-TYPED = {"__default__", "data", "train", "retrain", "add_class"}
+TYPED = {"__default__", "data", "train", "retrain", "add_class", *LOOP}
 """What people type, besides the stages."""
 
 HEAVY = ("torch", "torchvision", "timm", "lightning", "tensorflow")
@@ -52,7 +52,7 @@ def test_a_stage_that_is_added_is_checked_run_and_shown(registered):
     everything = {node.name for name in STAGES for node in registered[name].nodes}
     assert {node.name for node in registered["__default__"].nodes} == everything
     packages = (PROJECT / "src" / "cannabis_ml" / "pipelines").glob("*/pipeline.py")
-    assert set(STAGES) == {package.parent.name for package in packages}
+    assert {*STAGES, *LOOP} == {package.parent.name for package in packages}
 
 
 def test_every_step_is_inside_the_box_of_its_stage(registered):
@@ -67,7 +67,7 @@ def test_data_sets_keep_their_names_whatever_the_box(registered):
         assert registered[stage].datasets() == module.create_pipeline().datasets()
 
 
-RUN = ("__default__", "retrain", "add_class")
+RUN = ("__default__", "retrain", "add_class", *LOOP)
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -86,11 +86,11 @@ def test_parameters_are_checked_before_any_node_runs(registered, name):
 
 
 def test_what_crosses_stages_is_in_the_catalog(registered, catalog):
-    made = {name: registered[name].all_outputs() for name in STAGES}
-    for taker in STAGES:
+    made = {name: registered[name].all_outputs() for name in (*STAGES, *LOOP)}
+    for taker in made:
         taken = {n for n in registered[taker].inputs() if not n.startswith("params:")}
         for name in taken:
-            makers = [stage for stage in STAGES if name in made[stage]]
+            makers = [stage for stage in made if name in made[stage]]
             assert catalog.match_dataset_pattern(name) or name in catalog.config, (
                 f"'{name}', made by {makers or 'nobody'} for {taker}, is not in the catalog"
             )
@@ -135,6 +135,7 @@ def test_metrics_of_one_tier_do_not_overwrite_those_of_another(catalog):
 LIVING = {
     *("source_photos", "unlabelled_photos", "split_ledger", "split_ledger_before", "lineage"),
     *("champion", "promotion", "{tier}.workspace", "{tier}.champion_start", "feedback_photos"),
+    *("vetted_photos", "judged_answers", "annotators", "proposed_classes"),
 }
 """Entries on disk that one run takes over from another: no version of them is a run's own."""
 

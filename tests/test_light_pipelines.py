@@ -19,6 +19,8 @@ from kedro.framework.startup import bootstrap_project
 bootstrap_project(Path.cwd())
 with KedroSession.create(env="test") as session:
     session.run(pipeline_name="data")
+with KedroSession.create(env="test") as session:
+    session.run(pipeline_name="feedback")
 
 import cannabis_ml
 print()
@@ -42,5 +44,6 @@ def test_getting_photos_ready_loads_no_training_framework(copy_project, tmp_path
     told = json.loads(done.stdout.splitlines()[-1])
     assert Path(told["ran"]).is_relative_to(project)
     assert list(project.glob("data/envs/test/03_primary/photos.parquet/*/photos.parquet"))
+    assert list(project.glob("data/envs/test/08_reporting/feedback.html/*/feedback.html"))
     assert any(name.startswith("albumentations.") for name in told["modules"])
     assert [name for name in told["modules"] if name.partition(".")[0] in HEAVY] == []

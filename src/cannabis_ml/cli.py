@@ -35,6 +35,9 @@ VERBOSE = click.Option(
 RUNNERS = ("sequential_runner", "parallel_runner", "thread_runner")
 """Modules of kedro.runner; each logs under its own name."""
 
+NOT_DUE = 3
+"""Exit code of `retrain-due` where there is no reason to train anew."""
+
 END_SIGNALS = ("SIGTERM", "SIGHUP")
 """Signals that end a run besides Ctrl-C: from `kill`, a scheduler, a closed terminal."""
 
@@ -156,6 +159,31 @@ def prune(keep: int, dry_run: bool, env: str | None) -> None:
     total, count = sum(plan.bytes.values()), sum(map(len, plan.freed.values()))
     verb = "Would free" if dry_run else "Freed"
     click.echo(f"{verb} {total:,} bytes: {count:,} versions of {len(plan.freed):,} entries.")
+
+
+@cli.command(name="retrain-due")
+@click.option("--env", "-e", default=None, help="The environment whose decision is asked.")
+def retrain_due(env: str | None) -> None:
+    """Whether to train anew, by the last run of the feedback pipeline.
+
+    Prints the reasons. Exit codes: 0 train anew, 3 no need to, 1 no decision can be read, 2 the
+    command was mistyped. So `kedro run --pipeline=feedback && python -m cannabis_ml retrain-due &&
+    kedro run --pipeline=retrain` trains when there is a reason.
+    """
+    from kedro.framework.session import KedroSession
+
+    try:
+        with KedroSession.create(env=env) as session:
+            context = session.load_context()  # type: ignore[attr-defined]
+            decision = context.catalog.load("retrain_decision")
+    except (CannabisMLError, DatasetError) as error:
+        raise click.ClickException(
+            f"There is no retrain decision ({error}).\nRun `kedro run --pipeline=feedback` first."
+        ) from error
+    click.echo("Train anew:" if decision.retrain else "No need to train anew:")
+    for reason in decision.reasons:
+        click.echo(f"  {'!' if reason.fires else '-'} {reason.text}")
+    sys.exit(0 if decision.retrain else NOT_DUE)
 
 
 for command in (promote, rollback, champion, feedback):

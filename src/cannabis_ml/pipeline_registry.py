@@ -12,6 +12,7 @@ from cannabis_ml.pipelines import (
     bundle,
     calibration,
     export,
+    feedback,
     gate,
     ingestion,
     training,
@@ -34,6 +35,9 @@ STAGES: dict[str, ModuleType] = {
 AFTER_TRAINING = ("export", "calibration", "bundle", "gate")
 """What turns checkpoints into a bundle, and the better bundle into the champion."""
 
+LOOP: dict[str, ModuleType] = {"feedback": feedback}
+"""Pipelines between answers and the next run of the stages; none is part of `kedro run`."""
+
 
 def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
     """Register one pipeline per stage, and their combinations.
@@ -43,8 +47,8 @@ def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
 
     Returns:
         Pipelines by name: `data` up to the balanced rows, `train` up to the trained models,
-        `__default__` up to the champion, `retrain` the same from the champion's weights on,
-        `add_class` from its backbone on, and every stage.
+        `__default__` up to the champion, `retrain` feedback and then the same from the champion's
+        weights on, `add_class` from its backbone on, every stage, and those of `LOOP`.
 
     Raises:
         ConfigError: If the tiers contradict each other.
@@ -62,7 +66,8 @@ def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
         + sum((stages[name] for name in AFTER_TRAINING), Pipeline([]))
     )
     from_champion = {f"{tier.name}.start": f"{tier.name}.champion_start" for tier in tiers}
-    retrain = Pipeline(everything, inputs=from_champion)
+    loop = {name: _stage(name, LOOP[name].create_pipeline(tiers=tiers)) for name in LOOP}
+    retrain = loop["feedback"] + Pipeline(everything, inputs=from_champion)
     return {
         "__default__": everything,
         "data": data,
@@ -70,6 +75,7 @@ def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
         "retrain": retrain,
         "add_class": add_class,
         **stages,
+        **loop,
     }
 
 

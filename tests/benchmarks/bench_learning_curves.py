@@ -30,7 +30,7 @@ START, SIZES = 0.4, (0.6, 0.8, 1.0)
 
 
 def right_share(photos, components, rows, judged):
-    head = fit_head(components[rows], photos.labels[rows], len(photos.names))
+    head = fit_head(components[rows], photos.labels[rows], len(photos.names), balanced=True)
     right = head.probs(components[judged]).argmax(axis=1) == photos.labels[judged]
     return float(right @ group_shares(photos.groups[judged]))
 

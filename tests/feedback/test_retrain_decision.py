@@ -1,5 +1,6 @@
 """Each reason is fired by what it is meant for, and by nothing less."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -69,9 +70,8 @@ def photos_of(vetted, paths=None):
 
 def evidence_of(opinions, last=None):
     vetted = vetted_of(opinions)
-    return Evidence(
-        judged_answers(vetted, opinions), photos_of(vetted), opinions, record=last or record()
-    )
+    nothing = proposals(0, 0).iloc[:0]
+    return Evidence(judged_answers(vetted, opinions), photos_of(vetted), nothing, last or record())
 
 
 def decided(opinions, last=None, now=NOW, **params):
@@ -181,43 +181,33 @@ def test_enough_new_photos_fire_from_the_next_on():
     assert decided(opinions_of(rights(41, 4)), new_photos=40)[0] == {"new_photos"}
 
 
+def proposals(photos, people, name="Rosin"):
+    return pd.DataFrame([{"head": "product", "name": name, "photos": photos, "people": people}])
+
+
 def test_a_new_class_takes_photos_and_people():
-    def proposed(photos, people):
-        told = [
-            Opinion(
-                opinion_id=f"n{i}",
-                photo_id=f"{i + 1000:064x}",
-                person=f"q{i % people}",
-                head="product",
-                verdict="proposed",
-                label="Rosin" if i % 2 else "rosin ",
-                at=TRAINED + timedelta(hours=1),
-            )
-            for i in range(photos)
-        ]
-        return pd.concat([opinions_of(rights(30, 3)), opinions_table(told)], ignore_index=True)
-
-    assert decided(proposed(9, 3), photos_of_new_class=10)[0] == set()
-    assert decided(proposed(20, 1), photos_of_new_class=10)[0] == set()
-    assert decided(proposed(10, 3), photos_of_new_class=10)[0] == {"new_class"}
-    learnt = Taxonomy.model_validate(
-        {"heads": [{"name": "product", "classes": [*CLASSES, "Rosin"]}]}
-    )
-    assert decided(proposed(10, 3), record(taxonomy=learnt), photos_of_new_class=10)[0] == set()
-
-
-def test_a_refused_person_proposes_nothing():
     told = opinions_of(rights(30, 3))
-    told = pd.concat(
-        [told, opinions_of(np.ones(60), verdict="proposed", label="x", answered=None)],
-        ignore_index=True,
-    )
-    told["person"] = ["a" if i % 2 else "b" for i in range(len(told))]
-    evidence = evidence_of(told)
-    params = RetrainParams(photos_of_new_class=50)
-    assert "new_class" in {r.name for r in decide_retraining(evidence, params, NOW).firing}
-    refused = Evidence(evidence.judged, evidence.photos, told, frozenset({"a"}), evidence.record)
-    assert "new_class" not in {r.name for r in decide_retraining(refused, params, NOW).firing}
+
+    def fired(photos, people, last=None):
+        evidence = replace(evidence_of(told, last), proposals=proposals(photos, people))
+        decision = decide_retraining(evidence, RetrainParams(photos_of_new_class=10), NOW)
+        return {reason.name for reason in decision.firing}
+
+    assert fired(9, 3) == set()
+    assert fired(20, 1) == set()
+    assert fired(10, 2) == {"new_class"}
+    heads = [{"name": "product", "classes": [*CLASSES, "rosin "]}]
+    assert fired(10, 2, record(taxonomy=Taxonomy.model_validate({"heads": heads}))) == set()
+
+
+def test_a_class_added_to_the_taxonomy_fires_once_it_has_photos():
+    heads = [{"name": "product", "classes": CLASSES[:2]}]
+    before = record(taxonomy=Taxonomy.model_validate({"heads": heads}))
+    told = opinions_of(rights(30, 0))  # 10 are hash
+    assert decided(told, before, photos_of_new_class=11)[0] == set()
+    names, decision = decided(told, before, photos_of_new_class=10)
+    assert names == {"new_class"}
+    assert decision.firing[0].class_name == "hash"
 
 
 @pytest.mark.parametrize(("days", "fires"), [(29.9, False), (30, True)])
@@ -252,7 +242,7 @@ def test_a_label_that_changed_since_is_new():
 
 def test_without_a_recorded_training_rates_wait_and_counts_do_not():
     evidence = evidence_of(opinions_of(rights(60, 30)))
-    first = Evidence(evidence.judged, evidence.photos, evidence.opinions)
+    first = Evidence(evidence.judged, evidence.photos, evidence.proposals)
     decision = decide_retraining(first, RetrainParams(new_photos=50, class_error=0.9), NOW)
     assert {reason.name for reason in decision.firing} == {"new_photos"}
     assert decision.last_training is None

@@ -69,13 +69,16 @@ class LinearHead:
         return exponents / exponents.sum(axis=1, keepdims=True)
 
 
-def fit_head(components: np.ndarray, labels: np.ndarray, classes: int) -> LinearHead:
+def fit_head(
+    components: np.ndarray, labels: np.ndarray, classes: int, *, balanced: bool = False
+) -> LinearHead:
     """Fit a head by multinomial logistic regression.
 
     Args:
         components: float64 (N, D).
         labels: int (N,), in [0, classes).
         classes: K; some may have no photo.
+        balanced: Weight photos so that each class weighs the same, however many it has.
 
     Raises:
         ValueError: If there is no photo.
@@ -91,7 +94,8 @@ def fit_head(components: np.ndarray, labels: np.ndarray, classes: int) -> Linear
     from sklearn.linear_model import LogisticRegression
 
     # 1e-2 of the slope is lost at 200 steps; the class decided on no longer changes.
-    model = LogisticRegression(max_iter=200).fit(components, labels)
+    weights = "balanced" if balanced else None
+    model = LogisticRegression(max_iter=200, class_weight=weights).fit(components, labels)
     if len(seen) == 2:  # scikit-learn has one row then
         weight[seen[1]], bias[seen[1]] = model.coef_[0], model.intercept_[0]
     else:

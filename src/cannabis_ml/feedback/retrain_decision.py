@@ -48,7 +48,7 @@ class RetrainParams(BaseModel):
     corrections_of_class: int = Field(default=200, ge=1, description="Corrections of one class")
     new_photos: int = Field(default=1000, ge=1, description="Photos with new labels")
     photos_of_new_class: int = Field(
-        default=50, ge=2, description="Photos that people gave to a class which is not there yet"
+        default=30, ge=2, description="Photos that people gave to a class which is not there yet"
     )
     people_for_new_class: int = Field(
         default=2, ge=1, description="People who have to have proposed a new class"
@@ -104,15 +104,14 @@ class Evidence:
     Attributes:
         judged: As from `judged_answers`.
         photos: As from `feedback_photos`.
-        opinions: As from `opinions_table`; proposed classes are counted in it.
-        refused_people: Those whose proposals do not count.
+        proposals: Classes that people propose, as vetting counts them: `head`, `name`, `photos`
+            and `people`.
         record: Of the last training; None where none is recorded.
     """
 
     judged: pd.DataFrame
     photos: pd.DataFrame
-    opinions: pd.DataFrame
-    refused_people: frozenset[str] = frozenset()
+    proposals: pd.DataFrame
     record: TrainingRecord | None = None
 
 
@@ -344,30 +343,55 @@ def _corrections(judged: pd.DataFrame, new: set[str], params: RetrainParams) -> 
 
 
 def _new_classes(evidence: Evidence, params: RetrainParams) -> Iterator[Reason]:
-    opinions, record = evidence.opinions, evidence.record
-    proposed = opinions[
-        (opinions["verdict"] == "proposed") & ~opinions["person"].isin(evidence.refused_people)
-    ]
-    looks = [at_a_glance(str(label)) for label in proposed["label"]]
-    for (head, look), rows in proposed.assign(look=looks).groupby(["head", "look"]):
-        if record is not None and look in _known_looks(record, str(head)):
+    """Classes that people propose, and those that were added to the taxonomy since."""
+    record = evidence.record
+    for row in evidence.proposals.to_dict("records"):
+        head, name = str(row["head"]), str(row["name"])
+        photos, people = int(row["photos"]), int(row["people"])
+        if record is not None and at_a_glance(name) in _known_looks(record, head):
             continue
-        photos, people = rows["photo_id"].nunique(), rows["person"].nunique()
-        enough = photos >= params.photos_of_new_class
-        fires = enough and people >= params.people_for_new_class
-        name = str(rows["label"].mode().iloc[0])
-        yield Reason(
-            name="new_class",
-            fires=fires,
-            text=f"{counted(people, 'person', 'people')} proposed '{name}' as a new class of"
-            f" '{head}' for {counted(photos, 'photo')}; it takes {params.photos_of_new_class:,}"
-            f" photos and {counted(params.people_for_new_class, 'person', 'people')}.",
-            head=str(head),
-            class_name=name,
-            value=photos,
-            limit=params.photos_of_new_class,
-            photos=photos,
+        fires = photos >= params.photos_of_new_class and people >= params.people_for_new_class
+        text = (
+            f"{counted(people, 'person', 'people')} proposed '{name}' as a new class of '{head}'"
+            f" for {counted(photos, 'photo')}; it takes {params.photos_of_new_class:,} photos and"
+            f" {counted(params.people_for_new_class, 'person', 'people')}."
         )
+        yield _new_class(head, name, photos, fires, text, params)
+    for head, name, photos in _added_classes(evidence):
+        text = (
+            f"'{name}' of '{head}' was added to the taxonomy since the last training and has"
+            f" {counted(photos, 'photo')}; it takes {params.photos_of_new_class:,}."
+        )
+        fires = photos >= params.photos_of_new_class
+        yield _new_class(head, name, photos, fires, text, params)
+
+
+def _new_class(
+    head: str, name: str, photos: int, fires: bool, text: str, params: RetrainParams
+) -> Reason:
+    return Reason(
+        name="new_class",
+        fires=fires,
+        text=text,
+        head=head,
+        class_name=name,
+        value=photos,
+        limit=params.photos_of_new_class,
+        photos=photos,
+    )
+
+
+def _added_classes(evidence: Evidence) -> Iterator[tuple[str, str, int]]:
+    """Head, class and photos of accepted labels that the last training did not know."""
+    if evidence.record is None:
+        return
+    for head in evidence.record.taxonomy.heads:
+        if head.kind == "multilabel" or head.name not in evidence.photos:
+            continue
+        counts = evidence.photos[head.name].value_counts()
+        for name, photos in counts.items():
+            if name not in head.class_names:
+                yield head.name, str(name), int(photos)
 
 
 def _known_looks(record: TrainingRecord, head: str) -> set[str]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.evaluation.scores import Evaluation, MultilabelScores
 from cannabis_ml.photo_sets.feedback_source import OWN_COLUMNS
-from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.taxonomy import Head, Taxonomy, TaxonomySpec
 
 
 class Baseline(BaseModel):
@@ -71,6 +71,23 @@ def record_of(
         baselines={tier: baselines_of(scores) for tier, scores in evaluations.items()},
         feedback=dict(labels_of_photos(feedback_photos)),
     )
+
+
+def taxonomy_to_vet(record: TrainingRecord | None, configured: TaxonomySpec) -> Taxonomy | None:
+    """Heads and classes that opinions are held against.
+
+    Those of the configuration, where it lists them: a class that was added there makes labels of
+    what people proposed. Where classes are left to the labels, those of the last training.
+
+    Returns:
+        None where neither lists the classes of any head.
+    """
+    known = {head.name: head for head in record.taxonomy.heads} if record else {}
+    written = [head for head in configured.heads if not isinstance(head.classes, str)]
+    listed = {head.name: Head.model_validate(head.model_dump()) for head in written}
+    names = [head.name for head in configured.heads]
+    heads = [listed.get(name) or known[name] for name in names if name in listed or name in known]
+    return Taxonomy(heads=heads) if heads else None
 
 
 def baselines_of(evaluation: Evaluation) -> dict[str, Baseline]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +11,8 @@ import pandas as pd
 from cannabis_ml._io.file_names import on_disk
 from cannabis_ml._io.parallel import map_in_order
 from cannabis_ml.photo_sets.checks import conflicting_duplicate
-from cannabis_ml.photos.decode import UnreadableError, decode
+from cannabis_ml.photos.data_uri import jpeg_uri
+from cannabis_ml.photos.decode import UnreadableError
 
 EXAMPLES = 12
 """Photos shown per defect, and clusters and conflicts shown; the JSON lists all."""
@@ -47,7 +46,7 @@ def draw_thumbnails(
 
     def draw(path: str) -> str:
         try:
-            return _jpeg_uri(on_disk(path).read_bytes(), size)
+            return jpeg_uri(on_disk(path).read_bytes(), size)
         except UnreadableError as error:
             return _placeholder_uri(error.defect, size)
         except (OSError, ValueError):
@@ -69,20 +68,6 @@ def _shown(report: Mapping[str, Any]) -> Iterator[str]:
     for nth in range(EXAMPLES):
         yield from (photos[nth]["path"] for photos in defects if nth < len(photos))
     yield from (p["path"] for c in clusters for p in c["photos"][:MEMBERS])
-
-
-def _jpeg_uri(data: bytes, size: int) -> str:
-    import cv2
-    from PIL import Image
-
-    pixels = decode(data, reduce_to=2 * size)
-    scale = size / max(pixels.shape[:2])
-    if scale < 1:
-        height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=78, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _placeholder_uri(defect: str, size: int) -> str:
