@@ -1,6 +1,6 @@
 """How true the confidence of a finished run is, and what routing by it is worth. Trains nothing.
 
-    python tests/benchmarks/bench_calibration.py DATA [--head HEAD] [--costs 5,10,100]
+    python tests/benchmarks/bench_calibration.py DATA [--head HEAD] [--costs 15,25,250]
 
 DATA is the folder of data of a run that went through calibration, such as `data` or
 `data/envs/folder`. Everything is of the files that ship. Calibrators, prediction sets and promises
@@ -18,27 +18,25 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from finished_run import FinishedRun, Photos
+from cannabis_ml.calibration.routing_choice import (
+    RoutingParams,
+    RoutingReport,
+    TierEvidence,
+    choose_routing,
+)
+from cannabis_ml.evaluation.answered import LabelledOutputs
+from cannabis_ml.pipelines.calibration.routing_nodes import answers_for_routing
+from finished_run import FinishedRun
 from machine import machine
 
-from cannabis_ml.calibration.backoff import fit_backoff
-from cannabis_ml.calibration.conformal import fit_sets
-from cannabis_ml.calibration.promise import (
-    MILLISECONDS,
-    RoutingFigures,
-    TierCost,
-    judge_routing,
-    promise_routing,
-)
-from cannabis_ml.calibration.tier_answers import RoutedHead, choose_score, routed_head, routing_head
-from cannabis_ml.calibration.unknown import DEFAULT, fit_unknown, with_threshold
+from cannabis_ml.calibration.promise import MILLISECONDS, RoutingFigures
+from cannabis_ml.calibration.tier_answers import routing_head
 from cannabis_ml.evaluation.calibration_scores import CalibrationError, CalibrationScores
 from cannabis_ml.evaluation.intervals import by_groups
 from cannabis_ml.evaluation.ranking import score_ranking
-from cannabis_ml.evaluation.set_scores import score_sets
-from cannabis_ml.inference.confidence import confidence_scores
-from cannabis_ml.inference.outputs import EMBEDDING, EPISTEMIC
-from cannabis_ml.inference.routing import FIXED, RoutingRule
+from cannabis_ml.inference.confidence import SCORES, confidence_scores
+from cannabis_ml.inference.outputs import EPISTEMIC
+from cannabis_ml.pipelines.calibration.params import CalibrationParams
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import MISSING, Head
 
@@ -50,17 +48,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder of data of a finished run")
     parser.add_argument("--head", help="that routes; default: the first with one answer")
-    parser.add_argument("--costs", default="5,10,100", help="of tiers, milliseconds per photo")
-    parser.add_argument("--alpha", type=float, default=0.1, help="of prediction sets")
+    parser.add_argument("--score", choices=SCORES, help="that routes; default: by AUGRC")
+    parser.add_argument(
+        "--costs",
+        default="15,25,250",
+        help="of tiers, milliseconds per photo, or `measured`, which knows no network; default:"
+        " %(default)s",
+    )
     given = parser.parse_args()
     run = FinishedRun(given.data)
     print(machine(("numpy", "scipy", "scikit-learn")))
     print_judged(run)
     print_ranking(run)
-    print_sets(run, given.alpha)
-    print_backoff(run)
-    costs = [TierCost(float(cost)) for cost in given.costs.split(",")]
-    print_routing(run, routing_head(run.taxonomy, given.head), costs)
+    print_trust(run)
+    print_routing(run, given)
 
 
 def print_judged(run: FinishedRun) -> None:
@@ -69,7 +70,8 @@ def print_judged(run: FinishedRun) -> None:
     print("(errors: value, mean and upper end of what a perfectly calibrated model gets by chance)")
     missed = []
     for tier in run.tiers:
-        scores, choices = run.scores(tier), run.choices(tier)
+        scores = run.report(tier, "calibration_scores")
+        choices = run.report(tier, "calibrator_choices")
         for name, before in scores.before.items():
             after, choice = scores.after[name], choices.heads[name]
             fitted = f"{choice.chosen} of {choice.groups} groups"
@@ -134,7 +136,7 @@ def print_ranking(run: FinishedRun) -> None:
 
 
 def _right(
-    head: Head, decided: np.ndarray, photos: Photos
+    head: Head, decided: np.ndarray, photos: LabelledOutputs
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Whether answers are right, whether they have a label, and groups; of attributes (N, K)."""
     truth = photos.truth[head.name]
@@ -144,154 +146,120 @@ def _right(
     return decided == (truth == 1), ~np.isnan(truth), groups
 
 
-def print_sets(run: FinishedRun, alpha: float) -> None:
-    """Coverage and size of prediction sets."""
-    print(f"\nPrediction sets that hold the truth of {1 - alpha:.0%} of new photos, on test photos")
+def print_trust(run: FinishedRun) -> None:
+    """What is promised of sets, bands, back-off and unknown scores, and what test photos show."""
+    print("\nPromises on test photos (kept: unless chance explains a miss one time in forty)")
     for tier in run.tiers:
-        decision = run.decision(tier)
-        known, new = run.photos(tier, Split.CALIBRATION), run.photos(tier, Split.TEST)
-        fitted = fit_sets(
-            decision.calibrated(known.outputs),
-            decision.decide(known.outputs),
-            known.truth,
-            known.groups,
-            run.taxonomy,
-            alpha=alpha,
-        )
-        decided = decision.decide(new.outputs)
-        sets = fitted.sets.apply(decision.calibrated(new.outputs), decided, run.taxonomy)
-        for name, one in score_sets(sets, new.truth, new.groups, run.taxonomy).items():
-            if not one["n"]:
+        scores = run.report(tier, "reliability_scores")
+        print(f"\n{tier}")
+        for name, one in scores.sets.items():
+            if one.coverage is None:
                 continue
-            low, high = one["coverage_interval"]
-            held = "" if high >= 1 - alpha else "  BELOW WHAT WAS PROMISED"
             print(
-                f"  {tier}, {name:16}{one['coverage']:.1%} ({low:.1%} to {high:.1%}) of"
-                f" {one['n']}, mean size {one['mean_size']:.2f}, one class in"
-                f" {one['single']:.0%}; by {fitted.report[name].groups} groups{held}"
+                f"  sets of {name}: {one.coverage:.1%} hold the truth"
+                f" {_interval(one.coverage_interval)}"
+                f" of {one.n}, promised {one.promised:.0%}, by chance at least"
+                f" {one.least_by_chance:.1%}; mean size {one.mean_size:.2f}, one class in"
+                f" {one.single:.0%}{_kept(one.kept)}"
             )
-
-
-def print_backoff(run: FinishedRun, alpha: float = 0.05) -> None:
-    """Risk of a wrong branch where a head backs off to its parent."""
-    heads = {head.name: head for head in run.taxonomy.heads}
-    chains = [
-        [head.parent, head.name]
-        for head in run.taxonomy.heads
-        if head.parent and "multilabel" not in (head.kind, heads[head.parent].kind)
-    ]
-    for chain in chains:
-        print(f"\nBack-off from {chain[1]} to {chain[0]}, wrong branch promised below {alpha:.0%}")
-        for tier in run.tiers:
-            known, new = run.photos(tier, Split.CALIBRATION), run.photos(tier, Split.TEST)
-            confidence, right, groups = _chain(run, tier, known, chain)
-            fitted = fit_backoff(chain, confidence, right, groups, alpha)
-            confidence, right, groups = _chain(run, tier, new, chain)
-            depth = fitted.rule.depth(confidence)
-            wrong = ~np.logical_and.accumulate(right, axis=1)[np.arange(len(depth)), depth]
-            wrong &= depth >= 0
-            low, high = by_groups(wrong, groups) or (0.0, 1.0)
-            shares = ", ".join(
-                f"{name} {np.mean(depth == level):.0%}"
-                for level, name in [*enumerate(chain), (-1, "none")]
-            )
+        for name, one in scores.bands.items():
             print(
-                f"  {tier}: wrong branch {wrong.mean():.1%} ({low:.1%} to {high:.1%}) of"
-                f" {len(wrong)}; answered by {shares}. {fitted.because}"
+                f"  band of {name}: mean width {one.mean_width:.2f}; agrees with test photos in"
+                f" {one.consistent_bins} of {one.bins} bins"
+            )
+        for name, one in scores.back_off.items():
+            shares = ", ".join(f"{head or 'none'} {s:.0%}" for head, s in one.answered.items())
+            print(
+                f"  back-off from {name}: wrong branch {one.wrong_branch:.1%}"
+                f" {_interval(one.wrong_branch_interval)} (without {one.wrong_without:.1%}),"
+                f" promised {one.promised:.0%}; answered by {shares}{_kept(one.kept)}"
+            )
+        if scores.unknown is not None and scores.unknown.false_alarms is not None:
+            one, report = scores.unknown, run.report(tier, "unknown_report")
+            caught = ", ".join(f"{kind} {share:.0%}" for kind, share in one.caught.items())
+            print(
+                f"  unknown by {report.method}: {one.false_alarms:.1%} false alarms"
+                f" {_interval(one.false_alarms_interval)}{_kept(one.kept)}; caught: {caught}"
             )
 
 
-def _chain(
-    run: FinishedRun, tier: str, photos: Photos, chain: list[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    decision = run.decision(tier)
-    probs, decided = decision.calibrated(photos.outputs), decision.decide(photos.outputs)
-    rows = np.arange(len(photos.groups))
-    known = np.all([photos.truth[name] != MISSING for name in chain], axis=0)
-    confidence = np.stack(
-        [
-            np.where(decided[n] == MISSING, np.nan, probs[n][rows, decided[n]].astype(np.float64))
-            for n in chain
-        ],
-        axis=1,
-    )
-    right = np.stack([decided[name] == photos.truth[name] for name in chain], axis=1)
-    return confidence[known], right[known], photos.groups[known]
-
-
-def print_routing(run: FinishedRun, head: Head, costs: list[TierCost]) -> None:
+def print_routing(run: FinishedRun, given: argparse.Namespace) -> None:
     """Promised and fixed routings on test photos."""
-    print(f"\nRouting by '{head.name}', costs {', '.join(map(str, costs))} for {run.tiers}")
-    splits = {split: routed(run, head, split) for split in (*Split,) if split != Split.TRAIN}
-    design, groups = splits[Split.VALIDATION]
-    chosen = choose_score(design, groups)
-    areas = ", ".join(f"{name} {area:.4f}" for name, area in chosen.augrc.items())
-    print(f"score: {chosen.score}. {chosen.because} (validation photos: {areas})")
-    answers = {
-        split: (
-            [t.by(n, chosen.score, c) for t, n, c in zip(tiers, run.tiers, costs, strict=True)],
-            g,
+    params = CalibrationParams.model_validate(
+        {"routing": {"head": given.head, "score": given.score, "costs": _costs(run, given.costs)}}
+    )
+    evidence = {
+        tier: answers_for_routing(
+            run.table(tier),
+            run.photo_set,
+            run.taxonomy,
+            run.decision(tier).rule,
+            run.unknown_score(tier),
+            run.report(tier, "latency"),
+            params,
         )
-        for split, (tiers, g) in splits.items()
+        for tier in run.tiers
     }
-    tested, new = answers[Split.CALIBRATION], answers[Split.TEST]
-    for tier in new[0]:
-        told = by_groups(tier.right, new[1]) or (0.0, 1.0)
+    head = routing_head(run.taxonomy, given.head)
+    for number, rate in enumerate((*PROMISES, None)):
+        promise = None if rate is None else {"error_rate": rate, "otherwise": "nothing"}
+        routing = {**params.routing.model_dump(), "promise": promise}
+        rule, report = choose_routing(head, evidence, RoutingParams.model_validate(routing))
+        if not number:
+            _print_alone(head.name, evidence, report)
+        if rate is not None:
+            print(f"\npromised {rate:.0%}: {report.told}")
+        else:
+            told = ", ".join(f"{tier.accept_from}" for tier in rule.tiers[:-1])
+            print(
+                f"\nfixed thresholds {told} on calibrated probability; the last tier takes the rest"
+            )
+        if report.test is not None and (rate is None or report.kept):
+            _print_figures(report.test)
+
+
+def _costs(run: FinishedRun, text: str) -> dict[str, dict[str, float]]:
+    if text == "measured":
+        return {}
+    each = text.split(",")
+    if len(each) != len(run.tiers):
+        sys.exit(f"--costs has {len(each)} values for {len(run.tiers)} tiers")
+    return {t: {"milliseconds": float(c)} for t, c in zip(run.tiers, each, strict=True)}
+
+
+def _print_alone(head: str, evidence: dict[str, TierEvidence], report: RoutingReport) -> None:
+    print(f"\nRouting by '{head}'")
+    areas = ", ".join(f"{name} {area:.4f}" for name, area in report.score_augrc.items())
+    print(f"score: {report.score}. {report.score_because} (validation photos: {areas})")
+    for tier, one in evidence.items():
+        found, groups = one.heads[Split.TEST], one.groups[Split.TEST]
+        told = _interval(by_groups(found.right, groups))
+        above = found.unknown_above
+        odd = 0.0 if found.unknown is None or above is None else (found.unknown > above).mean()
         print(
-            f"always {tier.tier}: {tier.right.mean():.1%} right ({told[0]:.1%} to {told[1]:.1%}) of"
-            f" {len(tier.right)} test photos; {1 - tier.known.mean():.1%} called unknown"
+            f"always {tier}: {found.right.mean():.1%} right {told} of {len(groups)} test photos in"
+            f" {len(np.unique(groups))} groups; {odd:.1%} called unknown; costs"
+            f" {report.costs[tier]} ({one.milliseconds:.1f} ms measured)"
         )
-    for rate in PROMISES:
-        found = promise_routing(
-            head.name,
-            *tested,
-            error_rate=rate,
-            score=chosen.score,
-            design=answers[Split.VALIDATION],
-        )
-        print(f"\npromised {rate:.0%}: {found.told}")
-        if found.kept:
-            _print_figures(judge_routing(found.rule, *new))
-    if len(run.tiers) == len(FIXED) + 1:
-        fixed = RoutingRule.fixed(head.name, run.tiers)
-        sure = [
-            t.by(n, "max_probability", c)
-            for t, n, c in zip(splits[Split.TEST][0], run.tiers, costs, strict=True)
-        ]
-        print("\nfixed thresholds 0.75, 0.80 on the calibrated probability, tier 3 takes the rest")
-        _print_figures(judge_routing(fixed, sure, new[1]))
-
-
-def routed(run: FinishedRun, head: Head, split: Split) -> tuple[list[RoutedHead], np.ndarray]:
-    """How every tier answers a head, with unknown scores, and groups of the same photos."""
-    found, groups, ids = [], np.zeros(0), None
-    for tier in run.tiers:
-        photos = run.photos(tier, split)
-        photos = photos.at(np.flatnonzero(photos.truth[head.name] != MISSING))
-        if ids is not None and not np.array_equal(ids, photos.ids):
-            sys.exit(f"{tier} answered other photos of the {split} split than {run.tiers[0]}")
-        ids, groups = photos.ids, photos.groups
-        unknown = None
-        if EMBEDDING in photos.outputs:
-            training = run.photos(tier, Split.TRAIN)
-            fitted = fit_unknown(DEFAULT[0], head.name, training.outputs, training.truth[head.name])
-            known = run.photos(tier, Split.CALIBRATION)
-            unknown = with_threshold(fitted, known.outputs, known.groups)
-        found.append(
-            routed_head(head, photos.outputs, photos.truth[head.name], run.decision(tier), unknown)
-        )
-    return found, groups
+    print(f"promises are tested on {report.calibration.groups} groups of calibration photos")
 
 
 def _print_figures(found: RoutingFigures) -> None:
     shares = ", ".join(f"{name or 'nobody'} {share:.1%}" for name, share in found.answered.items())
     wrong = "none accepted"
     if found.error_rate is not None:
-        low, high = found.error_interval or (0.0, 1.0)
-        wrong = f"{found.error_rate:.1%} wrong ({low:.1%} to {high:.1%})"
+        wrong = f"{found.error_rate:.1%} wrong {_interval(found.error_interval)}"
     relative = found.cost.weighed(MILLISECONDS) / found.cost_of_last.weighed(MILLISECONDS)
     print(f"  accepted by {shares}: {found.accepted:.1%} in all, {wrong}")
     print(f"  mean cost {found.cost.milliseconds:.1f} ms, {relative:.0%} of always the last tier")
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"({ends[0]:.1%} to {ends[1]:.1%})"
+
+
+def _kept(kept: bool | None) -> str:
+    return "" if kept is None else "; kept" if kept else "; NOT KEPT"
 
 
 def _number(value: float | None) -> str:
