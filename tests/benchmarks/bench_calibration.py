@@ -18,25 +18,25 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from finished_run import FinishedRun
+from machine import machine
+
+from cannabis_ml.calibration.promise import MILLISECONDS, RoutingFigures
 from cannabis_ml.calibration.routing_choice import (
     RoutingParams,
     RoutingReport,
     TierEvidence,
     choose_routing,
 )
-from cannabis_ml.evaluation.answered import LabelledOutputs
-from cannabis_ml.pipelines.calibration.routing_nodes import answers_for_routing
-from finished_run import FinishedRun
-from machine import machine
-
-from cannabis_ml.calibration.promise import MILLISECONDS, RoutingFigures
 from cannabis_ml.calibration.tier_answers import routing_head
+from cannabis_ml.evaluation.answered import LabelledOutputs
 from cannabis_ml.evaluation.calibration_scores import CalibrationError, CalibrationScores
 from cannabis_ml.evaluation.intervals import by_groups
 from cannabis_ml.evaluation.ranking import score_ranking
 from cannabis_ml.inference.confidence import SCORES, confidence_scores
 from cannabis_ml.inference.outputs import EPISTEMIC
 from cannabis_ml.pipelines.calibration.params import CalibrationParams
+from cannabis_ml.pipelines.calibration.routing_nodes import answers_for_routing
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import MISSING, Head
 

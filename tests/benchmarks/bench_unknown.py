@@ -25,19 +25,19 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cannabis_ml.calibration.unknown_choice import linear_head
-from cannabis_ml.sample_photos.unknown_photos import KINDS, draw_unknown
 from finished_run import FinishedRun
 from machine import machine
 
 from cannabis_ml.calibration.tier_answers import routing_head
 from cannabis_ml.calibration.unknown import choose_unknown, fit_candidates, with_threshold
+from cannabis_ml.calibration.unknown_choice import linear_head
 from cannabis_ml.evaluation.intervals import by_groups, wilson
 from cannabis_ml.evaluation.judged_photos import evenly_spaced
 from cannabis_ml.evaluation.ranking import auroc
 from cannabis_ml.inference.model_file import shipped
 from cannabis_ml.inference.predictor import Predictor, as_pixels, open_model
 from cannabis_ml.inference.unknown import METHODS
+from cannabis_ml.sample_photos.unknown_photos import KINDS, draw_unknown
 from cannabis_ml.splits import Split
 
 PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[3] / "shared" / "data")

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from cannabis_ml.datasets.unknown_score import UnknownScoreDataset
-from cannabis_ml.evaluation.answered import LabelledOutputs, labelled_outputs
 from kedro.io import Version
 
 from cannabis_ml.datasets.checkpoint import CheckpointDataset
@@ -16,6 +14,8 @@ from cannabis_ml.datasets.model_file import ModelFile, ModelFilesDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.datasets.table import TableDataset
 from cannabis_ml.datasets.typed_json import TypedJSONDataset
+from cannabis_ml.datasets.unknown_score import UnknownScoreDataset
+from cannabis_ml.evaluation.answered import LabelledOutputs, labelled_outputs
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.unknown import UnknownScore
 from cannabis_ml.photo_sets.photo_set import PhotoSet

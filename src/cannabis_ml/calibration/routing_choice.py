@@ -83,7 +83,9 @@ class RoutingParams(_Params):
         default=list(FIXED),
         description="Fixed thresholds on calibrated probability, of every tier but the last",
     )
-    costs: dict[str, CostParams] = Field(default={}, description="By tier")
+    costs: dict[str, CostParams] = Field(
+        default={}, description="By tier; of tiers that are not listed they are not read"
+    )
     weights: TierCost = Field(default=MILLISECONDS, description="How much each kind of cost counts")
     unanswered: float | None = Field(
         default=None,
@@ -145,7 +147,7 @@ def choose_routing(
 
     Raises:
         CalibrationError: If no calibration photo has a label of the head, thresholds are too few,
-            costs name another tier, or a tier does not give the configured score.
+            or a tier does not give the configured score.
     """
     first = next(iter(tiers.values()))
     if not len(first.groups[Split.CALIBRATION]):
@@ -211,12 +213,6 @@ def _score(tiers: Mapping[str, TierEvidence], params: RoutingParams) -> ScoreCho
 
 
 def _costs(tiers: Mapping[str, TierEvidence], params: RoutingParams) -> dict[str, TierCost]:
-    unknown = sorted(set(params.costs) - set(tiers))
-    if unknown:
-        raise CalibrationError(
-            f"calibration.routing.costs names {', '.join(unknown)}; the tiers are"
-            f" {', '.join(tiers)}."
-        )
     found = {}
     for name, tier in tiers.items():
         given = params.costs.get(name, CostParams())
