@@ -217,7 +217,7 @@ def _axes(figure: Figure, x: str, y: str) -> Axes:
 
 
 def _finish(axes: Axes, lines: Sequence[str]) -> None:
-    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g}%")
     if "share" in axes.get_xlabel():
         axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.set_title("\n".join(lines), loc="left", fontsize=9.5, color=INK)
