@@ -3,14 +3,22 @@ import pytest
 from PIL import Image
 
 from cannabis_ml.inference.heat_map import (
+    MOST_DROP,
+    PARTS,
     SHORT_SIDE,
-    draw_heat_map,
+    attention_heat_map,
     file_name,
+    occlusion,
+    occlusion_heat_map,
     relative_weights,
     save_png,
 )
 
 GRAY = np.full((60, 60, 3), 128, np.uint8)
+
+
+def draw_heat_map(photo, attention):
+    return attention_heat_map(photo, attention).image
 
 
 def warmth(image):
@@ -68,6 +76,70 @@ def test_large_photos_make_no_large_heat_maps():
         round(1600 * SHORT_SIDE / 1200),
         SHORT_SIDE,
     )
+
+
+def striped(side=64, lines=slice(None)):
+    """Gray, with fine lines in some rows and columns."""
+    photo = np.full((side, side, 3), 128, np.uint8)
+    photo[lines] = np.where(np.arange(side)[:, None] % 2, 255, 0)[None, : photo[lines].shape[1]]
+    return photo
+
+
+def details_at_the_top_left(squares):
+    """Answers that rest on the contrast of one corner, of 2 x 2 cells, alone."""
+    corner = np.stack(squares)[:, :16, :16].astype(float)
+    return corner.std(axis=(1, 2, 3)) / 255
+
+
+def test_answers_rest_on_what_they_lose_by_its_blurring():
+    drops = occlusion(striped(), details_at_the_top_left)
+    assert drops.shape == (PARTS, PARTS)
+    assert np.unravel_index(drops.argmax(), drops.shape) == (0, 0)
+    np.testing.assert_allclose(drops[3:], 0, atol=1e-12)
+    np.testing.assert_allclose(drops[:, 3:], 0, atol=1e-12)
+
+
+def test_a_cell_has_the_mean_of_the_windows_that_blur_it():
+    """By hand, where only the first window costs something, 0.4: one window blurs the corner, two
+    the cell beside it, four the one inside."""
+    asked = []
+
+    def ask(squares):
+        asked.append(len(squares))
+        found = np.full(len(squares), 0.9)
+        found[1] = 0.5
+        return found
+
+    drops = occlusion(striped(), ask)
+    assert asked == [1 + (PARTS - 1) ** 2]
+    np.testing.assert_allclose(drops[:2, :2], [[0.4, 0.2], [0.2, 0.1]])
+    assert np.count_nonzero(drops) == 4
+
+
+@pytest.mark.parametrize("side", [16, 65, 224])
+def test_every_part_of_the_photo_is_blurred_whatever_its_size(side):
+    seen = []
+    occlusion(striped(side), lambda squares: seen.extend(squares) or np.ones(len(squares)))
+    changed = np.any([(one != seen[0]).any(axis=2) for one in seen[1:]], axis=0)
+    assert changed.mean() > 0.9  # a line in the middle of the gray levels may stay
+
+
+def test_what_answers_rest_on_is_orange_and_what_speaks_against_them_blue():
+    def ask(squares):
+        found = np.full(len(squares), 0.5)
+        found[1] -= MOST_DROP
+        found[-1] += MOST_DROP
+        return found
+
+    found = occlusion_heat_map(GRAY, striped(), ask)
+    shown = warmth(found.image)
+    assert (found.kind, found.most, found.is_even) == ("occlusion", MOST_DROP, False)
+    assert shown[:4, :4].min() > 50
+    assert shown[-4:, -4:].max() < -50
+    assert np.abs(shown[25:35, 25:35]).max() <= 1
+    even = occlusion_heat_map(GRAY, striped(), lambda squares: np.full(len(squares), 0.5))
+    assert even.is_even
+    np.testing.assert_array_equal(even.image, GRAY)
 
 
 def test_names_are_ones_that_every_system_takes():

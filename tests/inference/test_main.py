@@ -115,7 +115,9 @@ def test_heat_maps_of_photos_of_one_name_do_not_overwrite_each_other(
     (folder / "deep/2.PNG").rename(folder / "deep/1.png")
     maps = tmp_path / "new/maps"
     photos = (folder / "1.png", folder / "deep/1.png")
-    status, out, err = run(*photos, "--tier", "tier2", "--heat-map", maps)
+    status, out, err = run(
+        *photos, "--tier", "tier2", "--heat-map", maps, "--heat-map-of", "attention"
+    )
     assert (status, err) == (0, "")
     assert sorted(path.name for path in maps.iterdir()) == ["1.2.heat_map.png", "1.heat_map.png"]
     for photo, name in zip(photos, ("1.heat_map.png", "1.2.heat_map.png"), strict=True):
@@ -123,12 +125,15 @@ def test_heat_maps_of_photos_of_one_name_do_not_overwrite_each_other(
         assert str(maps / name) in out.replace("\n    ", " ")
     told = json.loads(run(photos[0], "--tier", "tier2", "--heat-map", maps, "--json")[1])
     assert told["heat_map"]["file"] == str(maps / "1.heat_map.png")
+    assert told["heat_map"]["kind"] == "occlusion"
 
 
 def test_a_model_without_attention_says_that_it_gives_no_heat_map(run, folder, tmp_path):
-    status, out, _ = run(folder / "1.png", "--heat-map", tmp_path / "maps")
+    status, out, _ = run(
+        folder / "1.png", "--heat-map", tmp_path / "maps", "--heat-map-of", "attention"
+    )
     assert status == 0
-    assert "No heat map: the model file of tier1 gives no attention map." in out
+    assert "No heat map: the model file of tier1 gives none." in out
     assert list((tmp_path / "maps").iterdir()) == []
 
 
@@ -140,20 +145,11 @@ def test_a_folder_for_heat_maps_that_cannot_be_made_is_refused(run, folder):
 
 def test_a_heat_map_that_cannot_be_written_costs_no_report(run, folder, tmp_path, monkeypatch):
     from cannabis_ml.inference import heat_map
-    from cannabis_ml.inference.reporter import Reporter
 
     def fails(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(heat_map, "save_png", fails)
-    real = Reporter.report
-
-    def report(*given, **asked):
-        found = real(*given, **asked)
-        found.heat_map = Image.new("RGB", (2, 2))
-        return found
-
-    monkeypatch.setattr(Reporter, "report", report)
     status, out, err = run(folder / "1.png", "--heat-map", tmp_path, "--json")
     assert status == 1
     assert json.loads(out)["heads"]

@@ -1,6 +1,7 @@
 """Reports: what a person is told of an answer. Outputs are written down here, not computed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -381,14 +382,35 @@ def test_a_sure_answer_needs_no_reason():
 def test_a_heat_map_is_drawn_where_it_is_asked_for():
     attention = [[0.2, 0.4], [0.4, 0.6]]
     assert report(attention=attention).heat_map is None
-    found = report(attention=attention, asked={"heat_map": True})
-    assert found.heat_map.size == (80, 64)
+    found = report(attention=attention, asked={"heat_map": "attention"})
+    assert found.heat_map.image.size == (80, 64)
     assert "up to 1.5 times the average" in found.in_words("leaf.jpg", "maps/leaf.png")[-2]
-    without = report(asked={"heat_map": True})
+    without = report(asked={"heat_map": "attention"})
     assert without.heat_map is None
-    assert "gives no attention map" in without.in_words("leaf.jpg", "maps/leaf.png")[-2]
-    even = report(attention=[[0.5, 0.5]], asked={"heat_map": True})
+    assert "the model file of tier1 gives none" in without.in_words("leaf.jpg", "maps/leaf.png")[-2]
+    even = report(attention=[[0.5, 0.5]], asked={"heat_map": "attention"})
     assert "nearly alike" in even.in_words("leaf.jpg", "maps/leaf.png")[-2]
+
+
+def test_a_heat_map_by_occlusion_is_of_the_answers_that_were_given(written, photos):
+    """Of a model that sees mean colors alone, what is blurred hardly matters."""
+    even = report(asked={"heat_map": "occlusion"})
+    assert (even.heat_map.kind, even.heat_map.most) == ("occlusion", 0)
+    assert "no single part of the photo decides" in even.in_words("a.jpg", "a.png")[-2]
+    photo = photos(1)[0]
+    found = Bundle.open(written).report(photo, heat_map=True)
+    assert found.heat_map.kind == "occlusion"
+    assert found.heat_map.image.size == photo.shape[1::-1]
+
+
+def test_points_of_probability_are_counted_in_words():
+    found = report(asked={"heat_map": "occlusion"})
+    for most, said in (
+        (0.01, "no single part"),
+        (0.214, "up to 21 percentage points. What is blue"),
+    ):
+        found.heat_map = replace(found.heat_map, most=most)
+        assert said in found.in_words("a.jpg", "a.png")[-2]
 
 
 # The whole

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cannabis_ml._io.file_names import printable
 from cannabis_ml._io.terminal import escape_unprintable_names
 from cannabis_ml.errors import CannabisMLError, ConfigError
+from cannabis_ml.inference.heat_map import KINDS
 from cannabis_ml.inference.language import DEFAULT_LANGUAGE, languages, texts_in
 from cannabis_ml.inference.report_command import (
     SOME_FAILED,
@@ -87,7 +88,14 @@ def _parser() -> argparse.ArgumentParser:
         help="calibrated confidence from which on to recommend that; default: 0.9 0.75 0.6",
     )
     parser.add_argument(
-        "--heat-map", type=Path, metavar="FOLDER", help="draw there what the model looked at"
+        "--heat-map", type=Path, metavar="FOLDER", help="draw there what the answers rest on"
+    )
+    parser.add_argument(
+        "--heat-map-of",
+        choices=KINDS,
+        default=KINDS[0],
+        help="occlusion: blurs parts in turn, which takes some fifty answers; attention: what the"
+        " model weighed most, at once but less telling",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
@@ -140,7 +148,9 @@ def _answer(options: argparse.Namespace) -> int:
         _parser().error("no photos given")
     settings = _settings(options)
     texts_in(options.language)
-    heat_maps = None if options.heat_map is None else HeatMaps(options.heat_map)
+    heat_maps = (
+        None if options.heat_map is None else HeatMaps(options.heat_map, options.heat_map_of)
+    )
     bundle = Bundle.open(options.bundle)
     with _quietly():
         quantized = False if options.float else None

@@ -33,6 +33,7 @@ from cannabis_ml.inference.golden import (
     GoldenAnswers,
     GoldenReport,
 )
+from cannabis_ml.inference.heat_map import HeatMapKind
 from cannabis_ml.inference.language import DEFAULT_LANGUAGE
 from cannabis_ml.inference.manifest import (
     MANIFEST,
@@ -171,7 +172,7 @@ class Bundle:
         *,
         tier: str | None = None,
         language: str = DEFAULT_LANGUAGE,
-        heat_map: bool = False,
+        heat_map: bool | HeatMapKind = False,
     ) -> Report:
         """Answer for one photo with all that tells how far to trust the answer.
 
@@ -182,7 +183,8 @@ class Bundle:
             photo: As for `predict`.
             tier: As for `predict`.
             language: Of its texts, `en` or `es`.
-            heat_map: Whether to draw what the model looked at.
+            heat_map: Whether to draw what the answers rest on, see `inference.heat_map`; True takes
+                `occlusion`.
 
         Raises:
             ConfigError: If there are no texts in the language.
@@ -197,7 +199,8 @@ class Bundle:
             if tier not in self._reporters:
                 self._reporters[tier] = Reporter(self.predictor(tier), self.rules(tier))
             reporter = self._reporters[tier]
-        return reporter.report(photo, language=language, heat_map=heat_map)
+        kind: HeatMapKind | None = "occlusion" if heat_map is True else heat_map or None
+        return reporter.report(photo, language=language, heat_map=kind)
 
     def smallest_tier(self, runtime: str | None = None, quantized: bool | None = None) -> str:
         """The first of the tiers whose file a runtime runs.

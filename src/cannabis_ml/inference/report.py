@@ -12,18 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cannabis_ml.inference.answer import Answer, HeadAnswer, shortest
 from cannabis_ml.inference.backoff import BackOff
+from cannabis_ml.inference.heat_map import HeatMap
 from cannabis_ml.inference.language import DEFAULT_LANGUAGE
 from cannabis_ml.inference.photo_faults import PhotoFault
 from cannabis_ml.photos.checks.params import DefectParams
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Level = Literal["reliable", "likely", "retake", "unreliable", "unknown", "unsure"]
 """What is recommended: by confidence, from best to worst; `unknown` where the photo is unlike those
@@ -181,12 +179,12 @@ class Seen:
     Attributes:
         faults: What a person could avoid by taking it again.
         unknown: None where the tier has no unknown score with a threshold.
-        heat_map: Where it was asked for and the model file gives an attention map.
+        heat_map: Where it was asked for; none by attention of a model file without.
     """
 
     faults: list[PhotoFault] = field(default_factory=list)
     unknown: UnknownReport | None = None
-    heat_map: Image.Image | None = None
+    heat_map: HeatMap | None = None
 
 
 class Report(Answer):
@@ -196,8 +194,8 @@ class Report(Answer):
         heads: By name, in the taxonomy's order.
         photo_faults: What is wrong with the photo; empty where nothing was found.
         unknown: Whether the photo is unlike those of training; None where the tier cannot tell.
-        heat_map: The photo with what the model looked at, a Pillow image; None where it was not
-            asked for, or the model file gives no attention map.
+        heat_map: What the answers rest on; `heat_map.image` is a Pillow image. None where it was
+            not asked for, and by attention where the model file gives none.
         missing: What the bundle does not hold and so is left out, with the heads concerned; the
             list is empty for `back_off` and `unknown`, which concern the tier.
         unbounded: Back-off rules that no threshold could be found for; they are not applied.

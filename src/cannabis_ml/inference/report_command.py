@@ -16,6 +16,7 @@ from cannabis_ml.errors import CannabisMLError, ConfigError
 
 if TYPE_CHECKING:
     from cannabis_ml.inference.answer import Answer
+    from cannabis_ml.inference.heat_map import HeatMapKind
     from cannabis_ml.inference.report import Report
     from cannabis_ml.inference.reporter import Reporter
     from cannabis_ml.taxonomy import Taxonomy
@@ -65,7 +66,9 @@ def report_photos(
     failed = 0
     for name in photos:
         try:
-            report = reporter.report(read(name), language=language, heat_map=heat_maps is not None)
+            report = reporter.report(
+                read(name), language=language, heat_map=heat_maps.kind if heat_maps else None
+            )
         except (ValueError, OSError, CannabisMLError) as error:
             failed += 1
             said = getattr(error, "strerror", None) or str(error)
@@ -84,12 +87,17 @@ def report_photos(
 class HeatMaps:
     """Writes heat maps into one folder, each under a name of its own.
 
+    Args:
+        folder: Made where it is not there.
+        kind: What they show.
+
     Raises:
         ConfigError: If the folder cannot be made.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: HeatMapKind = "occlusion") -> None:
         self.folder = folder
+        self.kind = kind
         self._taken: Counter[str] = Counter()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +118,7 @@ class HeatMaps:
             path = self.folder / file_name(stem, f"{self._taken[path.name]}.heat_map")
         try:
             if report.heat_map is not None:
-                save_png(report.heat_map, path)
+                save_png(report.heat_map.image, path)
         except OSError as error:
             print(f"{printable(path)}: {error.strerror or error}", file=sys.stderr)
             return None, False

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.inference.answer import shortest
+from cannabis_ml.inference.heat_map import HeatMapKind
 from cannabis_ml.inference.report import Band, HeadReport, Level, Part, Report, State
 from cannabis_ml.inference.report_text import ReportText
 from cannabis_ml.taxonomy import Kind
@@ -142,6 +143,9 @@ class HeatMapJSON(_Open):
     """The heat map that was asked for."""
 
     file: str | None = Field(description="Where it was written; null where the model gives none")
+    kind: HeatMapKind | None = Field(
+        description="`occlusion`: what the answers rest on; `attention`: what was weighed most"
+    )
     text: str = Field(description="What it shows, in words")
 
 
@@ -196,7 +200,8 @@ def photo_report(
     drawn = None
     if heat_map is not None:
         drawn = HeatMapJSON(
-            file=None if report.attention is None else heat_map,
+            file=None if report.heat_map is None else heat_map,
+            kind=None if report.heat_map is None else report.heat_map.kind,
             text=text.heat_map(heat_map),
         )
     return PhotoReport(

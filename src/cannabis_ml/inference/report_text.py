@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from cannabis_ml.inference.heat_map import EVEN, relative_weights
 from cannabis_ml.inference.language import ROUNDING, texts_in
 from cannabis_ml.inference.report import AttributeReport, Band, HeadReport, Report, State
 
@@ -159,12 +158,14 @@ class ReportText:
 
     def heat_map(self, file: str) -> str:
         """What the heat map shows, or why there is none."""
-        if self.report.attention is None:
+        found = self.report.heat_map
+        if found is None:
             return self.texts("heat_map.none", tier=self.report.tier or "?")
-        most = float(relative_weights(self.report.attention).max())
-        if most < EVEN:
-            return self.texts("heat_map.even", file=file)
-        return self.texts("heat_map", file=file, most=self.texts.number(most))
+        if found.is_even:
+            return self.texts(f"heat_map.{found.kind}.even", file=file)
+        if found.kind == "occlusion":
+            return self.texts("heat_map.occlusion", file=file, count=round(100 * found.most))
+        return self.texts("heat_map.attention", file=file, most=self.texts.number(found.most))
 
     @property
     def notes(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -10,7 +10,12 @@ import numpy as np
 from cannabis_ml.inference.answer import Answer, HeadAnswer
 from cannabis_ml.inference.backoff import BackOff
 from cannabis_ml.inference.bands import ConfidenceBand
-from cannabis_ml.inference.heat_map import draw_heat_map
+from cannabis_ml.inference.heat_map import (
+    HeatMap,
+    HeatMapKind,
+    attention_heat_map,
+    occlusion_heat_map,
+)
 from cannabis_ml.inference.language import DEFAULT_LANGUAGE, tag_of, texts_in
 from cannabis_ml.inference.outputs import ATTENTION
 from cannabis_ml.inference.photo_faults import photo_faults
@@ -31,7 +36,8 @@ from cannabis_ml.inference.report import (
 )
 from cannabis_ml.photos.checks.examined_file import WORKING_SIDE
 from cannabis_ml.photos.decode import MAX_PIXELS
-from cannabis_ml.taxonomy import Head, Taxonomy
+from cannabis_ml.photos.resize import center_crop_resize
+from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 EVEN_ODDS = 0.5
 
@@ -56,14 +62,18 @@ class Reporter:
         self.settings = settings or ReportSettings()
 
     def report(
-        self, photo: PhotoLike, *, language: str = DEFAULT_LANGUAGE, heat_map: bool = False
+        self,
+        photo: PhotoLike,
+        *,
+        language: str = DEFAULT_LANGUAGE,
+        heat_map: HeatMapKind | None = None,
     ) -> Report:
         """Report on one photo.
 
         Args:
             photo: As for `Predictor.predict`.
             language: Of the texts, `en` or `es`, see `language.texts_in`.
-            heat_map: Whether to draw what the model looked at.
+            heat_map: Which to draw, see `inference.heat_map`; None for none.
 
         Raises:
             ConfigError: If there are no texts in the language.
@@ -96,7 +106,7 @@ class Reporter:
         outputs: Mapping[str, np.ndarray],
         *,
         language: str = DEFAULT_LANGUAGE,
-        heat_map: bool = False,
+        heat_map: HeatMapKind | None = None,
     ) -> Report:
         """As `report`, where the model has answered already.
 
@@ -106,9 +116,7 @@ class Reporter:
             language: As for `report`.
             heat_map: As for `report`.
         """
-        drawn = None
-        if heat_map and ATTENTION in outputs:
-            drawn = draw_heat_map(pixels, outputs[ATTENTION][0])
+        drawn = None if heat_map is None else self._heat_map(heat_map, pixels, outputs)
         faults = photo_faults(pixels, self.predictor.image_size, self.settings.defects)
         return make_report(
             self.predictor.answer(outputs),
@@ -118,6 +126,23 @@ class Reporter:
             self.settings,
             language,
         )
+
+    def _heat_map(
+        self, kind: HeatMapKind, photo: np.ndarray, outputs: Mapping[str, np.ndarray]
+    ) -> HeatMap | None:
+        if kind == "attention":
+            found = outputs.get(ATTENTION)
+            return None if found is None else attention_heat_map(photo, found[0])
+        decided = {name: k[0] for name, k in self.predictor.decision.decide(outputs).items()}
+        answers = {name: int(k) for name, k in decided.items() if k.ndim == 0 and k != MISSING}
+
+        def ask(squares: Sequence[np.ndarray]) -> np.ndarray:
+            probs = self.predictor.probs(squares)
+            return np.mean([probs[name][:, k] for name, k in answers.items()], axis=0)
+
+        if not answers:
+            return None
+        return occlusion_heat_map(photo, center_crop_resize(photo, self.predictor.image_size), ask)
 
 
 def make_report(

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from cannabis_ml.errors import CannabisMLError, CheckpointError, TaxonomyError
 from cannabis_ml.inference.decision import SMALLEST, Decision
-from cannabis_ml.inference.heat_map import draw_heat_map, file_name, save_png
+from cannabis_ml.inference.heat_map import attention_heat_map, file_name, save_png
 from cannabis_ml.networks.attention import SpatialAttention
 from cannabis_ml.networks.backbones import FusedBackbone, branches_of, feature_map_layout
 from cannabis_ml.networks.building import restore
@@ -164,7 +164,7 @@ def _drawn(network: HierarchicalNet, path: Path, options: argparse.Namespace) ->
         print(f"{path}: no place speaks for {head} {name}", file=sys.stderr)
         return False
     target = options.folder / file_name(path.name, f"{head}.{name}.grad_cam")
-    save_png(draw_heat_map(photo, found), target)
+    save_png(attention_heat_map(photo, found).image, target)
     print(f"{path}: {target} shows what speaks for {head} {name}")
     return True
 
