@@ -47,7 +47,7 @@ def test_no_trace_of_an_erased_photo_is_left_in_any_version(heads, tmp_path):
     assert gone.encode() in paths[0].read_bytes()
     assert row in paths[0].read_bytes()
 
-    assert erase_photos(tmp_path, {gone, "never there"}) == 2
+    assert erase_photos(tmp_path, {gone, "never there"}.__contains__) == 2
     for path in paths:
         assert gone.encode() not in path.read_bytes()
         assert row not in path.read_bytes()
@@ -59,13 +59,13 @@ def test_no_trace_of_an_erased_photo_is_left_in_any_version(heads, tmp_path):
                 left[name].sums.solve(0.1).weights, expected.weights, rtol=1e-8, atol=1e-10
             )
     assert untouched.read_bytes() == before
-    assert erase_photos(tmp_path, {gone}) == 0
+    assert erase_photos(tmp_path, {gone}.__contains__) == 0
 
 
 def test_other_files_are_left_alone(tmp_path):
     save_file({"a": np.zeros(3)}, tmp_path / "weights.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"x")
-    assert erase_photos(tmp_path, IDS) == 0
+    assert erase_photos(tmp_path, IDS.__contains__) == 0
     assert (tmp_path / "broken.safetensors").read_bytes() == b"x"
     with pytest.raises(CheckpointError, match="add_class"):
         read_heads(tmp_path / "weights.safetensors")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +77,12 @@ def read_heads(path: Path) -> dict[str, ClosedFormHead]:
         ) from error
 
 
-def erase_photos(folder: Path, photo_ids: Collection[str]) -> int:
+def erase_photos(folder: Path, is_erased: Callable[[str], bool]) -> int:
     """Take photos out of every closed-form head below a folder: sums, embeddings and ids.
 
     Args:
         folder: Searched at any depth; other safetensors files are left alone.
-        photo_ids: That are to go.
+        is_erased: Whether the photo of an id is to go, such as `Tombstones.covers_photo`.
 
     Returns:
         How many files held any of them, and were written anew.
@@ -92,7 +92,10 @@ def erase_photos(folder: Path, photo_ids: Collection[str]) -> int:
         if not path.is_file() or not _holds_heads(path):
             continue
         before = read_heads(path)
-        after = {name: head.without(photo_ids) for name, head in before.items()}
+        after = {
+            name: head.without([one for one in head.photos.photo_ids if is_erased(one)])
+            for name, head in before.items()
+        }
         if any(after[name] is not before[name] for name in before):
             write_heads(path, after)
             changed += 1

@@ -83,7 +83,7 @@ def embed(
             asked = np.arange(len(ids))
             computed = _computed(network, photo_set, asked, training)
         values[asked] = computed
-    logger.info("Embedded %d photos, of which %d were known.", len(ids), len(ids) - len(asked))
+    logger.info("Embedded %d photos, %d of them by looking at them.", len(ids), len(asked))
     return Embeddings(values, weights_hash(network))
 
 
