@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cannabis_ml.errors import CannabisMLError, ConfigError
+from cannabis_ml.feedback.closed_form_file import erase_photos
 from cannabis_ml.feedback.params import Retention, StoreParams
+from cannabis_ml.tiers import TIERS
 
 if TYPE_CHECKING:
     from cannabis_ml.feedback.exchange import Imported
@@ -32,6 +34,7 @@ class _Options:
     photos: str | None
     env: str | None
     params: StoreParams = field(default_factory=StoreParams)
+    heads: list[Path] = field(default_factory=list)  # folders of closed-form heads
 
     @contextmanager
     def opened(self) -> Iterator[FeedbackStore]:
@@ -62,6 +65,8 @@ class _Options:
             context = session.load_context()  # type: ignore[attr-defined]
             given = context.params.get("feedback", {}).get("store", {})
             self.params = StoreParams.model_validate(given)
+            entries = [context.catalog.get(f"{tier.name}.closed_form") for tier in TIERS]
+            self.heads += [Path(str(entry._filepath)) for entry in entries if entry is not None]
             return context.catalog.get("feedback_store").open(self.params.limits)
 
     def taxonomy(self, bundle: Path | None) -> Taxonomy:
@@ -213,6 +218,13 @@ def _in_words(found: Summary) -> str:
 @click.option("--photo", help="Id of a photo: the photo and all opinions on it.")
 @click.option("--expired", is_flag=True, help="What is older than feedback.store.retention allows.")
 @click.option("--retention", help="With --store --expired: JSON, such as '{\"photos_days\": 365}'.")
+@click.option(
+    "--heads",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    multiple=True,
+    help="Folder with closed-form heads that learned from the store; the project's too, without"
+    " --store.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def erase(
@@ -221,9 +233,10 @@ def erase(
     photo: str | None,
     expired: bool,
     retention: str | None,
+    heads: tuple[Path, ...],
     yes: bool,
 ) -> None:
-    """Erase for good: rows and files. Backups are not reached."""
+    """Erase for good: rows, files, and photos in closed-form heads. Backups are not reached."""
     if sum(map(bool, (person, photo, expired))) != 1:
         raise click.UsageError("Name one: --person, --photo or --expired.")
     what = (
@@ -240,6 +253,11 @@ def erase(
             done = store.erase_photo(photo)
         else:
             done = store.expire(_retention(options, retention))
+        folders = [folder for folder in (*options.heads, *heads) if folder.is_dir()]
+        gone = store.tombstones().covers_photo if folders else None
+        changed = sum(erase_photos(folder, gone) for folder in folders if gone)
+    if changed:
+        click.echo(f"Took photos out of {changed:,} files of closed-form heads.")
     click.echo(
         f"Erased {done.opinions:,} opinions, {done.submissions:,} submissions"
         f" and {done.photos:,} photos."

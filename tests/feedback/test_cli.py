@@ -4,10 +4,13 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from cannabis_ml.cli_feedback import feedback
+from cannabis_ml.feedback.closed_form import ClosedFormHead, EmbeddedPhotos
+from cannabis_ml.feedback.closed_form_file import read_heads, write_heads
 from cannabis_ml.feedback.store import FeedbackStore
 
 
@@ -71,6 +74,21 @@ def test_a_photo_and_what_is_expired_are_erased(run, photo_id):
     days = '{"photos_days": 36500}'
     assert "and 0 photos" in run("erase", "--expired", "--retention", days, "--yes").output
     assert "and 1 photos" in run("erase", "--photo", photo_id, "--yes").output
+
+
+@pytest.mark.parametrize("way", ["photo", "person"])
+def test_what_is_erased_is_taken_out_of_closed_form_heads(run, url, photo_id, tmp_path, way):
+    with FeedbackStore(url) as store:
+        (person,) = set(store.opinions()["person"])
+    kept = "e" * 64
+    path = tmp_path / "tier1" / "1" / "closed_form.safetensors"
+    photos = EmbeddedPhotos((photo_id, kept), np.eye(2, 3, dtype=np.float32), ("leaf", "bud"))
+    write_heads(path, {"product": ClosedFormHead.of(photos)})
+    named = {"photo": photo_id, "person": person}[way]
+    done = run("erase", f"--{way}", named, "--heads", tmp_path / "tier1", "--yes")
+    assert "Took photos out of 1 files" in done.output
+    assert photo_id.encode() not in path.read_bytes()
+    assert read_heads(path)["product"].photos.photo_ids == (kept,)
 
 
 @pytest.mark.parametrize("chosen", [(), ("--person", "a", "--expired")])
