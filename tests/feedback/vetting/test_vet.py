@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from cannabis_ml.feedback.vetting import (
@@ -136,10 +136,28 @@ def test_where_quarantined_people_alone_spoke_a_photo_is_quarantined(opinions, t
     assert vetted.opinions["status"].tolist() == ["quarantined", "quarantined", "counted"]
 
 
+def gold(head, labels):
+    photos = pd.Series(list(labels), dtype="str")
+    return pd.DataFrame(
+        {"photo_id": photos, "head": head, "label": pd.Series(list(labels.values()), dtype=object)}
+    )
+
+
+def test_gold_attributes_teach_too(opinions, taxonomy):
+    rows = [(who, f"g{i}", there) for i in range(20) for who, there in SEEDS_OR_NOT.items()]
+    known = gold("look", {f"g{i}": ["seeds"] for i in range(20)})
+    people = vet(opinions(*rows, head="look"), taxonomy, Evidence(known=known)).people
+    assert people.set_index("person")["accuracy"].between([0.9, 0.4], [1, 0.6]).all()
+
+
+SEEDS_OR_NOT = {"ada": ["seeds"], "ben": ["seeds", "mould"]}
+"""Of two attributes ben has one wrong."""
+
+
 def test_gold_photos_teach_about_people_and_are_not_labelled_anew(opinions, taxonomy):
     rows = [("ada", f"g{i}", "plant") for i in range(20)]
     rows += [("eve", f"g{i}", "hash") for i in range(20)]
-    known = pd.DataFrame({"photo_id": [f"g{i}" for i in range(20)], "kind": "plant"})
+    known = gold("kind", {f"g{i}": "plant" for i in range(20)})
     vetted = vet(opinions(*rows, gold=True), taxonomy, Evidence(known=known))
     people = vetted.people.set_index("person")
     assert people["gold"].tolist() == [20, 20]
@@ -181,7 +199,7 @@ def test_on_one_burst_rest_no_more_labels_than_its_cap(opinions, taxonomy):
 
 def test_who_has_proven_reliable_has_no_cap(opinions, taxonomy):
     rows = [("ada", f"g{i:02}", "plant") for i in range(60)]
-    known = pd.DataFrame({"photo_id": [f"g{i:02}" for i in range(60)], "kind": "plant"})
+    known = gold("kind", {f"g{i:02}": "plant" for i in range(60)})
     rows += [("ada", f"p{i}", "hash", {"confidence": 0.8}) for i in range(30)]
     caps = {"person": 0.0, "burst": 0.0, "fewest": 3}
     photos = vet(opinions(*rows), taxonomy, Evidence(known=known), caps=caps).photos
@@ -277,3 +295,57 @@ def test_a_photo_unlike_its_class_needs_somebody_else(opinions, taxonomy):
     rows += [("ben", "p3", "hash")]
     again = vet(opinions(*rows), taxonomy, evidence).photos.set_index("photo_id")
     assert again.loc["p3", "status"] == "accepted"
+
+
+SOON = [phase for phase in Phase if phase is not Phase.explain]
+
+WORDS = st.sampled_from(["plant", "hash", "A+", "seeds", "leaf", "", "<b>", "'; DROP TABLE x", "ä"])
+LABELS = st.one_of(st.none(), WORDS, st.lists(WORDS, max_size=3))
+
+
+@settings(max_examples=15, deadline=None, phases=SOON)
+@given(data=st.data())
+def test_whatever_was_sent_every_photo_and_head_gets_a_status_and_a_reason(taxonomy, data):
+    count = data.draw(st.integers(1, 12))
+
+    def column(values):
+        return data.draw(st.lists(values, min_size=count, max_size=count))
+
+    shares = st.one_of(st.just(float("nan")), st.floats(-1, 2))
+    table = pd.DataFrame(
+        {
+            "opinion_id": [str(i) for i in range(count)],
+            "photo_id": column(st.sampled_from(["p1", "p2", "p3"])),
+            "person": column(st.sampled_from(["ada", "ben", "<script>"])),
+            "annotator": column(st.sampled_from(["person", "person", "model"])),
+            "head": column(st.sampled_from(["kind", "grade", "look", "part", "smell"])),
+            "verdict": column(
+                st.sampled_from(
+                    ["confirmed", "corrected", "unsure", "none_of_these", "proposed", "x"]
+                )
+            ),
+            "label": pd.Series(column(LABELS), dtype=object),
+            "confidence": column(shares),
+            "seen_answer": column(st.booleans()),
+            "at": pd.to_datetime([START] * count),
+            "bundle_id": "",
+            "tier": column(st.sampled_from(["tier1", "tier2"])),
+            "answered": pd.Series(column(LABELS), dtype=object),
+            "answered_confidence": column(shares),
+            "audit": False,
+            "gold": False,
+        }
+    )
+    vetted = vet(table, taxonomy)
+    spoke = table[table["annotator"] == "person"]
+    found = list(zip(vetted.photos["photo_id"], vetted.photos["head"], strict=True))
+    assert sorted(found) == sorted(set(zip(spoke["photo_id"], spoke["head"], strict=True)))
+    assert set(vetted.photos["status"]) <= {"accepted", "undecided", "refused", "quarantined"}
+    for reasons in (vetted.photos["reason"], vetted.opinions["reason"]):
+        assert (reasons.str.len() > 0).all()
+    accepted = vetted.photos[vetted.photos["status"] == "accepted"]
+    assert accepted["confidence"].between(0.6, 1).all()
+    known = {name: set(taxonomy[name].class_names) for name in accepted["head"]}
+    for head, label in zip(accepted["head"], accepted["label"], strict=True):
+        assert set([label] if isinstance(label, str) else label) <= known[head]
+    label_table(vetted, taxonomy)

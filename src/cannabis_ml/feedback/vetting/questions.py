@@ -70,7 +70,7 @@ def ask(
     Args:
         judged: From `judge_opinions`; rows of this head that count make votes.
         head: The head.
-        known: Photos whose labels are known, index photo_id and label columns; None for none.
+        known: Labels that are known: photo_id, head and label; None for none.
         model: Calibrated probabilities, index photo_id and a column per class.
         params: Whether grades are compared as grades.
     """
@@ -135,22 +135,28 @@ def model_table(
 
 
 def _spread(labels: list[Any], confidence: np.ndarray, head: Head) -> np.ndarray:
-    """Probabilities (N, K) of which only those of the answered classes are known."""
+    """Probabilities (N, K) of which only those of the answered classes are known.
+
+    Rows are NaN where the answer is not one of this head, such as one of an older taxonomy.
+    """
     k = len(head.class_names)
     if not labels:
         return np.zeros((0, k))
+    confidence = confidence[:, None]
     if head.kind == "multilabel":
-        present = _present(pd.Series(labels, dtype=object), head)
-        each = confidence[:, None] ** (1 / k)
-        return np.where(present == 1, each, 1 - each)
-    code = pd.Categorical(labels, categories=head.class_names).codes.astype(np.int64)
-    apart = np.abs(np.arange(k) - code[:, None])
+        each = confidence ** (1 / k)
+        fits = np.array([isinstance(label, list | tuple) for label in labels])
+        named = pd.Series([label if fit else () for label, fit in zip(labels, fits, strict=True)])
+        rows = np.where(_present(named, head) == 1, each, 1 - each)
+        return np.where(fits[:, None], rows, np.nan)
+    place = {name: i for i, name in enumerate(head.class_names)}
+    code = [place.get(label, MISSING) if isinstance(label, str) else MISSING for label in labels]
+    apart = np.abs(np.arange(k) - np.array(code)[:, None])
     rest = BESIDE**apart if head.kind == "ordinal" else np.ones((len(code), k))
     rest = np.where(apart == 0, 0, rest)
-    rest *= (1 - confidence)[:, None] / rest.sum(axis=1, keepdims=True)
-    rows = np.where(apart == 0, confidence[:, None], rest)
-    rows[code < 0] = np.nan  # a class of an older taxonomy
-    return rows
+    rest *= (1 - confidence) / rest.sum(axis=1, keepdims=True)
+    rows = np.where(apart == 0, confidence, rest)
+    return np.where(np.array(code)[:, None] == MISSING, np.nan, rows)
 
 
 def _present(choices: pd.Series, head: Head) -> np.ndarray:
@@ -175,14 +181,17 @@ def _model_probs(table: pd.DataFrame, head: Head, has_none: bool) -> np.ndarray:
 
 def _known_labels(known: pd.DataFrame | None, head: Head, photos: np.ndarray) -> np.ndarray:
     per_photo = len(head.class_names) if head.kind == "multilabel" else 1
-    if known is None or not set(head.columns) <= set(known.columns):
-        return np.full(len(photos) * per_photo, MISSING)
-    mine = known.reindex(photos)
+    codes = np.full((len(photos), per_photo), MISSING)
+    if known is None:
+        return codes.ravel()
+    mine = known[(known["head"] == head.name) & known["photo_id"].isin(photos)]
+    mine = mine.drop_duplicates("photo_id", keep="last")
+    rows = np.searchsorted(photos, mine["photo_id"].to_numpy(object).astype(str))
     if head.kind == "multilabel":
-        values = mine[head.columns].astype("Float64").to_numpy(np.float64, na_value=np.nan)
-        return np.where(np.isnan(values), MISSING, np.nan_to_num(values)).astype(np.int64).ravel()
-    codes = pd.Categorical(mine[head.name], categories=head.class_names).codes
-    return codes.astype(np.int64)
+        codes[rows] = _present(mine["label"], head)
+    else:
+        codes[rows, 0] = pd.Categorical(mine["label"], categories=head.class_names).codes
+    return codes.ravel()
 
 
 def _text(choice: Any) -> str:

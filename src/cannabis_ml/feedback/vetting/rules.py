@@ -103,6 +103,8 @@ def _fault(said: _Said, head: Head | None) -> str | None:
         return "the person's confidence is not in [0, 1]"
     if said.verdict in LABELLED and not said.label and not isinstance(said.label, tuple):
         return f"{said.verdict} without a label"
+    if said.verdict == "proposed" and not isinstance(said.label, str):
+        return "proposed several classes at once"
     return _label_fault(said, head) if said.verdict in ("confirmed", "corrected") else None
 
 

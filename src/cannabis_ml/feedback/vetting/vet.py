@@ -22,7 +22,6 @@ from cannabis_ml.feedback.vetting.proposals import count_proposals
 from cannabis_ml.feedback.vetting.questions import Questions, ask, model_table
 from cannabis_ml.feedback.vetting.rules import judge_opinions, model_opinions
 from cannabis_ml.taxonomy import Head, Taxonomy, is_excluded
-from cannabis_ml.text import counted
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class Evidence:
     """What is known beside opinions.
 
     Attributes:
-        known: Labels of gold photos: `photo_id` and the taxonomy's label columns, missing where
-            unknown. Photos whose label is known are not in the result.
+        known: Labels of gold photos, as from `FeedbackStore.gold`: `photo_id`, `head` and `label`.
+            Photos whose label is known are not in the result.
         answers: Calibrated probabilities of models: `photo_id`, `head` and `probs` (a dict by
             class; empty where not kept), as from the store. Without them the answered class and
             its confidence, which stand beside opinions, speak for the model.
@@ -61,7 +60,7 @@ class Vetted:
         opinions: Every person's opinion with `status`, `worth`, `weight` and `reason`; see
             `judge_opinions`, and `quarantined`.
         proposals: See `count_proposals`.
-        heads: One row per head: `head`, `method`, `model_power` (to which the model's
+        heads: One row per head: `head`, `method`, `votes`, `model_power` (to which the model's
             probabilities were raised: 1 as calibrated, 0 ignored), `iterations`, `converged`.
     """
 
@@ -193,13 +192,12 @@ def _without_quarantined(
     Without some people others may look worse, so this is repeated until nobody is quarantined.
     What is known of quarantined people is from the round that quarantined them.
     """
-    known = None if evidence.known is None else evidence.known.set_index("photo_id")
     listed = params.people.model_copy(update={"quarantine_below": 0.0})
     set_aside: list[pd.DataFrame] = []
     while True:
         asked = []
         for head in taxonomy.heads:
-            questions = ask(judged, head, known, tables[head.name], params.consensus)
+            questions = ask(judged, head, evidence.known, tables[head.name], params.consensus)
             if len(questions.votes):
                 votes, types = questions.votes, questions.archetypes
                 found = find_consensus(votes, types, questions.prior, params.consensus)
@@ -338,7 +336,7 @@ def _heads(asked: list[tuple[Questions, Consensus]], params: VettingParams) -> p
         (
             questions.head.name,
             params.consensus.method,
-            counted(len(questions.votes), "vote"),
+            len(questions.votes),
             consensus.model_power,
             consensus.iterations,
             consensus.converged,
