@@ -210,6 +210,7 @@ def test_costs_are_those_of_tiers_that_answered():
     assert [one.cost for one in routed] == [TierCost(2, 0, 0.5), TierCost(302, 0.01, 0.5)]
     assert 0 <= routed[0].milliseconds <= routed[1].milliseconds
     assert str(routed[1].cost) == "302 ms, 0.01 money, 0.5 energy"
+    assert str(TierCost(62.6092, 0.0001)) == "62.6 ms, 0.0001 money"
 
 
 def test_routed_answers_are_json():

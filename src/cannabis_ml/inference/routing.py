@@ -65,7 +65,7 @@ class TierCost:
 
     def __str__(self) -> str:
         parts = {"ms": self.milliseconds, "money": self.money, "energy": self.energy}
-        return ", ".join(f"{value:g} {name}" for name, value in parts.items() if value) or "0"
+        return ", ".join(f"{value:.3g} {name}" for name, value in parts.items() if value) or "0"
 
 
 class Promised(_Strict):
