@@ -12,9 +12,12 @@ from cannabis_ml.errors import BundleError
 from cannabis_ml.evaluation.latency import FileLatency, LatencyReport, Percentiles, Timing
 from cannabis_ml.evaluation.predictions import predictions_of
 from cannabis_ml.inference.bundle_writer import write_bundle
+from cannabis_ml.inference.decision import Decision
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.gate import nodes
+from cannabis_ml.pipelines.gate.comparison import compare_tier
 from cannabis_ml.pipelines.gate.params import GateStageParams
+from cannabis_ml.taxonomy import Taxonomy
 
 KIND = "kind.of thing"
 TIER = "tier1"
@@ -209,3 +212,28 @@ def test_promotion_can_be_left_to_a_person(compare, bundles, tmp_path):
     assert isinstance(made, Candidate)
     entry.save(made)
     assert entry.load() is None
+
+
+def test_risk_is_that_of_labels_that_both_know(bundles, photo_set, compare):
+    """The champion, as if it had never heard of blue, is not blamed for photos of it."""
+    found = compare("same", "other")
+    bundle = bundles["same"]
+    heads = bundle.taxonomy.model_dump()["heads"]
+    heads[0]["classes"] = heads[0]["classes"][:2]
+    small = Taxonomy.model_validate({"heads": heads})
+    before = found.before.assign(**{KIND: [probs[:2] for probs in found.before[KIND]]})
+    known = SimpleNamespace(
+        taxonomy=small,
+        tiers=[TIER],
+        routing=None,
+        rules=lambda tier: SimpleNamespace(decision=Decision(small), unknown=None),
+    )
+    rows = np.arange(COUNT)
+    truth = photo_set.encode(bundles["other"].taxonomy, rows)
+    after = found.after.iloc[:COUNT]
+    evidence = compare_tier(
+        (known, before), (bundles["other"], after), TIER, np.ones(COUNT, bool), (truth, rows), GATE
+    )
+    assert evidence.risk.groups == COUNT * 2 // 3
+    assert evidence.risk.champion == 0
+    assert evidence.labelled.heads[KIND].new_classes

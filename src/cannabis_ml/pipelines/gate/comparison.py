@@ -7,7 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from cannabis_ml.evaluation.comparison.answers import ModelAnswers, right_answers
+from cannabis_ml.evaluation.comparison.answers import (
+    STRANGER,
+    ModelAnswers,
+    right_answers,
+    same_classes,
+)
 from cannabis_ml.evaluation.comparison.models import compare_models
 from cannabis_ml.evaluation.comparison.risk import RiskComparison, compare_risk
 from cannabis_ml.evaluation.comparison.unlabelled import compare_unlabelled
@@ -84,9 +89,13 @@ def _risk(
     if rules[0] is None or rules[1] is None or rules[0].head != rules[1].head:
         return None
     head = next((one for one in taxonomy.heads if one.name == rules[1].head), None)
-    if head is None or sides[0][2].head(head.name) is None:
+    before = sides[0][2].head(rules[0].head)
+    if head is None or before is None:
         return None
-    known = labels[head.name] != MISSING
+    # As everywhere: a class that the champion does not know counts for neither.
+    both_know = np.append(same_classes(head, before) != STRANGER, False)
+    label = labels[head.name]
+    known = both_know[np.where(label == MISSING, len(both_know) - 1, label)]
     if not known.any():
         return None
     both = []
