@@ -13,6 +13,7 @@ from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.bundle_writer import write_bundle
 from cannabis_ml.inference.cards import NetworkCard
 from cannabis_ml.networks.checkpoint import Checkpoint
+from cannabis_ml.pipelines.gate.params import GateStageParams
 
 
 @pytest.fixture
@@ -25,9 +26,9 @@ def project(monkeypatch, tmp_path, bundles):
     """A project of a champion entry and a newest bundle, that nothing tracks."""
     entry = ChampionDataset(filepath=tmp_path / "champion")
     newest = MemoryDataset(bundles[1], copy_mode="assign")
-    catalog = DataCatalog({"champion": entry, "bundle": newest})
-    params = {"gate": {"registered_model": None}}
-    context = SimpleNamespace(catalog=catalog, params=params)
+    gate = MemoryDataset(GateStageParams())
+    catalog = DataCatalog({"champion": entry, "bundle": newest, "params:gate": gate})
+    context = SimpleNamespace(catalog=catalog)
     inside = cli_champion._project.__wrapped__
 
     @contextmanager

@@ -137,7 +137,10 @@ def _tracked(context: KedroContext) -> bool:
 
 
 def _model(context: KedroContext, bundle: Bundle) -> str:
-    return context.params["gate"]["registered_model"] or bundle.manifest.name
+    from cannabis_ml.pipelines.gate.params import GateStageParams
+
+    gate = GateStageParams.model_validate(context.catalog.load("params:gate"))
+    return gate.registered_model or bundle.manifest.name
 
 
 def _report(context: KedroContext, bundle: Bundle) -> GateReport | None:
