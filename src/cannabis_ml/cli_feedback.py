@@ -1,4 +1,4 @@
-"""`cannabis_ml feedback`: move, count and erase what people told of answers."""
+"""`cannabis_ml feedback`: move, count and erase people's opinions on answers."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class _Options:
 @click.option("--env", "-e", help="Without --store: the environment whose store it is.")
 @click.pass_context
 def feedback(ctx: click.Context, url: str | None, photos: str | None, env: str | None) -> None:
-    """Move, count and erase what people told of answers."""
+    """Move, count and erase people's opinions on answers."""
     ctx.obj = _Options(url, photos, env)
 
 

@@ -97,7 +97,7 @@ def test_what_cannot_be_opened_is_named_without_its_password(url, reason):
 
 
 def test_postgresql_needs_a_place_for_photos(postgresql_server):
-    with pytest.raises(FeedbackError, match="Where photos go"):
+    with pytest.raises(FeedbackError, match="place of the photos must be given"):
         FeedbackStore(postgresql_server("no_place"))
 
 

@@ -1,5 +1,6 @@
 """What is put into the store is there once, and is given back as it was."""
 
+import hashlib
 import itertools
 import math
 import threading
@@ -7,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cannabis_ml.errors import FeedbackError, FeedbackRefusedError
 from cannabis_ml.feedback.opinions import COLUMNS
@@ -243,6 +246,29 @@ def test_one_person_sending_the_same_at_once_is_one(store, submit, photo):
     assert len(store.opinions()) == 1
     history = store.opinions(history=True)["label"].tolist()
     assert all(one != two for one, two in itertools.pairwise(history))
+
+
+steps = st.tuples(st.sampled_from(["ann", "bob"]), st.sampled_from("xyz"), st.integers(0, 9))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12)
+@given(arrivals=st.lists(steps, min_size=1, max_size=8))
+def test_in_whatever_order_opinions_come_the_latest_counts_and_none_repeats(
+    store, submit, arrivals
+):
+    name = submit().key  # of a photo of its own
+    photo_id = hashlib.sha256(name.encode()).hexdigest()
+    for person, label, minute in arrivals:
+        at = f"2026-05-01T10:0{minute}:00Z"
+        store.add(submit(person=person, opinions=[corrected(label)], at=at, photo_id=photo_id))
+    history = store.opinions(history=True).query("photo_id == @photo_id")
+    latest = store.opinions().query("photo_id == @photo_id").set_index("person")
+    assert set(latest.index) == {person for person, _, _ in arrivals}
+    for person, own in history.sort_values("at", kind="stable").groupby("person"):
+        assert (own["label"].iloc[-1], own["at"].iloc[-1]) == tuple(
+            latest.loc[person, ["label", "at"]]
+        )
+        assert all(one != two for one, two in itertools.pairwise(own["label"]))
 
 
 def test_a_photo_changed_on_disk_is_noticed(store, submit, photo, tmp_path):

@@ -284,6 +284,6 @@ def _errors_of(url: URL) -> Iterator[None]:
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
         # The lines below the first may hold values of rows.
-        said = next(iter(str(cause).splitlines()), type(cause).__name__)[:300]
+        message = next(iter(str(cause).splitlines()), type(cause).__name__)[:300]
         where = url.render_as_string(hide_password=True)
-        raise FeedbackError(f"The store of feedback at {where} failed: {said}") from error
+        raise FeedbackError(f"The store of feedback at {where} failed: {message}") from error

@@ -33,7 +33,7 @@ def import_tasks(store: FeedbackStore, file: Path, taxonomy: Taxonomy) -> Import
         store: Must know the photos: by `data.photo_id`, or by their id or the SHA-256 of the
             original file in the image's address.
         file: As from `Export`, format JSON.
-        taxonomy: Its heads are the `from_name`s; says which take several classes.
+        taxonomy: Its heads are the `from_name`s; multilabel ones take several classes.
 
     Raises:
         FeedbackError: If it is not such a file.

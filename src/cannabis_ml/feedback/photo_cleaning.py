@@ -147,11 +147,11 @@ _CODING = {
     0xE0: (16, b"JFIF\0"),  # without a preview
     0xEE: (14, b"Adobe"),  # how colours are coded
 }
-"""Kinds of segment that say how pixels are coded, with the length and the beginning of those that
-could say more (ITU-T T.81, B.1.1)."""
+"""Kinds of segment that code pixels (ITU-T T.81, B.1.1); of those that could hold more, their
+length and beginning."""
 
 _TELLING = frozenset({*range(0xE0, 0xF0), 0xFE})
-"""Kinds of segment that say something else: applications' and comments."""
+"""Kinds of segment that hold metadata: applications' and comments."""
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 """What ends a scan: within it stand restarts and stuffed zeros only."""

@@ -88,7 +88,7 @@ class PhotoStore:
     def __iter__(self) -> Iterator[tuple[str, str, float]]:
         """Id, suffix and age in seconds of each photo and of each unfinished file (suffix `.part`).
 
-        Age is infinite where the file system does not tell.
+        Age is infinite where the file system does not record it.
         """
         import time
 

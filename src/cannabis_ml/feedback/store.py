@@ -169,7 +169,7 @@ class FeedbackStore:
         """Delete all that came from one person: rows, files and what the database left of them.
 
         Photos that nobody else sent go with everybody's opinions on them. The pseudonym cannot be
-        used again. `tombstones` tells who made copies what to drop. Backups are not reached.
+        used again. `tombstones` lists what copies elsewhere must drop. Backups are not reached.
 
         Raises:
             FeedbackError: If there is no such person, and never was.
@@ -296,6 +296,7 @@ def _beside(url: str) -> str:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         raise FeedbackError(
-            "Where photos go must be said for PostgreSQL: a folder, or an address such as s3://…."
+            "With PostgreSQL the place of the photos must be given: a folder, or an address such as"
+            " s3://…."
         )
     return str(Path(parsed.database).absolute().parent / "photos")
