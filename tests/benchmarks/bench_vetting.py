@@ -247,6 +247,23 @@ def spammer_scores(seed, photos, each, slow):
     return scores
 
 
+def people_scores(seed, photos, each, slow):
+    """How often the interval of a person's accuracy holds it."""
+    names = [f"class_{k}" for k in range(CLASSES)]
+    taxonomy = Taxonomy(heads=[{"name": "kind", "classes": names}])
+    _, model, rows = nominal_crowd(seed, photos, each)
+    people = vet_opinions(table_of(rows, names, model), taxonomy, VettingParams()).people
+    number = people["person"].str[1:].astype(int)
+    truth = np.select([number == SPAMMER, number < PEOPLE // 10], [1 / CLASSES, 0.1], 0.9)
+    people["kind"] = np.select(
+        [number == SPAMMER, number < PEOPLE // 10], ["spammer", "contrary"], "good"
+    )
+    people["interval holds"] = (people["low"] <= truth) & (truth <= people["high"])
+    people["accuracy off by"] = people["accuracy"] - truth
+    means = people.groupby("kind")[["interval holds", "accuracy off by"]].mean()
+    return {f"{kind}: {what}": means.loc[kind, what] for kind in means.index for what in means}
+
+
 def speed(opinions=20_000):
     names = [f"class_{k}" for k in range(CLASSES)]
     taxonomy = Taxonomy(heads=[{"name": "kind", "classes": names}])
@@ -267,6 +284,7 @@ def speed(opinions=20_000):
 PARTS = {
     "consensus": (consensus_scores, "Share of right labels, by opinions per photo"),
     "grades": (grade_scores, "Graded labels, by opinions per photo"),
+    "people": (people_scores, "Accuracy of people, by opinions per photo"),
     "spammer": (spammer_scores, "A spammer who sends 30%, by opinions per photo"),
 }
 
