@@ -16,7 +16,7 @@ from cannabis_ml.pipeline_registry import AFTER_TRAINING, LOOP, STAGES
 from cannabis_ml.tiers import TIERS
 
 PROJECT = Path(__file__).parents[1]
-LIGHT = {"ingestion", "augmentation", "balancing", "data", "feedback"}
+LIGHT = {"ingestion", "augmentation", "balancing", "data", "feedback", "label_next"}
 """Pipelines that run without a training framework."""
 
 TYPED = {"__default__", "data", "train", "retrain", "add_class", *LOOP}
@@ -136,6 +136,7 @@ LIVING = {
     *("source_photos", "unlabelled_photos", "split_ledger", "split_ledger_before", "lineage"),
     *("champion", "promotion", "{tier}.workspace", "{tier}.champion_start", "feedback_photos"),
     *("vetted_photos", "judged_answers", "annotators", "proposed_classes"),
+    "photos_seen",
 }
 """Entries on disk that one run takes over from another: no version of them is a run's own."""
 

@@ -18,9 +18,7 @@ from kedro.framework.startup import bootstrap_project
 
 bootstrap_project(Path.cwd())
 with KedroSession.create(env="test") as session:
-    session.run(pipeline_name="data")
-with KedroSession.create(env="test") as session:
-    session.run(pipeline_name="feedback")
+    session.run(pipeline_names=["data", "feedback"])
 
 import cannabis_ml
 print()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import AbstractVersionedDataset
+from kedro.io.core import VersionNotFoundError
 from pydantic import BaseModel
 
 from cannabis_ml import lineage
@@ -134,7 +135,10 @@ class LineageHook:
     def after_dataset_loaded(self, dataset_name: str) -> None:
         """Correct what was planned, as `--only-missing-outputs` reads what it would have made."""
         dataset = lineage.versioned({dataset_name}, self._catalog).get(dataset_name)
-        version = None if dataset is None else str(dataset.resolve_load_version())
+        try:
+            version = None if dataset is None else str(dataset.resolve_load_version())
+        except VersionNotFoundError:  # an entry that is empty until it is first written
+            return
         if version not in (None, self._run.version_of(dataset_name)):
             read = self._run.read | {dataset_name: version}
             self._keep(self._run.model_copy(update={"read": read}))

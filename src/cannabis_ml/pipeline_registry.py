@@ -15,6 +15,7 @@ from cannabis_ml.pipelines import (
     feedback,
     gate,
     ingestion,
+    label_next,
     training,
 )
 from cannabis_ml.tiers import TIERS, Tier, check_tiers
@@ -35,7 +36,7 @@ STAGES: dict[str, ModuleType] = {
 AFTER_TRAINING = ("export", "calibration", "bundle", "gate")
 """What turns checkpoints into a bundle, and the better bundle into the champion."""
 
-LOOP: dict[str, ModuleType] = {"feedback": feedback}
+LOOP: dict[str, ModuleType] = {"feedback": feedback, "label_next": label_next}
 """Pipelines between answers and the next run of the stages; none is part of `kedro run`."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -28,12 +28,14 @@ class Pool:
         groups: Number of each photo's group of near-duplicates, int64 (N,).
         labels: int64 (N,); -1 where there is none.
         classes: K; those that are known by now.
+        taken: Rows that are on the list already.
     """
 
     embeddings: np.ndarray
     groups: np.ndarray
     labels: np.ndarray
     classes: int
+    taken: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def labelled(self) -> np.ndarray:
@@ -41,8 +43,8 @@ class Pool:
         return np.flatnonzero(self.labels >= 0)
 
     def candidates(self) -> np.ndarray:
-        """Rows without a label whose group has none either."""
-        told = np.unique(self.groups[self.labelled])
+        """Rows without a label, of groups that have none and no photo on the list either."""
+        told = np.unique(self.groups[np.concatenate([self.labelled, self.taken])])
         return np.flatnonzero((self.labels < 0) & ~np.isin(self.groups, told))
 
 
@@ -60,13 +62,16 @@ def next_batch(pool: Pool, count: int, seed: int, query: Query | None = None) ->
     """
     free = pool.candidates()
     count = min(count, len(np.unique(pool.groups[free])))
+    if count <= 0:
+        return np.zeros(0, np.int64)
     asked = query or choose_query(pool)
     if asked == "uniform":
         return _first_of_groups(np.random.default_rng(seed).permutation(free), pool.groups)[:count]
     projection = fit_projection(pool.embeddings, seed=seed)
     components = projection(pool.embeddings)
     if asked == "typical":
-        return typical(components, pool.groups, pool.labelled, count, seed)
+        known = np.concatenate([pool.labelled, pool.taken])
+        return typical(components, pool.groups, known, count, seed)
     labels = pool.labels[pool.labelled]
     head = fit_head(components[pool.labelled], labels, pool.classes)
     unsure = margins(head.probs(components[free]))
