@@ -6,10 +6,13 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from PIL import Image
 
@@ -45,6 +48,69 @@ def _copy_project(to):
 def copy_project():
     """Copy the project, without data and settings of one's own: `copy_project(to)`."""
     return _copy_project
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory, worker_id):
+    """Make files once for all test processes: `folder = once("name", make)`.
+
+    `make(folder)` fills the folder in the first process that asks; others wait for it. Where it
+    fails, the next to ask tries again.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+
+    def once(name, make):
+        folder, done = shared / "once" / name, shared / "once" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return once
+
+
+def run_kedro(project, *arguments, check=True, **environment):
+    """`kedro …` in a project, as a person types it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kedro", *arguments],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "140", **environment},
+        check=False,
+    )
+    if check:
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done
+
+
+@pytest.fixture(scope="session")
+def kedro():
+    """`kedro(project, "run", …)`; fails with what was printed unless `check=False`."""
+    return run_kedro
+
+
+@pytest.fixture(scope="session")
+def finished(once):
+    """A project in which `kedro run --env test` went through, with what it printed. To look at."""
+
+    def make(folder):
+        done = run_kedro(_copy_project(folder / "project"), "run", "--env", "test")
+        (folder / "printed.txt").write_text(done.stdout)
+
+    folder = once("finished", make)
+    return folder / "project", (folder / "printed.txt").read_text()
+
+
+@pytest.fixture(scope="session")
+def quantized_files(once):
+    """A small network as float files and in every quantization; see `QuantizedFiles`."""
+    return _module("exporting/quantized_files").QuantizedFiles(once)
 
 
 @pytest.fixture(scope="session")

@@ -13,25 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from filelock import FileLock
 from nbclient import NotebookClient
 from PIL import Image
 
 pytestmark = pytest.mark.slow
-
-
-def kedro(project, *arguments, check=True, **environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "kedro", *arguments],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "140", **environment},
-        check=False,
-    )
-    if check:
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done
 
 
 def files_below(folder):
@@ -63,22 +48,6 @@ for node in client.get("/api/main").json()["nodes"]:
 print()
 print(json.dumps(said))
 """
-
-
-@pytest.fixture(scope="session")
-def finished(copy_project, tmp_path_factory, worker_id):
-    """A project in which `kedro run --env test` went through, with what it printed.
-
-    Shared by all test processes: the first to ask runs it, the others wait.
-    """
-    own = tmp_path_factory.getbasetemp()
-    shared = (own if worker_id == "master" else own.parent) / "finished"
-    printed = shared / "printed.txt"
-    with FileLock(f"{shared}.lock"):
-        if not printed.exists():
-            done = kedro(copy_project(shared / "project"), "run", "--env", "test")
-            printed.write_text(done.stdout)
-    return shared / "project", printed.read_text()
 
 
 @pytest.fixture(scope="session")
@@ -304,7 +273,7 @@ def test_notebook_runs_on_what_the_run_left(finished, monkeypatch):
     assert files_below(project / "data/envs/test") == before
 
 
-def test_same_photos_are_drawn_and_split_again(finished, fresh):
+def test_same_photos_are_drawn_and_split_again(kedro, finished, fresh):
     project, _ = finished
     kedro(fresh, "run", "--env", "test", "--pipeline=data")
     for file in ("03_primary/photos.parquet/*/photos.parquet", "*/photo_index.parquet"):
@@ -345,7 +314,7 @@ def missing_folder(at):
 
 
 @pytest.mark.parametrize("bad", [empty_folder, no_class_folders, single_class, missing_folder])
-def test_bad_folder_ends_in_one_clear_message(bad, fresh, tmp_path):
+def test_bad_folder_ends_in_one_clear_message(kedro, bad, fresh, tmp_path):
     folder = tmp_path / "photos"
     expected = bad(folder)
     before = files_below(fresh / "data") if (fresh / "data").exists() else []
@@ -358,7 +327,7 @@ def test_bad_folder_ends_in_one_clear_message(bad, fresh, tmp_path):
     assert left == [p for p in before if "09_tracking" not in p.parts]
 
 
-def test_folder_is_asked_for_when_none_is_given(fresh):
+def test_folder_is_asked_for_when_none_is_given(kedro, fresh):
     done = kedro(fresh, "run", "--env", "folder", check=False)
     assert done.returncode != 0
     assert "--params photos=" in done.stderr
@@ -383,7 +352,7 @@ source_photos:
     local.unlink()
 
 
-def test_table_with_unknown_labels_lists_them(table_project, tmp_path):
+def test_table_with_unknown_labels_lists_them(kedro, table_project, tmp_path):
     for i in range(4):
         photo(tmp_path / f"{i}.jpg")
     table = tmp_path / "labels.csv"
@@ -395,14 +364,14 @@ def test_table_with_unknown_labels_lists_them(table_project, tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_missing_table_is_named(table_project, tmp_path):
+def test_missing_table_is_named(kedro, table_project, tmp_path):
     done = kedro(table_project(tmp_path / "nowhere.csv"), "run", check=False)
     assert done.returncode != 0
     assert "nowhere.csv" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_verbose_shows_where_it_happened(fresh, tmp_path):
+def test_verbose_shows_where_it_happened(kedro, fresh, tmp_path):
     arguments = ("--env", "folder", "--params", f"photos={tmp_path / 'nowhere'}")
     done = kedro(fresh, "run", "--verbose", *arguments, check=False)
     assert "Traceback" in done.stdout + done.stderr

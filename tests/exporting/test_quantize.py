@@ -1,5 +1,3 @@
-from functools import cache, partial
-
 import numpy as np
 import pytest
 import torch
@@ -7,7 +5,6 @@ import torch
 from cannabis_ml.errors import ExportError
 from cannabis_ml.exporting import quantize as module
 from cannabis_ml.exporting import quantize_onnx, quantize_tflite
-from cannabis_ml.exporting.litert_export import to_litert
 from cannabis_ml.exporting.onnx_export import to_onnx
 from cannabis_ml.exporting.quantize import (
     QUANTIZATIONS,
@@ -24,60 +21,26 @@ from cannabis_ml.networks.backbones import create_backbone
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.layers import Layer
 from cannabis_ml.networks.network import Architecture, HierarchicalNet
-from cannabis_ml.taxonomy import Taxonomy
 
-SIZE = 64
 FORMATS = ("onnx", "tflite")
 BLOCK = "blocks.3.0"
 FRAGILE = f"backbone.{BLOCK}.conv_pwl"
 
-TAXONOMY = Taxonomy.model_validate(
-    {
-        "heads": [
-            {"name": "colour", "classes": ["red", "green", "blue"]},
-            {"name": "grade", "kind": "ordinal", "classes": ["1", "2", "3"]},
-            {"name": "marks", "kind": "multilabel", "classes": ["line", "dot"]},
-        ]
-    }
-)
+HEADS = ("colour", "grade", "marks")
 
 pytestmark = pytest.mark.slow
 
 
-def make_checkpoint(spoil=None, **options):
-    """A random network whose answers differ from photo to photo.
-
-    `spoil` names a block in which one channel is made silent and weighed heavily: in float32 that
-    changes nothing, but in 8 bits nothing is left of its neighbours.
-    """
-    torch.manual_seed(0)
-    backbone = create_backbone("test_efficientnet", SIZE)
-    network = HierarchicalNet(backbone, TAXONOMY, Architecture(image_size=SIZE, **options))
-    photos = torch.from_numpy(draw(32, seed=3)).permute(0, 3, 1, 2)
-    with torch.no_grad():
-        for parameter in network.attention.parameters():
-            parameter.normal_(std=0.1)
-        network.train()
-        for _ in range(30):  # so that BatchNorm knows its statistics
-            features = network.embed(photos)
-        for parameter in network.heads.parameters():
-            parameter.normal_(std=2 / float(features.norm(dim=1).mean()))
-        if spoil:
-            block = backbone.get_submodule(spoil)
-            block.bn2.weight[0] = block.bn2.bias[0] = 0
-            block.conv_pwl.weight[:, 0] = 1000 * block.conv_pwl.weight.abs().max()
-    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    return Checkpoint(state=state, card=network.card("test_efficientnet"))
+@pytest.fixture
+def float_file(quantized_files):
+    """`float_file("onnx")`; with `spoil` a block that 8 bits cannot hold."""
+    return lambda kind, spoil=None: quantized_files.file(kind, spoil=spoil)
 
 
-@cache
-def float_file(kind, spoil=None):
-    return {"onnx": to_onnx, "tflite": to_litert}[kind](make_checkpoint(spoil), tier="tier1")
-
-
-@cache
-def quantized(kind, quantization):
-    return quantize(float_file(kind), quantization, draw(12))
+@pytest.fixture
+def quantized(quantized_files):
+    """`quantized("tflite", "static_int8")`."""
+    return quantized_files.file
 
 
 def draw(count, seed=1):
@@ -93,7 +56,7 @@ def ask(model, photos):
 
 
 def heads_apart(a, b):
-    return max(np.abs(a[head.name] - b[head.name]).max() for head in TAXONOMY.heads)
+    return max(np.abs(a[name] - b[name]).max() for name in HEADS)
 
 
 def test_every_quantization_exists_for_both_formats():
@@ -103,7 +66,9 @@ def test_every_quantization_exists_for_both_formats():
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_every_quantization_gives_a_smaller_file_that_answers_alike(kind, quantization):
+def test_every_quantization_gives_a_smaller_file_that_answers_alike(
+    float_file, quantized, kind, quantization
+):
     before, after = float_file(kind), quantized(kind, quantization)
     assert (after.format, after.quantization) == (kind, quantization)
     assert len(after.data) < len(before.data)
@@ -116,21 +81,14 @@ def test_every_quantization_gives_a_smaller_file_that_answers_alike(kind, quanti
     assert 0 < heads_apart(given, expected) < 0.1
 
 
-@cache
-def attending_file(kind):
-    checkpoint = make_checkpoint(ensemble=2, attention=True)
-    return {"onnx": to_onnx, "tflite": to_litert}[kind](checkpoint, tier="tier1")
-
-
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_outputs_besides_the_probabilities_stay_float(kind, quantization):
+def test_outputs_besides_the_probabilities_stay_float(float_file, quantized, kind, quantization):
     """Also where what comes before them is int8; each to within a hundredth or so."""
-    before = attending_file(kind)
-    after = quantize(before, quantization, draw(12))
+    before, after = float_file(kind), quantized(kind, quantization)
     photos = draw(6, seed=2)
     given, expected = ask(after, photos), ask(before, photos)
-    uncertainties = {f"{h.name}.{p}" for h in TAXONOMY.heads for p in ("aleatoric", "epistemic")}
+    uncertainties = {f"{name}.{p}" for name in HEADS for p in ("aleatoric", "epistemic")}
     assert {"embedding", "attention"} | uncertainties < set(given)
     for name, values in expected.items():
         assert given[name].dtype == np.float32
@@ -142,7 +100,7 @@ def test_outputs_besides_the_probabilities_stay_float(kind, quantization):
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_card_travels_on_and_names_the_quantization(kind, quantization):
+def test_card_travels_on_and_names_the_quantization(float_file, quantized, kind, quantization):
     before, after = float_file(kind).card, quantized(kind, quantization).card
     assert after == before.model_copy(update={"quantization": quantization})
     quantized(kind, quantization).check()
@@ -163,29 +121,26 @@ def multiplied_weights(data):
                 yield name, numpy_helper.to_array(stored[name])
 
 
-@cache
-def quantized_transformer(quantization):
+@pytest.fixture(scope="module")
+def transformer(quantized_files):
     torch.manual_seed(0)
-    network = HierarchicalNet(
-        create_backbone("test_vit", 160), TAXONOMY, Architecture(image_size=160)
-    )
+    backbone = create_backbone("test_vit", 160)
+    network = HierarchicalNet(backbone, quantized_files.taxonomy, Architecture(image_size=160))
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    checkpoint = Checkpoint(state=state, card=network.card("test_vit"))
-    photos = draw(4).repeat(3, axis=1).repeat(3, axis=2)[:, :160, :160]
-    return quantize(to_onnx(checkpoint, tier="tier2"), quantization, photos)
+    return to_onnx(Checkpoint(state=state, card=network.card("test_vit")), tier="tier2")
 
 
 @pytest.mark.parametrize(
-    ("make", "quantization"),
-    [
-        (partial(quantized, "onnx"), "static_int8"),
-        (quantized_transformer, "static_int8"),
-        (quantized_transformer, "dynamic_int8"),
-    ],
+    ("network", "quantization"),
+    [("efficientnet", "static_int8"), ("vit", "static_int8"), ("vit", "dynamic_int8")],
 )
-def test_no_sum_of_two_products_leaves_16_bits(make, quantization):
+def test_no_sum_of_two_products_leaves_16_bits(quantized, transformer, network, quantization):
     """As `vpmaddubsw` adds them on x86 without VNNI, with the largest activation there is."""
-    found = dict(multiplied_weights(make(quantization).data))
+    if network == "vit":
+        made = quantize(transformer, quantization, draw(4).repeat(3, 1).repeat(3, 2)[:, :160, :160])
+    else:
+        made = quantized("onnx", quantization)
+    found = dict(multiplied_weights(made.data))
     assert found
     for name, weights in found.items():
         largest = 2 * 255 * int(np.abs(weights.astype(int)).max())
@@ -194,7 +149,7 @@ def test_no_sum_of_two_products_leaves_16_bits(make, quantization):
 
 
 @pytest.mark.parametrize("quantization", ["static_int8", "dynamic_int8"])
-def test_both_ways_to_multiply_give_the_same_answers(quantization):
+def test_both_ways_to_multiply_give_the_same_answers(quantized, quantization):
     """Where there is no VNNI the second way is another one; where there is, nothing can differ."""
     import onnxruntime
 
@@ -209,13 +164,13 @@ def test_both_ways_to_multiply_give_the_same_answers(quantization):
     np.testing.assert_allclose(*given, atol=1e-5)
 
 
-def test_files_from_elsewhere_are_multiplied_exactly():
+def test_files_from_elsewhere_are_multiplied_exactly(quantized):
     options = open_model(quantized("onnx", "static_int8"))._session.get_session_options()
     assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_weights_lie_inside_the_flatbuffer(quantization):
+def test_weights_lie_inside_the_flatbuffer(quantized, quantization):
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(quantized("tflite", quantization).data, 0)
@@ -223,14 +178,14 @@ def test_weights_lie_inside_the_flatbuffer(quantization):
 
 
 @pytest.mark.parametrize("quantization", ["weight_only_int8", "float16"])
-def test_two_quantizers_round_weights_alike(quantization):
+def test_two_quantizers_round_weights_alike(quantized, quantization):
     photos = draw(6, seed=2)
     onnx, tflite = (ask(quantized(kind, quantization), photos) for kind in FORMATS)
     assert heads_apart(onnx, tflite) < 1e-4
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_order_of_calibration_photos_does_not_matter(kind):
+def test_order_of_calibration_photos_does_not_matter(float_file, kind):
     """A moving average, as the TFLite quantizer's own, would forget the first or the last."""
     calm, wild = draw(6) // 8 + 100, draw(6)
     one = quantize(float_file(kind), "static_int8", np.concatenate([calm, wild]))
@@ -241,8 +196,8 @@ def test_order_of_calibration_photos_does_not_matter(kind):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_layers_are_named_by_their_place_in_the_network(kind):
-    layers = layers_of(float_file(kind))
+def test_layers_are_named_by_their_place_in_the_network(float_file, kind):
+    layers = layers_of(float_file(kind, BLOCK))
     names = [layer.name for layer in layers]
     assert len(set(names)) == len(names)
     assert FRAGILE in names
@@ -250,7 +205,7 @@ def test_layers_are_named_by_their_place_in_the_network(kind):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_layer_that_cannot_bear_it_is_found_and_kept(kind):
+def test_layer_that_cannot_bear_it_is_found_and_kept(float_file, kind):
     model = float_file(kind, BLOCK)
     errors = layer_errors(model, "weight_only_int8", draw(4))
     changes = [change for _, change in errors]
@@ -263,7 +218,7 @@ def test_layer_that_cannot_bear_it_is_found_and_kept(kind):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_mixed_keeps_no_more_than_its_share(kind):
+def test_mixed_keeps_no_more_than_its_share(float_file, kind):
     model = float_file(kind)
     sizes = {layer.name: layer.size for layer in layers_of(model)}
     kept = fragile_layers(model, draw(4), share=0.1)
@@ -279,7 +234,7 @@ def test_layers_of_a_module_go_together_where_there_are_many():
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_what_a_quantizer_cannot_do_is_told(kind, monkeypatch):
+def test_what_a_quantizer_cannot_do_is_told(float_file, kind, monkeypatch):
     def fail(*arguments):
         raise KeyError("no such\noperator")
 
@@ -288,7 +243,7 @@ def test_what_a_quantizer_cannot_do_is_told(kind, monkeypatch):
         module.quantize(float_file(kind), "dynamic_int8", draw(1))
 
 
-def test_without_calibration_photos_only_some_quantizations_work():
+def test_without_calibration_photos_only_some_quantizations_work(float_file):
     assert quantize(float_file("onnx"), "weight_only_int8", draw(0))
     for quantization in ("static_int8", "mixed"):
         with pytest.raises(
@@ -303,7 +258,7 @@ def test_unknown_quantization_is_refused():
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_quantizing_prints_nothing(kind, capfd):
+def test_quantizing_prints_nothing(float_file, kind, capfd):
     quantize(float_file(kind), "static_int8", draw(2))
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")

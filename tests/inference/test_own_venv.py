@@ -15,18 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from cannabis_ml.exporting.litert_export import to_litert
-from cannabis_ml.exporting.onnx_export import to_onnx
-from cannabis_ml.exporting.quantize import QUANTIZATIONS, quantize
+from cannabis_ml.exporting.quantize import QUANTIZATIONS
 from cannabis_ml.inference.golden import ROUNDED
 from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.inference.runtimes import NAMES
-from cannabis_ml.networks.backbones import create_backbone
-from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.networks.network import Architecture, HierarchicalNet
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +28,8 @@ ABSENT = ("torch", "kedro", "mlflow", "pandas", "datasets", "onnx", "sklearn")
 
 RUNTIMES = {"inference": ("litert", "onnxruntime"), "tensorflow": ("tensorflow", "onnxruntime")}
 """By extra; each has its own interpreter of TFLite files, and not the other's."""
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 ENVIRONMENTS = [("inference", "newest"), ("inference", "lowest"), ("tensorflow", "newest")]
 
@@ -48,6 +44,11 @@ def run(*command, expected=0, **options):
     return done.stderr if expected else done.stdout
 
 
+def pip(*arguments):
+    """Our own pip, which installs into other environments too: theirs would take as long again."""
+    return run(sys.executable, "-m", "pip", *arguments)
+
+
 def lowest_versions(pyproject, extra):
     """`name>=1.2` -> `name==1.2` for everything that answering needs."""
     project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
@@ -59,23 +60,35 @@ def lowest_versions(pyproject, extra):
     ]
 
 
-@pytest.fixture(scope="module", params=ENVIRONMENTS)
-def environment(request, copy_project, tmp_path_factory):
+@pytest.fixture(scope="session")
+def wheel(once, copy_project):
+    """The package as it would be published."""
+
+    def build(folder):
+        tree = copy_project(folder / "tree")
+        pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(tree))
+        shutil.rmtree(tree)
+
+    (path,) = once("wheel", build).glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module", params=ENVIRONMENTS, ids="-".join)
+def environment(request, once, wheel):
     """The Python of such an environment, and its extra."""
     extra, versions = request.param
     if versions == "lowest" and sys.version_info >= (3, 12):
         pytest.skip("the lowest versions have no wheels for Python 3.12 and newer")
-    home = tmp_path_factory.mktemp("venv")
-    tree = copy_project(home / "tree")
-    run(sys.executable, "-m", "venv", str(home / "venv"))
-    python = home / "venv" / "bin" / "python"
-    pins = lowest_versions(tree / "pyproject.toml", extra) if versions == "lowest" else []
-    names = ",".join(pin.partition("==")[0] for pin in pins)
-    wheels = ["--only-binary", names] if pins else []
-    run(str(python), "-m", "pip", "install", "--quiet", *wheels, *pins, f"{tree}[{extra}]")
-    shutil.rmtree(tree)
-    yield str(python), extra
-    shutil.rmtree(home)  # hundreds of megabytes
+
+    def install(folder):
+        run(sys.executable, "-m", "venv", "--without-pip", str(folder / "venv"))
+        pins = lowest_versions(PYPROJECT, extra) if versions == "lowest" else []
+        names = ",".join(pin.partition("==")[0] for pin in pins)
+        only = ["--only-binary", names] if pins else []
+        into = ("--python", str(folder / "venv/bin/python"), "install", "--quiet", "--no-compile")
+        pip(*into, *only, *pins, f"{wheel}[{extra}]")
+
+    return str(once(f"{extra}-{versions}", install) / "venv/bin/python"), extra
 
 
 @pytest.fixture
@@ -137,29 +150,24 @@ for path in sys.argv[1:]:
 
 
 @pytest.fixture(scope="module")
-def quantized(small, tmp_path_factory):
+def quantized(quantized_files, tmp_path_factory):
     """Files of every quantization of one small network, with the answers that are given here."""
-    torch.manual_seed(0)
-    backbone = create_backbone("test_efficientnet", 64)
-    network = HierarchicalNet(backbone, small.taxonomy, Architecture(image_size=64))
-    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    made = Checkpoint(state=state, card=network.card("test_efficientnet"))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
-    folder = tmp_path_factory.mktemp("quantized")
-    for write in (to_onnx, to_litert):
-        original = write(made, tier="tier1")
+    folder = tmp_path_factory.mktemp("answers")
+    found = []
+    for kind in ("onnx", "tflite"):
         for quantization in QUANTIZATIONS:
-            path = folder / f"{quantization}.{original.format}"
-            path.write_bytes(quantize(original, quantization, pixels).data)
+            path = shutil.copy(quantized_files.path(kind, quantization), folder)
             answers = open_model(path).outputs(list(pixels), batch_size=1)
-            np.savez(Path(f"{path}.npz"), photos=pixels, **answers)
-    return sorted(str(path) for path in folder.iterdir() if path.suffix != ".npz")
+            np.savez(f"{path}.npz", photos=pixels, **answers)
+            found.append(str(path))
+    return found
 
 
-def test_it_answers_alike_from_files_of_every_quantization(python, quantized, small):
+def test_it_answers_alike_from_files_of_every_quantization(python, quantized, quantized_files):
     told = run(python, "-c", COMPARE, *quantized).splitlines()
     told = [line for line in told if line.startswith("apart ")]
-    assert len(told) == len(quantized) * len(small.taxonomy.heads)
+    assert len(told) == len(quantized) * len(quantized_files.taxonomy.heads)
     assert [line for line in told if float(line.rpartition(" ")[2]) > ROUNDED] == []
 
 
@@ -170,7 +178,7 @@ def test_nothing_heavy_came_along(environment):
     assert json.loads(run(python, "-c", asked, *ABSENT)) == []
     others = {"inference": "tensorflow", "tensorflow": "ai_edge_litert"}
     assert json.loads(run(python, "-c", asked, others[extra])) == []
-    run(python, "-m", "pip", "check")
+    pip("--python", python, "check")
 
 
 def test_its_types_are_for_everybody(python):
