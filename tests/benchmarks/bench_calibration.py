@@ -208,7 +208,7 @@ def print_routing(run: FinishedRun, given: argparse.Namespace) -> None:
         if not number:
             _print_alone(head.name, evidence, report)
         if rate is not None:
-            print(f"\npromised {rate:.0%}: {report.told}")
+            print(f"\npromised {rate:.0%}: {report.sentence}")
         else:
             told = ", ".join(f"{tier.accept_from}" for tier in rule.tiers[:-1])
             print(

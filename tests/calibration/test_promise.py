@@ -162,7 +162,7 @@ def test_what_cannot_be_promised_says_what_would_do():
         assert all(tier.accept_from is None for tier in found.rule.tiers)
         assert (found.figures.accepted, found.figures.error_rate) == (0, None)
         told = f"with 60 groups of photos: about {found.needed_groups:,} would do."
-        assert found.told.endswith(told)
+        assert found.sentence.endswith(told)
         needed.append(found.needed_groups)
     for seed in range(20):
         more = drawn(random, int(np.median(needed)))
@@ -176,7 +176,7 @@ def test_no_number_of_photos_makes_coin_tosses_right():
     tier = TierAnswers("tier1", random.random(300), random.random(300) < 0.5, COSTS[0])
     found = promise_routing("kind", [tier], np.arange(300))
     assert (found.kept, found.needed_groups) == (False, None)
-    assert "too often for more photos to help" in found.told
+    assert "too often for more photos to help" in found.sentence
 
 
 def test_the_rule_that_was_tested_is_the_one_that_is_given():

@@ -44,7 +44,7 @@ def test_a_promise_that_can_be_kept_is_the_rule_and_is_told(tiers):
     assert report.kept
     assert rule.promised.error_rate == 0.05
     assert rule.promised.groups == 400  # all of them: validation photos found the sequence
-    assert "At most 5% of accepted answers are wrong, with 95% confidence" in report.told
+    assert "At most 5% of accepted answers are wrong, with 95% confidence" in report.sentence
     assert report.bound <= 0.05
     assert report.test.error_rate <= 0.06
     assert report.test.cost.milliseconds < report.test.cost_of_last.milliseconds
@@ -60,9 +60,9 @@ def test_what_cannot_be_promised_is_told_and_thresholds_are_fixed(tiers):
     rule, report = choose_routing(KIND, few, RoutingParams())
     assert report.thresholds == "fixed"
     assert not report.kept
-    assert "cannot be promised at 95% confidence with 25 groups of photos" in report.told
-    assert "would do" in report.told
-    assert "nothing is promised" in report.told
+    assert "cannot be promised at 95% confidence with 25 groups of photos" in report.sentence
+    assert "would do" in report.sentence
+    assert "nothing is promised" in report.sentence
     assert report.needed_groups > 25
     assert rule.promised is None
     assert [row.accept_from for row in rule.tiers] == [0.75, None]

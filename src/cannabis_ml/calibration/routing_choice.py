@@ -119,7 +119,7 @@ class RoutingReport(Record):
     score_because: str
     score_augrc: dict[str, float] = Field(description="By score, on validation photos")
     thresholds: Literal["promised", "fixed", "none"]
-    told: str = Field(description="What is promised, or why it cannot be and what would do")
+    sentence: str = Field(description="What is promised, or why it cannot be and what would do")
     kept: bool = Field(description="Whether anything is promised")
     needed_groups: int | None = Field(
         description="About how many groups of photos the promise takes, where it cannot be kept"
@@ -166,15 +166,15 @@ def choose_routing(
         promise = _promise(head, answers, first, choice.score, params)
     thresholds: Literal["promised", "fixed", "none"]
     if promise is not None and promise.kept:
-        rule, told, thresholds = promise.rule, promise.told, "promised"
+        rule, sentence, thresholds = promise.rule, promise.sentence, "promised"
     elif promise is not None and params.promise and params.promise.otherwise == "nothing":
         rule, thresholds = promise.rule, "none"
-        told = f"{promise.told} No answer is accepted."
+        sentence = f"{promise.sentence} No answer is accepted."
     else:
         rule, thresholds = _fixed(head, tiers, costs, params), "fixed"
-        told = "Thresholds are fixed: nothing is promised of accepted answers."
+        sentence = "Thresholds are fixed: nothing is promised of accepted answers."
         if promise is not None:
-            told = f"{promise.told} {told}"
+            sentence = f"{promise.sentence} {sentence}"
     figures = {
         split: judge_routing(rule, answers(split, rule.score), first.groups[split])
         for split in (Split.CALIBRATION, Split.TEST)
@@ -188,7 +188,7 @@ def choose_routing(
         else "Fixed thresholds are on calibrated probability.",
         score_augrc=choice.augrc,
         thresholds=thresholds,
-        told=told,
+        sentence=sentence,
         kept=thresholds == "promised",
         needed_groups=promise and promise.needed_groups,
         bound=promise and promise.bound,

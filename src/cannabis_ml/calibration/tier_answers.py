@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cannabis_ml.calibration.promise import TierAnswers
+from cannabis_ml.calibration.promise_search import TierAnswers
 from cannabis_ml.errors import CalibrationError
 from cannabis_ml.evaluation.groups import group_samples
 from cannabis_ml.evaluation.ranking import augrc

@@ -74,7 +74,7 @@ def choose_routing(
     rule, report = routing_choice.choose_routing(
         routing_head(taxonomy, calibration.routing.head), tiers, calibration.routing
     )
-    logger.info("Routing by %s: %s", rule.head, report.told)
+    logger.info("Routing by %s: %s", rule.head, report.sentence)
     return rule, report
 
 
