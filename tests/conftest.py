@@ -107,6 +107,45 @@ def finished(once):
     return folder / "project", (folder / "printed.txt").read_text()
 
 
+GET_PHOTOS_READY = """
+import json, sys
+from pathlib import Path
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+bootstrap_project(Path.cwd())
+with KedroSession.create(env="test") as session:
+    session.run(pipeline_names=["data", "feedback"])
+
+import cannabis_ml
+Path("ran.json").write_text(
+    json.dumps({"ran": cannabis_ml.__file__, "modules": sorted(sys.modules)})
+)
+"""
+
+
+@pytest.fixture(scope="session")
+def photos_ready(once):
+    """A project in which `data` and `feedback` went through, and the modules that this loaded.
+
+    To look at.
+    """
+
+    def make(folder):
+        done = subprocess.run(
+            [sys.executable, "-c", GET_PHOTOS_READY],
+            cwd=_copy_project(folder / "project"),
+            capture_output=True,
+            text=True,
+            env={**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "140"},
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+    project = once("photos_ready", make) / "project"
+    return project, json.loads((project / "ran.json").read_text())
+
+
 @pytest.fixture(scope="session")
 def quantized_files(once):
     """A small network as float files and in every quantization; see `QuantizedFiles`."""

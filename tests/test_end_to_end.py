@@ -273,16 +273,12 @@ def test_notebook_runs_on_what_the_run_left(finished, monkeypatch):
     assert files_below(project / "data/envs/test") == before
 
 
-def test_same_photos_are_drawn_and_split_again(kedro, finished, fresh):
-    project, _ = finished
-    kedro(fresh, "run", "--env", "test", "--pipeline=data")
+def test_same_photos_are_drawn_and_split_again(finished, photos_ready):
+    projects = finished[0], photos_ready[0]
     for file in ("03_primary/photos.parquet/*/photos.parquet", "*/photo_index.parquet"):
-        first, second = (next((p / "data/envs/test").glob(file)) for p in (project, fresh))
-        import pandas as pd
-
-        drop = {"path"}
-        a, b = (pd.read_parquet(f) for f in (first, second))
-        pd.testing.assert_frame_equal(a.drop(columns=drop), b.drop(columns=drop))
+        files = [next((project / "data/envs/test").glob(file)) for project in projects]
+        a, b = (pd.read_parquet(path).drop(columns="path") for path in files)
+        pd.testing.assert_frame_equal(a, b)
 
 
 def photo(path, colour=(40, 120, 40)):

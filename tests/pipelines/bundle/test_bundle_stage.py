@@ -192,7 +192,7 @@ def routing(**changed):
         "cost": TierCost(30),
         "cost_of_last": TierCost(80),
     }
-    known = {"head": "kind", "told": "At most 5% of accepted answers are wrong."}
+    known = {"head": "kind", "sentence": "At most 5% of accepted answers are wrong."}
     known |= {"costs": {"tier1": TierCost(10), "tier3": TierCost(80)}}
     known |= {"test": RoutingFigures(**figures), "calibration": RoutingFigures(**figures)}
     return RoutingReport.model_construct(**known | changed)
