@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cannabis_ml.exporting.file_card import Provenance
 from cannabis_ml.exporting.litert_export import to_litert
 from cannabis_ml.exporting.onnx_export import to_onnx
 from cannabis_ml.exporting.quantize import quantize
@@ -85,7 +86,7 @@ class QuantizedFiles:
                 made = quantize(self.file(kind, spoil=spoil), quantization, draw(12))
             else:
                 write = {"onnx": to_onnx, "tflite": to_litert}[kind]
-                made = write(make_checkpoint(spoil), tier="tier1")
+                made = write(make_checkpoint(spoil), Provenance("tier1"))
             (folder / f"{quantization}.{kind}").write_bytes(made.data)
 
         return self._once(f"{spoil}-{quantization}-{kind}", make) / f"{quantization}.{kind}"

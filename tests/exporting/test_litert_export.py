@@ -8,6 +8,7 @@ import torch
 
 from cannabis_ml.errors import ExportError
 from cannabis_ml.exporting import writers
+from cannabis_ml.exporting.file_card import Provenance
 from cannabis_ml.exporting.litert_export import module_path, to_litert
 from cannabis_ml.exporting.onnx_export import torch_outputs
 from cannabis_ml.inference.model_file import SIGNATURE
@@ -60,7 +61,7 @@ def checkpoint():
 
 @pytest.fixture(scope="module")
 def model(checkpoint):
-    return to_litert(checkpoint, tier="tier1", run="abc")
+    return to_litert(checkpoint, Provenance("tier1", "abc"))
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
+from cannabis_ml.exporting.file_card import Provenance
 from cannabis_ml.exporting.onnx_export import to_onnx, torch_outputs
 from cannabis_ml.inference.model_file import INPUT_NAME
 from cannabis_ml.inference.onnx_predictor import ONNXPredictor
@@ -133,7 +134,7 @@ def test_black_and_white_photos_get_numbers(model, checkpoint, level):
 
 
 def test_metadata_is_the_card(checkpoint, taxonomy):
-    model = to_onnx(checkpoint, tier="tier2", run="abc")
+    model = to_onnx(checkpoint, Provenance("tier2", "abc"))
     properties = {p.key: p.value for p in onnx.load_model_from_string(model.data).metadata_props}
     card = json.loads(properties[KEY])
     says = checkpoint.card.model_dump(mode="json")
@@ -154,7 +155,7 @@ def test_run_that_trained_goes_before_the_run_that_exports(checkpoint):
     trained = Checkpoint(
         state=checkpoint.state, card=checkpoint.card.model_copy(update={"run": "trained"})
     )
-    assert to_onnx(trained, run="exports").card.run == "trained"
+    assert to_onnx(trained, Provenance(run="exports")).card.run == "trained"
 
 
 def test_card_tells_classes_and_size(model, taxonomy):

@@ -5,6 +5,7 @@ import torch
 from cannabis_ml.errors import ExportError
 from cannabis_ml.exporting import quantize as module
 from cannabis_ml.exporting import quantize_onnx, quantize_tflite
+from cannabis_ml.exporting.file_card import Provenance
 from cannabis_ml.exporting.onnx_export import to_onnx
 from cannabis_ml.exporting.quantize import (
     QUANTIZATIONS,
@@ -127,7 +128,7 @@ def transformer(quantized_files):
     backbone = create_backbone("test_vit", 160)
     network = HierarchicalNet(backbone, quantized_files.taxonomy, Architecture(image_size=160))
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    return to_onnx(Checkpoint(state=state, card=network.card("test_vit")), tier="tier2")
+    return to_onnx(Checkpoint(state=state, card=network.card("test_vit")), Provenance("tier2"))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cannabis_ml.inference.cards import FileCard
@@ -13,14 +14,31 @@ if TYPE_CHECKING:
     from cannabis_ml.networks.checkpoint import Checkpoint
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """What a file's card holds beside what the checkpoint knows.
+
+    Attributes:
+        tier: Name of the tier.
+        run: MLflow's id of the run, where the checkpoint does not name its own.
+        decision: The rule that the model was scored with; None: thresholds of 0.5.
+    """
+
+    tier: str | None = None
+    run: str | None = None
+    decision: DecisionRule | None = None
+
+
+UNKNOWN = Provenance()
+"""Of a file that belongs to no tier and no run."""
+
+
 def file_card(
     checkpoint: Checkpoint,
     *,
     format: str,
     shapes: Mapping[str, tuple[int, ...]],
-    tier: str | None = None,
-    run: str | None = None,
-    decision: DecisionRule | None = None,
+    provenance: Provenance = UNKNOWN,
 ) -> FileCard:
     """Card of a float file.
 
@@ -28,9 +46,7 @@ def file_card(
         checkpoint: What is exported; its own card is part of this one.
         format: `onnx` or `tflite`.
         shapes: Of every output, without the first dimension; as from `ExportNet.shapes`.
-        tier: Name of the tier.
-        run: MLflow's id of the run, where the checkpoint does not name its own.
-        decision: The rule that the model was scored with; None: thresholds of 0.5.
+        provenance: The tier, the run and the decision rule.
 
     Raises:
         ValidationError: If the decision is of another taxonomy.
@@ -38,11 +54,15 @@ def file_card(
     card, size = checkpoint.card, checkpoint.card.image_size
     count = "1" if format == "tflite" else "N"
     return FileCard(
-        **{**dict(card), "run": card.run or run, "taxonomy_sha256": card.taxonomy.sha256},
+        **{
+            **dict(card),
+            "run": card.run or provenance.run,
+            "taxonomy_sha256": card.taxonomy.sha256,
+        },
         input=f"uint8 RGB ({count}, {size}, {size}, 3)",
         outputs=described(card.taxonomy, shapes),
         absent_outputs=absent(members=card.ensemble, attention=card.attention),
-        tier=tier,
+        tier=provenance.tier,
         format=format,
-        decision=decision or DecisionRule(),
+        decision=provenance.decision or DecisionRule(),
     )

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from cannabis_ml.exporting.file_card import file_card
+from cannabis_ml.exporting.file_card import UNKNOWN, Provenance, file_card
 from cannabis_ml.exporting.held_back import held_back
 from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.exporting.quantize_tflite import WEIGHTED
@@ -19,7 +19,6 @@ import torch  # isort: skip
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from cannabis_ml.inference.decision import DecisionRule
     from cannabis_ml.networks.checkpoint import Checkpoint
 
 _LOUD = ("absl", "jax", "litert_torch", "root", "torch.export", "torchao")
@@ -29,20 +28,12 @@ _CLASS = re.compile(r"^(?:\w+\.)*[A-Z]\w*?_(?=[a-z0-9])")
 _OUTSIDE = "outside of modules"
 
 
-def to_litert(
-    checkpoint: Checkpoint,
-    *,
-    tier: str | None = None,
-    run: str | None = None,
-    decision: DecisionRule | None = None,
-) -> ModelFile:
+def to_litert(checkpoint: Checkpoint, provenance: Provenance = UNKNOWN) -> ModelFile:
     """Convert a checkpoint through torch.export, preprocessing and probabilities included.
 
     Args:
         checkpoint: A trained network with its card.
-        tier: Name of the tier, for the file's card.
-        run: MLflow's id of the run, for the file's card.
-        decision: The rule that the model was scored with, for the file's card.
+        provenance: The tier, the run and the decision rule, for the file's card.
 
     Returns:
         A float file with one signature: input `photos`, uint8 (1, S, S, 3) RGB, one photo at a
@@ -65,9 +56,7 @@ def to_litert(
         )
         data = _with_short_names(bytes(converted.model_content()))
     shapes = ExportNet(network).shapes()
-    card = file_card(
-        checkpoint, format="tflite", shapes=shapes, tier=tier, run=run, decision=decision
-    )
+    card = file_card(checkpoint, format="tflite", shapes=shapes, provenance=provenance)
     return with_card(ModelFile(data, "tflite", FLOAT), card)
 
 

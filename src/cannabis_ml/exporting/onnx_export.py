@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cannabis_ml.exporting.file_card import file_card
+from cannabis_ml.exporting.file_card import UNKNOWN, Provenance, file_card
 from cannabis_ml.exporting.held_back import held_back
 from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.exporting.writers import require_writers
@@ -23,7 +23,6 @@ import torch  # isort: skip
 if TYPE_CHECKING:
     import onnx
 
-    from cannabis_ml.inference.decision import DecisionRule
     from cannabis_ml.networks.checkpoint import Checkpoint
 
 _LOUD = ("torch.onnx", "onnxscript", "torch.export")
@@ -31,20 +30,12 @@ _LOUD = ("torch.onnx", "onnxscript", "torch.export")
 _NETWORK, _WEIGHT = "network.", ".weight"
 
 
-def to_onnx(
-    checkpoint: Checkpoint,
-    *,
-    tier: str | None = None,
-    run: str | None = None,
-    decision: DecisionRule | None = None,
-) -> ModelFile:
+def to_onnx(checkpoint: Checkpoint, provenance: Provenance = UNKNOWN) -> ModelFile:
     """Export a checkpoint through torch.export, preprocessing and probabilities included.
 
     Args:
         checkpoint: A trained network with its card.
-        tier: Name of the tier, for the file's card.
-        run: MLflow's id of the run, for the file's card.
-        decision: The rule that the model was scored with, for the file's card.
+        provenance: The tier, the run and the decision rule, for the file's card.
 
     Returns:
         A checked float file: input `photos`, uint8 (N, S, S, 3) RGB with any N; the outputs of
@@ -77,9 +68,7 @@ def to_onnx(
     _name_nodes(model)
     onnx.checker.check_model(model)
     shapes = exported.shapes()
-    card = file_card(
-        checkpoint, format="onnx", shapes=shapes, tier=tier, run=run, decision=decision
-    )
+    card = file_card(checkpoint, format="onnx", shapes=shapes, provenance=provenance)
     return with_card(ModelFile(model.SerializeToString(), "onnx", FLOAT), card)
 
 

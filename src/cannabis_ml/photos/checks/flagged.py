@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 
@@ -51,14 +53,15 @@ def _almost_uniform(file: ExaminedFile, params: DefectParams) -> str | None:
     return f"Of one colour: the standard deviation is {spread:.1f} of 255."
 
 
+_flagged = partial(Check, kind="flagged")
+
 FLAGGED = (
     # Mould, trichomes and early disease are texture. The variance of the Laplacian (Pech-Pacheco
     # et al. 2000, "Diatom autofocusing in brightfield microscopy") is taken at a fixed size, so
     # that it means the same for a phone's photo and a thumbnail. It falls with contrast too: a
     # smooth leaf that fills the photo comes near blur. Threshold: `blurred_below`.
-    Check(
+    _flagged(
         name="blurred",
-        kind="flagged",
         title="Blurred",
         about="Hardly any sharp edge.",
         advice=_RETAKE,
@@ -66,9 +69,8 @@ FLAGGED = (
     ),
     # Underexposed photos are mostly noise. The 95th percentile counts, not the mean, so that a
     # well-lit leaf on a black background passes. Threshold: `dark_below`, a gray level.
-    Check(
+    _flagged(
         name="dark",
-        kind="flagged",
         title="Dark",
         about="Hardly any light: underexposed.",
         advice=_RETAKE,
@@ -76,9 +78,8 @@ FLAGGED = (
     ),
     # No processing brings back overexposed detail. Subjects on a white background are common and
     # fine: the most spacious of those looked at are 83% white. Threshold: `burnt_out_above`.
-    Check(
+    _flagged(
         name="burnt_out",
-        kind="flagged",
         title="Burnt out",
         about="Large parts are plain white.",
         advice=_RETAKE,
@@ -86,9 +87,8 @@ FLAGGED = (
     ),
     # A wall, a lens cap, a finger, an image that a site shows where the real one is gone.
     # Threshold: `almost_uniform_below`, the standard deviation of the channel that varies most.
-    Check(
+    _flagged(
         name="almost_uniform",
-        kind="flagged",
         title="Almost uniform",
         about="One colour nearly everywhere.",
         advice="Glance at the examples, and delete what shows no plant",

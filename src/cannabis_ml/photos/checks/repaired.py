@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import PurePath
 
 from cannabis_ml.photos.checks.check import Check
@@ -96,80 +97,73 @@ def _icc_fault(profile: bytes) -> str | None:
     return None
 
 
+_repaired = partial(Check, kind="repaired")
+
 REPAIRED = (
     # Phones store what the sensor saw and note how it was held. Programs that ignore the note train
     # on lying plants and are asked about standing ones.
-    Check(
+    _repaired(
         name="exif_rotated",
-        kind="repaired",
         title="Turned upright",
         about="Stored lying, with an EXIF note on which way is up.",
         find=_exif_rotated,
     ),
     # Read as if they were RGB, four inks come out in false colours, often as a negative.
-    Check(
+    _repaired(
         name="cmyk",
-        kind="repaired",
         title="CMYK",
         about="Print colours, converted to RGB.",
         find=_cmyk,
     ),
     # From scanners and scientific cameras. Cut instead of scaled, all but the darkest 256 of 65,536
     # levels turn white.
-    Check(
+    _repaired(
         name="sixteen_bit",
-        kind="repaired",
         title="16 bits per channel",
         about="More than 8 bits per channel, scaled to 8.",
         find=_sixteen_bit,
     ),
     # Networks take three channels. Where classes differ by colour, a gray photo of a ripe
     # fruit is no evidence.
-    Check(
+    _repaired(
         name="grayscale",
-        kind="repaired",
         title="Greyscale",
         about="Made RGB; there is no colour to learn from.",
         find=_grayscale,
     ),
     # GIFs and small PNGs store indices into a colour table; read as gray levels they mean nothing.
-    Check(
+    _repaired(
         name="palette",
-        kind="repaired",
         title="Palette",
         about="At most 256 colours, made RGB.",
         find=_palette,
     ),
     # What lies below transparent parts is arbitrary, often black. Cut-out subjects of one class
     # would share that background.
-    Check(
+    _repaired(
         name="alpha",
-        kind="repaired",
         title="Transparency",
         about="Transparent in parts, laid on white.",
         find=_alpha,
     ),
     # An animation is not a photo, but its first frame mostly is.
-    Check(
+    _repaired(
         name="animated",
-        kind="repaired",
         title="Animated",
         about="The first frame was taken.",
         find=_animated,
     ),
     # Sites serve WebP under .jpg. A reader that goes by names fails on it; a shortcut may hide
     # there as well, when one class came from such a site.
-    Check(
+    _repaired(
         name="wrong_suffix",
-        kind="repaired",
         title="Wrong suffix",
         about="The suffix is that of another format than the bytes.",
         find=_wrong_suffix,
     ),
     # Programs that apply profiles refuse such a photo, or show it in colours that it does not have.
-    Check(
+    _repaired(
         name="broken_icc",
-        kind="repaired",
         title="Broken colour profile",
         about="The profile was ignored.",
         find=_broken_icc,

@@ -23,6 +23,7 @@ from cannabis_ml.evaluation.parity import (
     outputs_one_by_one,
     parity_faults,
 )
+from cannabis_ml.exporting.file_card import Provenance
 from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile
 from cannabis_ml.networks.checkpoint import Checkpoint
@@ -66,13 +67,14 @@ def export_float(
     Raises:
         ExportError: If a library that writes the format is missing, with the command for it.
     """
+    provenance = Provenance(tier, tracking_run, decision)
     if file.format == "tflite":
         from cannabis_ml.exporting.litert_export import to_litert
 
-        return to_litert(checkpoint, tier=tier, run=tracking_run, decision=decision)
+        return to_litert(checkpoint, provenance)
     from cannabis_ml.exporting.onnx_export import to_onnx
 
-    return to_onnx(checkpoint, tier=tier, run=tracking_run, decision=decision)
+    return to_onnx(checkpoint, provenance)
 
 
 def ask_pytorch(
