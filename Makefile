@@ -9,7 +9,7 @@ export DO_NOT_TRACK = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fast coverage format docs ui viz notebook benchmarks lock clean
+.PHONY: help run test types suite fast coverage format docs ui viz notebook benchmarks lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,13 @@ test: $(READY)  ## Run every check: lint, import contracts, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	@# mypy has one process: beside the tests it does not keep the other core waiting.
+	@$(MAKE) --no-print-directory -j2 types suite
+
+types: $(READY)
 	$(BIN)/mypy
+
+suite: $(READY)
 	$(BIN)/pytest -n 2 --dist worksteal
 
 fast: $(READY)  ## Run the tests without the slow ones
