@@ -157,13 +157,14 @@ SEEDS_OR_NOT = {"ada": ["seeds"], "ben": ["seeds", "mould"]}
 def test_gold_photos_teach_about_people_and_are_not_labelled_anew(opinions, taxonomy):
     rows = [("ada", f"g{i}", "plant") for i in range(20)]
     rows += [("eve", f"g{i}", "hash") for i in range(20)]
-    known = gold("kind", {f"g{i}": "plant" for i in range(20)})
+    rows += [("ada", "g20", None, {"verdict": "unsure"}), ("eve", "g21", "hash")]
+    known = gold("kind", {f"g{i}": "plant" for i in range(22)})
     vetted = vet(opinions(*rows, gold=True), taxonomy, Evidence(known=known))
     people = vetted.people.set_index("person")
-    assert people["gold"].tolist() == [20, 20]
-    # By hand: the prior times a^20, and times (1 - a)^20.
+    assert people["gold"].tolist() == [20, 21]
+    # By hand: the prior times a^20, and times (1 - a)^21.
     grid = np.linspace(0.0005, 0.9995, 1000)
-    for person, likelihood in (("ada", grid**20), ("eve", (1 - grid) ** 20)):
+    for person, likelihood in (("ada", grid**20), ("eve", (1 - grid) ** 21)):
         posterior = typical_density(grid) * likelihood
         expected = posterior @ grid / posterior.sum()
         assert people.loc[person, "accuracy"] == pytest.approx(expected, abs=0.005)

@@ -52,7 +52,7 @@ def decide(
     else what the crowd's probabilities say.
 
     Args:
-        questions: Tasks of the head.
+        questions: Tasks of the head, with at least one vote.
         consensus: What was agreed on.
         judged: From `judge_opinions`.
         people: From `judge_people`.
@@ -60,23 +60,15 @@ def decide(
     """
     votes = questions.votes
     counts = np.bincount(votes.task, minlength=votes.tasks)
-    first = np.cumsum(counts) - counts
-    open_tasks = np.flatnonzero((counts > 0) & (questions.prior.known == MISSING))
     label, confidence = _by_consensus(questions, consensus)
-    compared = people.set_index("person")["compared"].reindex(questions.people).to_numpy()
-    vote = np.minimum(first, max(len(votes) - 1, 0))
-    is_ruled = (counts == 1) & (
-        compared[votes.person[vote]] < params.consensus.known_from
-        if len(votes)
-        else np.zeros(votes.tasks, bool)
-    )
-    worth = judged["worth"].to_numpy(np.float64)[questions.opinion]
-    if is_ruled.any():
-        label = np.where(is_ruled, votes.label[vote], label)
-        confidence = np.where(is_ruled, worth[vote], confidence)
+    is_ruled = _are_ruled(questions, counts, people, params)
+    lone = is_ruled[votes.task]
+    label[votes.task[lone]] = votes.label[lone]
+    confidence[votes.task[lone]] = judged["worth"].to_numpy(np.float64)[questions.opinion[lone]]
     names = np.array(questions.class_names, dtype=object)
     is_none = names[label] == NONE_OF_THESE
     accepted = (confidence >= params.accept_from) & ~is_none
+    open_tasks = np.flatnonzero((counts > 0) & (questions.prior.known == MISSING))
     told = _Reasons(questions, consensus, judged, params)
     tasks = pd.DataFrame(
         {
@@ -91,9 +83,9 @@ def decide(
     )
     row = np.full(votes.tasks, -1)
     row[open_tasks] = np.arange(len(open_tasks))
-    without = consensus.others[np.arange(len(votes)), label[votes.task]] if len(votes) else []
+    without = consensus.others[np.arange(len(votes)), label[votes.task]]
     rests = accepted[votes.task] & (votes.label == label[votes.task]) & (row[votes.task] >= 0)
-    rests &= (np.asarray(without) < params.accept_from) | is_ruled[votes.task]
+    rests &= (without < params.accept_from) | lone
     alone = pd.DataFrame(
         {
             "row": row[votes.task][rests],
@@ -102,6 +94,18 @@ def decide(
         }
     )
     return Decided(tasks, alone)
+
+
+def _are_ruled(
+    questions: Questions, counts: np.ndarray, people: pd.DataFrame, params: VettingParams
+) -> np.ndarray:
+    """Tasks on which one person alone spoke of whom little is known, bool (T,)."""
+    votes = questions.votes
+    compared = people.set_index("person")["compared"].reindex(questions.people).to_numpy()
+    unknown = compared[votes.person] < params.consensus.known_from
+    ruled = np.zeros(votes.tasks, bool)
+    ruled[votes.task[unknown & (counts[votes.task] == 1)]] = True
+    return ruled
 
 
 def _by_consensus(questions: Questions, consensus: Consensus) -> tuple[np.ndarray, np.ndarray]:

@@ -106,9 +106,9 @@ def vet_opinions(
             attributes.append(tasks)
             tasks = _as_lists(tasks, questions.head)
         parts.append(tasks.assign(head=questions.head.name))
-    photos = _refuse_impossible(
-        _joined([*parts, _left_out(judged, people)], PHOTO_COLUMNS), taxonomy
-    )
+    parts.append(_left_out(judged, people))
+    photos = _without_known(_joined(parts, PHOTO_COLUMNS), evidence.known)
+    photos = _refuse_impossible(photos, taxonomy)
     return Vetted(
         photos=photos.sort_values(["photo_id", "head"], ignore_index=True),
         attributes=_joined(attributes, ATTRIBUTE_COLUMNS),
@@ -314,6 +314,14 @@ def _refuse_impossible(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame
             for row in rows
         ]
     return photos
+
+
+def _without_known(photos: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame:
+    if known is None:
+        return photos
+    pairs = pd.MultiIndex.from_frame(photos[["photo_id", "head"]])
+    is_known = pairs.isin(pd.MultiIndex.from_frame(known[["photo_id", "head"]]))
+    return photos[~is_known].reset_index(drop=True)
 
 
 def _joined(parts: Sequence[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
