@@ -19,8 +19,9 @@ def suspected_label_errors(
     """The photos whose label is probably wrong, most suspicious first.
 
     Confident learning estimates how many labels are wrong; so many photos with the lowest
-    probability of their label are suspected. Of cleanlab's filters this found most flipped labels
-    of PlantVillage with the fewest false alarms (docs/feedback.md).
+    probability of their label are suspected. Of cleanlab's filters this was the most precise by
+    far where labels were flipped to any class, and about as good as the others where they were
+    flipped to the most similar one (docs/feedback.md).
 
     Args:
         labels: Given, int (N,), in [0, K).
