@@ -171,21 +171,46 @@ def _tables(page):
     return [[cell.strip() for cell in row] for row in rows]
 
 
-def test_every_number_of_the_model_card_is_what_the_bundle_answers(finished):
-    """Of the same test photos, decided by the bundle alone and scored by scikit-learn."""
+def _bundle_and_test_photos(project):
+    """The bundle of the run; and its test photos, labels and pixels."""
     from datasets import load_from_disk
 
     from cannabis_ml.inference.bundle import Bundle
 
-    project, _ = finished
     data = project / "data/envs/test"
     (path,) = (data / "06_models/bundle").glob("*/bundle.zip")
-    bundle = Bundle.open(path)
     (stored,) = data.glob("*/photo_set/*/photo_set")
     photos = load_from_disk(str(stored)).filter(
         lambda split: split == "test", input_columns="split"
     )
     pixels = [np.asarray(row["image"].convert("RGB")) for row in photos]
+    return Bundle.open(path), photos, pixels
+
+
+def test_promises_in_the_model_card_are_what_the_bundle_keeps(finished):
+    bundle, photos, pixels = _bundle_and_test_photos(finished[0])
+    rows = _tables(bundle.model_card)
+    assert bundle.routing.head == "product_type"
+    assert [tier.tier for tier in bundle.routing.tiers] == bundle.tiers
+    for name in bundle.tiers:
+        rules = bundle.rules(name)
+        assert set(rules.reliability.bands) == {"product_type", "quality_grade", "appearance"}
+        found = rules.apply(bundle.predictor(name).outputs(pixels, batch_size=1))
+        for head in ("product_type", "quality_grade"):
+            classes = bundle.taxonomy[head].class_names
+            known = [i for i, label in enumerate(photos[head]) if label is not None]
+            held = [found.sets[head][i, classes.index(photos[head][i])] for i in known]
+            (told,) = (r for r in rows if r[:2] == [name, head] and r[3] == "90.0%")
+            assert told[2].startswith(f"{len(known)} in ")
+            assert told[4].split(":")[0] == f"{np.mean(held):.1%}"
+        alarms = (found.unknown > rules.unknown.threshold).mean()
+        (told,) = (r for r in rows if r[:2] == [name, rules.unknown.method])
+        assert told[2].split(":")[0] == f"{alarms:.1%}"
+
+
+def test_every_number_of_the_model_card_is_what_the_bundle_answers(finished):
+    """Of the same test photos, decided by the bundle alone and scored by scikit-learn."""
+    bundle, photos, pixels = _bundle_and_test_photos(finished[0])
     head, _, page = bundle.model_card.removeprefix("---\n").partition("\n---\n")
     told = {
         (result["task"]["name"], *metric["name"].split(": ")): metric["value"]

@@ -25,6 +25,7 @@ from cannabis_ml.evaluation.reliability_scores import ReliabilityScores
 from cannabis_ml.evaluation.scores import Evaluation, HeadScores, Interval
 from cannabis_ml.evaluation.tables import interval_of, value_of
 from cannabis_ml.inference.model_file import ModelFile, shipped
+from cannabis_ml.inference.routing import TierCost
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
@@ -163,6 +164,7 @@ def render(
         "text": as_text,
         "share": _share,
         "number": _number,
+        "cost": _cost,
         "banded": _banded,
         "error": lambda found: _number(None if found is None else found.value),
         "by_chance": lambda found: _number(None if found is None else found.perfect_interval[1]),
@@ -301,6 +303,12 @@ def _in_groups(photos: int, groups: int) -> str:
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
+
+
+def _cost(cost: TierCost) -> str:
+    """`3.85 ms, 0.1 money`: parts that are not 0."""
+    parts = {"ms": cost.milliseconds, "money": cost.money, "energy": cost.energy}
+    return ", ".join(f"{value:.3g} {name}" for name, value in parts.items() if value) or "0"
 
 
 def _number(value: float | None) -> str:
