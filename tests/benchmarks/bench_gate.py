@@ -31,8 +31,9 @@ from plantdoc_heads import HEAD
 
 from cannabis_ml.evaluation.comparison.answers import ModelAnswers
 from cannabis_ml.evaluation.comparison.models import compare_models
+from cannabis_ml.evaluation.comparison.params import GateParams
 from cannabis_ml.evaluation.comparison.unlabelled import compare_unlabelled
-from cannabis_ml.evaluation.comparison.verdict import GateParams, TierEvidence, judge_challenger
+from cannabis_ml.evaluation.comparison.verdict import TierEvidence, judge_challenger
 from cannabis_ml.feedback.closed_form import ClosedFormHead
 from cannabis_ml.taxonomy import Taxonomy
 

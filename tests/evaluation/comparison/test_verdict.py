@@ -4,12 +4,11 @@ import pytest
 from cannabis_ml.evaluation.comparison.answers import ModelAnswers
 from cannabis_ml.evaluation.comparison.models import compare_models
 from cannabis_ml.evaluation.comparison.paired import PairedParams
+from cannabis_ml.evaluation.comparison.params import Budget, GateParams
 from cannabis_ml.evaluation.comparison.risk import RiskComparison
 from cannabis_ml.evaluation.comparison.unlabelled import compare_unlabelled
 from cannabis_ml.evaluation.comparison.verdict import (
-    Budget,
     Cost,
-    GateParams,
     TierEvidence,
     first_champion,
     judge_challenger,

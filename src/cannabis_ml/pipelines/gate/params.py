@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cannabis_ml.evaluation.comparison.verdict import GateParams
+from cannabis_ml.evaluation.comparison.params import GateParams
 
 
 class GateStageParams(GateParams):
