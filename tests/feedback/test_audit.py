@@ -6,16 +6,20 @@ from scipy.stats import binom, binomtest
 from cannabis_ml.errors import FeedbackError
 from cannabis_ml.feedback.audit import (
     AuditParams,
-    audited_answers,
     draw_for_audit,
-    estimate_accuracy,
-    expected_accuracy,
     half_width,
     is_drawn,
     photos_needed,
     plan_audit,
 )
 from cannabis_ml.feedback.opinions import Opinion, opinions_table
+from cannabis_ml.feedback.release_accuracy import (
+    accuracy_after_release,
+    audited_answers,
+    estimate_accuracy,
+    expected_accuracy,
+)
+from cannabis_ml.taxonomy import Taxonomy
 
 PLAIN = AuditParams(correct_for_people=False)
 REPEATS = 200
@@ -234,3 +238,21 @@ def test_an_audit_contradicts_confidence_that_is_too_high():
     as_good = estimate_accuracy(audited([1] * 94 + [0] * 6, 0.2), 5, PLAIN)
     assert expected.is_contradicted_by(worse)
     assert not expected.is_contradicted_by(as_good)
+
+
+def test_each_head_has_its_accuracy_beside_what_confidence_promises():
+    heads = ["kind", "look"]
+    taxonomy = Taxonomy(
+        heads=[
+            {"name": "kind", "classes": ["plant", "hash"]},
+            {"name": "look", "kind": "multilabel", "classes": ["seeds"]},
+        ]
+    )
+    table = audited([1] * 60 + [0] * 40, 0.5).assign(head="kind")
+    answers = pd.DataFrame({"head": heads * 200, "answered_confidence": [0.95, np.nan] * 200})
+    found = accuracy_after_release(table, answers, taxonomy, PLAIN).set_index("head")
+    assert found.loc["kind", ["accuracy", "expected"]].tolist() == pytest.approx([0.6, 0.95])
+    assert found["contradicted"].tolist() == [True, False]
+    assert found["photos"].tolist() == [100, 0]
+    assert np.isnan(found.loc["look", ["accuracy", "low", "expected"]].astype(float)).all()
+    assert found.loc["look", "reason"] == "no answer was audited"
