@@ -23,6 +23,7 @@ import sqlite3
 import statistics
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,6 +99,7 @@ def _measure(name: str, url: str, folder: Path, options: argparse.Namespace) -> 
             options.writers,
             kills=kills,
             seed=turn,
+            progress=_Progress(folder, options.writers, numbers),
         )
         rates["ours, writers killed" if kills else "ours"].append(each * options.writers / seconds)
         killed += dead
@@ -106,6 +108,21 @@ def _measure(name: str, url: str, folder: Path, options: argparse.Namespace) -> 
     ratio = statistics.median(rates["ours"]) / statistics.median(rates["bare"])
     print(f"{name}: ours {ratio:.2f}x of bare SQL")
     print(f"{name}: {killed} writers killed; " + _lost(where, folder, options.writers))
+
+
+class _Progress:
+    """The share of a round that is acknowledged; looked up at most ten times a second."""
+
+    def __init__(self, folder: Path, count: int, numbers: range) -> None:
+        self._folder, self._count, self._total = folder, count, len(numbers) * count
+        self._before = numbers.start * count
+        self._known, self._next = 0.0, 0.0
+
+    def __call__(self) -> float:
+        if time.monotonic() >= self._next:
+            done = len(writers.acknowledged(self._folder, self._count)) - self._before
+            self._known, self._next = done / self._total, time.monotonic() + 0.1
+        return self._known
 
 
 def _lost(where: tuple[str, str], folder: Path, count: int) -> str:

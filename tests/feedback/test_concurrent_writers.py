@@ -33,7 +33,10 @@ def test_every_acknowledged_opinion_is_there_once_though_writers_are_killed(
     def arguments(writer):
         return where, tmp_path / f"{writer}.acks", writer, range(EACH), photos
 
-    _, killed = writers.run(writers.write, arguments, WRITERS, kills=12)
+    def progress():
+        return len(writers.acknowledged(tmp_path, WRITERS)) / (WRITERS * EACH)
+
+    _, killed = writers.run(writers.write, arguments, WRITERS, kills=12, progress=progress)
     assert killed == 12
 
     numbers = [(writer, number) for writer in range(WRITERS) for number in range(EACH)]

@@ -47,15 +47,17 @@ def write(store_args, acks, writer, numbers, photos):
                 os.write(noted, f"{number} ".encode())
 
 
-def run(target, arguments_of, writers, *, kills=0, seed=0):
+def run(target, arguments_of, writers, *, kills=0, seed=0, progress=lambda: 1.0):
     """Run writers until all are through, and kill some of them on the way.
 
     Args:
         target: Run by each.
         arguments_of: Gives its arguments, by number of the writer.
         writers: How many.
-        kills: How many get a SIGKILL at a random time and are started again.
-        seed: Of who is killed when.
+        kills: How many get a SIGKILL and are started again: one each time that another equal part
+            of the work is done, whoever does it.
+        seed: Of who is killed.
+        progress: Gives the share of the work that is done.
 
     Returns:
         Seconds, and how many were killed.
@@ -71,16 +73,15 @@ def run(target, arguments_of, writers, *, kills=0, seed=0):
     running = {writer: start(writer) for writer in range(writers)}
     killed = 0
     while running:
-        if killed < kills:
-            time.sleep(dice.uniform(0.02, 0.2))
+        if killed < kills and progress() >= (killed + 0.5) / (kills + 1):
             writer = dice.choice(sorted(running))
-            if running[writer].is_alive():
-                os.kill(running[writer].pid, signal.SIGKILL)
-                running[writer].join()
+            running[writer].kill()
+            running[writer].join()
+            if running[writer].exitcode == -signal.SIGKILL:  # else it was through already
                 killed += 1
                 running[writer] = start(writer)
         for writer, process in list(running.items()):
-            process.join(0 if killed < kills else None)
+            process.join(0.002)
             if process.exitcode is not None:
                 if process.exitcode != 0:
                     raise RuntimeError(f"writer {writer} ended with {process.exitcode}")
@@ -90,8 +91,10 @@ def run(target, arguments_of, writers, *, kills=0, seed=0):
 
 def acknowledged(folder, writers):
     """Keys that writers noted."""
+    files = [(writer, Path(folder) / f"{writer}.acks") for writer in range(writers)]
     return {
         f"w{writer}-{number}"
-        for writer in range(writers)
-        for number in (Path(folder) / f"{writer}.acks").read_text().split()
+        for writer, file in files
+        if file.exists()
+        for number in file.read_text().split()
     }
