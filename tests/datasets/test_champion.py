@@ -3,6 +3,7 @@ from kedro.io import DatasetError
 
 from cannabis_ml.datasets.champion import Candidate, ChampionDataset, ChampionStartDataset
 from cannabis_ml.datasets.photo_folder import PhotoFolderDataset
+from cannabis_ml.errors import PromotionError
 from cannabis_ml.inference.bundle_writer import write_bundle
 from cannabis_ml.inference.cards import NetworkCard
 from cannabis_ml.networks.checkpoint import Checkpoint
@@ -36,6 +37,17 @@ def test_the_entry_loads_what_was_promoted(entry, candidate):
     entry.save(candidate("b", promote=False))
     assert entry.load().manifest.name == "a"
     assert entry.exists()
+
+
+def test_a_champion_that_cannot_be_opened_can_be_replaced(entry, candidate):
+    entry.save(candidate("a"))
+    (kept,) = (entry.store.root / "bundles").glob("*.zip")
+    kept.write_bytes(kept.read_bytes()[:-100])
+    with pytest.raises(DatasetError, match="kedro promote") as caught:
+        entry.load()
+    assert isinstance(caught.value.__cause__, PromotionError)
+    entry.save(candidate("b"))
+    assert entry.load().manifest.name == "b"
 
 
 def test_the_registry_follows_where_the_run_is_tracked(entry, candidate, monkeypatch):

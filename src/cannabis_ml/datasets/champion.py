@@ -14,6 +14,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
 from cannabis_ml._io.remote import is_remote
+from cannabis_ml.errors import BundleError, PromotionError
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.promotion.records import PromotionRecord, Standing
@@ -61,7 +62,19 @@ class ChampionDataset(AbstractDataset[Candidate, "Bundle | None"]):
         self.store = ChampionStore(_local(filepath))
 
     def load(self) -> Bundle | None:
-        return self.store.open()
+        """Open the champion.
+
+        Raises:
+            PromotionError: If its file is missing, was altered, or is of another version.
+        """
+        try:
+            return self.store.open()
+        except BundleError as error:
+            raise PromotionError(
+                f"The champion cannot be opened: {error}\nThe newest bundle is complete all the"
+                ' same. To make it champion without a comparison: kedro promote --reason "WHY"; to'
+                " go back to an earlier one: kedro rollback."
+            ) from error
 
     def save(self, data: Candidate) -> None:
         """Register the challenger, and promote it if the gate lets it through."""
