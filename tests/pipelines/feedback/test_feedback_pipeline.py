@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
@@ -13,7 +12,7 @@ from cannabis_ml.datasets.table import TableDataset
 from cannabis_ml.datasets.typed_json import TypedJSONDataset
 from cannabis_ml.errors import FeedbackError
 from cannabis_ml.feedback.retrain_decision import RetrainParams
-from cannabis_ml.feedback.snapshot import FeedbackSnapshot, gold_table
+from cannabis_ml.feedback.snapshot import FeedbackSnapshot
 from cannabis_ml.feedback.submission import read_submission
 from cannabis_ml.feedback.training_record import Baseline, TrainingRecord
 from cannabis_ml.feedback.vetting import VettingParams
@@ -187,17 +186,3 @@ def test_a_class_added_to_the_taxonomy_makes_labels_of_proposals(store):
     _, labels, _, proposed = vet(told, RECORD, added, VettingParams())
     assert set(labels["product"]) == {"rosin"}
     assert proposed.empty
-
-
-def test_known_labels_become_label_columns():
-    gold = pd.DataFrame(
-        {
-            "photo_id": ["a", "a", "b", "c"],
-            "head": ["product", "look", "product", "other"],
-            "label": ["trim", ["stems"], "gone", "x"],
-        }
-    )
-    table = gold_table(gold, TAXONOMY).set_index("photo_id")
-    assert table.loc["a"].to_dict() == {"product": "trim", "look.mould": 0, "look.stems": 1}
-    assert table.loc[["b", "c"]].isna().all(axis=None)
-    assert list(gold_table(gold.iloc[:0], TAXONOMY)) == ["photo_id", *TAXONOMY.columns]

@@ -16,7 +16,7 @@ from cannabis_ml.feedback.retrain_decision import (
     RetrainParams,
     decide_retraining,
 )
-from cannabis_ml.feedback.snapshot import FeedbackSnapshot, gold_table
+from cannabis_ml.feedback.snapshot import FeedbackSnapshot
 from cannabis_ml.feedback.summary import FeedbackSummary, summarize
 from cannabis_ml.feedback.training_photos import feedback_photos
 from cannabis_ml.feedback.training_record import TrainingRecord, taxonomy_to_vet
@@ -68,9 +68,7 @@ def vet(
             " `kedro run` first, or `kedro run --pipeline=bundle` where the models are trained"
             " already."
         )
-    evidence = VettingEvidence(
-        known=gold_table(feedback_store.gold, heads), answers=feedback_store.answers
-    )
+    evidence = VettingEvidence(known=feedback_store.gold, answers=feedback_store.answers)
     vetted = vet_opinions(opinions, heads, vetting, evidence)
     photos = vetted.photos.assign(
         label=pd.Series([label_text(label) for label in vetted.photos["label"]], dtype="str")
