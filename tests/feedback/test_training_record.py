@@ -1,10 +1,12 @@
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from cannabis_ml.evaluation.scores import Evaluation, MulticlassScores, MultilabelScores
 from cannabis_ml.feedback.training_record import record_of
+from cannabis_ml.pipelines.bundle.nodes import record_training
 from cannabis_ml.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.model_validate({"heads": [{"name": "product", "classes": ["plant", "trim"]}]})
@@ -55,3 +57,19 @@ def test_labels_that_the_training_was_given_are_known_and_no_others(record):
 
 def test_a_record_survives_json(record):
     assert type(record).model_validate_json(record.model_dump_json()) == record
+
+
+def test_the_bundle_stage_records_its_bundle_and_time():
+    bundle = SimpleNamespace(manifest=SimpleNamespace(content_sha256="c" * 64))
+    heads = {"product": scores(MulticlassScores, n=9, accuracy=0.8, accuracy_interval=(0.6, 0.9))}
+    found = record_training(
+        bundle,
+        TAXONOMY,
+        "2026-03-01T12:00:00+00:00",
+        PHOTOS,
+        tier3=Evaluation.model_construct(heads=heads),
+    )
+    assert found.bundle_id == "c" * 64
+    assert found.at == datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert list(found.baselines) == ["tier3"]
+    assert list(found.feedback) == ["a", "b"]
