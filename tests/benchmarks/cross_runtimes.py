@@ -143,16 +143,7 @@ def _tell(bundle: Bundle, tier: str, kind: str, runtime: str, answers: Any) -> N
 
 
 def _line(tier: str, kind: str, runtime: str, found: FileReport) -> None:
-    worst = max(found.largest_difference.values())
-    same = min(found.same_answer.values())
-    calibrated = max(found.calibrated_difference.values())
-    sets = min(found.same_set.values(), default=1.0)
-    verdict = "agrees" if found.passed else "DIFFERS"
-    told = f"{verdict:8} by {worst:.1e}, calibrated {calibrated:.1e}, same answers {same:.1%}"
-    told += f", same sets {sets:.1%}"
-    if found.unknown_difference is not None:
-        told += f", unknown {found.unknown_difference:.1e}, same side {found.same_unknown:.1%}"
-    print(f"{tier} {kind:10} {runtime:12} {told}")
+    print(f"{tier} {kind:10} {runtime:12} {found.in_words()}")
 
 
 if __name__ == "__main__":

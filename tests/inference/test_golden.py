@@ -167,6 +167,8 @@ def test_other_rules_do_not_pass_with_the_very_same_outputs(
     else:
         other["reliability"] = rules.reliability.model_copy(update=change)
     report = golden.compare(expected, same, TierRules(**other))
+    assert report.in_words().startswith("DIFFERS: outputs within 0e+00")
+    assert "follow from the same outputs" in report.in_words()
     assert set(report.largest_difference.values()) == {0.0}
     assert not report.same_rules
     assert not report.passed
@@ -183,6 +185,8 @@ def test_what_follows_from_other_outputs_is_counted(rules, expected, same):
     assert report.unknown_difference > 1e-2
     assert report.same_unknown == 0.5
     assert not report.passed
+    # The median of the first grade is B now, on one of two photos.
+    assert "the same on 50.0% of photos or more" in report.in_words()
 
 
 def test_calibration_that_tells_outputs_apart_fails_though_these_are_close(small, same, expected):

@@ -122,6 +122,14 @@ def test_golden_photos_pass_on_every_runtime_and_no_other_is_there(environment, 
         files = [found for kinds in report["tiers"].values() for found in kinds.values()]
         assert {found["runtime"] for found in files} == {name}
         taken |= {found["file"] for found in files}
+        for found in files:
+            assert set(found["same_answer"].values()) == {1.0}
+            assert set(found["same_set"].values()) <= {1.0}
+            assert found["same_unknown"] in (None, 1.0)
+            assert found["same_rules"]
+        assert any(found["same_set"] and found["same_unknown"] == 1 for found in files) == (
+            name != "onnxruntime"  # tier 2 of this bundle has neither sets nor unknown score
+        )
     assert len(taken) == 3  # all that the bundle has
 
 

@@ -269,10 +269,7 @@ def _check(options: argparse.Namespace) -> int:
         return 0 if report.passed else SOME_FAILED
     for tier, kinds in report.tiers.items():
         for kind, found in kinds.items():
-            verdict = "agrees" if found.passed else "DIFFERS"
-            worst = max(found.largest_difference.values())
-            limit = f"{found.tolerance:.0e} allowed"
-            print(f"{tier} {kind}, {found.runtime}: {verdict}, by {worst:.1e} of {limit}")
+            print(f"{tier} {kind}, {found.runtime}: {found.in_words()}")
     for file in report.not_checked:
         print(f"{file}: not checked, {options.runtime} does not run it")
     for size, levels in report.inputs.items():

@@ -130,6 +130,20 @@ class FileReport(BaseModel):
     )
     passed: bool = Field(description="All differences within tolerance, and the same rules")
 
+    def in_words(self) -> str:
+        """As "agrees: outputs within 1e-07, calibrated 2e-07, unknown 0e+00, of 1e-03 allowed"."""
+        parts = [f"outputs within {max(self.largest_difference.values(), default=0.0):.0e}"]
+        parts.append(f"calibrated {max(self.calibrated_difference.values(), default=0.0):.0e}")
+        if self.unknown_difference is not None:
+            parts.append(f"unknown {self.unknown_difference:.0e}")
+        told = f"{', '.join(parts)}, of {self.tolerance:.0e} allowed"
+        shares = [*self.same_answer.values(), *self.same_set.values()]
+        if min(shares, default=1.0) < 1:
+            told += f"; answers and sets the same on {min(shares):.1%} of photos or more"
+        if not self.same_rules:
+            told += "; other answers follow from the same outputs here"
+        return f"{'agrees' if self.passed else 'DIFFERS'}: {told}"
+
 
 class GoldenReport(BaseModel):
     """Whether this machine gives the golden answers of a bundle."""
