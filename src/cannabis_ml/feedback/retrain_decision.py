@@ -9,92 +9,27 @@ after the training, which were chosen in the same way, and not with the test spl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.evaluation.intervals import by_groups, difference, effective_photos, exact
 from cannabis_ml.feedback.judged import count_corrected
+from cannabis_ml.feedback.release_accuracy import AuditEstimate
+from cannabis_ml.feedback.retrain_reason import (
+    REASONS,
+    Reason,
+    RetrainDecision,
+    RetrainParams,
+)
 from cannabis_ml.feedback.training_record import Baseline, TrainingRecord, labels_of_photos
 from cannabis_ml.text import at_a_glance, counted
 
-ReasonName = Literal["accuracy", "new_photos", "corrections", "class_error", "new_class", "age"]
-
-REASONS: tuple[ReasonName, ...] = (
-    "accuracy",
-    "class_error",
-    "corrections",
-    "new_class",
-    "new_photos",
-    "age",
-)
-"""In the order in which they are listed."""
-
-
-class RetrainParams(BaseModel):
-    """When to train anew."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    accuracy_drop: float = Field(
-        default=0.05, ge=0, lt=1, description="How far accuracy may lie below its baseline"
-    )
-    class_error: float = Field(default=0.3, gt=0, lt=1, description="Error of a class")
-    corrections_of_class: int = Field(default=200, ge=1, description="Corrections of one class")
-    new_photos: int = Field(default=1000, ge=1, description="Photos with new labels")
-    photos_of_new_class: int = Field(
-        default=30, ge=2, description="Photos that people gave to a class which is not there yet"
-    )
-    people_for_new_class: int = Field(
-        default=2, ge=1, description="People who have to have proposed a new class"
-    )
-    days: int = Field(default=30, ge=1, description="Age of the last training")
-    confidence: float = Field(
-        default=0.95, gt=0.5, lt=1, description="That a rate is beyond its limit, to act on it"
-    )
-    recent_days: int = Field(default=30, ge=1, description="What counts as recent feedback")
-    min_photos: int = Field(
-        default=30, ge=2, description="Judged photos below which no rate is compared"
-    )
-
-
-class Reason(BaseModel):
-    """One reason that was looked at."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: ReasonName
-    fires: bool
-    text: str = Field(description="A sentence with the figures")
-    head: str | None = None
-    class_name: str | None = None
-    value: float | None = Field(default=None, description="What was found; None: too few photos")
-    low: float | None = Field(default=None, description="Lower end of its interval")
-    high: float | None = Field(default=None, description="Upper end")
-    limit: float = Field(description="From which on the reason fires")
-    photos: int = Field(default=0, description="That the value rests on")
-
-
-class RetrainDecision(BaseModel):
-    """Whether to train anew and why."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    retrain: bool
-    decided_at: datetime
-    last_training: datetime | None = Field(description="None where no training is recorded")
-    new_photos: int = Field(description="Photos with labels that the last training did not have")
-    reasons: list[Reason] = Field(description="All that were looked at, those that fire first")
-
-    @property
-    def firing(self) -> list[Reason]:
-        """The reasons to train anew."""
-        return [reason for reason in self.reasons if reason.fires]
+__all__ = ["REASONS", "Evidence", "Reason", "RetrainDecision", "RetrainParams", "decide_retraining"]
 
 
 @dataclass(frozen=True)
@@ -107,12 +42,15 @@ class Evidence:
         proposals: Classes that people propose, as vetting counts them: `head`, `name`, `photos`
             and `people`.
         record: Of the last training; None where none is recorded.
+        audits: Accuracy by head on recent audited answers, weighted by how they were drawn and
+            corrected for what auditors miss; of one end with the confidence of the parameters.
     """
 
     judged: pd.DataFrame
     photos: pd.DataFrame
     proposals: pd.DataFrame
     record: TrainingRecord | None = None
+    audits: Mapping[str, AuditEstimate] = field(default_factory=dict)
 
 
 def decide_retraining(evidence: Evidence, params: RetrainParams, now: datetime) -> RetrainDecision:
@@ -128,9 +66,9 @@ def decide_retraining(evidence: Evidence, params: RetrainParams, now: datetime) 
     """
     record = evidence.record
     new = _new_photos(evidence)
-    since = _since(evidence.judged, record)
+    since = answered_since(evidence.judged, record)
     reasons = [
-        *_accuracy(since, record, params, now),
+        *_accuracy(since, evidence, params, now),
         *_class_errors(since, params),
         *_corrections(evidence.judged, new, params),
         *_new_classes(evidence, params),
@@ -157,14 +95,19 @@ def _new_photos(evidence: Evidence) -> set[str]:
     return {name for name, labels in told if record is None or not record.knows(name, labels)}
 
 
-def _since(judged: pd.DataFrame, record: TrainingRecord | None) -> pd.DataFrame:
-    """What was answered by the model of the last training."""
+def answered_since(rows: pd.DataFrame, record: TrainingRecord | None) -> pd.DataFrame:
+    """What was answered by the model of the last training.
+
+    Args:
+        rows: With `at` and `bundle_id`.
+        record: Of the last training; None takes all rows.
+    """
     if record is None:
-        return judged
-    after = judged["at"] >= pd.Timestamp(record.at)
+        return rows
+    after = rows["at"] >= pd.Timestamp(record.at)
     if not record.bundle_id:
-        return judged[after]
-    return judged[after & judged["bundle_id"].isin(["", record.bundle_id])]
+        return rows[after]
+    return rows[after & rows["bundle_id"].isin(["", record.bundle_id])]
 
 
 def _rated(rows: pd.DataFrame, params: RetrainParams) -> tuple[pd.DataFrame, bool]:
@@ -177,16 +120,18 @@ def _rated(rows: pd.DataFrame, params: RetrainParams) -> tuple[pd.DataFrame, boo
 
 
 def _accuracy(
-    since: pd.DataFrame, record: TrainingRecord | None, params: RetrainParams, now: datetime
+    since: pd.DataFrame, evidence: Evidence, params: RetrainParams, now: datetime
 ) -> Iterator[Reason]:
+    record = evidence.record
     is_recent = since["at"] >= pd.Timestamp(now - timedelta(days=params.recent_days))
     for head, rows in since.groupby("head"):
         if record is not None and _is_multilabel(record, str(head)):
             continue
         recent, drawn = _rated(rows[is_recent.loc[rows.index]], params)
         if drawn:
+            expected = _expected(recent["tier"], str(head), record)
             compared = Compared(
-                _expected(recent["tier"], str(head), record), "the test split", params.min_photos
+                expected, "the test split", params.min_photos, _audited(evidence, str(head), params)
             )
         else:
             first = rows.iloc[: max(params.min_photos, len(rows) // 3)]
@@ -206,11 +151,24 @@ class Compared(NamedTuple):
         baseline: Share right and its interval; None where it is not known.
         name: In words.
         needed: Judged photos that the comparison takes.
+        audited: Share right and its interval by audit, in place of that of the judged photos.
     """
 
     baseline: tuple[float, tuple[float, float]] | None
     name: str
     needed: int
+    audited: tuple[float, tuple[float, float]] | None = None
+
+
+def _audited(
+    evidence: Evidence, head: str, params: RetrainParams
+) -> tuple[float, tuple[float, float]] | None:
+    told = evidence.audits.get(head)
+    if told is None or told.photos < params.min_photos:
+        return None
+    if told.accuracy is None or told.low is None or told.high is None:
+        return None
+    return told.accuracy, (told.low, told.high)
 
 
 def _accuracy_reason(
@@ -218,7 +176,8 @@ def _accuracy_reason(
 ) -> Reason:
     limit = -params.accuracy_drop
     drawn = bool(recent["audit"].all())
-    baseline, found = compared.baseline, _share(recent, _two_sided(params))
+    baseline = compared.baseline
+    found = compared.audited or _share(recent, _two_sided(params))
     if judged < compared.needed or len(recent) < params.min_photos:
         why = (
             f"{counted(judged, 'photo')} judged since the last training, {len(recent):,} of them to"

@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.feedback.judged import NONE, count_corrected
 from cannabis_ml.feedback.opinions import VERDICTS
+from cannabis_ml.feedback.release_accuracy import AuditEstimate
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
+
+AUDITED = ("accuracy", "low", "high", "photos", "reason")
 
 MOST = 5
 """Classes listed as most corrected."""
@@ -47,6 +50,17 @@ class Annotator(_Record):
     quarantined: bool
 
 
+class ReleaseAccuracy(_Record):
+    """Accuracy of one head on recent audited answers."""
+
+    head: str
+    accuracy: float
+    low: float
+    high: float
+    photos: int
+    reason: str = Field(description="The same in words")
+
+
 class Proposal(_Record):
     """One class that people propose."""
 
@@ -69,12 +83,16 @@ class FeedbackSummary(_Record):
     corrected: int = Field(description="Accepted labels that are not")
     most_corrected: list[Corrected]
     confusions: list[Confusion]
+    audits: list[ReleaseAccuracy] = Field(description="Of heads with audited answers")
     annotators: list[Annotator] = Field(description="Those with most opinions first")
     proposals: list[Proposal]
 
 
 def summarize(
-    snapshot: FeedbackSnapshot, vetted: Mapping[str, pd.DataFrame], judged: pd.DataFrame
+    snapshot: FeedbackSnapshot,
+    vetted: Mapping[str, pd.DataFrame],
+    judged: pd.DataFrame,
+    audits: Mapping[str, AuditEstimate],
 ) -> FeedbackSummary:
     """Count feedback.
 
@@ -82,6 +100,7 @@ def summarize(
         snapshot: All opinions.
         vetted: `photos`, `people` and `proposals`, as from vetting.
         judged: As from `judged_answers`.
+        audits: As from `recent_audits`.
     """
     opinions = snapshot.opinions[snapshot.opinions["annotator"] == "person"]
     verdicts = opinions["verdict"].value_counts()
@@ -103,6 +122,12 @@ def summarize(
             for (head, name), count in list(corrected.items())[:MOST]
         ],
         confusions=[_confusion(head, rows) for head, rows in _exclusive(judged)],
+        audits=[
+            ReleaseAccuracy.model_validate(
+                {"head": head, **{name: getattr(one, name) for name in AUDITED}}
+            )
+            for head, one in audits.items()
+        ],
         annotators=[
             Annotator(
                 person=str(row["person"]),

@@ -11,6 +11,7 @@ from cannabis_ml.datasets.feedback_store import FeedbackStoreDataset
 from cannabis_ml.datasets.table import TableDataset
 from cannabis_ml.datasets.typed_json import TypedJSONDataset
 from cannabis_ml.errors import FeedbackError
+from cannabis_ml.feedback.audit import AuditParams
 from cannabis_ml.feedback.retrain_decision import RetrainParams
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
 from cannabis_ml.feedback.submission import read_submission
@@ -78,6 +79,7 @@ def catalog_of(folder, store, record=RECORD, **retrain):
             "params:taxonomy": MemoryDataset(SPEC),
             "params:feedback.vetting": MemoryDataset(VettingParams()),
             "params:feedback.retrain": MemoryDataset(RetrainParams(**retrain)),
+            "params:feedback.audit": MemoryDataset(AuditParams()),
             "feedback_photos": FeedbackPhotosDataset(filepath=str(folder / "photos.parquet")),
             "feedback_page": MemoryDataset(),
             "feedback_summary": typed("summary", f"{room}.summary.FeedbackSummary"),

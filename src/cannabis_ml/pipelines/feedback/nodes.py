@@ -8,8 +8,11 @@ from datetime import datetime
 import pandas as pd
 
 from cannabis_ml.errors import FeedbackError
+from cannabis_ml.feedback.audit import AuditParams
 from cannabis_ml.feedback.judged import judged_answers, label_text
 from cannabis_ml.feedback.page import corrected_photos, render_page
+from cannabis_ml.feedback.recent_audits import recent_audits
+from cannabis_ml.feedback.release_accuracy import AuditEstimate
 from cannabis_ml.feedback.retrain_decision import (
     Evidence,
     RetrainDecision,
@@ -102,12 +105,38 @@ def judge(vetted_photos: pd.DataFrame, feedback_store: FeedbackSnapshot) -> pd.D
     return judged_answers(vetted_photos, feedback_store.opinions)
 
 
+def measure_accuracy(
+    feedback_store: FeedbackSnapshot,
+    annotators: pd.DataFrame,
+    training_record_before: TrainingRecord | None,
+    started: str,
+    retrain: RetrainParams,
+    audit: AuditParams,
+) -> dict[str, AuditEstimate]:
+    """Measure accuracy since the last training on answers drawn for audit.
+
+    Args:
+        feedback_store: Opinions and answers.
+        annotators: How often people are right.
+        training_record_before: The last training.
+        started: Time of the run, ISO 8601.
+        retrain: What is recent.
+        audit: How audits are read.
+
+    Returns:
+        By head; empty where nothing was audited.
+    """
+    now = datetime.fromisoformat(started)
+    return recent_audits(feedback_store, annotators, training_record_before, (retrain, audit), now)
+
+
 def summarize_feedback(
     feedback_store: FeedbackSnapshot,
     vetted_photos: pd.DataFrame,
     judged_answers: pd.DataFrame,
     annotators: pd.DataFrame,
     proposed_classes: pd.DataFrame,
+    release_accuracy: dict[str, AuditEstimate],
 ) -> FeedbackSummary:
     """Count what people told and what of it was accepted.
 
@@ -117,9 +146,10 @@ def summarize_feedback(
         judged_answers: Answers beside accepted labels.
         annotators: The people, and how often they are right.
         proposed_classes: The classes that they propose.
+        release_accuracy: From `measure_accuracy`.
     """
     vetted = {"photos": vetted_photos, "people": annotators, "proposals": proposed_classes}
-    return summarize(feedback_store, vetted, judged_answers)
+    return summarize(feedback_store, vetted, judged_answers, release_accuracy)
 
 
 def decide(
@@ -127,6 +157,7 @@ def decide(
     feedback_photos: pd.DataFrame,
     proposed_classes: pd.DataFrame,
     training_record_before: TrainingRecord | None,
+    release_accuracy: dict[str, AuditEstimate],
     started: str,
     retrain: RetrainParams,
 ) -> RetrainDecision:
@@ -137,10 +168,17 @@ def decide(
         feedback_photos: Photos with accepted labels.
         proposed_classes: The classes that people propose.
         training_record_before: The last training.
+        release_accuracy: From `measure_accuracy`.
         started: Time of the run, ISO 8601.
         retrain: The limits.
     """
-    evidence = Evidence(judged_answers, feedback_photos, proposed_classes, training_record_before)
+    evidence = Evidence(
+        judged_answers,
+        feedback_photos,
+        proposed_classes,
+        training_record_before,
+        release_accuracy,
+    )
     decision = decide_retraining(evidence, retrain, datetime.fromisoformat(started))
     for reason in decision.firing:
         log.info("Train anew: %s", reason.text)

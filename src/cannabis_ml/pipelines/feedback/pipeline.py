@@ -11,6 +11,7 @@ from cannabis_ml.pipelines.feedback.nodes import (
     draw_feedback_page,
     judge,
     list_feedback_photos,
+    measure_accuracy,
     summarize_feedback,
     vet,
 )
@@ -39,6 +40,19 @@ def create_pipeline(**_: Any) -> Pipeline:
             ),
             Node(judge, ["vetted_photos", "feedback_store"], "judged_answers", name="judge"),
             Node(
+                measure_accuracy,
+                [
+                    "feedback_store",
+                    "annotators",
+                    "training_record_before",
+                    "started",
+                    "params:feedback.retrain",
+                    "params:feedback.audit",
+                ],
+                "release_accuracy",
+                name="measure_accuracy",
+            ),
+            Node(
                 summarize_feedback,
                 [
                     "feedback_store",
@@ -46,6 +60,7 @@ def create_pipeline(**_: Any) -> Pipeline:
                     "judged_answers",
                     "annotators",
                     "proposed_classes",
+                    "release_accuracy",
                 ],
                 "feedback_summary",
                 name="summarize_feedback",
@@ -57,6 +72,7 @@ def create_pipeline(**_: Any) -> Pipeline:
                     "feedback_photos",
                     "proposed_classes",
                     "training_record_before",
+                    "release_accuracy",
                     "started",
                     "params:feedback.retrain",
                 ],
