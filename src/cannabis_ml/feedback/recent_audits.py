@@ -45,11 +45,11 @@ def recent_audits(
     if opinions.empty:
         return {}
     audited = audited_answers(opinions, snapshot.answers, people, audit)
-    # One end of an interval of this confidence errs as often as is asked for.
-    two_sided = audit.model_copy(update={"confidence": 2 * retrain.confidence - 1})
     found = {}
     for head in record.taxonomy.heads:
         rows = audited[audited["head"] == head.name]
         if head.kind != "multilabel" and len(rows):
+            confidence = retrain.two_sided(len(rows))
+            two_sided = audit.model_copy(update={"confidence": confidence})
             found[head.name] = estimate_accuracy(rows, len(head.classes), two_sided)
     return {name: one for name, one in found.items() if one.accuracy is not None}

@@ -137,7 +137,7 @@ def _accuracy(
             first = rows.iloc[: max(params.min_photos, len(rows) // 3)]
             recent = recent.drop(first.index, errors="ignore")
             compared = Compared(
-                _share(first, _two_sided(params)),
+                _share(first, params.two_sided(len(rows))),
                 f"the first {counted(len(first), 'photo')} after the training",
                 2 * params.min_photos,
             )
@@ -177,7 +177,7 @@ def _accuracy_reason(
     limit = -params.accuracy_drop
     drawn = bool(recent["audit"].all())
     baseline = compared.baseline
-    found = compared.audited or _share(recent, _two_sided(params))
+    found = compared.audited or _share(recent, params.two_sided(judged))
     if judged < compared.needed or len(recent) < params.min_photos:
         why = (
             f"{counted(judged, 'photo')} judged since the last training, {len(recent):,} of them to"
@@ -238,7 +238,7 @@ def _class_errors(since: pd.DataFrame, params: RetrainParams) -> Iterator[Reason
     for (head, name), photos in of_classes:
         # Of so many classes one is beyond its limit by chance sooner (Bonferroni).
         wrong = ~photos["right"].to_numpy()
-        confidence = 1 - 2 * (1 - params.confidence) / len(of_classes)
+        confidence = params.two_sided(len(rows), len(of_classes))
         effective = effective_photos(wrong, photos["group"].to_numpy(), confidence)
         error = float(wrong.mean())
         ends = exact(error * effective, effective, confidence)
@@ -268,11 +268,6 @@ def _class_errors(since: pd.DataFrame, params: RetrainParams) -> Iterator[Reason
 def _share(rows: pd.DataFrame, confidence: float) -> tuple[float, tuple[float, float]] | None:
     ends = by_groups(rows["right"].to_numpy(), rows["group"].to_numpy(), confidence)
     return None if ends is None else (float(rows["right"].mean()), ends)
-
-
-def _two_sided(params: RetrainParams) -> float:
-    """One end of an interval of this confidence errs as often as is asked for."""
-    return 2 * params.confidence - 1
 
 
 def _is_multilabel(record: TrainingRecord, head: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Literal
 
@@ -45,6 +46,19 @@ class RetrainParams(BaseModel):
     min_photos: int = Field(
         default=30, ge=2, description="Judged photos below which no rate is compared"
     )
+
+    def two_sided(self, photos: int, comparisons: int = 1) -> float:
+        """Confidence of an interval one end of which errs as often as `confidence` allows.
+
+        The decision is asked again and again as photos come, and what differs by chance fires
+        sooner or later. Every doubling of the photos counts as one more comparison (Bonferroni).
+
+        Args:
+            photos: That the rate rests on.
+            comparisons: Made at a time, such as one for each class.
+        """
+        doublings = math.log2(max(1.0, photos / self.min_photos))
+        return 1 - 2 * (1 - self.confidence) / (comparisons * (1 + doublings))
 
 
 class Reason(BaseModel):
