@@ -1,19 +1,22 @@
 """What the parameters say can be chosen goes through every stage, to an opened bundle.
 
 `kedro run --env test` takes the defaults. Two more runs take the rest between them: each changes
-as many parameters as can be changed at once, on fewer and smaller photos.
+as many parameters as can be changed at once, on fewer and smaller photos. A third trains one tier.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from cannabis_ml.inference import Bundle
+from cannabis_ml.networks.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -156,3 +159,20 @@ def test_what_can_be_chosen_ends_in_a_bundle(variant, copy_project, tmp_path):
             ).read_text()
         )
         assert set(tried["files"]) == {"float", *asked["export"]["quantizations"]}
+
+
+def test_one_tier_goes_on_from_a_checkpoint_on_other_rows(finished, kedro, tmp_path):
+    """The stages that it takes, of a project that has the rest."""
+    project = tmp_path / "project"
+    shutil.copytree(finished[0], project)
+    data = project / "data/envs/test"
+    checkpoints = data / "06_models/tier3/checkpoint.safetensors"
+    (start,) = checkpoints.glob("*/*")
+    chosen = f"balancing.strategy=oversample,start.tier3={start.relative_to(project)}"
+    stages = ("--pipelines=balancing,training", "--to-outputs=tier3.checkpoint")
+    kedro(project, "run", "--env=test", *stages, f"--params={chosen}")
+    (made,) = set(checkpoints.glob("*/*")) - {start}
+    assert Checkpoint.read(made).card.weights["source"] == "checkpoint"
+    rows = pd.read_parquet(max(data.glob("05_model_input/balanced_rows.parquet/*/*")))["row"]
+    assert rows.duplicated().any()
+    assert len(list(data.glob("06_models/tier2/checkpoint.safetensors/*"))) == 1
