@@ -31,12 +31,15 @@ RUNTIMES = {"inference": ("litert", "onnxruntime"), "tensorflow": ("tensorflow",
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
+NOT_PASSED = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+"""Of our own environment. What they import is compiled once, not by each process."""
+
 ENVIRONMENTS = [("inference", "newest"), ("inference", "lowest"), ("tensorflow", "newest")]
 
 
 def run(*command, expected=0, **options):
     """What it printed; of one that is expected to fail, what it complained of."""
-    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    clean = {k: v for k, v in os.environ.items() if k not in NOT_PASSED}
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=clean, timeout=900, **options
     )
