@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 export DO_NOT_TRACK = 1
+# Where this is set, every process that a test starts compiles the project again.
+export PYTHONDONTWRITEBYTECODE =
 # Kedro starts MLflow and Jupyter by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
