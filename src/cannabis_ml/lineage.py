@@ -11,7 +11,6 @@ from kedro.io import AbstractVersionedDataset, DataCatalog
 from kedro.io.core import VersionNotFoundError
 from kedro.pipeline import Pipeline
 
-from cannabis_ml.datasets.champion import ChampionStartDataset
 from cannabis_ml.datasets.lineage import RunVersions
 
 ENTRY = "lineage"
@@ -59,6 +58,8 @@ def planned(version: str, pipeline: Pipeline, catalog: DataCatalog) -> RunVersio
                 continue
     written = sorted(versioned(pipeline.all_outputs(), catalog))
     starts = [catalog[name] for name in sorted(free) if name.endswith(CHAMPION_START)]
+    from cannabis_ml.datasets.champion import ChampionStartDataset  # opens bundles
+
     champion = next((s.bundle_id for s in starts if isinstance(s, ChampionStartDataset)), None)
     return RunVersions(version=version, read=read, written=written, champion=champion)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from cannabis_ml.feedback.columns import ANSWER_COLUMNS, PHOTO_COLUMNS
 from cannabis_ml.feedback.opinions import opinions_table
-from cannabis_ml.feedback.reading import ANSWER_COLUMNS, PHOTO_COLUMNS
 
 GOLD_COLUMNS = {"photo_id": "str", "head": "str", "label": "object"}
 
@@ -23,8 +23,8 @@ class FeedbackSnapshot:
 
     Attributes:
         opinions: See `opinions_table`.
-        answers: See `reading.ANSWER_COLUMNS`.
-        photos: See `reading.PHOTO_COLUMNS`.
+        answers: See `columns.ANSWER_COLUMNS`.
+        photos: See `columns.PHOTO_COLUMNS`.
         gold: Known labels: `photo_id`, `head` and `label`.
         paths: Where each kept photo can be opened on this machine, by `photo_id`.
     """

@@ -133,12 +133,12 @@ class FeedbackStore:
             return reading.opinions(connection, history=history)
 
     def answers(self) -> pd.DataFrame:
-        """What was answered, a row per submission and head; see `reading.ANSWER_COLUMNS`."""
+        """What was answered, a row per submission and head; see `columns.ANSWER_COLUMNS`."""
         with self.database.reading() as connection:
             return reading.answers(connection)
 
     def photos(self) -> pd.DataFrame:
-        """The photos, a row each; see `reading.PHOTO_COLUMNS`."""
+        """The photos, a row each; see `columns.PHOTO_COLUMNS`."""
         with self.database.reading() as connection:
             return reading.photos(connection, self.files)
 
