@@ -16,11 +16,12 @@ from xml.sax.saxutils import quoteattr
 
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.feedback.opinions import Label
-from cannabis_ml.feedback.store import FeedbackStore
 from cannabis_ml.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cannabis_ml.feedback.store import FeedbackStore
 
 IMAGE = "image"
 UNSURE, NONE_OF_THESE = "(not sure)", "(none of these)"
