@@ -234,6 +234,6 @@ def test_golden_answers_are_compared_as_they_are_decided(small):
     )
     ours = {name: np.array(values, np.float32) for name, values in outputs.items()}
     ours["marks"][0, 0] = 0.29
-    assert golden.compare(expected, ours, rules).same_answer["marks"] == 0.5
+    assert golden.compare(expected, ours, rules).same_decision["marks"] == 0.5
     plain = TierRules(Decision(small.taxonomy))
-    assert golden.compare(expected, ours, plain).same_answer["marks"] == 1
+    assert golden.compare(expected, ours, plain).same_decision["marks"] == 1

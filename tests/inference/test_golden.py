@@ -48,7 +48,7 @@ def expected(rules, same):
 def test_the_same_answers_pass(rules, expected, same):
     report = golden.compare(expected, same, rules)
     assert report.passed
-    assert set(report.same_answer.values()) == {1.0}
+    assert set(report.same_decision.values()) == {1.0}
     assert set(report.largest_difference.values()) == {0.0}
 
 
@@ -73,7 +73,7 @@ def test_another_answer_is_counted(rules, expected, same):
     same["marks"][0, 1] = 0.51
     report = golden.compare(expected, same, rules)
     assert not report.passed
-    assert report.same_answer == {"kind.of thing": 0.5, "grade": 1.0, "marks": 0.75}
+    assert report.same_decision == {"kind.of thing": 0.5, "grade": 1.0, "marks": 0.75}
 
 
 def test_a_missing_output_fails(rules, expected, same):
@@ -81,7 +81,7 @@ def test_a_missing_output_fails(rules, expected, same):
     report = golden.compare(expected, same, rules)
     assert not report.passed
     assert report.largest_difference["grade"] == np.inf
-    assert "grade" not in report.same_answer
+    assert "grade" not in report.same_decision
 
 
 def test_written_answers_are_the_same_float32(small, model_file, photos):

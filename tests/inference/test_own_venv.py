@@ -126,7 +126,7 @@ def test_golden_photos_pass_on_every_runtime_and_no_other_is_there(environment, 
         assert {found["runtime"] for found in files} == {name}
         taken |= {found["file"] for found in files}
         for found in files:
-            assert set(found["same_answer"].values()) == {1.0}
+            assert set(found["same_decision"].values()) == {1.0}
             assert set(found["same_set"].values()) <= {1.0}
             assert found["same_unknown"] in (None, 1.0)
             assert found["same_rules"]

@@ -107,7 +107,7 @@ class FileReport(BaseModel):
         description="Per output, relative to its largest value where that is above 1; infinite"
         " where it is missing or has another shape"
     )
-    same_answer: dict[str, float] = Field(
+    same_decision: dict[str, float] = Field(
         description="Per head, the share of photos with the same class, or of attributes that are"
         " said alike"
     )
@@ -137,7 +137,7 @@ class FileReport(BaseModel):
         if self.unknown_difference is not None:
             parts.append(f"unknown {self.unknown_difference:.0e}")
         told = f"{', '.join(parts)}, of {self.tolerance:.0e} allowed"
-        shares = [*self.same_answer.values(), *self.same_set.values()]
+        shares = [*self.same_decision.values(), *self.same_set.values()]
         if min(shares, default=1.0) < 1:
             told += f"; answers and sets the same on {min(shares):.1%} of photos or more"
         if not self.same_rules:
@@ -247,7 +247,7 @@ def compare(
         runtime=runtime,
         tolerance=expected.tolerance,
         largest_difference=differences,
-        same_answer=_same_answers(theirs, ours, rules),
+        same_decision=_same_answers(theirs, ours, rules),
         calibrated_difference=dict.fromkeys(expected.conclusions.calibrated, np.inf),
         unknown_difference=None if expected.conclusions.unknown is None else np.inf,
         same_set={},
