@@ -20,7 +20,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import alternate, machine, median_seconds
 
-from cannabis_ml.photo_sets.near_duplicates import MAX_DISTANCE, cluster, find_pairs
+from cannabis_ml.photo_sets.hash_pairs import find_pairs
+from cannabis_ml.photo_sets.near_duplicates import MAX_DISTANCE, cluster
 
 SIZES = (10_000, 100_000, 1_000_000)
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cannabis_ml.photo_sets import near_duplicates
+from cannabis_ml.photo_sets import hash_pairs, near_duplicates
+from cannabis_ml.photo_sets.hash_pairs import find_pairs
 from cannabis_ml.photo_sets.near_duplicates import (
     MAX_DIFFERENCE,
     MAX_DISTANCE,
     chains,
     cluster,
-    find_pairs,
     links_across,
     thumbnail_difference,
 )
@@ -88,8 +88,8 @@ def test_every_plan_finds_the_same(
     hashes = np.concatenate([hashes, near])
     count = max_distance + k
     blocks = [np.arange(64)[b::count] for b in range(count)]
-    monkeypatch.setattr(near_duplicates, "_plan", lambda *_: (blocks, k))
-    monkeypatch.setattr(near_duplicates, "_CACHED", 100)  # so that runs cross the parts
+    monkeypatch.setattr(hash_pairs, "_plan", lambda *_: (blocks, k))
+    monkeypatch.setattr(hash_pairs, "_CACHED", 100)  # so that runs cross the parts
     found = {tuple(p) for p in find_pairs(hashes, max_distance).tolist()}
     assert found == brute_force(hashes, max_distance)
 
