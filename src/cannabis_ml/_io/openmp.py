@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 CHOSEN_BY_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""Any of these in the environment says how to wait: by the standard, GNU's library or LLVM's."""
+"""Any of these in the environment sets how to wait: by the standard, GNU's library or LLVM's."""
 
 
 SPIN_COUNT = "1000"

@@ -8,7 +8,7 @@ from cannabis_ml.evaluation.intervals import by_groups
 from cannabis_ml.inference.bands import ConfidenceBand
 
 PLACES = 101
-"""Confidences at which the band is told, 0 to 1."""
+"""Confidences at which the band is given, 0 to 1."""
 
 NEAR = 0.1
 """Photos whose confidence differs by no more are near."""

@@ -85,7 +85,7 @@ def choose(head: Head, examples: Examples, params: ChoiceParams | None = None) -
             refused[method.name] = reason
     losses = _losses_of_groups(examples, methods, params)
     chosen, results = _simplest(methods, losses)
-    told = [
+    candidates = [
         results.get(m.name) or Candidate(name=m.name, numbers=m.numbers, refused=refused[m.name])
         for m in methods_for(head.kind, examples.classes, params.pool_below)
     ]
@@ -94,7 +94,7 @@ def choose(head: Head, examples: Examples, params: ChoiceParams | None = None) -
         kind=head.kind,
         photos=len(examples),
         groups=groups,
-        candidates=told,
+        candidates=candidates,
         chosen=chosen.name,
         why=_why(chosen.name, results, groups, params),
         supports=_supports(len(examples), groups, results, refused),
@@ -246,8 +246,8 @@ def _why(
     chance += f" ({own.standard_error:.4f})" if own.standard_error is not None else ""
     if chosen == NONE:
         return f"Probabilities stay as they are, with log loss {own.log_loss:.4f}: {chance}."
-    told = f"{chosen} lowers the held-out log loss from {none.log_loss:.4f} to {own.log_loss:.4f}"
-    return f"{told}." if best.name == chosen else f"{told}; {chance}, and is less simple."
+    reason = f"{chosen} lowers the held-out log loss from {none.log_loss:.4f} to {own.log_loss:.4f}"
+    return f"{reason}." if best.name == chosen else f"{reason}; {chance}, and is less simple."
 
 
 def _supports(
@@ -256,15 +256,15 @@ def _supports(
     results: dict[CandidateName, Candidate],
     refused: dict[CandidateName, str],
 ) -> str:
-    told = f"{photos:,} photos in {groups:,} groups"
+    text = f"{photos:,} photos in {groups:,} groups"
     # Of the simplest candidate that is not the best itself.
     error = next((one.standard_error for one in results.values() if one.standard_error), None)
     if error is not None:
-        told += f": calibration that changes the log loss by less than about {2 * error:.3f} nats"
-        told += " cannot be told from chance"
+        text += f": calibration that changes the log loss by less than about {2 * error:.3f} nats"
+        text += " cannot be distinguished from chance"
     by_reason = {
         name: reason for name, reason in refused.items() if not reason.startswith("not among")
     }
     if by_reason:
-        told += f". Not fitted to so few: {', '.join(by_reason)}"
-    return f"{told}."
+        text += f". Not fitted to so few: {', '.join(by_reason)}"
+    return f"{text}."

@@ -64,7 +64,7 @@ def fit_temperature(examples: Examples) -> Temperature:
         loss, slope = at(middle)
         seen.append((loss, middle))
         low, high = (low, middle) if slope > 0 else (middle, high)
-    # Of values that rounding cannot tell apart, the last is the most exact.
+    # Of values that differ by rounding only, the last is the most exact.
     loss, best = min(reversed(seen), key=lambda one: one[0])
     best = best if loss < seen[0][0] else 0.0
     temperature = float(np.clip(np.exp(-best), COLDEST, HOTTEST))

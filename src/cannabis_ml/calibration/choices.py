@@ -90,7 +90,7 @@ class Choice(BaseModel):
     candidates: list[Candidate] = Field(description="The simplest first")
     chosen: CandidateName
     why: str = Field(description="A sentence")
-    supports: str = Field(description="What so many photos can tell, in words")
+    supports: str = Field(description="Smallest effect that so many photos can show, in words")
     calibrator: Annotated[Calibrator, Field(description="Fitted to all photos")]
 
 

@@ -35,7 +35,7 @@ class HeadReport:
 
     Attributes:
         method: That was used.
-        asked: That was asked for; `because` says why another was used.
+        asked: That was asked for; `because` is why another was used.
         groups: Groups of photos with a label.
         photos: Photos with a label.
         infinite: Classes that are in every set, for want of photos.
@@ -140,7 +140,7 @@ class _Fitter:
             split = _clusters(scores, truth, groups, len(names), self.alpha, self.seed)
             if split is None:
                 method = "pooled"
-                because = "There are too few photos a class to tell clusters of classes."
+                because = "There are too few photos a class to find clusters of classes."
             else:
                 clusters, rest = split
                 found = _per_cluster(

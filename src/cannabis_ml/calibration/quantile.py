@@ -1,6 +1,6 @@
 """Quantiles that hold for photos still to come, where near-duplicates count as one.
 
-The exchangeable unit is the group: photos of one plant or one burst say little more than one of
+The exchangeable unit is the group: photos of one plant or one burst carry little more than one of
 them. With G groups, each photo of a group of m weighs 1 / (m (G + 1)), and what is left,
 1 / (G + 1), lies at infinity. Then a photo drawn from a new group lies at or below the quantile
 with at least the promised probability (Lee, Barber & Willett 2023, "Distribution-free inference
@@ -26,7 +26,7 @@ class Quantile:
 
     Attributes:
         value: At or below which a new photo's score lies with probability 1 - alpha; infinity
-            where there are too few groups to say.
+            where there are too few groups.
         groups: Groups it rests on.
         photos: Photos it rests on.
     """

@@ -135,7 +135,7 @@ class RoutingReport(Record):
 def choose_routing(
     head: Head, tiers: Mapping[str, TierEvidence], params: RoutingParams
 ) -> tuple[RoutingRule, RoutingReport]:
-    """Choose score and thresholds, and say what they promise.
+    """Choose score and thresholds, with what they promise.
 
     The score is chosen, and the sequence of routings found, on validation photos; promises are
     tested on calibration photos. Calibrators and the thresholds of unknown scores were fitted to

@@ -1,4 +1,4 @@
-"""Fitting unknown scores, and choosing one by how well it tells known photos from unknown ones."""
+"""Fitting unknown scores, and choosing one by how well it separates known from unknown photos."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BANK = 2000
 """Training photos kept for nearest neighbors."""
 
 DIRECTIONS = 256
-"""Principal directions by which a covariance is told; the others share one variance."""
+"""Principal directions that a covariance keeps; the others share one variance."""
 
 GAMMA, LARGEST = 0.1, 100
 """Of GEN, as its paper recommends."""
@@ -232,7 +232,7 @@ def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:
     scores = np.concatenate([known, unknown])
     area = auroc(scores, np.arange(len(scores)) >= len(known))
     if area is None:
-        raise ValueError(f"{len(known)} known and {len(unknown)} unknown photos tell nothing.")
+        raise ValueError(f"{len(known)} known and {len(unknown)} unknown photos decide nothing.")
     return area
 
 

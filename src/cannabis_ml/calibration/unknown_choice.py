@@ -44,7 +44,7 @@ class UnknownParams(BaseModel):
 
 
 class UnknownCandidate(Record):
-    """How well one score tells unknown photos from known ones."""
+    """How well one score separates unknown photos from known ones."""
 
     near: float | None = Field(default=None, description="AUROC against kinds called near")
     near_interval: Interval | None = None

@@ -91,10 +91,10 @@ def with_corrections(
     labels = unify_labels(feedback_photos.drop(columns=["sent_as"]), taxonomy)
     by_path = labels.set_axis(feedback_photos["path"])
     mine = photos.loc[is_feedback, ["photo_id", "path"]]
-    said = by_path.reindex(mine["path"]).set_axis(mine["photo_id"])
-    said = said[said.index.notna()].groupby(level=0).first()
-    hit = ~is_feedback & photos["photo_id"].isin(said.index)
-    new = said.reindex(photos.loc[hit, "photo_id"]).set_axis(photos.index[hit])
+    verdicts = by_path.reindex(mine["path"]).set_axis(mine["photo_id"])
+    verdicts = verdicts[verdicts.index.notna()].groupby(level=0).first()
+    hit = ~is_feedback & photos["photo_id"].isin(verdicts.index)
+    new = verdicts.reindex(photos.loc[hit, "photo_id"]).set_axis(photos.index[hit])
     old = photos.loc[hit, taxonomy.columns]
     merged = new[taxonomy.columns].combine_first(old).astype(old.dtypes)
     for head in taxonomy.heads:

@@ -12,7 +12,7 @@ from cannabis_ml.evaluation.scores import Record
 
 
 class PromotionRecord(Record):
-    """How a bundle became champion; the newest record says which one is."""
+    """How a bundle became champion; the newest record names the present one."""
 
     number: int = Field(ge=1, description="Of the record, in the order of time")
     kind: Literal["promotion", "rollback"]

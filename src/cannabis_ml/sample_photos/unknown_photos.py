@@ -1,8 +1,9 @@
 """Photos of nothing that any taxonomy here knows, drawn from a seed.
 
-An unknown score is chosen by how well it tells such photos from known ones. Real ones are better
-where there are any; these cost nothing and are what people send by mistake: noise, a page of text,
-a line drawing, a screenshot, a room, and things that lie where samples lie, in the same light.
+An unknown score is chosen by how well it separates such photos from known ones. Real ones are
+better where there are any; these cost nothing and are what people send by mistake: noise, a page
+of text, a line drawing, a screenshot, a room, and things that lie where samples lie, in the same
+light.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from cannabis_ml.inference.routing import Promised
 Outcome = Literal["promote", "look", "refuse"]
 
 Bearing = Literal["passes", "look", "refuse"]
-"""What a reason says: it speaks for promotion, asks for a person's judgement, or forbids it."""
+"""Bearing of a reason: for promotion, a case for a person's judgement, or against it."""
 
 
 class Cost(Record):
@@ -62,7 +62,7 @@ class GateReport(Record):
     in_words: str
 
     def of(self, bearing: Bearing) -> list[Reason]:
-        """Reasons that say this."""
+        """Reasons with this bearing."""
         return [reason for reason in self.reasons if reason.bearing == bearing]
 
 
@@ -169,21 +169,21 @@ def _overall(tier: str, found: ModelComparison, gate: GateParams) -> Iterator[Re
             text=f"{tier}: no test photo has a label that both models know",
         )
         return
-    told = f"{tier}: {_points(paired)} overall, on {_counted(paired)}"
+    text = f"{tier}: {_points(paired)} overall, on {_counted(paired)}"
     if paired.not_inferior(gate.margin):
         bearing: Bearing = "passes"
-        told += f"; with {gate.paired.confidence:.0%} confidence at least {100 * paired.lower:+.1f}"
+        text += f"; with {gate.paired.confidence:.0%} confidence at least {100 * paired.lower:+.1f}"
     elif paired.difference < -gate.margin and paired.p_worse < gate.significant:
         bearing = "refuse"
     else:
         bearing = "look"
         needed = groups_needed(paired, gate.margin, gate.paired.confidence)
         would = "more photos like these would not" if needed is None else f"about {needed:,} would"
-        told += (
+        text += (
             f"; too few to show that it is worse by no more than {100 * gate.margin:g} points"
             f" ({would})"
         )
-    yield Reason(bearing=bearing, tier=tier, about="overall", text=told)
+    yield Reason(bearing=bearing, tier=tier, about="overall", text=text)
 
 
 def _heads(tier: str, found: ModelComparison, gate: GateParams) -> Iterator[Reason]:

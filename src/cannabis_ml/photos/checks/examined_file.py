@@ -134,7 +134,7 @@ def examine_bytes(path: str, data: bytes, params: DefectParams) -> ExaminedFile:
 
 
 def examine_pixels(pixels: np.ndarray) -> ExaminedFile:
-    """A decoded photo, as `examine_bytes` would find it in a file that says nothing else of it.
+    """A decoded photo, as `examine_bytes` would find it in a file without metadata.
 
     Args:
         pixels: uint8 RGB (height, width, 3), upright; of the size in the file, or with a short side

@@ -90,9 +90,9 @@ def _draw_histogram(axes: Axes, scores: CalibrationScores) -> None:
     left = np.arange(len(scores.histogram)) * width
     axes.bar(left, scores.histogram, width * 0.92, align="edge", color=FAINT, alpha=0.7)
     attributes = scores.kind == "multilabel"
-    said, true = ("probability", "there") if attributes else ("confidence", "right")
+    what, true = ("probability", "there") if attributes else ("confidence", "right")
     for value, color, label in (
-        (scores.mean_confidence, INK, f"mean {said}"),
+        (scores.mean_confidence, INK, f"mean {what}"),
         (scores.accuracy, WITHIN, f"share {true}"),
     ):
         if value is not None:
@@ -109,14 +109,14 @@ def _in_words(scores: CalibrationScores) -> list[str]:
     if scores.calibration_loss is not None:
         losses += f", of which calibration {max(0.0, scores.calibration_loss):.3f}"
     smooth, binned = scores.smooth_ece, scores.ece
-    told = [
+    lines = [
         losses,
         f"smooth ECE {_error(smooth)}",
         f"ECE of {BINS} bins {_error(binned)}",
     ]
     if not smooth.is_above_chance:
-        return [*told, "no more off than a perfect model is by chance", ""]
-    return [*told, "more off than a perfect model is by chance", _worst_point(scores)]
+        return [*lines, "no more off than a perfect model is by chance", ""]
+    return [*lines, "more off than a perfect model is by chance", _worst_point(scores)]
 
 
 def _worst_point(scores: CalibrationScores) -> str:

@@ -225,8 +225,8 @@ def _finish(axes: Axes, lines: Sequence[str]) -> None:
 
 
 def _head_line(rule: RoutingRule, photos: int, groups: int) -> str:
-    told = f"{rule.head}, by {rule.score.replace('_', ' ')}: {photos:,} test photos"
-    return f"{told} in {groups:,} groups" if groups < photos else told
+    title = f"{rule.head}, by {rule.score.replace('_', ' ')}: {photos:,} test photos"
+    return f"{title} in {groups:,} groups" if groups < photos else title
 
 
 def _unit(weights: TierCost) -> str:

@@ -62,7 +62,7 @@ def answers_for_routing(
 def choose_routing(
     taxonomy: Taxonomy, calibration: CalibrationParams, **tiers: TierEvidence
 ) -> tuple[RoutingRule, RoutingReport]:
-    """Choose when the answer of a smaller tier is good enough, and say what that promises.
+    """Choose when the answer of a smaller tier is good enough, with what that promises.
 
     Args:
         taxonomy: The heads.
