@@ -47,7 +47,8 @@ from cannabis_ml.datasets import augmented
 from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.photo_sets.photo_set import PhotoStream
-from cannabis_ml.photos.augment import Policy, make_copies, one_thread_per_call
+from cannabis_ml.photos.augment import make_copies, one_thread_per_call
+from cannabis_ml.photos.augmentation_policy import Policy
 from cannabis_ml.pipelines.augmentation.nodes import augment_photos
 from cannabis_ml.pipelines.augmentation.params import AugmentationParams
 from cannabis_ml.pipelines.ingestion.nodes import store_photos

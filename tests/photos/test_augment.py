@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from cannabis_ml.photos.augment import (
-    Augmenter,
+from cannabis_ml.photos.augment import Augmenter, draw_of, make_copies, transforms_of
+from cannabis_ml.photos.augmentation_policy import (
     Blur,
     Bounds,
     Color,
@@ -25,9 +25,6 @@ from cannabis_ml.photos.augment import (
     Policy,
     Rotation,
     Shadow,
-    draw_of,
-    make_copies,
-    transforms_of,
 )
 
 SMALL = Policy(size=32)
@@ -171,7 +168,8 @@ def test_another_process_makes_the_same_bytes(jpeg, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(jpeg)
     code = (
         "import sys, hashlib; from pathlib import Path\n"
-        "from cannabis_ml.photos.augment import Policy, make_copies\n"
+        "from cannabis_ml.photos.augment import make_copies\n"
+        "from cannabis_ml.photos.augmentation_policy import Policy\n"
         "data = make_copies(Path(sys.argv[1]).read_bytes(), [9], Policy(size=32))[0]\n"
         "print(hashlib.sha256(data).hexdigest(), 'torch' in sys.modules)"
     )

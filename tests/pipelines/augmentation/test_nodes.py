@@ -17,7 +17,7 @@ from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.errors import TaxonomyError
 from cannabis_ml.photo_sets.photo_set import PhotoSet
-from cannabis_ml.photos.augment import Bounds, Policy
+from cannabis_ml.photos.augmentation_policy import Bounds, Policy
 from cannabis_ml.pipelines.augmentation import create_pipeline, nodes
 from cannabis_ml.pipelines.augmentation.nodes import augment_photos, draw_augmentation_preview
 from cannabis_ml.pipelines.augmentation.params import AugmentationParams

@@ -13,7 +13,8 @@ from cannabis_ml._io.heavy_types import Figure
 from cannabis_ml.errors import TaxonomyError
 from cannabis_ml.photo_sets.copies import Copies, CopyStream
 from cannabis_ml.photo_sets.photo_set import IMAGE, PhotoSet
-from cannabis_ml.photos.augment import Policy, draw_of, implementation, make_copies
+from cannabis_ml.photos.augment import draw_of, implementation, make_copies
+from cannabis_ml.photos.augmentation_policy import Policy
 from cannabis_ml.pipelines.augmentation.params import AugmentationParams, Guard
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean

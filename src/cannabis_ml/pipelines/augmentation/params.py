@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cannabis_ml.photos.augment import Bounds, Policy
+from cannabis_ml.photos.augmentation_policy import Bounds, Policy
 from cannabis_ml.text import Name, NormalNames
 
 Factor = Annotated[float, Field(ge=0)]
