@@ -51,13 +51,19 @@ SCHEDULE = {
 }
 
 
-@pytest.fixture
-def start(tmp_path, transformer_file):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the trainings of this file write, each under its name."""
+    return tmp_path_factory.mktemp("trainings")
+
+
+@pytest.fixture(scope="module")
+def start(folder, transformer_file):
     """Start training in a process of its own: `start(name, environment, **training)`."""
     import json
     import os
 
-    script = tmp_path / "script.py"
+    script = folder / "script.py"
     script.write_text(SCRIPT)
 
     def start(name, environment=None, **training):
@@ -72,8 +78,8 @@ def start(tmp_path, transformer_file):
             },
             "training": {"batch_size": 8, "accelerator": "cpu", **training},
             "schedule": SCHEDULE,
-            "workspace": str(tmp_path / name),
-            "result": str(tmp_path / f"{name}.safetensors"),
+            "workspace": str(folder / name),
+            "result": str(folder / f"{name}.safetensors"),
         }
         loop = Path(__file__).with_name("loop.py")
         return subprocess.Popen(
@@ -105,12 +111,19 @@ def finished(*processes):
         assert process.returncode == 0, said[-4000:]
 
 
-def assert_same(tmp_path, one, other):
-    first, second = (pd.read_csv(tmp_path / f"{n}.safetensors.csv") for n in (one, other))
+@pytest.fixture(scope="module")
+def alone(start):
+    """The training that others are compared with, by one process."""
+    finished(start("alone"))
+    return "alone"
+
+
+def assert_same(folder, one, other):
+    first, second = (pd.read_csv(folder / f"{n}.safetensors.csv") for n in (one, other))
     columns = [c for c in first.columns if c not in ("phase", "seconds")]
     np.testing.assert_allclose(first[columns], second[columns], rtol=2e-4, atol=2e-5)
     a, b = (
-        CheckpointDataset(filepath=str(tmp_path / f"{n}.safetensors")).load().state
+        CheckpointDataset(filepath=str(folder / f"{n}.safetensors")).load().state
         for n in (one, other)
     )
     for name, array in a.items():
@@ -118,17 +131,15 @@ def assert_same(tmp_path, one, other):
 
 
 @pytest.mark.slow
-def test_two_processes_reach_the_loss_of_one_with_the_same_batch(start, tmp_path):
+def test_two_processes_reach_the_loss_of_one_with_the_same_batch(start, alone, folder):
     """Labels are missing unevenly, layers freeze and thaw: the loss is that of the whole batch."""
-    finished(start("alone"))
     finished(start("together", devices=2))
-    assert_same(tmp_path, "alone", "together")
+    assert_same(folder, alone, "together")
 
 
 @pytest.mark.slow
-def test_two_machines_reach_the_loss_of_one(start, tmp_path):
+def test_two_machines_reach_the_loss_of_one(start, alone, folder):
     """Each machine is started by the same command, and ends with all results."""
-    finished(start("alone"))
     import socket
 
     with socket.socket() as free:
@@ -143,8 +154,8 @@ def test_two_machines_reach_the_loss_of_one(start, tmp_path):
         for rank in range(2)
     ]
     finished(*machines)
-    assert_same(tmp_path, "alone", "machine0")
-    assert_same(tmp_path, "machine0", "machine1")
+    assert_same(folder, alone, "machine0")
+    assert_same(folder, "machine0", "machine1")
 
 
 def test_error_of_another_process_is_told_as_it_is():
