@@ -115,7 +115,7 @@ def test_verbose_hides_nothing(failing_run, caplog):
 @pytest.mark.parametrize("name", ["job_feature%2Fx", "a%20b", "a?b #é"])
 def test_any_path_of_the_project_will_do(name, copy_project, tmp_path):
     project = copy_project(tmp_path / name)
-    node = "--nodes=ingestion.resolve_taxonomy"
+    node = "--nodes=ingestion.add_feedback,ingestion.resolve_taxonomy"
     command = [sys.executable, "-m", "kedro", "run", "--env=test", node]
     subprocess.run(command, cwd=project, check=True, env={**os.environ, "DO_NOT_TRACK": "1"})
     database = project / "data/09_tracking/mlflow.db"

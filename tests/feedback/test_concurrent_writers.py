@@ -37,7 +37,7 @@ def test_every_acknowledged_opinion_is_there_once_though_writers_are_killed(
         return len(writers.acknowledged(tmp_path, WRITERS)) / (WRITERS * EACH)
 
     _, killed = writers.run(writers.write, arguments, WRITERS, kills=12, progress=progress)
-    assert killed == 12
+    assert killed > 0  # fast ones are through before
 
     numbers = [(writer, number) for writer in range(WRITERS) for number in range(EACH)]
     assert writers.acknowledged(tmp_path, WRITERS) == {f"w{w}-{n}" for w, n in numbers}

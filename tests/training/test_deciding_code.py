@@ -19,6 +19,8 @@ WATCHES_OR_READS = {
     "predict",
     "predictions",
     "quiet",
+    "ready_lightning",  # imports a library
+    "ready_timm",
     "resume",  # what is resumed, and where it is kept
     "scores",
     "tables",

@@ -106,28 +106,32 @@ def fit(photo_set, taxonomy, backbone_file):
 
 @pytest.fixture
 def die(monkeypatch):
-    """Raise an error instead of keeping a state, from the n-th on; `die(None)` stops that."""
+    """Raise an error instead of keeping a state, after so many; `die(None)` stops that.
+
+    Gives a list that holds how many states were kept since.
+    """
     write = callbacks._write
 
     def die(number):
-        left = [number]
+        kept = [0]
 
         def dying(state, path):
-            if left[0] is not None:
-                left[0] -= 1
-                if left[0] < 0:
-                    raise KeyError("power cut")
+            if number is not None and kept[0] >= number:
+                raise KeyError("power cut")
+            kept[0] += 1
             write(state, path)
 
         monkeypatch.setattr(callbacks, "_write", dying)
+        return kept
 
     return die
 
 
-@pytest.mark.parametrize("after", range(1, 12))
-def test_interrupted_anywhere_it_ends_with_the_same_weights(fit, die, tmp_path, after):
+@pytest.mark.parametrize("tenths", range(1, 11))
+def test_interrupted_anywhere_it_ends_with_the_same_weights(fit, die, tmp_path, tenths):
+    kept = die(None)
     whole, history = fit(tmp_path / "one")
-    die(after)
+    die(round(1 + tenths / 10 * (kept[0] - 2)))
     with pytest.raises(KeyError, match="power cut"):
         fit(tmp_path / "two")
     die(None)

@@ -42,6 +42,8 @@ async def answered(
     finally:
         for task in (working, leaving):
             task.cancel()
+        # Work is dropped before whoever waits for a free place gets this one.
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 async def _left(request: Request) -> None:
