@@ -237,9 +237,10 @@ class ResultHook:
         next_steps = list(_where_to_look(made, catalog))
         if next_steps:
             console.print("\nWhere to look next", style="bold")
+            width = max(len(what) for what, _ in next_steps) + 2
             for what, where in next_steps:
                 # Paths must stay whole, to be clicked or copied.
-                console.print(f"  {what:<26}{where}", soft_wrap=True)
+                console.print(f"  {what:<{width}}{where}", soft_wrap=True)
 
 
 def metrics_table(tier: str, metrics: Evaluation) -> Table:
