@@ -208,3 +208,20 @@ def test_adding_a_class_trains_no_backbone_and_ends_with_the_champion(registered
     stages = {node.namespace.split(".")[0] for node in registered["add_class"].nodes}
     assert stages == {"ingestion", "augmentation", "add_class", *AFTER_TRAINING}
     assert {"bundle", "promotion", "tier1.closed_form"} <= registered["add_class"].all_outputs()
+
+
+def test_options_of_data_sets_have_no_key_that_kedro_takes_for_a_path(registered, catalog):
+    """In `load_args: {dtype: {path: str}}` Kedro makes of `str` a file of the project."""
+
+    def keys(options):
+        for key, value in options.items():
+            yield key
+            if isinstance(value, dict):
+                yield from keys(value)
+
+    names = set().union(*(pipeline.datasets() for pipeline in registered.values()))
+    for name in sorted(names):
+        config = None if name.startswith("params:") else catalog.resolve_pattern(name)
+        for way in ("load_args", "save_args"):
+            found = set(keys((config or {}).get(way) or {}))
+            assert not found & {"path", "filepath", "filename"}, name
