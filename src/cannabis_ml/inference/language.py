@@ -129,7 +129,6 @@ def tag_of(language: str) -> str:
     return language.replace("_", "-").partition("-")[0].partition(".")[0].lower()
 
 
-@cache
 def texts_in(language: str) -> Texts:
     """The texts of one language.
 
@@ -145,6 +144,11 @@ def texts_in(language: str) -> Texts:
             f"There are no texts in '{language}'; there are in {', '.join(languages())}"
             f"{did_you_mean(language, languages())}."
         )
+    return _read(tag)
+
+
+@cache
+def _read(tag: str) -> Texts:
     file = resources.files(__package__).joinpath("texts", f"{tag}.json")
     try:
         return Texts.model_validate_json(file.read_text("utf-8"))

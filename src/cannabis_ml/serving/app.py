@@ -35,8 +35,8 @@ problem details (RFC 9457)."""
 def create_app(bundle: Bundle, settings: ServiceSettings | None = None) -> FastAPI:
     """Make the application.
 
-    Models are opened, and the golden photos checked, when it starts; `/readyz` tells when it is
-    ready and whether this machine gives the answers that the bundle promises.
+    The golden photos are checked when it starts; `/readyz` tells when it is ready and whether this
+    machine gives the answers that the bundle promises. A thread opens a model with its first photo.
 
     Args:
         bundle: What answers.

@@ -45,11 +45,6 @@ class LoadedBundle:
         """The smallest first."""
         return self.bundle.tiers
 
-    def open_models(self) -> None:
-        """Open every tier in this thread, so that no photo waits for it."""
-        for tier in self.tiers:
-            self._reporter(tier)
-
     def report(self, photo: bytes, tier: str, language: str) -> Report:
         """Answer for one photo in this thread.
 

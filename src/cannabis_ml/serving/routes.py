@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from cannabis_ml.errors import RoutingError
-from cannabis_ml.inference.language import languages
+from cannabis_ml.inference.language import languages, tag_of
 from cannabis_ml.inference.report import Report
 from cannabis_ml.inference.report_json import PhotoReport, photo_report
 from cannabis_ml.inference.router import Routed
@@ -83,15 +83,8 @@ router = APIRouter()
 )  # fmt: skip
 async def analyze(request: Request, service: Allowed, language: Language = None) -> PhotoReport:
     """Confidence, alternatives, prediction sets and advice of the largest tier."""
-    told = _language(language, service)
-    loaded = service.loaded
-
-    def work(photo: bytes) -> Report:
-        return loaded.report(photo, loaded.tiers[-1], told)
-
-    report = await _in_pool(request, service, work)
-    service.metrics.observe_report(report)
-    return photo_report(report, None, None)
+    report = await _of_largest_tier(request, service, _language(language, service))
+    return photo_report(report)
 
 
 @router.post(
@@ -100,14 +93,8 @@ async def analyze(request: Request, service: Allowed, language: Language = None)
 )  # fmt: skip
 async def classify(request: Request, service: Allowed) -> Classification:
     """Every class with its probability, by the largest tier."""
-    loaded = service.loaded
-
-    def work(photo: bytes) -> Report:
-        return loaded.report(photo, loaded.tiers[-1], service.settings.language)
-
-    report = await _in_pool(request, service, work)
-    service.metrics.observe_report(report)
-    return classification(report, loaded.bundle)
+    report = await _of_largest_tier(request, service, service.settings.language)
+    return classification(report, service.loaded.bundle)
 
 
 @router.post(
@@ -175,20 +162,23 @@ async def metrics(service: Annotated[Service, Depends(service_of)]) -> Response:
 def _language(asked: str | None, service: Service) -> str:
     if asked is None:
         return service.settings.language
-    if asked.partition("-")[0].lower() not in languages():
+    if tag_of(asked) not in languages():
         raise ServiceError(
             422, f"There are no texts in '{asked:.20}'; there are in {', '.join(languages())}."
         )
     return asked
 
 
-async def _in_pool(request: Request, service: Service, work: Callable[[bytes], Result]) -> Result:
-    """Let a request in, read its photo, and work on it in a thread."""
+async def _of_largest_tier(request: Request, service: Service, language: str) -> Report:
+    """Let a request in, read its photo, and report on it in a thread."""
+    loaded = service.loaded
 
-    async def worked(photo: bytes) -> Result:
-        return await service.pool.run(lambda: work(photo))
+    async def work(photo: bytes) -> Report:
+        return await service.pool.run(lambda: loaded.report(photo, loaded.tiers[-1], language))
 
-    return await _let_in(request, service, worked)
+    report = await _let_in(request, service, work)
+    service.metrics.observe_report(report)
+    return report
 
 
 async def _let_in(

@@ -119,5 +119,5 @@ def routed_report(routed: Routed, bundle: Bundle) -> RoutedReport:
         final=routed.final,
         score=routed.score,
         missing=dict(routed.missing),
-        report=photo_report(routed.answer, None, None),
+        report=photo_report(routed.answer),
     )
