@@ -1,4 +1,4 @@
-"""Source of kind `sample`: photos that the project draws itself."""
+"""Sources that the project draws itself, and of these kind `sample`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ from cannabis_ml.photo_sets.sources.table import TableSource
 log = logging.getLogger(__name__)
 
 
-class SampleSource(Source):
+class DrawnSource(Source):
     """Photos drawn by the project itself on first use."""
 
-    kind: Literal["sample"]
     path: Text = Field(description="Folder to draw into; each set gets a folder of its own below")
-    count: int = Field(default=800, gt=0, description="Photos")
+    count: int = Field(gt=0, description="Photos")
     seed: int = Field(default=42, ge=0, description="Same seed, same photos")
     size: int = Field(default=256, ge=16, description="Side of a photo in pixels")
-    workers: int | None = Field(default=None, gt=0, description="Processes; null: one per core")
 
     @property
     def folder(self) -> Path:
@@ -35,16 +33,15 @@ class SampleSource(Source):
         name = f"{self.count}_{self.seed}_{self.size}_{renderer_version()}"
         return Path(self.path).expanduser() / name
 
-    def read(self) -> pd.DataFrame:
-        from cannabis_ml.sample_photos import write_sample_photos
+    def draw(self) -> None:
+        """Draw the photos and their table of labels."""
+        raise NotImplementedError
 
+    def read(self) -> pd.DataFrame:
         table = self.folder / "labels.csv"
         if not table.is_file():
-            log.info("Drawing %s sample photos in %s", f"{self.count:,}", self.folder)
             try:
-                write_sample_photos(
-                    self.folder, self.count, self.seed, size=self.size, workers=self.workers
-                )
+                self.draw()
             except (OSError, SourceError):
                 # Another run may have drawn the same set meanwhile.
                 if not table.is_file():
@@ -53,6 +50,22 @@ class SampleSource(Source):
 
     def exists(self) -> bool:
         return (self.folder / "labels.csv").is_file()
+
+
+class SampleSource(DrawnSource):
+    """Sample photos of what the taxonomy knows."""
+
+    kind: Literal["sample"]
+    count: int = Field(default=800, gt=0, description="Photos")
+    workers: int | None = Field(default=None, gt=0, description="Processes; null: one per core")
+
+    def draw(self) -> None:
+        from cannabis_ml.sample_photos import write_sample_photos
+
+        log.info("Drawing %s sample photos in %s", f"{self.count:,}", self.folder)
+        write_sample_photos(
+            self.folder, self.count, self.seed, size=self.size, workers=self.workers
+        )
 
 
 @cache
