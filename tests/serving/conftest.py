@@ -26,20 +26,19 @@ def _network():
     return module
 
 
-@pytest.fixture(scope="session")
-def small_bundle(tmp_path_factory):
-    """Two tiers; the first is sure of some photos alone."""
+def _made(folder: Path, factor: float) -> Bundle:
+    """Two tiers of the same weights, times a factor; the first is sure of some photos alone."""
     network = _network()
+    weights = {name: np.float32(factor) * w for name, w in network.WEIGHTS.items()}
     made = {}
     for tier in ("tier1", "tier2"):
-        raw = network.onnx_model().SerializeToString()
+        raw = network.onnx_model(weights).SerializeToString()
         card = network.card(quantization="float", format="onnx", tier=tier)
         made[tier] = {
             "float": network.with_card_text(
                 network.ModelFile(raw, "onnx", "float"), network.json.dumps(card)
             )
         }
-    folder = tmp_path_factory.mktemp("serving") / "bundle"
     random = np.random.default_rng(0)
     write_bundle(
         folder,
@@ -58,13 +57,26 @@ def small_bundle(tmp_path_factory):
     return Bundle.open(folder)
 
 
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory):
+    """Two tiers; the first is sure of some photos alone."""
+    return _made(tmp_path_factory.mktemp("serving") / "bundle", factor=1)
+
+
+@pytest.fixture(scope="session")
+def other_bundle(tmp_path_factory):
+    """As `small_bundle`, with other weights."""
+    return _made(tmp_path_factory.mktemp("serving") / "other", factor=0.5)
+
+
 @pytest.fixture
 def client_of(small_bundle):
     """A client of a started service: `client_of(workers=2, limits={…})`."""
     opened = []
 
-    def start(**settings):
-        app = create_app(small_bundle, ServiceSettings.model_validate(settings))
+    def start(challenger=None, **settings):
+        parsed = ServiceSettings.model_validate(settings)
+        app = create_app(small_bundle, parsed, challenger=challenger)
         client = TestClient(app, raise_server_exceptions=False)
         opened.append(client.__enter__())
         return client

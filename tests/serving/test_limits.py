@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -153,28 +154,30 @@ def test_work_that_nobody_waits_for_is_never_begun():
 
 
 def test_ready_once_the_golden_photos_agree(client):
-    while client.app.state.service.readiness.golden is None:
+    while client.app.state.service.bundles.served.golden is None:
         time.sleep(0.01)
     assert client.get("/readyz").status_code == 200
 
 
 def test_not_ready_where_they_do_not(client):
     service = client.app.state.service
-    while service.readiness.golden is None:
+    while service.bundles.served.golden is None:
         time.sleep(0.01)
-    service.readiness.golden = service.readiness.golden.model_copy(update={"passed": False})
+    served = service.bundles.served
+    other = served.golden.model_copy(update={"passed": False})
+    service.bundles.switch(replace(served, golden=other))
     assert "other answers" in refused(client.get("/readyz"), 503)
     assert client.get("/healthz").status_code == 200
 
 
-def test_counts(client, jpeg):
+def test_counts(client, small_bundle, jpeg):
     client.post("/v2/analyze", content=jpeg())
     client.post("/v2/analyze", content=b"")
     client.get("/no/such/path")
-    text = client.get("/metrics").text
+    text, by = client.get("/metrics").text, f'bundle="{small_bundle.manifest.content_sha256[:12]}"'
     assert 'cannabis_ml_requests_total{route="/v2/analyze",status="200"} 1.0' in text
     assert 'cannabis_ml_requests_total{route="/v2/analyze",status="422"} 1.0' in text
     assert 'cannabis_ml_requests_total{route="other",status="404"} 1.0' in text
-    assert 'cannabis_ml_confidence_count{head="kind.of thing",tier="tier2"} 1.0' in text
-    assert 'cannabis_ml_reports_total{tier="tier2",unknown="no"} 1.0' in text
+    assert f'cannabis_ml_confidence_count{{{by},head="kind.of thing",tier="tier2"}} 1.0' in text
+    assert f'cannabis_ml_reports_total{{{by},tier="tier2",unknown="no"}} 1.0' in text
     assert "cannabis_ml_requests_inside 0.0" in text

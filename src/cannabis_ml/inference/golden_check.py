@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from cannabis_ml.inference.golden import (
@@ -16,24 +17,49 @@ from cannabis_ml.inference.runtimes import runs
 
 if TYPE_CHECKING:
     from cannabis_ml.inference.bundle import Bundle
+    from cannabis_ml.inference.predictor import Predictor
 
 
 def check_golden(bundle: Bundle, threads: int = 1, runtime: str | None = None) -> GoldenReport:
     """As `Bundle.check_golden`."""
     bundle.smallest_tier(runtime)
+
+    def opened(tier: str, kind: str) -> Predictor | None:
+        is_quantized = kind == QUANTIZED
+        if not runs(runtime, bundle.tier_file(tier, is_quantized).format):
+            return None
+        return bundle.predictor(tier, is_quantized, threads, runtime)
+
+    return _checked(bundle, opened)
+
+
+def check_opened(bundle: Bundle, opened: Mapping[str, Predictor]) -> GoldenReport:
+    """Let models that are open already answer for the golden photos.
+
+    Args:
+        bundle: Of the models.
+        opened: By tier, the file that ships; other files are listed as not checked.
+    """
+    ships = {tier: files.ships for tier, files in bundle.manifest.tiers.items()}
+    return _checked(
+        bundle, lambda tier, kind: opened.get(tier) if kind == ships.get(tier) else None
+    )
+
+
+def _checked(bundle: Bundle, opened: Callable[[str, str], Predictor | None]) -> GoldenReport:
+    """Ask every file that `opened` gives for its tier and kind; None is not checked."""
     answers, photos = bundle.golden(), bundle.golden_photos()
     found: dict[str, dict[str, FileReport]] = {tier: {} for tier in answers.tiers}
     skipped = []
     for tier, kinds in answers.tiers.items():
         rules = bundle.rules(tier)
         for kind, expected in kinds.items():
-            is_quantized = kind == QUANTIZED
-            if not runs(runtime, bundle.tier_file(tier, is_quantized).format):
+            predictor = opened(tier, kind)
+            if predictor is None:
                 skipped.append(expected.file)
                 continue
-            opened = bundle.predictor(tier, is_quantized, threads, runtime)
-            outputs = opened.outputs(photos, batch_size=1)
-            found[tier][kind] = compare(expected, outputs, rules, opened.runtime)
+            outputs = predictor.outputs(photos, batch_size=1)
+            found[tier][kind] = compare(expected, outputs, rules, predictor.runtime)
     inputs = {size: _grey_levels(bundle, answers, size) for size in answers.inputs}
     reports = [report for kinds in found.values() for report in kinds.values()]
     return GoldenReport(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from starlette.types import Scope
 
 from cannabis_ml.inference.report import Report
-from cannabis_ml.inference.router_metrics import RouterMetrics
+from cannabis_ml.serving.bundles import ServedBundles
 from cannabis_ml.serving.pool import Admission
 from cannabis_ml.serving.requests_log import route_of
 
@@ -19,10 +24,10 @@ class ServiceMetrics:
 
     Args:
         admission: Whose state is shown.
-        router: Counts of the router.
+        bundles: Which are shown, each with the counts of its router.
     """
 
-    def __init__(self, admission: Admission, router: RouterMetrics) -> None:
+    def __init__(self, admission: Admission, bundles: ServedBundles) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "cannabis_ml_requests",
@@ -40,14 +45,14 @@ class ServiceMetrics:
         self._confidence = Histogram(
             "cannabis_ml_confidence",
             "Calibrated confidence of answers",
-            ["tier", "head"],
+            ["bundle", "tier", "head"],
             buckets=SHARES,
             registry=self._registry,
         )
         self._known = Counter(
             "cannabis_ml_reports",
             "Answered photos by whether they are unlike those of training",
-            ["tier", "unknown"],
+            ["bundle", "tier", "unknown"],
             registry=self._registry,
         )
         inside = Gauge(
@@ -60,7 +65,7 @@ class ServiceMetrics:
             registry=self._registry,
         )
         turned_away.set_function(lambda: admission.turned_away)
-        self._registry.register(router)
+        self._registry.register(_OfBundles(bundles))
 
     def observe_request(self, scope: Scope, status: int, seconds: float) -> None:
         """A request has ended."""
@@ -68,15 +73,60 @@ class ServiceMetrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def observe_report(self, report: Report) -> None:
-        """A photo was answered."""
-        tier = report.tier or ""
+    def observe_report(self, report: Report, bundle: str) -> None:
+        """A photo was answered.
+
+        Args:
+            report: The answer.
+            bundle: Id of the bundle that gave it.
+        """
+        tier, short = report.tier or "", shown(bundle)
         for name, head in report.heads.items():
             if head.confidence is not None:
-                self._confidence.labels(tier, name).observe(head.confidence)
+                self._confidence.labels(short, tier, name).observe(head.confidence)
         is_unknown = report.unknown is not None and report.unknown.is_unknown
-        self._known.labels(tier, "yes" if is_unknown else "no").inc()
+        self._known.labels(short, tier, "yes" if is_unknown else "no").inc()
 
     def text(self) -> bytes:
         """In Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def shown(bundle: str) -> str:
+    """A bundle's id as a label, and as people compare it."""
+    return bundle[:12]
+
+
+class _OfBundles(Collector):
+    """What the bundles that are served count themselves."""
+
+    def __init__(self, bundles: ServedBundles) -> None:
+        self._bundles = bundles
+
+    def collect(self) -> Iterator[Metric]:
+        served, lent = self._bundles.served, self._bundles.lent_now()
+        info = GaugeMetricFamily(
+            "cannabis_ml_bundle", "What is served, by its role", labels=["bundle", "role"]
+        )
+        models = GaugeMetricFamily("cannabis_ml_models_open", "Opened models", labels=["bundle"])
+        held = GaugeMetricFamily(
+            "cannabis_ml_bundle_requests",
+            "Requests that are being answered, also by bundles that are served no more",
+            labels=["bundle"],
+        )
+        for role, loaded in zip(("champion", "challenger"), served.every, strict=False):
+            info.add_metric([shown(loaded.id), role], 1)
+            models.add_metric([shown(loaded.id)], loaded.opened)
+        for bundle, count in lent.items():
+            held.add_metric([shown(bundle)], count)
+        yield from (info, models, held)
+        families: dict[str, Metric] = {}
+        for loaded in served.every:
+            for family in loaded.metrics.collect():
+                kept = families.setdefault(
+                    family.name, Metric(family.name, family.documentation, family.type)
+                )
+                for sample in family.samples:
+                    labels = {"bundle": shown(loaded.id), **sample.labels}
+                    kept.add_sample(sample.name, labels, sample.value)
+        yield from families.values()

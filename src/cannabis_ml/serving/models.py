@@ -1,15 +1,17 @@
-"""A bundle that is opened for serving: models per thread, reports, and the tiers of a router."""
+"""A bundle that is opened for serving: its models, reports, and the tiers of a router."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.bundle_router import rule_of
 from cannabis_ml.inference.golden import GoldenReport
+from cannabis_ml.inference.golden_check import check_opened
 from cannabis_ml.inference.local_tier import tier_answer
 from cannabis_ml.inference.report import Report
 from cannabis_ml.inference.reporter import Reporter
@@ -20,7 +22,7 @@ from cannabis_ml.serving.pool import WorkerPool
 
 
 class LoadedBundle:
-    """Models of one bundle, opened once per thread: an interpreter answers one photo at a time.
+    """Models of one bundle, which any thread may ask.
 
     Args:
         bundle: What answers.
@@ -32,8 +34,8 @@ class LoadedBundle:
         self.rule = _rule(bundle)
         self.metrics = RouterMetrics([tier.tier for tier in self.rule.tiers])
         self._photo_pixels = photo_pixels
-        self._of_thread = threading.local()
         self._rules = {tier: bundle.rules(tier) for tier in bundle.tiers}
+        self._models = {tier: TierModels(self._opener(tier)) for tier in bundle.tiers}
 
     @property
     def id(self) -> str:
@@ -64,23 +66,102 @@ class LoadedBundle:
         tiers = [PooledTier(tier.tier, self, pool, language) for tier in self.rule.tiers]
         return Router(tiers, self.rule, self.metrics)
 
-    def check_golden(self) -> GoldenReport:
-        """Let every model file answer for the golden photos on this machine."""
-        return self.bundle.check_golden()
+    def prepare(self, workers: int) -> GoldenReport:
+        """Open the models and let them answer for the golden photos on this machine.
+
+        Args:
+            workers: Photos answered at once; so many models of a tier are opened where one
+                answers one photo at a time.
+        """
+        with ExitStack() as stack:
+            opened = {
+                tier: stack.enter_context(models.borrowed()).predictor
+                for tier, models in self._models.items()
+            }
+            report = check_opened(self.bundle, opened)
+        for models in self._models.values():
+            models.open(workers)
+        return report
+
+    def free(self) -> None:
+        """Close the models. A photo that comes later opens them again."""
+        for models in self._models.values():
+            models.close()
+
+    @property
+    def opened(self) -> int:
+        """How many models are open."""
+        return sum(models.opened for models in self._models.values())
 
     def _answer(
         self, photo: bytes, tier: str, language: str
     ) -> tuple[Report, dict[str, np.ndarray]]:
-        reporter = self._reporter(tier)
-        pixels = reporter.pixels(photo, max_pixels=self._photo_pixels)
-        outputs = reporter.predictor.outputs([pixels])
-        return reporter.report_on(pixels, outputs, language=language), outputs
+        with self._models[tier].borrowed() as reporter:
+            pixels = reporter.pixels(photo, max_pixels=self._photo_pixels)
+            outputs = reporter.predictor.outputs([pixels])
+            return reporter.report_on(pixels, outputs, language=language), outputs
 
-    def _reporter(self, tier: str) -> Reporter:
-        opened: dict[str, Reporter] = self._of_thread.__dict__
-        if tier not in opened:
-            opened[tier] = Reporter(self.bundle.predictor(tier, threads=1), self._rules[tier])
-        return opened[tier]
+    def _opener(self, tier: str) -> Callable[[], Reporter]:
+        return lambda: Reporter(self.bundle.predictor(tier, threads=1), self._rules[tier])
+
+
+class TierModels:
+    """Opened models of one tier, lent to one thread each.
+
+    ONNX Runtime lets several threads run one session; an interpreter of TFLite files answers one
+    photo at a time, so that there is one for each thread that asks at the same time.
+
+    Args:
+        open_one: Opens one more.
+    """
+
+    def __init__(self, open_one: Callable[[], Reporter]) -> None:
+        self._open_one = open_one
+        self._lock = threading.Lock()
+        self._shared: Reporter | None = None
+        self._free: list[Reporter] = []
+        self._lent = 0
+
+    @property
+    def opened(self) -> int:
+        """How many there are."""
+        with self._lock:
+            return len(self._free) + self._lent + (self._shared is not None)
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Reporter]:
+        """A model that no other thread has; opened where all are lent."""
+        with self._lock:
+            reporter = self._shared or (self._free.pop() if self._free else self._add())
+            is_shared = reporter is self._shared
+            self._lent += not is_shared
+        try:
+            yield reporter
+        finally:
+            if not is_shared:
+                with self._lock:
+                    self._lent -= 1
+                    self._free.append(reporter)
+
+    def open(self, count: int) -> None:
+        """Open so many now, or one that is shared."""
+        with self._lock:
+            while self._shared is None and len(self._free) + self._lent < count:
+                reporter = self._add()
+                if reporter is not self._shared:
+                    self._free.append(reporter)
+
+    def close(self) -> None:
+        """Close those that are not lent."""
+        with self._lock:
+            self._shared = None
+            self._free.clear()
+
+    def _add(self) -> Reporter:
+        reporter = self._open_one()
+        if reporter.predictor.format == "onnx":
+            self._shared = reporter
+        return reporter
 
 
 class PooledTier:

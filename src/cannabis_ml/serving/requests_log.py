@@ -15,6 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 logger = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
+BUNDLE = "x-bundle"
+"""Header of an answer: id of the bundle that gave it."""
 
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -57,6 +59,8 @@ class RequestLog:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID] = scope["request_id"]
+                if BUNDLE in scope:
+                    headers[BUNDLE] = scope[BUNDLE]
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             elif message["type"] == "http.response.body":
@@ -81,6 +85,11 @@ def _request_id(scope: Scope) -> str:
     return secrets.token_hex(8)
 
 
+def name_bundle(scope: Scope, bundle: str) -> None:
+    """Let the response and the log name the bundle that answers a request."""
+    scope[BUNDLE] = bundle
+
+
 def route_of(scope: Scope) -> str:
     """The route's template, such as /v2/jobs/{job}; `other` where none was found.
 
@@ -100,6 +109,7 @@ def _log(scope: Scope, status: int, seconds: float, size: int) -> None:
                 "status": status,
                 "ms": round(1000 * seconds, 1),
                 "bytes": size,
+                **({"bundle": scope[BUNDLE][:12]} if BUNDLE in scope else {}),
             }
         ),
     )

@@ -54,6 +54,12 @@ class ServiceSettings(BaseModel):
         default=1, ge=1, le=64, description="Photos answered at once, each on one thread"
     )
     limits: Limits = Limits()
+    challenger_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Of people, by their pseudonym, whom the challenger answers",
+    )
     key_hashes: list[KeyHash] = Field(
         default_factory=list,
         description="SHA-256 of each API key, hexadecimal; empty lets everybody in",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from cannabis_ml.inference.golden import GoldenReport
+from cannabis_ml.serving.bundles import Served, ServedBundles
 from cannabis_ml.serving.guard import Guard
 from cannabis_ml.serving.metrics import ServiceMetrics
 from cannabis_ml.serving.models import LoadedBundle
@@ -15,32 +16,6 @@ from cannabis_ml.serving.settings import ServiceSettings
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Readiness:
-    """Whether this machine gives the answers that the bundle promises.
-
-    Attributes:
-        golden: None until the golden photos were answered.
-        fault: Why they could not be; empty if they could.
-    """
-
-    golden: GoldenReport | None = None
-    fault: str = ""
-
-    @property
-    def is_ready(self) -> bool:
-        return self.golden is not None and self.golden.passed
-
-    @property
-    def reason(self) -> str:
-        """Why it is not ready; empty if it is."""
-        if self.fault:
-            return self.fault
-        if self.golden is None:
-            return "The golden photos are being checked."
-        return "" if self.is_ready else "The golden photos get other answers on this machine."
-
-
 @dataclass(frozen=True)
 class Service:
     """All that requests need."""
@@ -48,19 +23,61 @@ class Service:
     settings: ServiceSettings
     pool: WorkerPool
     admission: Admission
-    loaded: LoadedBundle
+    bundles: ServedBundles
     metrics: ServiceMetrics
     guard: Guard
-    readiness: Readiness = field(default_factory=Readiness)
 
-    async def check_golden(self) -> None:
-        """Compare the answers for the golden photos with what the bundle promises."""
-        try:
-            self.readiness.golden = await self.pool.run(self.loaded.check_golden)
-        except Exception as error:
-            logger.exception("The golden photos could not be checked")
-            self.readiness.fault = f"The golden photos could not be checked: {error}"
-        if self.readiness.is_ready:
-            logger.info("Ready: %s", self.loaded.bundle)
+    @property
+    def loaded(self) -> LoadedBundle:
+        """The champion. A request that answers photos takes `bundles.lent` instead."""
+        return self.bundles.served.champion
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this machine gives the answers that the champion promises."""
+        golden = self.bundles.served.golden
+        return golden is not None and golden.passed
+
+    @property
+    def not_ready(self) -> str:
+        """Why it is not ready; empty if it is."""
+        served = self.bundles.served
+        if served.fault:
+            return served.fault
+        if served.golden is None:
+            return "The golden photos are being checked."
+        return "" if self.is_ready else "The golden photos get other answers on this machine."
+
+    async def prepare(self) -> None:
+        """Open the models of what is served first, and compare their golden answers."""
+        served = self.bundles.served
+        checked = await asyncio.to_thread(checked_golden, served, self.settings.workers)
+        self.bundles.switch(checked)
+        if self.is_ready:
+            logger.info("Ready: %s", served.champion.bundle)
         else:
-            logger.error("%s", self.readiness.reason)
+            logger.error("%s", self.not_ready)
+
+
+def checked_golden(served: Served, workers: int) -> Served:
+    """Open models, and compare the answers for golden photos with what bundles promise.
+
+    Args:
+        served: Whose golden photos are not checked yet.
+        workers: Photos answered at once.
+
+    Returns:
+        With the champion's result, and without a challenger that answers otherwise here.
+    """
+    try:
+        golden = served.champion.prepare(workers)
+    except Exception as error:
+        logger.exception("The golden photos could not be checked")
+        return replace(served, fault=f"The golden photos could not be checked: {error}")
+    try:
+        if served.challenger is None or served.challenger.prepare(workers).passed:
+            return replace(served, golden=golden)
+        logger.error("%s gives other answers here and is left out", served.challenger.bundle)
+    except Exception:
+        logger.exception("%s cannot answer and is left out", served.challenger)
+    return replace(served, golden=golden, challenger=None)
