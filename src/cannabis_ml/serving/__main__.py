@@ -44,6 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, help="JSON with ServiceSettings: limits, keys, …")
     parser.add_argument("--workers", type=int, help="photos answered at once; default: 1")
     parser.add_argument("--language", help="of reports, unless a request names one; default: en")
+    parser.add_argument(
+        "--feedback", metavar="URL", help="keep feedback: sqlite:///feedback.db or postgresql://…"
+    )
+    parser.add_argument("--feedback-photos", metavar="ADDRESS", help="folder or s3://… of photos")
     parser.add_argument("--new-key", action="store_true", help="print an API key and its hash")
     parser.add_argument("--openapi", action="store_true", help="print the OpenAPI document")
     return parser
@@ -65,10 +69,9 @@ def _serve(options: argparse.Namespace) -> int:
         return 0
     if options.bundle is None:
         _parser().error("no bundle given")
-    given = {"workers": options.workers, "language": options.language}
-    settings = read_settings(
-        options.config, {name: value for name, value in given.items() if value is not None}
-    )
+    settings = read_settings(options.config, _given(options))
+    if options.openapi:  # opens no store
+        settings = settings.model_copy(update={"feedback": None})
     app = create_app(Bundle.open(options.bundle), settings)
     if options.openapi:
         import json
@@ -88,6 +91,14 @@ def _serve(options: argparse.Namespace) -> int:
         timeout_graceful_shutdown=int(settings.limits.deadline_seconds),
     )
     return 0
+
+
+def _given(options: argparse.Namespace) -> dict[str, object]:
+    """Settings of the command line, without those that were not given."""
+    feedback = {"database": options.feedback, "photos": options.feedback_photos}
+    given: dict[str, object] = {"workers": options.workers, "language": options.language}
+    given["feedback"] = {name: value for name, value in feedback.items() if value} or None
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _print_address(host: str, port: int) -> None:

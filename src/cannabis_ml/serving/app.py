@@ -11,19 +11,21 @@ from starlette.middleware.cors import CORSMiddleware
 
 from cannabis_ml import __version__
 from cannabis_ml.inference.bundle import Bundle
-from cannabis_ml.serving import routes
+from cannabis_ml.serving import feedback_routes, routes
 from cannabis_ml.serving.bundles import Served, ServedBundles
 from cannabis_ml.serving.dependencies import PERSON_HEADER
+from cannabis_ml.serving.feedback_desk import open_desk
 from cannabis_ml.serving.guard import KEY_HEADER, Guard
 from cannabis_ml.serving.metrics import ServiceMetrics
 from cannabis_ml.serving.models import LoadedBundle
+from cannabis_ml.serving.openapi import ServiceApp
 from cannabis_ml.serving.pool import Admission, WorkerPool
 from cannabis_ml.serving.problems import handle_errors
 from cannabis_ml.serving.requests_log import BUNDLE, REQUEST_ID, RequestLog
 from cannabis_ml.serving.settings import ServiceSettings
 from cannabis_ml.serving.state import Service
 
-ROUTERS = [routes.router]
+ROUTERS = [routes.router, feedback_routes.router]
 
 ABOUT = """\
 Answers for photos from a bundle of classifiers: calibrated confidence, prediction sets, and whether
@@ -45,8 +47,12 @@ def create_app(
         bundle: What answers.
         settings: Limits, keys and the like; None takes the defaults.
         challenger: Answers a share of people, `ServiceSettings.challenger_share`.
+
+    Raises:
+        FeedbackError: If the store of feedback cannot be opened.
     """
     settings = settings or ServiceSettings()
+    desk = open_desk(settings)
     pool = WorkerPool(settings.workers)
     admission = Admission(pool, settings.limits.waiting)
     pixels = settings.limits.photo_pixels
@@ -64,8 +70,10 @@ def create_app(
         finally:
             checking.cancel()
             await asyncio.to_thread(pool.close)
+            if desk is not None:
+                await asyncio.to_thread(desk.close)
 
-    app = FastAPI(
+    app = ServiceApp(
         title="cannabis_ml",
         version=__version__,
         description=ABOUT,
@@ -74,6 +82,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
+    app.state.feedback = desk
     handle_errors(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cannabis_ml.errors import ConfigError
 from cannabis_ml.inference.cards import faults_of
+from cannabis_ml.serving.feedback_settings import FeedbackSettings
 
 MEGABYTE = 1 << 20
 
@@ -72,6 +73,9 @@ class ServiceSettings(BaseModel):
         default_factory=list,
         description="Addresses whose X-Forwarded-For is believed; empty believes none",
     )
+    feedback: FeedbackSettings | None = Field(
+        default=None, description="Where feedback is kept; null: none is taken"
+    )
 
 
 def hash_key(key: str) -> str:
@@ -89,7 +93,7 @@ def read_settings(path: Path | None, given: dict[str, object]) -> ServiceSetting
 
     Args:
         path: The file; None takes the defaults.
-        given: Fields that count more than the file's.
+        given: Fields that count more than the file's; of groups, their fields.
 
     Raises:
         ConfigError: If the file cannot be read, or a field cannot be.
@@ -98,8 +102,17 @@ def read_settings(path: Path | None, given: dict[str, object]) -> ServiceSetting
         read = {} if path is None else json.loads(path.read_text("utf-8"))
         if not isinstance(read, dict):
             raise ConfigError(f"{path} holds no JSON object.")
-        return ServiceSettings.model_validate({**read, **given})
+        return ServiceSettings.model_validate(_merged(read, given))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"The settings cannot be read from {path}: {error}") from error
     except ValidationError as error:
         raise ConfigError(f"The service cannot run like that: {faults_of(error)}.") from error
+
+
+def _merged(read: dict[str, object], given: dict[str, object]) -> dict[str, object]:
+    merged = {**read, **given}
+    for name, fields in given.items():
+        before = read.get(name)
+        if isinstance(fields, dict) and isinstance(before, dict):
+            merged[name] = {**before, **fields}
+    return merged

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from cannabis_ml.serving.problems import ServiceError
 from cannabis_ml.serving.settings import Limits
+
+Result = TypeVar("Result")
 
 FIELD = "photo"
 """Name of the form's field that holds a photo."""
@@ -20,6 +24,9 @@ RAW = "application/octet-stream"
 
 _FORM_EXTRA = 64 << 10
 """Bytes of a form besides its photo."""
+
+_PART_HEADERS = 4 << 10
+"""Bytes around each file of a form."""
 
 
 async def read_photo(request: Request, limits: Limits) -> bytes:
@@ -35,53 +42,81 @@ async def read_photo(request: Request, limits: Limits) -> bytes:
             in time, 413 if it is too large, 415 for another type, 422 for an empty photo.
         ClientDisconnect: If the client left.
     """
-    try:
-        async with asyncio.timeout(limits.upload_seconds):
-            data = await _read(request, limits)
-    except TimeoutError as error:
-        raise ServiceError(
-            408,
-            f"The photo did not arrive within {limits.upload_seconds:g} s; send a smaller one.",
-            {"connection": "close"},
-        ) from error
+    data = await in_time(_read(request, limits), limits.upload_seconds)
     if not data:
         raise ServiceError(422, "The photo is empty.")
     return data
 
 
-async def _read(request: Request, limits: Limits) -> bytes:
-    kind = request.headers.get("content-type", RAW).partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        return await _from_form(request, limits.photo_bytes)
-    if kind != RAW and not kind.startswith("image/"):
+async def in_time(reading: Coroutine[Any, Any, Result], seconds: float) -> Result:
+    """Wait for a body.
+
+    Raises:
+        ServiceError: 408 if it does not arrive in time.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await reading
+    except TimeoutError as error:
         raise ServiceError(
-            415,
-            f"The body is {kind or 'of no type'}; send the photo itself as image/jpeg or the like,"
-            f" or multipart/form-data with the field '{FIELD}'.",
-        )
+            408,
+            f"The body did not arrive within {seconds:g} s; send a smaller one.",
+            {"connection": "close"},
+        ) from error
+
+
+def media_type_of(request: Request) -> str:
+    """Type of the body, in lower case and without parameters."""
+    return request.headers.get("content-type", RAW).partition(";")[0].strip().lower()
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """The body itself.
+
+    Raises:
+        ServiceError: 413 above so many bytes.
+    """
     data = bytearray()
-    async for piece in _counted(request, limits.photo_bytes):
+    async for piece in counted(request, most):
         data += piece
     return bytes(data)
 
 
-async def _counted(request: Request, most: int) -> AsyncGenerator[bytes]:
+async def counted(request: Request, most: int) -> AsyncGenerator[bytes]:
     """The body, as long as it is no larger than allowed: by its header, and as it comes."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most:
-        raise _too_large(most)
+        raise too_large(most)
     came = 0
     async for piece in request.stream():
         came += len(piece)
         if came > most:
-            raise _too_large(most)
+            raise too_large(most)
         yield piece
 
 
-async def _from_form(request: Request, most: int) -> bytes:
-    counted = _counted(request, most + _FORM_EXTRA)
+@asynccontextmanager
+async def form_of(
+    request: Request, most: int, text_bytes: int = _FORM_EXTRA, files: int = 1
+) -> AsyncIterator[FormData]:
+    """The body as a form; its files are gone afterwards.
+
+    Args:
+        request: Its body is multipart/form-data.
+        most: Bytes of all files.
+        text_bytes: Of each of the other fields.
+        files: How many there may be.
+
+    Raises:
+        ServiceError: 400 if it is no form or has too many parts, 413 above so many bytes.
+    """
+    extra = _FORM_EXTRA + text_bytes + files * _PART_HEADERS
     parser = MultiPartParser(
-        request.headers, counted, max_files=1, max_fields=16, max_part_size=_FORM_EXTRA
+        request.headers,
+        counted(request, most + extra),
+        max_files=files,
+        max_fields=16,
+        max_part_size=text_bytes,
     )
     try:
         form = await parser.parse()
@@ -92,20 +127,44 @@ async def _from_form(request: Request, most: int) -> bytes:
             400, f"The form cannot be read: {getattr(error, 'message', error)}."
         ) from error
     try:
-        photo = form.get(FIELD)
-        if not isinstance(photo, UploadFile):
-            raise ServiceError(400, f"The form has no file in the field '{FIELD}'.")
-        data = await photo.read(most + 1)
+        yield form
     finally:
         await form.close()
+
+
+async def file_bytes(file: UploadFile, most: int) -> bytes:
+    """Bytes of a form's file.
+
+    Raises:
+        ServiceError: 413 above so many.
+    """
+    data = await file.read(most + 1)
     if len(data) > most:
-        raise _too_large(most)
+        raise too_large(most)
     return data
 
 
-def _too_large(most: int) -> ServiceError:
+async def _read(request: Request, limits: Limits) -> bytes:
+    kind = media_type_of(request)
+    if kind == "multipart/form-data":
+        async with form_of(request, limits.photo_bytes) as form:
+            photo = form.get(FIELD)
+            if not isinstance(photo, UploadFile):
+                raise ServiceError(400, f"The form has no file in the field '{FIELD}'.")
+            return await file_bytes(photo, limits.photo_bytes)
+    if kind != RAW and not kind.startswith("image/"):
+        raise ServiceError(
+            415,
+            f"The body is {kind or 'of no type'}; send the photo itself as image/jpeg or the like,"
+            f" or multipart/form-data with the field '{FIELD}'.",
+        )
+    return await body_of(request, limits.photo_bytes)
+
+
+def too_large(most: int) -> ServiceError:
+    """More bytes than are allowed came, or were announced."""
     return ServiceError(
         413,
-        f"The photo is larger than {most:,} bytes; send a smaller one.",
+        f"The body is larger than {most:,} bytes; send a smaller one.",
         {"connection": "close"},
     )

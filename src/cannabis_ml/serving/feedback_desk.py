@@ -1,0 +1,118 @@
+"""The store of feedback as requests use it: on threads of its own, with a bounded queue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from fastapi import Depends, Request
+
+from cannabis_ml.errors import ConfigError, FeedbackError, FeedbackRefusedError
+from cannabis_ml.feedback.params import StoreLimits
+from cannabis_ml.serving.pool import Admission, WorkerPool
+from cannabis_ml.serving.problems import ServiceError
+from cannabis_ml.serving.settings import ServiceSettings
+from cannabis_ml.serving.work import answered
+
+if TYPE_CHECKING:
+    from cannabis_ml.feedback.store import FeedbackStore
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+NOT_SET_UP = (
+    "This service takes no feedback: start it with --feedback URL, such as"
+    " sqlite:///feedback.db, or set feedback.database in its configuration."
+)
+
+AGAIN_IN_S = 5
+"""When to come again after the database failed."""
+
+WITHOUT_STORE_S = 3600
+"""The same where no store is set up: somebody has to set it up first."""
+
+
+class FeedbackDesk:
+    """Lets requests work with the store without holding up the event loop.
+
+    Args:
+        store: Opened.
+        threads: That work with it.
+        waiting: Requests let in besides.
+    """
+
+    def __init__(self, store: FeedbackStore, threads: int, waiting: int) -> None:
+        self.store = store
+        self._pool = WorkerPool(threads)
+        self.admission = Admission(self._pool, waiting)
+
+    async def work(
+        self, request: Request, change: Callable[[], Result], deadline_seconds: float
+    ) -> Result:
+        """Let a thread work with the store, for a request that was let in.
+
+        Args:
+            request: Its body was read.
+            change: What to do; it is not begun if the client leaves first.
+            deadline_seconds: From now on.
+
+        Raises:
+            ServiceError: 422 if the store refuses it, 503 if the store fails, 504 when time is up.
+        """
+        try:
+            return await answered(request, self._pool.run(change), deadline_seconds)
+        except FeedbackRefusedError as error:
+            raise ServiceError(422, f"{error}.") from error
+        except FeedbackError as error:
+            logger.exception("The store of feedback failed")
+            raise ServiceError(
+                503,
+                "The store of feedback cannot be reached; send the same again later.",
+                {"retry-after": str(AGAIN_IN_S)},
+            ) from error
+
+    def close(self) -> None:
+        """Finish what was begun, and close the store."""
+        self._pool.close()
+        self.store.close()
+
+
+def open_desk(settings: ServiceSettings) -> FeedbackDesk | None:
+    """Open the store that the settings name; None where they name none.
+
+    Raises:
+        ConfigError: If the database's client is not installed.
+        FeedbackError: If the store cannot be opened.
+    """
+    given = settings.feedback
+    if given is None:
+        return None
+    try:
+        from cannabis_ml.feedback.store import FeedbackStore
+    except ImportError as error:
+        raise ConfigError(
+            f"Feedback cannot be kept ({error}): pip install"
+            " 'cannabis_ml[inference,service,feedback]'."
+        ) from error
+    limits = StoreLimits(
+        photo_bytes=settings.limits.photo_bytes, photo_pixels=settings.limits.photo_pixels
+    )
+    store = FeedbackStore(given.database, given.photos, limits=limits)
+    return FeedbackDesk(store, given.threads, given.waiting)
+
+
+async def desk_of(request: Request) -> FeedbackDesk:
+    """The process's desk.
+
+    Raises:
+        ServiceError: 503 where no store is set up. Clients keep what they have to tell.
+    """
+    found: FeedbackDesk | None = request.app.state.feedback
+    if found is None:
+        raise ServiceError(503, NOT_SET_UP, {"retry-after": str(WITHOUT_STORE_S)})
+    return found
+
+
+Desk = Annotated[FeedbackDesk, Depends(desk_of)]
