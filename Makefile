@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PAGE   := src/cannabis_ml/serving/page
 
 export DO_NOT_TRACK = 1
 # Where this is set, every process that a test starts compiles the project again.
@@ -11,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE =
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test types suite fast coverage format docs ui viz notebook benchmarks lock clean
+.PHONY: help run serve page test types suite fast coverage format docs ui viz notebook benchmarks lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +20,16 @@ help:  ## List the targets
 run: $(READY)  ## Run everything on sample photos: from photos to a tracked, exported model
 	$(BIN)/kedro run
 
-test: $(READY)  ## Run every check: lint, import contracts, types, tests
+PORT ?= 8000
+
+serve: $(READY) page  ## Serve the newest bundle of `make run`, with the page that answers on the phone
+	@bundle=$$(ls -td data/06_models/bundle/*/bundle 2>/dev/null | head -1); \
+	test -n "$$bundle" || { echo "There is no bundle yet: make run"; exit 1; }; \
+	exec $(BIN)/python -m cannabis_ml.serving "$$bundle" --port $(PORT)
+
+page: $(PAGE)/built/page.json  ## Build the page that `make serve` shows
+
+test: $(READY) page  ## Run every check: lint, import contracts, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
@@ -29,10 +39,10 @@ test: $(READY)  ## Run every check: lint, import contracts, types, tests
 types: $(READY)
 	$(BIN)/mypy
 
-suite: $(READY)
+suite: $(READY) page
 	$(BIN)/pytest -n 2 --dist worksteal
 
-fast: $(READY)  ## Run the tests without the slow ones
+fast: $(READY) page  ## Run the tests without the slow ones
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 # Not part of `test`: on Python 3.11 measuring costs six tenths more CPU time.
@@ -77,6 +87,16 @@ lock: $(READY)  ## Refresh requirements.lock to the newest versions that fit pyp
 
 clean:  ## Remove the environment and caches; data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# Node comes with the environment. Compressing the runtime takes most of a minute, the first time.
+$(PAGE)/built/page.json: $(shell find $(PAGE)/source -type f) $(PAGE)/build.mjs \
+    $(wildcard src/cannabis_ml/inference/texts/*.json) $(wildcard $(PAGE)/tsconfig*.json) \
+    $(PAGE)/node_modules/.package-lock.json
+	cd $(PAGE) && npm run --silent build
+
+$(PAGE)/node_modules/.package-lock.json: $(PAGE)/package.json $(PAGE)/package-lock.json | $(READY)
+	cd $(PAGE) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 # The environment is rebuilt only when the lock or the project's metadata change.
 $(READY): requirements.lock requirements-tflite.lock pyproject.toml

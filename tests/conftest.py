@@ -32,7 +32,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 PROJECT = Path(__file__).parents[1]
-NOT_COPIED = {".git", ".venv", "data", ".viz", "dist", "build", "local"}
+NOT_COPIED = {".git", ".venv", "data", ".viz", "dist", "build", "local", "node_modules"}
 
 
 def _copy_project(to):

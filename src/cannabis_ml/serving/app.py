@@ -19,13 +19,15 @@ from cannabis_ml.serving.guard import KEY_HEADER, Guard
 from cannabis_ml.serving.metrics import ServiceMetrics
 from cannabis_ml.serving.models import LoadedBundle
 from cannabis_ml.serving.openapi import ServiceApp
+from cannabis_ml.serving.page import routes as page_routes
+from cannabis_ml.serving.page.files import PageFiles
 from cannabis_ml.serving.pool import Admission, WorkerPool
 from cannabis_ml.serving.problems import handle_errors
 from cannabis_ml.serving.requests_log import BUNDLE, REQUEST_ID, RequestLog
 from cannabis_ml.serving.settings import ServiceSettings
 from cannabis_ml.serving.state import Service
 
-ROUTERS = [routes.router, feedback_routes.router]
+ROUTERS = [routes.router, feedback_routes.router, page_routes.router]
 
 ABOUT = """\
 Answers for photos from a bundle of classifiers: calibrated confidence, prediction sets, and whether
@@ -83,6 +85,7 @@ def create_app(
     )
     app.state.service = service
     app.state.feedback = desk
+    app.state.page = PageFiles()
     handle_errors(app)
     for router in ROUTERS:
         app.include_router(router)

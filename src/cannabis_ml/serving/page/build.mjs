@@ -1,0 +1,169 @@
+// Builds the page into built/: scripts and styles under names with a hash of their content, the
+// runtime from npm, and .br and .gz beside every file that shrinks. `make page` runs it.
+//
+//     built/index.html                the shell; names what belongs to it
+//     built/sw.js                     the service worker; the server writes the bundle's id into it
+//     built/manifest.webmanifest
+//     built/page.json                 { version, assets: { path: bytes } }
+//     built/assets/app-HASH.js, …     never change
+//
+// Everything is written aside, then renamed: a build that fails leaves the last one in place.
+
+import { createHash } from "node:crypto";
+import { cp, mkdir, readFile, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, extname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { brotliCompress, constants, gzip } from "node:zlib";
+import * as esbuild from "esbuild";
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const SOURCE = join(HERE, "source");
+const BUILT = join(HERE, "built");
+const ASIDE = join(HERE, "built.new");
+const RUNTIME = join(HERE, "node_modules/@litertjs/core");
+const VARIANTS = ["litert_wasm_internal", "litert_wasm_compat_internal"];
+const SHRINK = new Set([".html", ".js", ".css", ".json", ".svg", ".wasm", ".webmanifest"]);
+
+const hashOf = (data) => createHash("sha256").update(data).digest("hex").slice(0, 10);
+
+const COMMON = {
+  bundle: true,
+  minify: true,
+  target: "es2022",
+  absWorkingDir: HERE,
+  legalComments: "none",
+  charset: "utf8",
+  logLevel: "warning",
+};
+
+/** Bundle one entry to a single file's bytes. */
+async function bundled(entry, options = {}) {
+  const { outputFiles } = await esbuild.build({
+    ...COMMON,
+    entryPoints: [join(SOURCE, entry)],
+    write: false,
+    format: "iife",
+    ...options,
+  });
+  return outputFiles[0].contents;
+}
+
+/** Write an asset under a name that holds the hash of its content; returns its path. */
+async function asset(name, data) {
+  const suffix = extname(name);
+  const path = `assets/${basename(name, suffix)}-${hashOf(data)}${suffix}`;
+  await mkdir(join(ASIDE, "assets"), { recursive: true });
+  await writeFile(join(ASIDE, path), data);
+  return path;
+}
+
+/** Copy the runtime; returns its folder. It looks for its own .wasm under its own name. */
+async function runtime() {
+  const { version } = JSON.parse(await readFile(join(RUNTIME, "package.json"), "utf8"));
+  const folder = `assets/litert-${version}`;
+  await mkdir(join(ASIDE, folder), { recursive: true });
+  for (const name of VARIANTS.flatMap((each) => [`${each}.js`, `${each}.wasm`])) {
+    await cp(join(RUNTIME, "wasm", name), join(ASIDE, folder, name));
+    for (const suffix of [".br", ".gz"]) { // of the last build: brotli takes long over these
+      await cp(join(BUILT, folder, name + suffix), join(ASIDE, folder, name + suffix)).catch(() => {});
+    }
+  }
+  return folder;
+}
+
+async function filesBelow(folder) {
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll("\\", "/"))
+    .sort();
+}
+
+async function compress(path) {
+  const there = (suffix) => stat(path + suffix).then(() => true, () => false);
+  const data = await readFile(path);
+  const made = {
+    ".br": () =>
+      promisify(brotliCompress)(data, {
+        params: {
+          [constants.BROTLI_PARAM_QUALITY]: 11,
+          [constants.BROTLI_PARAM_LGWIN]: 24,
+          [constants.BROTLI_PARAM_SIZE_HINT]: data.length,
+        },
+      }),
+    ".gz": () => promisify(gzip)(data, { level: 9 }),
+  };
+  for (const [suffix, make] of Object.entries(made)) {
+    if (!(await there(suffix))) await writeFile(path + suffix, await make());
+  }
+}
+
+async function main() {
+  await rm(ASIDE, { recursive: true, force: true });
+  await mkdir(ASIDE, { recursive: true });
+
+  const litert = await runtime();
+  const worker = await asset("worker.js", await bundled("worker/worker.ts"));
+  const style = await asset("app.css", await bundled("app/app.css", { format: undefined }));
+  const define = {
+    WORKER_URL: JSON.stringify(`/${worker}`),
+    LITERT_FOLDER: JSON.stringify(`/${litert}/`),
+  };
+  const app = await asset("app.js", await bundled("app/main.ts", { define, format: "esm" }));
+  const icons = {};
+  for (const name of await filesBelow(join(SOURCE, "icons"))) {
+    icons[name] = await asset(name, await readFile(join(SOURCE, "icons", name)));
+  }
+
+  const filled = (text) =>
+    text
+      .replaceAll("{{app}}", `/${app}`)
+      .replaceAll("{{style}}", `/${style}`)
+      .replaceAll(/\{\{icon:([\w.-]+)\}\}/g, (_, name) => {
+        if (!(name in icons)) throw new Error(`source/icons has no ${name}`);
+        return `/${icons[name]}`;
+      });
+  for (const name of ["index.html", "manifest.webmanifest"]) {
+    await writeFile(join(ASIDE, name), filled(await readFile(join(SOURCE, name), "utf8")));
+  }
+
+  const assets = {};
+  const hashed = createHash("sha256");
+  for (const path of await filesBelow(ASIDE)) {
+    if (path.endsWith(".br") || path.endsWith(".gz")) continue;
+    const data = await readFile(join(ASIDE, path));
+    assets[`/${path}`] = data.length;
+    hashed.update(path).update("\0").update(createHash("sha256").update(data).digest());
+  }
+  const version = hashed.digest("hex").slice(0, 16);
+  await writeFile(join(ASIDE, "page.json"), `${JSON.stringify({ version, assets }, null, 1)}\n`);
+
+  // The variant of the runtime that a browser does not take is not fetched ahead.
+  const ahead = Object.keys(assets).filter((path) => !path.startsWith(`/${litert}/`));
+  const worker_define = {
+    PAGE_VERSION: JSON.stringify(version),
+    PAGE_FILES: JSON.stringify(ahead),
+    LITERT_FOLDER: JSON.stringify(`/${litert}/`),
+  };
+  await writeFile(
+    join(ASIDE, "sw.js"),
+    await bundled("worker/service_worker.ts", { define: worker_define }),
+  );
+
+  const shrinking = (await filesBelow(ASIDE)).filter((path) => SHRINK.has(extname(path)));
+  // sw.js is written anew by the server, so that it has no compressed form here.
+  await Promise.all(
+    shrinking.filter((path) => path !== "sw.js").map((path) => compress(join(ASIDE, path))),
+  );
+
+  for (const path of shrinking.filter((each) => each.endsWith(".wasm"))) {
+    await rm(join(ASIDE, path)); // nine megabytes; the server unpacks the .gz where it has to
+  }
+
+  await rm(BUILT, { recursive: true, force: true });
+  await rename(ASIDE, BUILT);
+  console.log(`built/ holds page ${version}`);
+}
+
+await main();

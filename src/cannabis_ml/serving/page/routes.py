@@ -1,0 +1,117 @@
+"""The routes of the page, and of what it reads of the bundle."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.responses import HTMLResponse
+
+from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.serving.dependencies import Allowed, AnyCaller, Person
+from cannabis_ml.serving.page.files import (
+    ASK_AGAIN,
+    FOREVER,
+    HEADERS,
+    NOT_BUILT,
+    SERVICE_WORKER,
+    SHELL,
+    PageFile,
+    PageFiles,
+)
+from cannabis_ml.serving.page.packing import PackedBundle, packed_file, runs_on_the_device
+from cannabis_ml.serving.problems import ServiceError, responses
+from cannabis_ml.serving.state import Service
+
+router = APIRouter()
+
+BundleId = Annotated[str, Path(description="SHA-256 of the manifest, as of `/v2/bundle`")]
+TierName = Annotated[str, Path(description="A tier whose file is TFLite", examples=["tier1"])]
+
+
+async def page_of(request: Request) -> PageFiles:
+    """The process's page."""
+    found: PageFiles = request.app.state.page
+    return found
+
+
+Page = Annotated[PageFiles, Depends(page_of)]
+
+
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+async def shell(request: Request, page: Page) -> Response:
+    """The page; how to build it where it is not built."""
+    found = page.get(SHELL)
+    if found is None:
+        return HTMLResponse(NOT_BUILT, 404, {**HEADERS, "cache-control": "no-store"})
+    return found.response(request, ASK_AGAIN)
+
+
+@router.api_route(f"/{SERVICE_WORKER}", methods=["GET", "HEAD"], include_in_schema=False)
+async def service_worker(
+    request: Request, page: Page, service: AnyCaller, person: Person
+) -> Response:
+    """What keeps the page and a person's bundle for use without a network."""
+    return _sent(request, page.service_worker(service.bundles.of(person).id), ASK_AGAIN)
+
+
+@router.api_route("/manifest.webmanifest", methods=["GET", "HEAD"], include_in_schema=False)
+@router.api_route("/page.json", methods=["GET", "HEAD"], include_in_schema=False)
+async def about(request: Request, page: Page) -> Response:
+    """What describes the page."""
+    return _sent(request, page.get(request.url.path.removeprefix("/")), ASK_AGAIN)
+
+
+@router.api_route("/assets/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
+async def asset(request: Request, page: Page, name: str) -> Response:
+    """A file that never changes under its name."""
+    return _sent(request, page.get(f"assets/{name}"), FOREVER)
+
+
+@router.get(
+    "/v2/bundles/{bundle}/page",
+    summary="What a page that answers by itself needs besides the model files",
+    response_model=PackedBundle,
+    responses=responses(401, 404, 422, 429),
+)
+async def packed(request: Request, service: Allowed, bundle: BundleId) -> Response:
+    """Manifest, model card, rules of the tiers, golden photos and their answers."""
+    found = await asyncio.to_thread(packed_file, _bundle(service, bundle))
+    return found.response(request, FOREVER)
+
+
+@router.get(
+    "/v2/bundles/{bundle}/tiers/{tier}",
+    summary="A model file that runs in a browser",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+            }
+        },
+        **responses(401, 404, 422, 429),
+    },
+)
+async def model(request: Request, service: Allowed, bundle: BundleId, tier: TierName) -> Response:
+    """The TFLite file that ships of a tier."""
+    found = _bundle(service, bundle)
+    file = runs_on_the_device(found).get(tier)
+    if file is None:
+        raise ServiceError(404, f"This bundle has no tier '{tier:.40}' that runs in a browser.")
+    data = await asyncio.to_thread(found.read, file)
+    return PageFile("application/octet-stream", data).response(request, FOREVER)
+
+
+def _bundle(service: Service, asked: str) -> Bundle:
+    for loaded in service.bundles.served.every:
+        if loaded.id == asked:
+            return loaded.bundle
+    raise ServiceError(404, f"The bundle {asked:.64} is not served here; see /v2/bundle.")
+
+
+def _sent(request: Request, file: PageFile | None, caching: str) -> Response:
+    if file is None:
+        raise ServiceError(404, "There is no such file.")
+    return file.response(request, caching)

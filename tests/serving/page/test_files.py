@@ -1,0 +1,139 @@
+"""How files of the page and of the bundle are sent; what browsers make of them is elsewhere."""
+
+import base64
+import gzip
+import json
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from cannabis_ml.inference.unknown import UnknownScore
+from cannabis_ml.serving.app import create_app
+from cannabis_ml.serving.page.files import PageFiles
+
+SCRIPT = b"console.log('page');\n" * 50
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A built page of a few files."""
+    files = {
+        "page.json": b'{"version": "v1", "assets": {}}',
+        "index.html": b"<!doctype html><title>page</title>",
+        "sw.js": b"const bundle = self.BUNDLE;",
+        "manifest.webmanifest": b"{}",
+        "assets/app-01.js": SCRIPT,
+        "assets/app-01.js.gz": gzip.compress(SCRIPT),
+        "assets/app-01.js.br": b"as brotli",
+        "assets/litert-1/runtime.wasm": b"\0asm",
+    }
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    return tmp_path
+
+
+@pytest.fixture
+def page_client(small_bundle, folder):
+    app = create_app(small_bundle)
+    app.state.page = PageFiles(folder)
+    with TestClient(app) as client:
+        yield client
+
+
+def _get(client, path, coding="identity", **headers):
+    return client.get(path, headers={"accept-encoding": coding, **headers})
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "text/html; charset=utf-8"),
+        ("/sw.js", "text/javascript; charset=utf-8"),
+        ("/manifest.webmanifest", "application/manifest+json"),
+        ("/assets/app-01.js", "text/javascript; charset=utf-8"),
+        ("/assets/litert-1/runtime.wasm", "application/wasm"),
+    ],
+)
+def test_files_have_their_type_and_a_strict_policy(page_client, path, kind):
+    answer = _get(page_client, path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == kind
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe-inline" not in policy
+    assert "'unsafe-eval'" not in policy
+    assert "http" not in policy
+
+
+def test_the_smallest_form_that_the_client_takes_is_sent(page_client):
+    def coding(accepted):
+        answer = _get(page_client, "/assets/app-01.js", accepted)
+        return answer.headers.get("content-encoding"), answer.headers["vary"]
+
+    assert coding("gzip;q=0.5, identity") == ("gzip", "accept-encoding")
+    assert coding("identity, br;q=0, gzip;q=0.0") == (None, "accept-encoding")
+    with page_client.stream(
+        "GET", "/assets/app-01.js", headers={"accept-encoding": "gzip, br"}
+    ) as answer:
+        assert answer.headers["content-encoding"] == "br"
+        assert b"".join(answer.iter_raw()) == b"as brotli"
+    assert _get(page_client, "/assets/app-01.js", "gzip").content == SCRIPT
+
+
+def test_hashed_names_are_kept_for_ever_and_the_shell_is_asked_for_again(page_client):
+    assert "immutable" in _get(page_client, "/assets/app-01.js").headers["cache-control"]
+    shell = _get(page_client, "/")
+    assert shell.headers["cache-control"] == "no-cache"
+    again = _get(page_client, "/", **{"if-none-match": shell.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_the_service_worker_changes_with_the_bundle(page_client, small_bundle):
+    script = _get(page_client, "/sw.js").text
+    assert script.startswith(f'self.BUNDLE="{small_bundle.manifest.content_sha256}";')
+
+
+@pytest.mark.parametrize("path", ["/assets/none.js", "/assets/%2e%2e/page.json"])
+def test_what_was_not_built_is_not_found(page_client, path):
+    assert _get(page_client, path).status_code == 404
+
+
+def test_a_page_that_is_not_built_says_how_to_build_it(small_bundle, tmp_path):
+    app = create_app(small_bundle)
+    app.state.page = PageFiles(tmp_path)
+    with TestClient(app) as client:
+        answer = client.get("/")
+        assert answer.status_code == 404
+        assert "make page" in answer.text
+        assert client.get("/sw.js").status_code == 404
+        assert client.get("/healthz").status_code == 200
+
+
+def test_the_packed_bundle_holds_what_a_page_reads(page_client, small_bundle):
+    found = page_client.get(f"/v2/bundles/{small_bundle.manifest.content_sha256}/page")
+    assert "immutable" in found.headers["cache-control"]
+    packed = found.json()
+    manifest = json.loads(packed["texts"]["bundle.json"])
+    assert manifest["content_sha256"] == packed["id"] == small_bundle.manifest.content_sha256
+    routing = json.loads(packed["texts"]["routing.json"])
+    assert routing["tiers"][0]["accept_from"] == small_bundle.routing.tiers[0].accept_from
+    score = UnknownScore.from_bytes(base64.b64decode(packed["files"]["unknown/tier1.npz"]))
+    assert np.isfinite(score.threshold)
+    # ONNX files do not run in a browser, so that their golden answers are left out.
+    golden = json.loads(packed["texts"]["golden/answers.json"])
+    assert golden["tiers"] == {}
+    assert set(golden["photos"]) <= set(packed["files"])
+
+
+def test_other_bundles_and_tiers_that_no_browser_runs_are_not_found(page_client, small_bundle):
+    own = small_bundle.manifest.content_sha256
+    assert page_client.get(f"/v2/bundles/{'0' * 64}/page").status_code == 404
+    assert page_client.get(f"/v2/bundles/{own}/tiers/tier1").status_code == 404
+
+
+def test_files_of_the_bundle_are_for_those_with_a_key(small_bundle, client_of):
+    client = client_of(key_hashes=["0" * 64])
+    assert client.get(f"/v2/bundles/{small_bundle.manifest.content_sha256}/page").status_code == 401
