@@ -1,3 +1,3 @@
-"""Photos of cannabis and crops to a classifier that can be put in a phone and believed."""
+"""Train, evaluate and export image classifiers for cannabis and crop photos."""
 
 __version__ = "0.1.0"

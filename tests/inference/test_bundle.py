@@ -185,7 +185,7 @@ def test_tiers_keep_their_order_whatever_their_names(contents, model_file, tmp_p
         assert Bundle.open(form).tiers == ["watch", "phone"]
 
 
-# What calibration photos tell
+# Bands, prediction sets, back-off and unknown scores
 
 
 def replaced(bundle: Path, name: str, data: bytes) -> None:
@@ -250,8 +250,12 @@ def test_altered_rules_are_told(bundle, name):
 @pytest.mark.parametrize(
     ("name", "change", "complaint"),
     [
-        ("reliability/tier1.json", {"bands": 3}, "says what cannot be: bands"),
-        ("reliability/tier1.json", {"back_off": [{"heads": ["size"]}]}, "what cannot be: back_off"),
+        ("reliability/tier1.json", {"bands": 3}, "is not a valid Reliability: bands"),
+        (
+            "reliability/tier1.json",
+            {"back_off": [{"heads": ["size"]}]},
+            "not a valid Reliability: back_off",
+        ),
         ("routing.json", {"head": "size"}, "routing is by 'size', which is not"),
         ("routing.json", {"tiers": [{"tier": "tier9", "accept_from": 0.5}]}, "asks 'tier9'"),
     ],
@@ -360,7 +364,7 @@ def test_a_killed_writer_leaves_the_older_bundle_or_none(
 
 
 def test_nothing_there(tmp_path):
-    assert "There is no bundle at" in refused(tmp_path / "absent")
+    assert "Nothing is at" in refused(tmp_path / "absent")
     assert "it has no bundle.json" in refused(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
     assert "photo.jpg cannot be read" in refused(tmp_path / "photo.jpg")
@@ -461,7 +465,7 @@ def test_names_that_lead_out_of_the_bundle_are_refused(bundle, name):
     assert not is_plain_name(name)
     said = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
     edited(bundle, files={**said["files"], name: "0" * 64})
-    assert "is no plain path" in refused(bundle)
+    assert "is not a plain path" in refused(bundle)
 
 
 def test_a_manifest_that_contradicts_itself_is_refused(bundle):
@@ -496,7 +500,7 @@ def test_a_file_altered_after_opening_is_told(bundle):
 
 def test_a_pipe_in_the_folder_is_refused(bundle):
     os.mkfifo(bundle / "pipe")
-    assert "pipe is no regular file" in refused(bundle)
+    assert "pipe is not a regular file" in refused(bundle)
 
 
 # Archives
@@ -514,7 +518,7 @@ def test_too_much_altogether_is_refused(bundle, monkeypatch):
     assert "1,000 are allowed" in refused(zipped(bundle))
     monkeypatch.undo()
     monkeypatch.setattr(archive, "MOST_FILES", 3)
-    assert "no bundle has so many" in refused(zipped(bundle))
+    assert "a bundle has fewer" in refused(zipped(bundle))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

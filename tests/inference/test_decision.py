@@ -1,4 +1,4 @@
-"""What is said of photos is one decision, whoever asks for it."""
+"""One decision: scores, golden answers, training and clients decide by the same rule."""
 
 import json
 
@@ -52,15 +52,15 @@ def _drawn(photos=500, seed=0):
 
 
 def test_no_attribute_contradicts_what_is_said_of_its_parent():
-    said = Decision(FAMILY).decide(_drawn())
-    assert list(said) == ["mark", "crop", "state"]
+    decided = Decision(FAMILY).decide(_drawn())
+    assert list(decided) == ["mark", "crop", "state"]
     allowed = {MISSING: [], 0: [], 1: [0, 1], 2: [2]}
     seen = set()
-    for state, claimed in zip(said["state"], said["mark"], strict=True):
+    for state, claimed in zip(decided["state"], decided["mark"], strict=True):
         assert set(np.flatnonzero(claimed)) <= set(allowed[int(state)])
         seen.add(int(state))
     assert seen == {MISSING, 0, 1, 2}  # every case was there
-    assert (said["state"] == MISSING).sum() == (said["crop"] == 2).sum() > 0
+    assert (decided["state"] == MISSING).sum() == (decided["crop"] == 2).sum() > 0
 
 
 def test_attributes_of_a_possible_parent_are_claimed_from_their_threshold_on():
@@ -86,8 +86,8 @@ def test_scores_decide_as_clients_do():
     outputs, thresholds = _drawn(seed=1), {"mark": {"scab": 0.8, "mould": 0.1}}
     predictions = pd.DataFrame({name: list(values) for name, values in outputs.items()})
     ours = Decision(FAMILY, DecisionRule(thresholds=thresholds)).decide(outputs)
-    for name, said in decide(predictions, FAMILY, thresholds).items():
-        np.testing.assert_array_equal(said, ours[name])
+    for name, decided in decide(predictions, FAMILY, thresholds).items():
+        np.testing.assert_array_equal(decided, ours[name])
 
 
 def test_training_counts_by_the_same_decision():
@@ -101,9 +101,9 @@ def test_training_counts_by_the_same_decision():
     given = given_parents(logits, FAMILY)
     outputs |= {f"{name}{GIVEN}": probs.numpy() for name, probs in given.items()}
     expected, found = Decision(FAMILY).decide(outputs), decide(logits, FAMILY)
-    for name, said in expected.items():
-        np.testing.assert_array_equal(found[name], said)
-        targets = torch.from_numpy(said.astype(np.float32 if said.ndim == 2 else np.int64))
+    for name, decided in expected.items():
+        np.testing.assert_array_equal(found[name], decided)
+        targets = torch.from_numpy(decided.astype(np.float32 if decided.ndim == 2 else np.int64))
         right, known = count_right(found[name], targets)
         assert right == known == (targets != MISSING).sum()
 
@@ -146,8 +146,8 @@ def test_clients_decide_by_the_thresholds_that_were_scored(model_file, photos, k
 def test_a_file_without_a_decision_claims_from_one_half_on(model_file):
     tier = open_model(model_file("onnx"), threads=1)
     outputs = {"kind.of thing": [[1, 0, 0]], "grade": [[1, 0, 0, 0]], "marks": [[0.5, 0.499]]}
-    said = tier.decide({name: np.array(values) for name, values in outputs.items()})
-    assert said == {"kind.of thing": ["red"], "grade": ["A"], "marks": [["line"]]}
+    decided = tier.decide({name: np.array(values) for name, values in outputs.items()})
+    assert decided == {"kind.of thing": ["red"], "grade": ["A"], "marks": [["line"]]}
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ def _tiers(model_file, float_rule=RULE, quantized_rule=RULE):
 
 def test_the_decision_of_each_tier_stands_in_the_manifest(contents, model_file, tmp_path):
     write_bundle(tmp_path / "b", contents(tiers=_tiers(model_file)))
-    said = json.loads((tmp_path / "b" / "bundle.json").read_text(encoding="utf-8"))
-    assert said["tiers"]["tier1"]["decision"] == RULE
-    assert said["tiers"]["tier2"]["decision"] == {"thresholds": {}}
+    manifest = json.loads((tmp_path / "b" / "bundle.json").read_text(encoding="utf-8"))
+    assert manifest["tiers"]["tier1"]["decision"] == RULE
+    assert manifest["tiers"]["tier2"]["decision"] == {"thresholds": {}}
     for packed in ("b", "b.zip"):
         bundle = Bundle.open(tmp_path / packed)
         for quantized in (False, True):
@@ -199,24 +199,24 @@ def test_files_of_a_tier_that_decide_apart_make_no_bundle(contents, model_file, 
 
 
 def _edited(folder, change):
-    said = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
-    change(said)
-    said["content_sha256"] = content_hash(said)
-    (folder / "bundle.json").write_text(json.dumps(said), encoding="utf-8")
+    manifest = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    change(manifest)
+    manifest["content_sha256"] = content_hash(manifest)
+    (folder / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def test_a_manifest_that_decides_otherwise_than_its_file_is_told(bundle):
-    _edited(bundle, lambda said: said["tiers"]["tier1"].update(decision=RULE))
-    with pytest.raises(BundleError, match=r"tier1.* decides otherwise than bundle\.json says"):
+def test_a_manifest_with_another_rule_than_its_file_is_refused(bundle):
+    _edited(bundle, lambda manifest: manifest["tiers"]["tier1"].update(decision=RULE))
+    with pytest.raises(BundleError, match=r"tier1.* another decision rule than in bundle\.json"):
         Bundle.open(bundle).predictor("tier1")
     of_another = {"thresholds": {"spots": {"line": 0.3}}}
-    _edited(bundle, lambda said: said["tiers"]["tier1"].update(decision=of_another))
+    _edited(bundle, lambda manifest: manifest["tiers"]["tier1"].update(decision=of_another))
     with pytest.raises(BundleError, match="tier1: thresholds are for 'spots', which is not"):
         Bundle.open(bundle)
 
 
 def test_a_bundle_without_decisions_is_refused(bundle):
-    _edited(bundle, lambda said: [tier.pop("decision") for tier in said["tiers"].values()])
+    _edited(bundle, lambda manifest: [tier.pop("decision") for tier in manifest["tiers"].values()])
     with pytest.raises(BundleError, match=r"tiers\.tier1\.decision: Field required"):
         Bundle.open(bundle)
 

@@ -100,11 +100,11 @@ def test_quantizations_that_round_have_more_tolerance(model_file, photos):
     assert found == [1e-3, 1e-3, 2e-2, 2e-2]
 
 
-def test_answers_that_are_no_numbers_are_not_written(model_file, photos, monkeypatch):
+def test_outputs_that_are_not_finite_are_not_written(model_file, photos, monkeypatch):
     tier = open_model(model_file("onnx"))
     broken = {"grade": np.full((1, 4), np.nan, np.float32)}
     monkeypatch.setattr(tier, "outputs", lambda *_, **__: broken)
-    with pytest.raises(BundleError, match="no number for 'grade'"):
+    with pytest.raises(BundleError, match="not finite for 'grade'"):
         golden.expected_answers(tier, photos(1), "tiers/x.onnx", "float")
 
 

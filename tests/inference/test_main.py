@@ -85,7 +85,7 @@ def test_a_report_in_another_language(run, folder):
 def test_a_language_without_texts_is_refused_before_anything_is_read(run, folder):
     status, out, err = run(folder / "1.png", "--language", "tlh", bundle="no bundle")
     assert (status, out) == (2, "")
-    assert "There are no texts in 'tlh'; there are in en, es" in err
+    assert "Reports have no texts in 'tlh', only in en, es" in err
 
 
 def test_levels_are_chosen(run, folder, monkeypatch):
@@ -318,7 +318,7 @@ def test_photos_must_be_given(run, tmp_path):
 def test_a_device_is_not_read(run):
     status, _, err = run("/dev/zero")
     assert status == 1
-    assert "no regular file" in err
+    assert "not a regular file" in err
 
 
 def test_check_reports_on_the_golden_photos(run, written, bundle):

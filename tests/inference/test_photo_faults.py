@@ -1,4 +1,4 @@
-"""The checks of ingestion, on a photo that somebody wants an answer for."""
+"""The checks of ingestion, on a photo that an answer is wanted for."""
 
 import cv2
 import numpy as np

@@ -128,7 +128,7 @@ def test_a_file_without_a_card_is_refused(bare, kind):
 @pytest.mark.parametrize(
     ("said", "complaint"),
     [
-        ({"image_size": 20}, "says uint8"),
+        ({"image_size": 20}, "card has uint8"),
         ({"image_size": "large"}, "makes no sense: image_size"),
         ({"image_size": -1}, "image_size: Input should be greater"),
         ({"taxonomy": {"heads": []}}, "makes no sense: (?s:.*)no heads"),

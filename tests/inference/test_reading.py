@@ -1,4 +1,4 @@
-"""How sure an ordinal answer is said to be."""
+"""Confidence of an ordinal answer."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Reports: what a person is told of an answer. Outputs are written down here, not computed."""
+"""Reports: answers with confidence and recommendations. Outputs are written here, not computed."""
 
 import json
 from dataclasses import replace

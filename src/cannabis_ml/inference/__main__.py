@@ -1,4 +1,4 @@
-"""`python -m cannabis_ml.inference BUNDLE PHOTO…`: what a bundle says of photos."""
+"""`python -m cannabis_ml.inference BUNDLE PHOTO…`: answers of a bundle for photos."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=KINDS,
         default=KINDS[0],
         help="occlusion: blurs parts in turn, which takes some fifty answers; attention: what the"
-        " model weighed most, at once but less telling",
+        " model weighed most, at once but less reliable",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
@@ -156,7 +156,7 @@ def _answer(options: argparse.Namespace) -> int:
         quantized = False if options.float else None
         tier = options.tier or bundle.smallest_tier(options.runtime, quantized)
         predictor = bundle.predictor(tier, quantized, options.threads, options.runtime)
-    photos = _found(options.photos)
+    photos = _photo_names(options.photos)
     if not photos:
         print("No photo is among what was given.", file=sys.stderr)
         return REFUSED
@@ -202,7 +202,7 @@ def _route(options: argparse.Namespace) -> int:
     if options.heat_map or options.levels or options.language != DEFAULT_LANGUAGE:
         _parser().error("--heat-map, --levels and --language do not go with --route")
     bundle = Bundle.open(options.bundle)
-    photos = _found(options.photos)
+    photos = _photo_names(options.photos)
     if not photos:
         print("No photo is among what was given.", file=sys.stderr)
         return REFUSED
@@ -223,7 +223,7 @@ def _route(options: argparse.Namespace) -> int:
         return route(router, photos, _read, table.show)
 
 
-def _found(given: Sequence[str]) -> list[str]:
+def _photo_names(given: Sequence[str]) -> list[str]:
     """Photos as given, and those below folders in order; what else is there is named on stderr.
 
     What ingestion passes over is passed over here, also where a shell's `*` gave it.
@@ -234,10 +234,10 @@ def _found(given: Sequence[str]) -> list[str]:
     for name in given:
         path = Path(name)
         if path.is_dir() and not (path.name[:1] != "." and is_hidden_or_system(path.name)):
-            found = [path.joinpath(*parts) for parts in files_below(path)]
-            below = [file for file in found if file.is_dir() or may_be_photo(file)]
+            files = [path.joinpath(*parts) for parts in files_below(path)]
+            below = [file for file in files if file.is_dir() or may_be_photo(file)]
             photos += [str(file) for file in below] or [name]
-            for file in sorted(set(found) - set(below)):
+            for file in sorted(set(files) - set(below)):
                 print(f"{printable(file)}: not a photo", file=sys.stderr)
         elif name != STDIN and is_hidden_or_system(path.name):
             print(f"{printable(name)}: a hidden file or a system's, passed over", file=sys.stderr)
@@ -253,7 +253,7 @@ def _read(name: str) -> bytes:
     if path.is_dir():
         raise ValueError("a folder without photos, or that cannot be opened")
     if path.exists() and not path.is_file():  # a pipe might never end
-        raise ValueError("no regular file")
+        raise ValueError("not a regular file")
     return path.read_bytes()
 
 
@@ -268,10 +268,10 @@ def _check(options: argparse.Namespace) -> int:
         print_json(report.model_dump())
         return 0 if report.passed else SOME_FAILED
     for tier, kinds in report.tiers.items():
-        for kind, found in kinds.items():
-            print(f"{tier} {kind}, {found.runtime}: {found.in_words()}")
-    for file in report.not_checked:
-        print(f"{file}: not checked, {options.runtime} does not run it")
+        for kind, file in kinds.items():
+            print(f"{tier} {kind}, {file.runtime}: {file.in_words()}")
+    for name in report.not_checked:
+        print(f"{name}: not checked, {options.runtime} does not run it")
     for size, levels in report.inputs.items():
         print(f"photos at {size}: {levels} grey levels apart, 1 allowed")
     return 0 if report.passed else SOME_FAILED
@@ -279,7 +279,7 @@ def _check(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep what a runtime's C++ tells of itself off stderr, where bad photos are named."""
+    """Keep the messages of a runtime's C++ off stderr, where bad photos are named."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

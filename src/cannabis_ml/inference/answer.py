@@ -1,4 +1,4 @@
-"""What a model answers for one photo."""
+"""Answers for one photo: the decided class of every head, with probabilities and uncertainty."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cannabis_ml.taxonomy import Head
 
 @dataclass(frozen=True, eq=False)
 class HeadAnswer:
-    """What is answered for one head.
+    """The answer for one head.
 
     Attributes:
         head: Name, kind and classes.
@@ -84,11 +84,11 @@ class HeadAnswer:
 
 
 class Answer(Mapping[str, HeadAnswer]):
-    """What a model answers for one photo: a `HeadAnswer` by the name of each head.
+    """The answer for one photo: a `HeadAnswer` by the name of each head.
 
     Attributes:
-        tier: Name of the tier that answered, such as `tier1`; None of a lone model file that does
-            not say.
+        tier: Name of the tier that answered, such as `tier1`; None of a lone model file whose
+            card names none.
         runtime: What ran it: `litert`, `tensorflow` or `onnxruntime`.
         embedding: float32 (F,), the pooled features that the heads see; None where the model file
             does not give it, as with `attention`.
@@ -130,17 +130,17 @@ class Answer(Mapping[str, HeadAnswer]):
         """
         heads = {
             name: {
-                "answer": found.decided,
-                **found.sureness,
-                **found.uncertainty,
-                "probs": found.probabilities,
+                "answer": head.decided,
+                **head.sureness,
+                **head.uncertainty,
+                "probs": head.probabilities,
             }
-            for name, found in self.items()
+            for name, head in self.items()
         }
         return {"tier": self.tier, "runtime": self.runtime, "heads": heads}
 
     def __str__(self) -> str:
-        return "; ".join(f"{name}: {found}" for name, found in self.items())
+        return "; ".join(f"{name}: {head}" for name, head in self.items())
 
     def __repr__(self) -> str:
         return f"Answer({self}, tier={self.tier!r}, runtime={self.runtime!r})"

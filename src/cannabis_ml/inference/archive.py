@@ -61,7 +61,7 @@ class Archive(ABC):
         return b"".join(self._pieces(name))
 
     def _pieces(self, name: str) -> Iterator[bytes]:
-        with _told(self.path / name), self._open(name) as file:
+        with _as_bundle_error(self.path / name), self._open(name) as file:
             left = self.sizes[name]
             # A folder's file may have grown since: never read without end.
             while piece := file.read(min(_PIECE, left + 1)):
@@ -74,9 +74,7 @@ class Archive(ABC):
 
     def _limit(self) -> None:
         if len(self.sizes) > MOST_FILES:
-            raise BundleError(
-                f"{self.path} holds {len(self.sizes):,} files: no bundle has so many."
-            )
+            raise BundleError(f"{self.path} holds {len(self.sizes):,} files: a bundle has fewer.")
         total = sum(self.sizes.values())
         if total > MOST_BYTES:
             raise BundleError(
@@ -89,16 +87,16 @@ class FolderArchive(Archive):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        with _told(path):
-            for count, found in enumerate(path.rglob("*")):
+        with _as_bundle_error(path):
+            for count, path_below in enumerate(path.rglob("*")):
                 if count > 10 * MOST_FILES:
                     raise BundleError(f"{path} holds more files than any bundle: name its folder.")
-                name = found.relative_to(path).as_posix()
-                status = found.stat()
+                name = path_below.relative_to(path).as_posix()
+                status = path_below.stat()
                 if stat.S_ISDIR(status.st_mode) or is_litter(name):
                     continue
                 if not stat.S_ISREG(status.st_mode):  # a pipe would never end
-                    raise BundleError(f"{found} is no regular file.")
+                    raise BundleError(f"{path_below} is not a regular file.")
                 self.sizes[name] = status.st_size
         self._limit()
 
@@ -112,9 +110,9 @@ class ZipArchive(Archive):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._names: dict[str, str] = {}
-        with _told(path), zipfile.ZipFile(path) as archive:
-            found = [(info, _with_slashes(info.filename)) for info in archive.infolist()]
-        files = [(i, name) for i, name in found if not name.endswith("/") and not is_litter(name)]
+        with _as_bundle_error(path), zipfile.ZipFile(path) as archive:
+            members = [(info, _with_slashes(info.filename)) for info in archive.infolist()]
+        files = [(i, name) for i, name in members if not name.endswith("/") and not is_litter(name)]
         top = _common_folder([name for _, name in files])
         for info, name in files:
             self._take(info, name.removeprefix(top))
@@ -149,7 +147,7 @@ def open_archive(path: Path) -> Archive:
         return FolderArchive(path)
     if path.is_file():
         return ZipArchive(path)
-    raise BundleError(f"There is no bundle at {path}: name its folder or its .zip.")
+    raise BundleError(f"Nothing is at {path}: name its folder or its .zip.")
 
 
 def is_litter(name: str) -> bool:
@@ -169,14 +167,14 @@ def _common_folder(names: list[str]) -> str:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn all that can go wrong with files into one error."""
+def _as_bundle_error(path: Path) -> Iterator[None]:
+    """Raise whatever goes wrong with files as a `BundleError`."""
     try:
         yield
     except BundleError:
         raise
     except Exception as error:  # zipfile raises nearly anything on damaged archives
-        said = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or error
         raise BundleError(
-            f"{path} cannot be read ({said}). Get the bundle again from where it came."
+            f"{path} cannot be read ({reason}). Get the bundle again from where it came."
         ) from error

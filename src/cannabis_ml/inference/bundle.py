@@ -10,7 +10,7 @@
     README.md               the model card, in the format of the Hugging Face hub
 
 Every file is listed with its SHA-256, and `bundle.json` with one of itself: what was cut short,
-damaged or exchanged is noticed before any of it is used. Hashes do not say who made a bundle.
+damaged or exchanged is noticed before any of it is used. Hashes do not show who made a bundle.
 `inference.bundle_writer` writes one.
 """
 
@@ -174,7 +174,7 @@ class Bundle:
         language: str = DEFAULT_LANGUAGE,
         heat_map: bool | HeatMapKind = False,
     ) -> Report:
-        """Answer for one photo with all that tells how far to trust the answer.
+        """Answer for one photo, and report how far to trust the answer.
 
         The model is opened at the first call, and kept. For another file than the one that ships,
         another runtime or other levels: `Reporter(bundle.predictor(…), bundle.rules(tier), …)`.
@@ -187,7 +187,7 @@ class Bundle:
                 `occlusion`.
 
         Raises:
-            ConfigError: If there are no texts in the language.
+            ConfigError: If reports have no texts in the language.
             PhotoError: As `predict`.
             UnreadableError: As `predict`.
             OSError: As `predict`.
@@ -211,7 +211,7 @@ class Bundle:
 
         Raises:
             BundleError: If it runs none of them.
-            ExportError: If there is no runtime of this name.
+            ExportError: If the runtime is unknown.
         """
         for tier in self.tiers:
             if runs(runtime, self.tier_file(tier, quantized).format):
@@ -235,7 +235,7 @@ class Bundle:
                 file's format and is installed.
 
         Raises:
-            BundleError: If there is no such tier or file, or it is not one of this bundle.
+            BundleError: If the bundle has no such tier or file, or it is not one of this bundle.
             ExportError: If the runtime cannot open it, or is not installed.
         """
         entry = self.tier_file(tier, quantized)
@@ -243,23 +243,23 @@ class Bundle:
         if opened.taxonomy.sha256 != self.manifest.taxonomy_sha256:
             raise BundleError(f"{entry.file} has another taxonomy than its bundle. {AGAIN}")
         if opened.image_size != entry.image_size:
-            raise BundleError(f"{entry.file} has another image size than {MANIFEST} says. {AGAIN}")
+            raise BundleError(f"{entry.file} has another image size than in {MANIFEST}. {AGAIN}")
         if opened.decision.rule != self.manifest.tiers[tier].decision:
-            raise BundleError(f"{entry.file} decides otherwise than {MANIFEST} says. {AGAIN}")
+            raise BundleError(f"{entry.file} has another decision rule than in {MANIFEST}. {AGAIN}")
         return opened
 
     def reliability(self, tier: str) -> Reliability:
-        """What calibration photos tell about the answers of a tier; empty where nothing was fitted.
+        """Bands, prediction sets and back-off of a tier; empty where nothing was fitted.
 
         Raises:
-            BundleError: If there is no such tier, or its file is of another taxonomy.
+            BundleError: If the bundle has no such tier, or its file is of another taxonomy.
         """
         ref = self._tier(tier).reliability
         if ref is None:
             return Reliability()
-        found = validated(Reliability, self.read(ref.file), self.path / ref.file)
-        self._refuse(ref.file, found.faults(self.taxonomy))
-        return found
+        reliability = validated(Reliability, self.read(ref.file), self.path / ref.file)
+        self._refuse(ref.file, reliability.faults(self.taxonomy))
+        return reliability
 
     def unknown(self, tier: str) -> UnknownScore | None:
         """The unknown score of a tier; None where it has none.
@@ -272,11 +272,11 @@ class Bundle:
             return None
         data = self.read(ref.file)
         try:
-            found = UnknownScore.from_bytes(data)
+            score = UnknownScore.from_bytes(data)
         except BundleError as error:
             raise BundleError(f"{self.path / ref.file}: {error} {AGAIN}") from error
-        self._refuse(ref.file, found.faults(self.taxonomy))
-        return found
+        self._refuse(ref.file, score.faults(self.taxonomy))
+        return score
 
     @property
     def routing(self) -> RoutingRule | None:
@@ -288,9 +288,9 @@ class Bundle:
         ref = self.manifest.routing
         if ref is None:
             return None
-        found = validated(RoutingRule, self.read(ref.file), self.path / ref.file)
-        self._refuse(ref.file, found.faults(self.taxonomy, self.tiers))
-        return found
+        rule = validated(RoutingRule, self.read(ref.file), self.path / ref.file)
+        self._refuse(ref.file, rule.faults(self.taxonomy, self.tiers))
+        return rule
 
     def rules(self, tier: str) -> TierRules:
         """All that is applied to the outputs of a tier's files.
@@ -371,9 +371,9 @@ class Bundle:
         return check_golden(self, threads, runtime)
 
     def _refuse(self, file: str, faults: Iterable[str]) -> None:
-        found = "; ".join(faults)
-        if found:
-            raise BundleError(f"{self.path / file} does not fit its bundle: {found}. {AGAIN}")
+        listed = "; ".join(faults)
+        if listed:
+            raise BundleError(f"{self.path / file} does not fit its bundle: {listed}. {AGAIN}")
 
     def _tier(self, tier: str) -> TierFiles:
         if tier not in self.manifest.tiers:
@@ -384,14 +384,14 @@ class Bundle:
         return self.manifest.tiers[tier]
 
     def tier_file(self, tier: str, quantized: bool | None = None) -> TierFile:
-        """What the manifest says of a model file.
+        """The manifest's entry for a model file.
 
         Args:
             tier: Name of the tier.
             quantized: As for `predictor`.
 
         Raises:
-            BundleError: If there is no such tier or file.
+            BundleError: If the bundle has no such tier or file.
         """
         files = self._tier(tier)
         kind = files.ships if quantized is None else QUANTIZED if quantized else FLOAT

@@ -32,17 +32,17 @@ def read_manifest(archive: Archive) -> BundleManifest:
         raise BundleError(f"{path / MANIFEST} has {archive.sizes[MANIFEST]:,} bytes. {AGAIN}")
     text = archive.read(MANIFEST)
     try:
-        said = json.loads(text)
-        checksum = content_hash(said) if isinstance(said, dict) else None
+        content = json.loads(text)
+        checksum = content_hash(content) if isinstance(content, dict) else None
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{path / MANIFEST} is no JSON ({error}). {AGAIN}") from error
-    version = said.get("schema_version") if isinstance(said, dict) else None
+        raise BundleError(f"{path / MANIFEST} is not JSON ({error}). {AGAIN}") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
     if type(version) is not int or version != SCHEMA_VERSION:
         raise BundleError(
             f"{path / MANIFEST} has schema_version {version!r:.40}; known here is {SCHEMA_VERSION}."
             " Update cannabis_ml to read a newer bundle; make an older one anew."
         )
-    if said.get("content_sha256") != checksum:
+    if content.get("content_sha256") != checksum:
         raise BundleError(f"{path / MANIFEST} was altered: its checksum differs. {AGAIN}")
     return validated(BundleManifest, text, path / MANIFEST)
 
@@ -75,5 +75,5 @@ def validated(schema: type[Schema], text: bytes, path: Path) -> Schema:
     try:
         return schema.model_validate_json(text)
     except (ValidationError, TaxonomyError) as error:
-        said = faults_of(error) if isinstance(error, ValidationError) else error
-        raise BundleError(f"{path} says what cannot be: {said}. {AGAIN}") from error
+        faults = faults_of(error) if isinstance(error, ValidationError) else error
+        raise BundleError(f"{path} is not a valid {schema.__name__}: {faults}. {AGAIN}") from error

@@ -62,12 +62,14 @@ def bundle_router(
         )
     tiers: list[RoutedTier] = []
     for name in names:
-        found = elsewhere.get(name)
-        if found is None:
+        remote_one = elsewhere.get(name)
+        if remote_one is None:
             each = [tier_answerer(bundle, name, rule, threads, runtime) for _ in range(workers)]
             tiers.append(LocalTier(name, _in_turn(each), workers))
         else:
-            tiers.append(remote_tier(bundle, name, found) if isinstance(found, str) else found)
+            if isinstance(remote_one, str):
+                remote_one = remote_tier(bundle, name, remote_one)
+            tiers.append(remote_one)
     return Router(tiers, rule)
 
 
@@ -214,7 +216,8 @@ def answer_from_json(value: Mapping[str, Any], tier: str, taxonomy: Taxonomy) ->
         taxonomy: The heads that it must answer.
 
     Returns:
-        Without embedding and attention map. What is not calibrated there is not told apart.
+        Without embedding and attention map. Whether its probabilities were calibrated is
+        not known.
 
     Raises:
         ValueError: If heads or classes are others than the taxonomy's, or a number is not finite.
@@ -222,33 +225,33 @@ def answer_from_json(value: Mapping[str, Any], tier: str, taxonomy: Taxonomy) ->
     heads = {}
     if set(value["heads"]) != {head.name for head in taxonomy.heads}:
         raise ValueError(f"heads {', '.join(map(repr, value['heads']))} are not the taxonomy's")
-    decided = {name: found["answer"] for name, found in value["heads"].items()}
+    decided = {name: given["answer"] for name, given in value["heads"].items()}
     for head in taxonomy.heads:
-        found = value["heads"][head.name]
+        given = value["heads"][head.name]
         answer = decided[head.name]
         claimed = answer if isinstance(answer, list) else [] if answer is None else [answer]
         if isinstance(answer, list) != (head.kind == "multilabel") or not (
-            set(claimed) <= set(head.class_names) == set(found["probs"])
+            set(claimed) <= set(head.class_names) == set(given["probs"])
         ):
             raise ValueError(f"classes of '{head.name}' are not the taxonomy's")
-        probs = _numbers(found["probs"], head.class_names)
+        probs = _numbers(given["probs"], head.class_names)
         heads[head.name] = HeadAnswer(
             head=head,
             probs=probs,
-            raw=_numbers(found["raw"], head.class_names) if "raw" in found else probs,
+            raw=_numbers(given["raw"], head.class_names) if "raw" in given else probs,
             decided=answer,
             parent_decided=decided.get(head.parent or ""),
-            aleatoric=found.get("aleatoric"),
-            epistemic=found.get("epistemic"),
+            aleatoric=given.get("aleatoric"),
+            epistemic=given.get("epistemic"),
         )
     return Answer(heads, tier=tier, runtime=str(value.get("runtime", REMOTE_RUNTIME)))
 
 
 def _numbers(by_class: Mapping[str, float], names: Sequence[str]) -> np.ndarray:
-    found = np.array([by_class[name] for name in names], np.float32)
-    if not np.isfinite(found).all():
+    values = np.array([by_class[name] for name in names], np.float32)
+    if not np.isfinite(values).all():
         raise ValueError("a probability is not finite")
-    return found
+    return values
 
 
 def _threshold(bundle: Bundle, tier: str) -> float | None:

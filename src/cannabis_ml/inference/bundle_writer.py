@@ -46,15 +46,15 @@ class BundleContents:
     Attributes:
         name: What it is called.
         created: When, ISO 8601.
-        taxonomy: What its models say of a photo.
+        taxonomy: Heads and classes that its models decide on.
         tiers: By tier, its model files: `float`, and `quantized` where there is one.
         photos: Golden photos, each uint8 RGB (height, width, 3), upright.
         model_card: Markdown with a YAML head, as the Hugging Face hub wants it.
         run: MLflow run that trained the models.
         photo_set_fingerprint: Of the photos that they were trained on.
-        reliability: By tier, what calibration photos tell about its answers; may lack tiers.
+        reliability: By tier, how far its answers can be trusted; may lack tiers.
         unknown: By tier, its unknown score; may lack tiers.
-        routing: Which tier's answer is accepted; None where there is no such rule.
+        routing: Which tier's answer is accepted; None: the bundle cannot route.
     """
 
     name: str
@@ -98,7 +98,7 @@ def write_bundle(folder: Path, contents: BundleContents) -> Bundle:
 
 @dataclass(frozen=True)
 class _Part:
-    """A model file with what the bundle says of it."""
+    """A model file with its entry, golden answers and decision rule."""
 
     model: ModelFile
     entry: TierFile

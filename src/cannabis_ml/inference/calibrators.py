@@ -4,8 +4,8 @@ Each is a few numbers, so it travels as JSON with the model that it was fitted t
 with NumPy alone; `cannabis_ml.calibration` fits them. `apply` takes the probabilities as model
 files give them: zeros of quantized files are held above `SMALLEST` before a logarithm is taken.
 
-`allowed` says which classes can be at all, where the class of a parent is given: the others keep
-probability 0, and what is calibrated sums to 1 over those that can.
+`allowed` masks the classes that are possible given the class of a parent: the others keep
+probability 0, and calibrated probabilities sum to 1 over those that are possible.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ apart from what is forbidden."""
 
 COLDEST, HOTTEST = 0.05, 20.0
 """Bounds of a temperature and of its inverse. Those that networks need lie between 0.3 and 4; what
-is beyond these bounds comes from an optimiser that ran away."""
+is beyond these bounds comes from an optimizer that diverged."""
 
 _LARGEST = 1e4
 _EDGE = 1e-12
@@ -64,10 +64,10 @@ class _Calibrator(BaseModel):
     def faults(self, head: Head) -> list[str]:
         """Why this cannot be a calibrator of a head; empty where it can."""
         if head.kind not in self.head_kinds:
-            return [f"the calibrator of {head.kind} head '{head.name}' is {self._told}"]
-        found = self.classes
-        if found is not None and found != len(head.classes):
-            return [f"the calibrator of '{head.name}' has {found} classes, not {len(head.classes)}"]
+            return [f"the calibrator of {head.kind} head '{head.name}' is {self._kind_and_heads}"]
+        count = self.classes
+        if count is not None and count != len(head.classes):
+            return [f"the calibrator of '{head.name}' has {count} classes, not {len(head.classes)}"]
         return []
 
     @property
@@ -76,7 +76,7 @@ class _Calibrator(BaseModel):
         return None
 
     @property
-    def _told(self) -> str:
+    def _kind_and_heads(self) -> str:
         return f"'{getattr(self, 'kind', '')}', which is for {' and '.join(self.head_kinds)} heads"
 
 
@@ -216,8 +216,8 @@ class Isotonic(_OfConfidence):
         return self
 
     def curve(self, logit: np.ndarray) -> np.ndarray:
-        found = np.interp(_sigmoid(logit), self.confidence, self.right)
-        return (1 - self.smoothing) * found + self.smoothing / 2
+        share_right = np.interp(_sigmoid(logit), self.confidence, self.right)
+        return (1 - self.smoothing) * share_right + self.smoothing / 2
 
 
 class Ordinal(_Calibrator):
@@ -279,8 +279,8 @@ class Affine(_Calibrator):
         return len(self.slopes)
 
     def apply(self, probs: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
-        found = _sigmoid(logits_of(probs) * np.asarray(self.slopes) + np.asarray(self.shifts))
-        return found if allowed is None else np.where(allowed, found, 0.0)
+        calibrated = _sigmoid(logits_of(probs) * np.asarray(self.slopes) + np.asarray(self.shifts))
+        return calibrated if allowed is None else np.where(allowed, calibrated, 0.0)
 
 
 Calibrator = Annotated[
@@ -293,8 +293,8 @@ _BY_HEAD: TypeAdapter[dict[str, Calibrator]] = TypeAdapter(dict[str, Calibrator]
 
 def to_json(calibrators: Mapping[str, Calibrator]) -> str:
     """Calibrators by head as JSON; the same give the same text."""
-    said = {name: one.model_dump(mode="json") for name, one in calibrators.items()}
-    return json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=True)
+    by_head = {name: one.model_dump(mode="json") for name, one in calibrators.items()}
+    return json.dumps(by_head, indent=2, ensure_ascii=False, allow_nan=False, sort_keys=True)
 
 
 def from_json(text: str | bytes, where: str = "The file of calibrators") -> dict[str, Calibrator]:
@@ -305,15 +305,15 @@ def from_json(text: str | bytes, where: str = "The file of calibrators") -> dict
         where: What an error calls the place that it is from.
 
     Raises:
-        BundleError: If it is not that: other fields, kinds or sizes, numbers that are none or out
+        BundleError: If it is not that: other fields, kinds or sizes, no numbers, or numbers out
             of bounds; names the first five places.
     """
     try:
         return _BY_HEAD.validate_json(text)
     except (ValidationError, TaxonomyError) as error:
-        said = _faults_of(error) if isinstance(error, ValidationError) else str(error)
+        faults = _faults_of(error) if isinstance(error, ValidationError) else str(error)
         raise BundleError(
-            f"{where} does not hold calibrators: {said}. Get the bundle again from where it came,"
+            f"{where} does not hold calibrators: {faults}. Get the bundle again from where it came,"
             " or make it anew: `kedro run --pipeline=bundle`."
         ) from error
 
@@ -370,5 +370,5 @@ def _mixed(probs: np.ndarray, allowed: np.ndarray | None, share: float) -> np.nd
 
 def _faults_of(error: ValidationError) -> str:
     each: list[Any] = error.errors(include_url=False, include_input=False)
-    told = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}".strip(": ")[:200] for e in each]
-    return "; ".join(told[:5])
+    faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}".strip(": ")[:200] for e in each]
+    return "; ".join(faults[:5])

@@ -1,4 +1,4 @@
-"""What a trained network and a model file say of themselves: the typed form of their cards."""
+"""Cards: the metadata of a trained network and of a model file."""
 
 from __future__ import annotations
 

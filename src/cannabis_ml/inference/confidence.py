@@ -111,7 +111,7 @@ def confidence_scores(
         present = np.asarray(probs, np.float64)
         pairs = np.stack([1 - present, present], axis=-1)
         return {name: of(pairs) for name, of in _SCORES.items() if name != "p_norm"}
-    found = {name: of(probs) for name, of in _SCORES.items()}
+    scores = {name: of(probs) for name, of in _SCORES.items()}
     if uncertainty is not None:
-        found["agreement"] = -np.asarray(uncertainty, np.float64)
-    return found
+        scores["agreement"] = -np.asarray(uncertainty, np.float64)
+    return scores

@@ -1,7 +1,7 @@
-"""From what a model gives to what is said of a photo: one decision, whoever asks for it.
+"""The decision: from the outputs of a model to the classes of a photo, by one rule.
 
 Scores, the checks of exported files, golden answers, training's own accuracy and clients all decide
-here; what is not said here, such as a threshold, cannot differ between them.
+here, so that none of them can have a threshold of its own.
 
 Heads that imply each other are answered together. Read one by one, the best parent and the best
 child may exclude each other. So the combination with the highest P(parent) P(child | parent) is
@@ -46,7 +46,7 @@ class DecisionRule(BaseModel):
     thresholds: dict[str, dict[str, Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]]] = (
         Field(
             default_factory=dict,
-            description="Per multilabel head and class, the probability from which on it is said to"
+            description="Per multilabel head and class, from which probability on it is decided to"
             f" be there; {THRESHOLD} where none is written. Calibrated, where `calibrators` has the"
             " head",
         )
@@ -60,10 +60,10 @@ class DecisionRule(BaseModel):
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without `calibrators` where there are none: older clients read such rules."""
-        said = write(self)
+        fields = write(self)
         if not self.calibrators:
-            said.pop("calibrators", None)
-        return said
+            fields.pop("calibrators", None)
+        return fields
 
     def calibrated_by(self, chosen: Mapping[str, Calibrator], taxonomy: Taxonomy) -> DecisionRule:
         """The same rule with calibrators, and with its thresholds moved along.
@@ -86,7 +86,7 @@ class DecisionRule(BaseModel):
         return DecisionRule(thresholds=thresholds, calibrators=dict(chosen))
 
     def faults(self, taxonomy: Taxonomy) -> Iterator[str]:
-        """What the rule says of heads and classes that a taxonomy does not have."""
+        """Thresholds and calibrators for heads and classes that a taxonomy does not have."""
         heads = {head.name: head for head in taxonomy.heads if head.kind == "multilabel"}
         for name, classes in self.thresholds.items():
             if name not in heads:
@@ -103,7 +103,7 @@ class DecisionRule(BaseModel):
 
 
 class Decision:
-    """What is said of photos, by one rule.
+    """Decides on the classes of photos, by one rule.
 
     Args:
         taxonomy: Gives the heads, their parents and what these allow.
@@ -120,7 +120,7 @@ class Decision:
         return np.array([chosen.get(name, THRESHOLD) for name in head.class_names])
 
     def of(self, heads: Collection[str]) -> Decision:
-        """The same decision where only some heads were asked; a parent that was not limits none."""
+        """The same decision where only some heads are decided; a parent that is not limits none."""
         kept = [head for head in self.taxonomy.heads if head.name in heads]
         return Decision(Taxonomy.model_construct(heads=kept), self.rule)
 
@@ -139,12 +139,12 @@ class Decision:
         """
         outputs = self.calibrated(outputs)
         given = {n.removesuffix(GIVEN): v for n, v in outputs.items() if n.endswith(GIVEN)}
-        said = joint_answer(outputs, self.taxonomy, given)
+        decided = joint_answer(outputs, self.taxonomy, given)
         for head in self.taxonomy.heads:
             if head.kind == "multilabel":
-                claimed = np.asarray(outputs[head.name]) >= self.thresholds(head)
-                said[head.name] = claimed & self.possible(head, said, len(claimed))
-        return {head.name: said[head.name] for head in self.taxonomy.heads}
+                present = np.asarray(outputs[head.name]) >= self.thresholds(head)
+                decided[head.name] = present & self.possible(head, decided, len(present))
+        return {head.name: decided[head.name] for head in self.taxonomy.heads}
 
     def calibrated(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Apply the calibrators of the rule.
@@ -157,7 +157,7 @@ class Decision:
             probabilities and those given the parent are float64 and calibrated; probabilities of
             a head that its parent limits are again the marginals of both. Others are as they were.
         """
-        found = dict(outputs)
+        calibrated = dict(outputs)
         changed = {
             name for name, one in self.rule.calibrators.items() if not isinstance(one, Uncalibrated)
         }
@@ -167,37 +167,39 @@ class Decision:
             for head in [head for head in waiting if head.parent not in held]:
                 if self.taxonomy.limits(head):
                     if {head.name, head.parent} & changed:
-                        self._calibrate_child(head, outputs, found)
+                        self._calibrate_child(head, outputs, calibrated)
                         changed.add(head.name)  # its marginals, which its children rest on
                 elif head.name in changed:
-                    found[head.name] = self.rule.calibrators[head.name].apply(outputs[head.name])
+                    calibrated[head.name] = self.rule.calibrators[head.name].apply(
+                        outputs[head.name]
+                    )
                 waiting.remove(head)
-        return found
+        return calibrated
 
     def _calibrate_child(
-        self, head: Head, outputs: Mapping[str, np.ndarray], found: dict[str, np.ndarray]
+        self, head: Head, outputs: Mapping[str, np.ndarray], calibrated: dict[str, np.ndarray]
     ) -> None:
         assert head.parent is not None
         allowed = self.taxonomy.allowed_pairs(head)
         calibrator = self.rule.calibrators.get(head.name, Uncalibrated())
-        parent = found[head.parent]
+        parent = calibrated[head.parent]
         if head.kind == "multilabel":
             before, after = outputs[head.parent] @ allowed, parent @ allowed
             own = given_possible(outputs[head.name], before)
-            found[head.name] = calibrator.apply(own) * np.minimum(after, 1.0)
+            calibrated[head.name] = calibrator.apply(own) * np.minimum(after, 1.0)
             return
         table = given_each_parent(outputs, head, allowed)
         table = calibrator.apply(table, allowed)
-        found[head.name + GIVEN] = table
+        calibrated[head.name + GIVEN] = table
         mass = np.einsum("np,npk->nk", np.maximum(parent, FAINTEST_PARENT), table)
-        found[head.name] = mass / np.maximum(mass.sum(axis=1, keepdims=True), SMALLEST)
+        calibrated[head.name] = mass / np.maximum(mass.sum(axis=1, keepdims=True), SMALLEST)
 
-    def possible(self, head: Head, said: Mapping[str, np.ndarray], photos: int) -> np.ndarray:
+    def possible(self, head: Head, decided: Mapping[str, np.ndarray], photos: int) -> np.ndarray:
         """Classes of a head that the answers of its parent allow.
 
         Args:
             head: One of the taxonomy's.
-            said: Answers by head, as from `decide`.
+            decided: By head, as from `decide`.
             photos: N.
 
         Returns:
@@ -206,7 +208,7 @@ class Decision:
         if not self.taxonomy.limits(head):
             return np.ones((photos, len(head.classes)), bool)
         assert head.parent is not None
-        parent = said[head.parent]
+        parent = decided[head.parent]
         return self.taxonomy.allowed_pairs(head)[parent] & (parent != MISSING)[:, None]
 
     def named(self, outputs: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
@@ -220,14 +222,14 @@ class Decision:
 
     def names_of(self, decided: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
         """Class names of what `decide` gives, as from `named`."""
-        found: dict[str, list[Any]] = {}
-        for name, said in decided.items():
+        names_by_head: dict[str, list[Any]] = {}
+        for name, classes in decided.items():
             names = self.taxonomy[name].class_names
-            if said.ndim == 2:
-                found[name] = [[names[k] for k in np.flatnonzero(row)] for row in said]
+            if classes.ndim == 2:
+                names_by_head[name] = [[names[k] for k in np.flatnonzero(row)] for row in classes]
             else:
-                found[name] = [None if k == MISSING else names[k] for k in said]
-        return found
+                names_by_head[name] = [None if k == MISSING else names[k] for k in classes]
+        return names_by_head
 
 
 def joint_answer(
@@ -255,7 +257,7 @@ def joint_answer(
         for name, allowed in limited.items()
     }
     votes: dict[str, np.ndarray] = {}
-    said: dict[str, np.ndarray] = {}
+    decided: dict[str, np.ndarray] = {}
 
     def children(head: Head) -> list[Head]:
         return [child for child in heads if child.name in limited and child.parent == head.name]
@@ -280,29 +282,29 @@ def joint_answer(
 
     def descend(head: Head) -> None:
         for child in children(head):
-            parent = said[head.name]
+            parent = decided[head.name]
             every = np.arange(len(parent))
             allowed = limited[child.name][parent]
-            found = decide_in_rows(child, tables[child.name][every, parent], allowed, every)
+            best = decide_in_rows(child, tables[child.name][every, parent], allowed, every)
             none = ~allowed.any(axis=1) | (parent == MISSING)
-            said[child.name] = np.where(none, MISSING, found)
+            decided[child.name] = np.where(none, MISSING, best)
             descend(child)
 
     def decide_in_rows(
         head: Head, own: np.ndarray, allowed: np.ndarray, rows: np.ndarray
     ) -> np.ndarray:
-        found = decide(head, own, allowed)
+        best = decide(head, own, allowed)
         # The median of an ordinal head whose probability is all but gone may stand on nothing.
-        stray = ~allowed[rows, found]
-        return np.where(stray, np.where(allowed, own, -1.0).argmax(axis=1), found)
+        stray = ~allowed[rows, best]
+        return np.where(stray, np.where(allowed, own, -1.0).argmax(axis=1), best)
 
     for head in heads:
         if head.name not in limited:
             gather(head)
             own = np.asarray(probs[head.name])
-            said[head.name] = decide(head, own, np.ones(own.shape, bool)).astype(np.int64)
+            decided[head.name] = decide(head, own, np.ones(own.shape, bool)).astype(np.int64)
             descend(head)
-    return said
+    return decided
 
 
 def given_each_parent(

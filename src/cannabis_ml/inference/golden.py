@@ -109,7 +109,7 @@ class FileReport(BaseModel):
     )
     same_decision: dict[str, float] = Field(
         description="Per head, the share of photos with the same class, or of attributes that are"
-        " said alike"
+        " decided alike"
     )
     calibrated_difference: dict[str, float] = Field(
         description="Per head, of calibrated probabilities; infinite where an output is missing"
@@ -136,13 +136,13 @@ class FileReport(BaseModel):
         parts.append(f"calibrated {max(self.calibrated_difference.values(), default=0.0):.0e}")
         if self.unknown_difference is not None:
             parts.append(f"unknown {self.unknown_difference:.0e}")
-        told = f"{', '.join(parts)}, of {self.tolerance:.0e} allowed"
+        summary = f"{', '.join(parts)}, of {self.tolerance:.0e} allowed"
         shares = [*self.same_decision.values(), *self.same_set.values()]
         if min(shares, default=1.0) < 1:
-            told += f"; answers and sets the same on {min(shares):.1%} of photos or more"
+            summary += f"; answers and sets the same on {min(shares):.1%} of photos or more"
         if not self.same_rules:
-            told += "; other answers follow from the same outputs here"
-        return f"{'agrees' if self.passed else 'DIFFERS'}: {told}"
+            summary += "; other answers follow from the same outputs here"
+        return f"{'agrees' if self.passed else 'DIFFERS'}: {summary}"
 
 
 class GoldenReport(BaseModel):
@@ -177,12 +177,12 @@ def expected_answers(
         rules: Of the tier; None decides as the file's card does, without sets and unknown scores.
 
     Raises:
-        BundleError: If an answer is not a number, or the unknown score is of another file.
+        BundleError: If an output is not finite, or the unknown score is of another file.
     """
     outputs = predictor.outputs(photos, batch_size=1)
     unsound = [f"'{name}'" for name, values in outputs.items() if not np.isfinite(values).all()]
     if unsound:
-        raise BundleError(f"{file} answers what is no number for {', '.join(unsound)}.")
+        raise BundleError(f"{file} gives values that are not finite for {', '.join(unsound)}.")
     rules = rules or TierRules(predictor.decision)
     width = None if rules.unknown is None else rules.unknown.features
     gives = outputs[EMBEDDING].shape[1] if EMBEDDING in outputs else 0
@@ -191,49 +191,49 @@ def expected_answers(
             f"The unknown score reads {width} features of {file}, which gives {gives}: it was"
             " fitted to another file."
         )
-    found = rules.apply(outputs)
+    findings = rules.apply(outputs)
     return ExpectedAnswers(
         file=file,
         image_size=predictor.image_size,
         tolerance=EXACT if quantization in _FLOAT_QUANTIZATIONS else ROUNDED,
         outputs={name: _shortest(values) for name, values in outputs.items()},
-        conclusions=conclusions(rules, found),
+        conclusions=conclusions(rules, findings),
     )
 
 
-def conclusions(rules: TierRules, found: Findings) -> Conclusions:
+def conclusions(rules: TierRules, findings: Findings) -> Conclusions:
     """Findings in class names and plain numbers."""
-    taxonomy, photos = rules.decision.taxonomy, len(next(iter(found.decided.values())))
-    sets = [prediction_sets.named(found.sets, taxonomy, row) for row in range(photos)]
+    taxonomy, photos = rules.decision.taxonomy, len(next(iter(findings.decided.values())))
+    sets = [prediction_sets.named(findings.sets, taxonomy, row) for row in range(photos)]
     chains = {rule.heads[-1]: rule.heads for rule in rules.reliability.back_off}
     return Conclusions(
-        calibrated={name: _shortest(values) for name, values in found.probs.items()},
-        answers=rules.decision.names_of(found.decided),
-        sets={name: [one[name] for one in sets] for name in found.sets},
+        calibrated={name: _shortest(values) for name, values in findings.probs.items()},
+        answers=rules.decision.names_of(findings.decided),
+        sets={name: [one[name] for one in sets] for name in findings.sets},
         back_off={
             name: [None if d == UNSURE else chains[name][d] for d in depth]
-            for name, depth in found.back_off.items()
+            for name, depth in findings.back_off.items()
         },
-        unknown=None if found.unknown is None else found.unknown.tolist(),
+        unknown=None if findings.unknown is None else findings.unknown.tolist(),
     )
 
 
 def compare(
     expected: ExpectedAnswers,
-    answers: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
     rules: TierRules,
     runtime: str = "",
 ) -> FileReport:
-    """Hold answers against what they must be.
+    """Compare the outputs of a client, and what follows from them, with the golden ones.
 
     Args:
         expected: The answers of the bundle.
-        answers: Those of the client, by output, (N, …).
+        outputs: Those of the client, by name, (N, …).
         rules: Of the tier, such as `Bundle.rules` gives them.
-        runtime: What gave the answers.
+        runtime: What gave the outputs.
     """
     differences = {
-        name: relative_difference(np.asarray(values, np.float32), answers.get(name))
+        name: relative_difference(np.asarray(values, np.float32), outputs.get(name))
         for name, values in expected.outputs.items()
     }
     theirs = {
@@ -241,13 +241,13 @@ def compare(
         for name, values in expected.outputs.items()
         if np.isfinite(differences[name])
     }
-    ours = {name: np.asarray(answers[name]) for name in theirs}
-    told = FileReport(
+    ours = {name: np.asarray(outputs[name]) for name in theirs}
+    report = FileReport(
         file=expected.file,
         runtime=runtime,
         tolerance=expected.tolerance,
         largest_difference=differences,
-        same_decision=_same_answers(theirs, ours, rules),
+        same_decision=_same_decision(theirs, ours, rules),
         calibrated_difference=dict.fromkeys(expected.conclusions.calibrated, np.inf),
         unknown_difference=None if expected.conclusions.unknown is None else np.inf,
         same_set={},
@@ -257,9 +257,9 @@ def compare(
         passed=False,
     )
     if not theirs or len(theirs) < len(differences):
-        return told
+        return report
     written, own = rules.apply(theirs), rules.apply(ours)
-    told = told.model_copy(
+    report = report.model_copy(
         update={
             "calibrated_difference": {
                 name: relative_difference(values, own.probs[name])
@@ -274,21 +274,21 @@ def compare(
     )
     if rules.unknown is not None and written.unknown is not None and own.unknown is not None:
         limit = rules.unknown.threshold
-        told = told.model_copy(
+        report = report.model_copy(
             update={
                 "unknown_difference": relative_difference(written.unknown, own.unknown),
                 "same_unknown": _alike(written.unknown > limit, own.unknown > limit),
             }
         )
-    limited = [*differences.values(), *told.calibrated_difference.values()]
-    if told.unknown_difference is not None:
-        limited.append(told.unknown_difference)
+    limited = [*differences.values(), *report.calibrated_difference.values()]
+    if report.unknown_difference is not None:
+        limited.append(report.unknown_difference)
     # Written so that NaN fails.
     within = all(apart <= expected.tolerance for apart in limited)
-    return told.model_copy(update={"passed": within and told.same_rules})
+    return report.model_copy(update={"passed": within and report.same_rules})
 
 
-def _same_answers(
+def _same_decision(
     theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray], rules: TierRules
 ) -> dict[str, float]:
     """Per head whose outputs can be compared."""

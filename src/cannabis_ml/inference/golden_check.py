@@ -49,7 +49,7 @@ def check_opened(bundle: Bundle, opened: Mapping[str, Predictor]) -> GoldenRepor
 def _checked(bundle: Bundle, opened: Callable[[str, str], Predictor | None]) -> GoldenReport:
     """Ask every file that `opened` gives for its tier and kind; None is not checked."""
     answers, photos = bundle.golden(), bundle.golden_photos()
-    found: dict[str, dict[str, FileReport]] = {tier: {} for tier in answers.tiers}
+    reports_by_tier: dict[str, dict[str, FileReport]] = {tier: {} for tier in answers.tiers}
     skipped = []
     for tier, kinds in answers.tiers.items():
         rules = bundle.rules(tier)
@@ -59,14 +59,14 @@ def _checked(bundle: Bundle, opened: Callable[[str, str], Predictor | None]) -> 
                 skipped.append(expected.file)
                 continue
             outputs = predictor.outputs(photos, batch_size=1)
-            found[tier][kind] = compare(expected, outputs, rules, predictor.runtime)
+            reports_by_tier[tier][kind] = compare(expected, outputs, rules, predictor.runtime)
     inputs = {size: _grey_levels(bundle, answers, size) for size in answers.inputs}
-    reports = [report for kinds in found.values() for report in kinds.values()]
+    reports = [report for kinds in reports_by_tier.values() for report in kinds.values()]
     return GoldenReport(
         passed=all(r.passed for r in reports) and all(d <= 1 for d in inputs.values()),
         photos=len(photos),
         inputs=inputs,
-        tiers=found,
+        tiers=reports_by_tier,
         not_checked=skipped,
     )
 

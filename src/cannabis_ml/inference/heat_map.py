@@ -30,7 +30,7 @@ SHORT_SIDE = 512
 """Largest short side of a heat map, in pixels."""
 
 LESS, MORE = (30, 60, 170), (255, 140, 0)
-"""Blue and orange, RGB, which the color-blind tell apart too."""
+"""Blue and orange, RGB, which color-blind people can distinguish."""
 
 OPACITY = 0.6
 """Of the strongest tint. A tint means the same in all photos, so that a nearly even map does not
@@ -125,9 +125,9 @@ def occlusion(square: np.ndarray, ask: Callable[[Sequence[np.ndarray]], np.ndarr
         variant = square.copy()
         variant[part] = blurred[part]
         variants.append(variant)
-    found = np.asarray(ask(variants), np.float64)
+    probs = np.asarray(ask(variants), np.float64)
     total, count = np.zeros((2, PARTS, PARTS))
-    for (y, x), drop in zip(windows, found[0] - found[1:], strict=True):
+    for (y, x), drop in zip(windows, probs[0] - probs[1:], strict=True):
         total[y : y + 2, x : x + 2] += drop
         count[y : y + 2, x : x + 2] += 1
     return total / count
@@ -177,7 +177,7 @@ def save_png(image: Image.Image, path: Path) -> None:
     """Write an image as PNG, whole or not at all; missing folders are made.
 
     Raises:
-        StorageError: If there is no room for it.
+        StorageError: If the disk is full.
         OSError: If nothing can be written there.
     """
     with written_aside(path) as aside:

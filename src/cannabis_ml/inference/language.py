@@ -70,7 +70,7 @@ class Texts(BaseModel):
                 the plural form.
 
         Raises:
-            KeyError: If there is no such text, or a placeholder has no value.
+            KeyError: If the language lacks the text, or a placeholder has no value.
         """
         text = self.texts[key]
         if not isinstance(text, str):
@@ -120,12 +120,12 @@ class Texts(BaseModel):
 
 def languages() -> list[str]:
     """Tags of the languages that there are texts in."""
-    found = resources.files(__package__).joinpath("texts").iterdir()
-    return sorted(PurePosixPath(file.name).stem for file in found if file.name.endswith(".json"))
+    files = resources.files(__package__).joinpath("texts").iterdir()
+    return sorted(PurePosixPath(file.name).stem for file in files if file.name.endswith(".json"))
 
 
 def tag_of(language: str) -> str:
-    """Of a language with a region or an encoding, as `es_MX.UTF-8`, the language: `es`."""
+    """Of a language with a region or an encoding, such as `es_MX.UTF-8`, the language: `es`."""
     return language.replace("_", "-").partition("-")[0].partition(".")[0].lower()
 
 
@@ -133,7 +133,7 @@ def texts_in(language: str) -> Texts:
     """The texts of one language.
 
     Args:
-        language: `en`, `es`; with a region, as `es-MX` or `es_ES.UTF-8`, its language is taken.
+        language: `en`, `es`; of `es-MX` or `es_ES.UTF-8` the language is taken.
 
     Raises:
         ConfigError: If there are none in it, or the file is damaged.
@@ -141,7 +141,7 @@ def texts_in(language: str) -> Texts:
     tag = tag_of(language)
     if tag not in languages():
         raise ConfigError(
-            f"There are no texts in '{language}'; there are in {', '.join(languages())}"
+            f"Reports have no texts in '{language}', only in {', '.join(languages())}"
             f"{did_you_mean(language, languages())}."
         )
     return _read(tag)

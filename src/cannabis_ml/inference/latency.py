@@ -1,6 +1,6 @@
-"""How long a model file takes for one photo, and how much memory.
+"""Latency and peak memory of a model file for one photo.
 
-Memory can only be told of a process that does nothing else, so this is run as one:
+Memory can only be measured of a process that does nothing else, so this is run as one:
 
     python -m cannabis_ml.inference.latency MODEL --threads 1 --repeats 5 PHOTO…
 
@@ -39,7 +39,7 @@ def timed(model: Path, photos: Sequence[bytes], threads: int, repeats: int) -> d
         `invoke_ms`, the model alone on pixels of its size; `pixels_ms`, cut and resized before;
         `jpeg_ms`, decoded before as well: lists of milliseconds. `open_ms`, until the first answer
         can be asked for. `memory_before_mb` and `peak_memory_mb` of the process, before the model
-        was opened and in all; None where the system does not tell.
+        was opened and in all; None where the system does not report it.
     """
     before = peak_memory()
     opened: list[float] = []
@@ -63,7 +63,7 @@ def timed(model: Path, photos: Sequence[bytes], threads: int, repeats: int) -> d
 
 
 def peak_memory() -> float | None:
-    """Largest resident memory of this process so far, in MB; None where the system has no word."""
+    """Largest resident memory of this process so far, in MB; None where it is unknown."""
     status = Path("/proc/self/status")
     if status.is_file():
         # Not getrusage: there a process starts with the peak of the one that started it.
@@ -129,8 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         cv2.setNumThreads(1)
     photos = [path.read_bytes() for path in given.photos]
-    found = timed(given.model, photos, given.threads, given.repeats)
-    json.dump({**found, "machine": machine()}, sys.stdout)
+    times = timed(given.model, photos, given.threads, given.repeats)
+    json.dump({**times, "machine": machine()}, sys.stdout)
 
 
 if __name__ == "__main__":

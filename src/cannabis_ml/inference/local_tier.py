@@ -31,7 +31,7 @@ def tier_answer(
         answer: To hand on.
         outputs: Of a model file for this one photo, as it gives them, (1, …).
         decision: Of that file.
-        rule: Says which head and which score.
+        rule: Names the head and the score.
         unknown: Of that tier, if it has one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What `bundle.json` says: the schema that every client can rely on."""
+"""The schema of `bundle.json`, which every client can rely on."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TierFiles(_Strict):
     float: TierFile
     quantized: TierFile | None = None
     ships: Literal["float", "quantized"] = Field(description="Which one clients take")
-    decision: DecisionRule = Field(description="What is said of the outputs of either")
+    decision: DecisionRule = Field(description="The decision rule of both files")
     reliability: FileRef | None = Field(
         default=None, description="Confidence bands, prediction sets and back-off: `Reliability`"
     )
@@ -128,7 +128,7 @@ class BundleManifest(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> BundleManifest:
-        faults = [f"'{name}' is no plain path" for name in self.files if not is_plain_name(name)]
+        faults = [f"'{name}' is not a plain path" for name in self.files if not is_plain_name(name)]
         faults += [
             f"{name} has no SHA-256"
             for name, hashed in self.files.items()

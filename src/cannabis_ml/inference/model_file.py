@@ -51,7 +51,7 @@ class ModelFile:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ModelFile:
-        """Tell the format from the bytes, and the quantization from the card.
+        """Read the format from the bytes, and the quantization from the card.
 
         Raises:
             ExportError: If the file is damaged, or has no card.
@@ -86,10 +86,10 @@ class ModelFile:
 
     @cached_property
     def card(self) -> FileCard:
-        """What the file says of itself.
+        """The file's metadata.
 
         Raises:
-            ExportError: If it says nothing, or what cannot be.
+            ExportError: If it has none, or none that is valid.
         """
         text = seal.card_text(self.data, self.format)
         if text is None:

@@ -29,10 +29,10 @@ class ONNXPredictor(Predictor):
         threads: CPU threads for one operator; 0 takes all that this process may use. Threads
             without work sleep: spinning, as is ONNX Runtime's default, they use up a core between
             two photos, and hold up whatever else the machine does.
-        tier: Name of the tier; None takes what the card says.
+        tier: Name of the tier; None takes the card's.
 
     Raises:
-        ExportError: If the file is damaged or does not say what its outputs mean.
+        ExportError: If the file is damaged or has no card of its outputs.
     """
 
     format = "onnx"
@@ -59,10 +59,10 @@ class ONNXPredictor(Predictor):
     def invoke(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         names = list(self.output_shapes)
         try:
-            found = self._session.run(names, {self._input: pixels})
+            outputs = self._session.run(names, {self._input: pixels})
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ExportError(f"ONNX Runtime could not run the model: {error}") from error
-        return dict(zip(names, found, strict=True))
+        return dict(zip(names, outputs, strict=True))
 
 
 def _session(data: bytes, threads: int) -> Any:

@@ -10,7 +10,7 @@
 | `{head}.given` | (N, P, K) | probabilities for each class of the parent that limits the head |
 
 All are float32, of quantized files too. What a network cannot give is absent, and the file's card
-says why: uncertainties need several members per head, attention needs a feature map.
+gives the reason: uncertainties need several members per head, attention needs a feature map.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def output_names(taxonomy: Taxonomy, *, members: int, attention: bool) -> list[s
 
 
 def described(taxonomy: Taxonomy, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Output]:
-    """What a file's card says of its outputs.
+    """The entries of a file's card for its outputs.
 
     Args:
         taxonomy: Gives the heads.
@@ -108,7 +108,7 @@ def absent(*, members: int, attention: bool) -> dict[str, str]:
     """
     reasons: dict[str, str] = {}
     if members == 1:
-        one = "heads have one member each; their entropy cannot be told apart (model.ensemble)"
+        one = "heads have one member each; their uncertainty has no parts (model.ensemble)"
         reasons |= {"{head}" + ALEATORIC: one, "{head}" + EPISTEMIC: one}
     if not attention:
         reasons[ATTENTION] = (
@@ -118,24 +118,24 @@ def absent(*, members: int, attention: bool) -> dict[str, str]:
 
 
 def output_faults(
-    told: Mapping[str, Output], shapes: Mapping[str, tuple[int, ...]]
+    expected: Mapping[str, Output], shapes: Mapping[str, tuple[int, ...]]
 ) -> Iterator[str]:
-    """Where a file does not give what its card says.
+    """Where the outputs of a file differ from its card.
 
     Args:
-        told: What the card says.
+        expected: From the card.
         shapes: Of the file's outputs without the first dimension, 0 where it is not fixed.
     """
-    for name, output in told.items():
+    for name, output in expected.items():
         if name not in shapes:
             yield f"'{name}' is missing"
         elif not _fits(shapes[name], output.shape):
             yield f"'{name}' is {list(shapes[name])} per photo, not {list(output.shape)}"
 
 
-def _fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    return len(found) == len(wanted) and all(
-        n in (0, size) for n, size in zip(found, wanted, strict=True)
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        n in (0, size) for n, size in zip(shape, wanted, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a photo that somebody wants an answer for: the checks of ingestion."""
+"""Faults of a photo that an answer is wanted for, by the checks of ingestion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXPLAINED_BY = {
     "blurred": {"dark", "burnt_out", "almost_uniform"},
     "almost_uniform": {"dark", "burnt_out"},
 }
-"""Without light, or in plain white, there are no edges and no colors: the cause alone is named."""
+"""Dark and plain white photos have neither edges nor colors: the cause alone is named."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ def photo_faults(photo: np.ndarray, image_size: int, defects: DefectParams) -> l
     small = max(defects.too_small_side, -(-image_size // FEWEST))
     limits = defects.model_copy(update={"too_small_side": small})
     file = examine_pixels(photo)
-    found = [check.name for check in CHECKS if check.find(file, limits)]
+    names = [check.name for check in CHECKS if check.find(file, limits)]
     height, width = photo.shape[:2]
     return [
         PhotoFault(name, width, height)
-        for name in found
-        if not EXPLAINED_BY.get(name, set()) & set(found)
+        for name in names
+        if not EXPLAINED_BY.get(name, set()) & set(names)
     ]

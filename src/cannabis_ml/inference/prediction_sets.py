@@ -121,14 +121,14 @@ def _mass_nearer(probs: np.ndarray, start: np.ndarray) -> np.ndarray:
     padded = np.pad(probs, ((0, 0), (1, 1)), constant_values=-1.0)  # never the better neighbor
     low, high = start.copy(), start.copy()
     mass = probs[every, start].copy()
-    found = np.zeros((n, classes))
+    nearer = np.zeros((n, classes))
     for _ in range(classes - 1):
         down = padded[every, low] >= padded[every, high + 2]
         added = np.where(down, low - 1, high + 1)
-        found[every, added] = np.minimum(mass, 1.0)
+        nearer[every, added] = np.minimum(mass, 1.0)
         mass = mass + probs[every, added]
         low, high = np.where(down, added, low), np.where(down, high, added)
-    return found
+    return nearer
 
 
 def consistent(
@@ -145,7 +145,7 @@ def consistent(
         outputs: As for `PredictionSets.apply`.
         taxonomy: Gives the heads; those without a set are left out.
     """
-    found = {name: values.copy() for name, values in sets.items()}
+    extended = {name: values.copy() for name, values in sets.items()}
     pairs = [
         head
         for head in _parents_first(taxonomy)
@@ -154,16 +154,16 @@ def consistent(
     single = [head for head in pairs if head.kind != "multilabel"]
     for head in reversed(single):
         assert head.parent is not None
-        _add_parents(found, head, taxonomy.allowed_pairs(head), outputs[head.parent])
+        _add_parents(extended, head, taxonomy.allowed_pairs(head), outputs[head.parent])
     for head in single:
-        _add_children(found, head, taxonomy.allowed_pairs(head), outputs)
+        _add_children(extended, head, taxonomy.allowed_pairs(head), outputs)
     for head in pairs:
         if head.kind == "multilabel":
             assert head.parent is not None
-            possible = found[head.parent] @ taxonomy.allowed_pairs(head)
-            found[head.name][..., PRESENT] &= possible
-            found[head.name][..., ABSENT] |= ~possible
-    return found
+            possible = extended[head.parent] @ taxonomy.allowed_pairs(head)
+            extended[head.name][..., PRESENT] &= possible
+            extended[head.name][..., ABSENT] |= ~possible
+    return extended
 
 
 def named(sets: Mapping[str, np.ndarray], taxonomy: Taxonomy, row: int = 0) -> dict[str, Any]:
@@ -178,18 +178,18 @@ def named(sets: Mapping[str, np.ndarray], taxonomy: Taxonomy, row: int = 0) -> d
         Per head the list of classes; of a multilabel head `present`, `absent` and `unsure`, each a
         list of attributes.
     """
-    found: dict[str, Any] = {}
+    names_by_head: dict[str, Any] = {}
     for name, values in sets.items():
         names, one = taxonomy[name].class_names, values[row]
         if one.ndim == 1:
-            found[name] = [c for c, is_in in zip(names, one, strict=True) if is_in]
+            names_by_head[name] = [c for c, is_in in zip(names, one, strict=True) if is_in]
             continue
         states = {"present": ~one[:, ABSENT], "absent": ~one[:, PRESENT], "unsure": one.all(axis=1)}
-        found[name] = {
+        names_by_head[name] = {
             state: [c for c, holds in zip(names, which, strict=True) if holds]
             for state, which in states.items()
         }
-    return found
+    return names_by_head
 
 
 def _own_sets(head: Head, probs: np.ndarray, decided: np.ndarray, limits: np.ndarray) -> np.ndarray:

@@ -40,9 +40,9 @@ class Predictor(ABC):
     Attributes:
         taxonomy: Heads and their classes.
         image_size: Side S of the square that the model sees, in pixels.
-        card: What the file says of itself.
-        decision: What is said of a photo; its rule stands in the card. Files without one claim
-            attributes from 0.5 on.
+        card: The file's metadata.
+        decision: Decides on classes; its rule stands in the card. Without one, attributes are
+            there from 0.5 on.
         tier: Name of the tier that the file belongs to, where that is known.
         format: `onnx` or `tflite`.
         runtime: What runs it, one of `runtimes.RUNTIMES`.
@@ -99,14 +99,14 @@ class Predictor(ABC):
         return self.answer(self.outputs([as_pixels(photo, self.image_size)]))
 
     def answer(self, outputs: Mapping[str, np.ndarray], row: int = 0) -> Answer:
-        """What one row of `outputs` says.
+        """The answer for one row of `outputs`.
 
         Args:
             outputs: As from `outputs`.
             row: Which photo.
         """
         one = {name: values[row : row + 1] for name, values in outputs.items()}
-        decided = {name: found[0] for name, found in self.decision.named(one).items()}
+        decided = {name: names[0] for name, names in self.decision.named(one).items()}
         probs = self.decision.calibrated(one)
         heads = {
             head.name: HeadAnswer(
@@ -179,7 +179,7 @@ class Predictor(ABC):
         return self.decision.named(outputs)
 
     def _check_input(self, inputs: int, shape: Sequence[Any], is_uint8: bool) -> None:
-        """See that the graph takes what the card says.
+        """Compare the input of the graph with the card.
 
         Args:
             inputs: How many it has.
@@ -190,11 +190,11 @@ class Predictor(ABC):
         if inputs != 1 or not is_uint8 or list(shape[1:]) != [size, size, 3]:
             raise ExportError(
                 f"The {self.format} model takes {list(shape)} as the first of {inputs}, where its"
-                f" card says uint8 (N, {size}, {size}, 3). Export it again."
+                f" card has uint8 (N, {size}, {size}, 3). Export it again."
             )
 
     def _check_outputs(self) -> None:
-        """See that the graph gives what the card says."""
+        """Compare the outputs of the graph with the card."""
         outputs = self.output_shapes
         wrong = [
             f"'{head.name}'"
@@ -209,7 +209,7 @@ class Predictor(ABC):
         faults = list(output_faults(self.card.outputs, outputs))
         if faults:
             raise ExportError(
-                f"The {self.format} model does not give what its card says: {'; '.join(faults)}."
+                f"The {self.format} model has other outputs than its card: {'; '.join(faults)}."
                 " Export it again."
             )
 
@@ -295,7 +295,7 @@ def open_model(
     """Open a model file.
 
     The file is checked before an interpreter sees it: it ends with the SHA-256 of the rest, which
-    shows any damage. That does not say who wrote a file: take models only from where you would take
+    shows any damage. It does not show who wrote a file: take models only from where you would take
     programs.
 
     Args:
@@ -325,7 +325,7 @@ def open_verified(
         file: The file.
         threads: As for `open_model`.
         runtime: As for `open_model`.
-        tier: Name of the tier; None takes what the card says.
+        tier: Name of the tier; None takes the card's.
     """
     runs = runtime_for(file.format, runtime)
     if file.format == "tflite":

@@ -1,8 +1,8 @@
-"""How sure an ordinal answer is, in words that cannot contradict it.
+"""Confidence of an ordinal answer, in words that cannot contradict it.
 
 The answer is the median (`Head.answer`), which need not be the most probable class: of A+ 0.44,
 A 0.25 and B 0.31 it is A. Beside the most probable class it would look like a mistake. What it
-stands on is that "A or better" is more likely than not, so that is what is told.
+stands on is that "A or better" is more likely than not, so that is what is reported.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def sureness(
     Args:
         head: An ordinal head.
         probs: (K,), in class order, best first.
-        answer: The class that is said.
-        parent_answer: What is said of the head's parent, if that limits this head: classes that
-            it does not allow then count no more.
+        answer: The decided class.
+        parent_answer: The class of the head's parent, if that limits this head: classes that it
+            does not allow then count no more.
 
     Returns:
         `or_better`, the probability of the answer or a better class, 1 for the worst class; and
@@ -41,8 +41,8 @@ def in_words(
 ) -> list[str]:
     """`sureness` for a table: `["A or better 0.69", "A+ to B 0.95"]`.
 
-    Of the best and of the worst class, where "or better" says nothing, its own probability is told;
-    neighbors are left out where they are all the classes there are.
+    The best and the worst class have their own probability instead, as "or better" is trivial
+    there; neighbors are left out where they are all the classes there are.
 
     Args:
         head: As for `sureness`.
@@ -54,18 +54,18 @@ def in_words(
     sure = sureness(head, probs, answer, parent_answer)
     k, last = names.index(answer), len(names) - 1
     if 0 < k < last:
-        told = [f"{answer} or better {sure['or_better']:.2f}"]
+        parts = [f"{answer} or better {sure['or_better']:.2f}"]
     else:
         own = _possible(head, np.asarray(probs, np.float64), parent_answer)[k]
-        told = [f"{answer} {own:.2f}"]
+        parts = [f"{answer} {own:.2f}"]
     best, worst = max(0, k - 1), min(last, k + 1)
     if (best, worst) != (0, last):
-        told.append(f"{names[best]} to {names[worst]} {sure['within_one']:.2f}")
-    return told
+        parts.append(f"{names[best]} to {names[worst]} {sure['within_one']:.2f}")
+    return parts
 
 
 def _possible(head: Head, probs: np.ndarray, parent_answer: str | None) -> np.ndarray:
-    """Probabilities given what is said of the parent; as they are where that limits nothing."""
+    """Probabilities given the parent's class; unchanged where that limits nothing."""
     allowed = (head.allowed or {}).get(parent_answer or "")
     if not allowed:
         return probs

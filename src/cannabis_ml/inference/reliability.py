@@ -1,6 +1,6 @@
-"""How far the answers of a tier can be trusted, and all that makes them of a file's outputs.
+"""Confidence bands, prediction sets and back-off of a tier, and what makes answers of outputs.
 
-`Reliability` holds what calibration photos tell; it travels in the bundle, a file per tier.
+`Reliability` holds what was fitted on calibration photos; the bundle has a file of it per tier.
 `TierRules` joins it with the decision and the unknown score, and applies them in the one order that
 every client keeps: calibrate, decide, then sets, back-off and the unknown score.
 """
@@ -22,7 +22,7 @@ from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 
 class Reliability(BaseModel):
-    """What calibration photos tell about the answers of one tier; every part may be missing."""
+    """What was fitted on calibration photos for the answers of one tier; parts may be missing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,7 +58,7 @@ class Reliability(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What a tier answers for N photos, in arrays.
+    """Answers of a tier for N photos, in arrays.
 
     Attributes:
         probs: Per head, calibrated, (N, K).
@@ -131,14 +131,14 @@ def answer_confidence(probs: np.ndarray, decided: np.ndarray) -> np.ndarray:
 
     Args:
         probs: Of a multiclass or ordinal head, (N, K).
-        decided: Class indices, int64 (N,), `MISSING` where there is no answer.
+        decided: Class indices, int64 (N,), `MISSING` without an answer.
 
     Returns:
-        float64 (N,), NaN where there is no answer.
+        float64 (N,), NaN without an answer.
     """
     probs = np.asarray(probs, np.float64)
-    found = probs[np.arange(len(decided)), decided]
-    return np.where(decided == MISSING, np.nan, found)
+    confidence = probs[np.arange(len(decided)), decided]
+    return np.where(decided == MISSING, np.nan, confidence)
 
 
 def _set_faults(head: Head, sets: HeadSets) -> Iterator[str]:
@@ -153,9 +153,9 @@ def _set_faults(head: Head, sets: HeadSets) -> Iterator[str]:
         ("absent_limits", len(sets.absent_limits), absent),
         ("absent_groups", len(sets.absent_groups), absent),
     ]
-    for name, found, right in counts:
-        if found != right:
-            yield f"prediction sets of '{head.name}' have {found} {name}, not {right}"
+    for name, count, right in counts:
+        if count != right:
+            yield f"prediction sets of '{head.name}' have {count} {name}, not {right}"
 
 
 def _chain_faults(names: list[str], heads: Mapping[str, Head]) -> Iterator[str]:

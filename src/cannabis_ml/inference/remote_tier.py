@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import httpx
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses that may pass. Others say that this photo will never be answered."""
+"""Statuses that may pass. With any other, this photo will never be answered."""
 
 MOST_BYTES = 1 << 20
 """Of a response; a longer one is not an answer."""
@@ -57,7 +57,7 @@ class CircuitBreaker:
             return self._closed_again_at is not None
 
     def allows(self) -> bool:
-        """Whether to ask now; who is allowed must tell how it went, or `forget`."""
+        """Whether to ask now; who is allowed must call `succeeded`, `failed` or `forget`."""
         with self._lock:
             if self._closed_again_at is None:
                 return True
@@ -79,7 +79,7 @@ class CircuitBreaker:
                 self._trying = False
 
     def forget(self) -> None:
-        """The request was given up by its caller, which says nothing of the other side."""
+        """The request was given up by its caller: neither a success nor a failure."""
         with self._lock:
             self._trying = False
 
@@ -153,11 +153,11 @@ class RemoteTier:
             self._free.release()
 
     async def _ask(self, body: bytes, ends: float) -> TierAnswer:
-        told = ""
+        reason = ""
         for attempt in range(self._tries):
             if not self.breaker.allows():
                 raise TierUnavailableError(
-                    told or f"{self.name} has failed repeatedly and is left alone for a while."
+                    reason or f"{self.name} has failed repeatedly and is left alone for a while."
                 )
             wait = 0.0
             try:
@@ -168,7 +168,7 @@ class RemoteTier:
                 raise self._late() from error
             except self._failures as error:
                 self.breaker.failed()
-                told = f"{self.name}: {type(error).__name__} {error}".rstrip()
+                reason = f"{self.name}: {type(error).__name__} {error}".rstrip()
             except BaseException:  # the caller left
                 self.breaker.forget()
                 raise
@@ -176,16 +176,16 @@ class RemoteTier:
                 if status == 200:
                     return self._read(data)
                 if status not in RETRIED:
-                    self.breaker.succeeded()  # it is there, and says no to this photo
+                    self.breaker.succeeded()  # it is there, and refuses this photo
                     raise TierUnavailableError(f"{self.name} refused the photo: status {status}.")
                 self.breaker.failed()
-                told = f"{self.name}: status {status}"
+                reason = f"{self.name}: status {status}"
             if attempt < self._tries - 1:
                 wait = max(wait, self._jittered(attempt))
                 if asyncio.get_running_loop().time() + wait >= ends:
-                    raise TierUnavailableError(f"{told}, and no time to try again.")
+                    raise TierUnavailableError(f"{reason}, and no time to try again.")
                 await asyncio.sleep(wait)
-        raise TierUnavailableError(f"{told}, after {self._tries} tries.")
+        raise TierUnavailableError(f"{reason}, after {self._tries} tries.")
 
     def _late(self) -> TierUnavailableError:
         return TierUnavailableError(f"{self.name} did not answer within {self._deadline:g} s.")
@@ -208,12 +208,12 @@ class RemoteTier:
         try:
             if len(data) > MOST_BYTES:
                 raise ValueError(f"more than {MOST_BYTES:,} bytes")
-            found = self._decode(json.loads(data))
+            answer = self._decode(json.loads(data))
         except (ValueError, KeyError, TypeError) as error:
             self.breaker.failed()
             raise TierUnavailableError(f"{self.name} gave no answer: {error!r}.") from error
         self.breaker.succeeded()
-        return found
+        return answer
 
     def _jittered(self, attempt: int) -> float:
         """Full jitter: anything up to a bound that doubles, so that clients do not come at once."""
@@ -245,7 +245,7 @@ def read_answer(value: Any, answer: Any) -> TierAnswer:
 
     Raises:
         ValueError: If a score is not finite.
-        KeyError: If there is no score.
+        KeyError: If it has no score.
     """
     score, unknown = float(value["score"]), value.get("unknown")
     unknown = None if unknown is None else float(unknown)

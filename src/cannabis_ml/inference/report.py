@@ -1,4 +1,4 @@
-"""Reports: an answer with all that tells a person how far to trust it.
+"""Reports: answers with calibrated confidence, alternatives and a recommendation.
 
     report = Bundle.open("bundle.zip").report("photo.jpg", language="es")
     print(report)
@@ -163,7 +163,7 @@ class UnknownReport:
         is_unknown: Whether the score is above the threshold.
         score: Higher is less known; of a scale of its own, not a probability.
         threshold: The score above which a photo is unknown.
-        kept: Share of photos like those of training that the threshold keeps; None if not told.
+        kept: Share of photos like those of training that the threshold keeps; None if unknown.
     """
 
     is_unknown: bool
@@ -173,7 +173,7 @@ class UnknownReport:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class PhotoChecks:
     """What is reported of the photo itself.
 
     Attributes:
@@ -188,12 +188,12 @@ class Seen:
 
 
 class Report(Answer):
-    """An answer with all that tells how far to trust it: a `HeadReport` by the name of each head.
+    """An answer and how far to trust it: a `HeadReport` by the name of each head.
 
     Attributes:
         heads: By name, in the taxonomy's order.
         photo_faults: What is wrong with the photo; empty where nothing was found.
-        unknown: Whether the photo is unlike those of training; None where the tier cannot tell.
+        unknown: Whether the photo is unlike those of training; None where the tier has no score.
         heat_map: What the answers rest on; `heat_map.image` is a Pillow image. None where it was
             not asked for, and by attention where the model file gives none.
         missing: What the bundle does not hold and so is left out, with the heads concerned; the
@@ -208,7 +208,7 @@ class Report(Answer):
         self,
         answer: Answer,
         heads: Mapping[str, HeadReport],
-        seen: Seen,
+        checks: PhotoChecks,
         *,
         missing: Mapping[Part, list[str]],
         unbounded: list[BackOff],
@@ -224,9 +224,9 @@ class Report(Answer):
             attention=answer.attention,
         )
         self.heads = dict(heads)
-        self.photo_faults = seen.faults
-        self.unknown = seen.unknown
-        self.heat_map = seen.heat_map
+        self.photo_faults = checks.faults
+        self.unknown = checks.unknown
+        self.heat_map = checks.heat_map
         self.missing = dict(missing)
         self.unbounded = unbounded
         self.settings = settings

@@ -37,7 +37,7 @@ class Printer(Protocol):
         ...
 
     def refuse(self, photo: str, why: str) -> None:
-        """Print that a photo has no report, beside what stderr tells."""
+        """Print that a photo has no report; stderr has the same."""
         ...
 
 
@@ -71,9 +71,9 @@ def report_photos(
             )
         except (ValueError, OSError, CannabisMLError) as error:
             failed += 1
-            said = getattr(error, "strerror", None) or str(error)
-            print(f"{printable(name)}: {said}", file=sys.stderr)
-            printer.refuse(printable(name), said)
+            reason = getattr(error, "strerror", None) or str(error)
+            print(f"{printable(name)}: {reason}", file=sys.stderr)
+            printer.refuse(printable(name), reason)
             continue
         drawn = None
         if heat_maps is not None:
@@ -107,7 +107,7 @@ class HeatMaps:
     def write(self, photo: str, report: Report) -> tuple[str | None, bool]:
         """Returns its file, also where the model gives none; and False if it could not be written.
 
-        What keeps it from being written is told on stderr, and costs no photo its report.
+        A failure is printed on stderr, and costs no photo its report.
         """
         from cannabis_ml.inference.heat_map import file_name, save_png
 
@@ -188,8 +188,8 @@ class Table:
         print("  ".join(padded).rstrip())
 
     def show(self, photo: str, report: Answer, heat_map: str | None = None) -> None:
-        for name, found in report.items():
-            self.line(photo, name, str(found), "  ".join(found.in_words(self.top)))
+        for name, head in report.items():
+            self.line(photo, name, str(head), "  ".join(head.in_words(self.top)))
             photo = ""
 
     def refuse(self, photo: str, why: str) -> None:

@@ -94,7 +94,7 @@ class HeadJSON(_Open):
     is_calibrated: bool = Field(description="Whether confidence can be read as a chance")
     confidence: float | None = Field(
         description="Probability of `best_guess`, calibrated if `is_calibrated`, 0 to 1; null of a"
-        " multilabel head and where there is no answer"
+        " multilabel head and without an answer"
     )
     raw_confidence: float | None = Field(description="The same before calibration")
     band: BandJSON | None = Field(description="Around `confidence`; null: not in the bundle")
@@ -159,7 +159,7 @@ class PhotoReport(_Open):
     runtime: str = Field(description="What ran it: `litert`, `tensorflow` or `onnxruntime`")
     summary: str = Field(description="The answers in a line, such as `tomato, condition unsure`")
     photo_faults: list[PhotoFaultJSON] = Field(description="Empty where nothing was found")
-    unknown: UnknownJSON | None = Field(description="null: the bundle cannot tell")
+    unknown: UnknownJSON | None = Field(description="null: the bundle has no such score")
     heads: dict[str, HeadJSON] = Field(description="By head, in the taxonomy's order")
     heat_map: HeatMapJSON | None = Field(description="null: not asked for")
     missing: dict[Part, list[str]] = Field(

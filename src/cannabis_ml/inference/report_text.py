@@ -30,18 +30,18 @@ class ReportText:
     @property
     def summary(self) -> str:
         """The answers of heads with one answer, in a line."""
-        said = []
+        answers = []
         for name, head in self.report.heads.items():
             if head.head.kind == "multilabel":
                 continue
             if head.backed_off:
-                said.append(self.texts("summary.unsure", head=self.shown(name)))
+                answers.append(self.texts("summary.unsure", head=self.shown(name)))
             elif isinstance(head.decided, str):
                 answer = self.shown(head.decided)
                 # "A" alone would not be understood.
                 is_grade = head.head.kind == "ordinal"
-                said.append(f"{self.shown(name)} {answer}" if is_grade else answer)
-        return ", ".join(said)
+                answers.append(f"{self.shown(name)} {answer}" if is_grade else answer)
+        return ", ".join(answers)
 
     def lines(self, photo: str = "", heat_map: str | None = None) -> list[str]:
         """The report, line by line; those of a head are indented.
@@ -53,16 +53,16 @@ class ReportText:
         report = self.report
         answered = self.texts("answered_by", tier=report.tier or "?", runtime=report.runtime)
         title = ": ".join(part for part in (photo, self.summary) if part)
-        found = [f"{title} ({answered})" if title else answered]
+        lines = [f"{title} ({answered})" if title else answered]
         unknown = self.unknown
-        found += [f"  {text}" for text in [*self.faults, *([unknown] if unknown else [])]]
+        lines += [f"  {text}" for text in [*self.faults, *([unknown] if unknown else [])]]
         for name, head in report.heads.items():
             answer = self.answer(head)
-            found.append(f"  {self.shown(name)}: {answer}" if answer else f"  {self.shown(name)}")
-            found += [f"    {text}" for text in self.head(head)]
+            lines.append(f"  {self.shown(name)}: {answer}" if answer else f"  {self.shown(name)}")
+            lines += [f"    {text}" for text in self.head(head)]
         if heat_map is not None:
-            found.append(f"  {self.heat_map(heat_map)}")
-        return found + [f"  {text}" for text in self.notes]
+            lines.append(f"  {self.heat_map(heat_map)}")
+        return lines + [f"  {text}" for text in self.notes]
 
     @property
     def faults(self) -> list[str]:
@@ -75,14 +75,14 @@ class ReportText:
     @property
     def unknown(self) -> str | None:
         """Whether the photo is like those of training; None where that is not known."""
-        found = self.report.unknown
-        if found is None:
+        unknown = self.report.unknown
+        if unknown is None:
             return None
-        if not found.is_unknown:
+        if not unknown.is_unknown:
             return self.texts("unknown.no")
-        if found.kept is None:
+        if unknown.kept is None:
             return self.texts("unknown.yes")
-        return self.texts("unknown.yes.kept", mistaken=round(100 * (1 - found.kept)))
+        return self.texts("unknown.yes.kept", mistaken=round(100 * (1 - unknown.kept)))
 
     def answer(self, head: HeadReport) -> str:
         """The answer of one head; empty of a multilabel head, whose attributes follow."""
@@ -99,11 +99,11 @@ class ReportText:
     def head(self, head: HeadReport) -> list[str]:
         """Sentences about one head: what to do, and what that rests on."""
         if head.head.kind == "multilabel":
-            found = [*self._attributes(head), self.recommendation(head)]
+            sentences = [*self._attributes(head), self.recommendation(head)]
         elif not isinstance(head.decided, str):
-            found = []
+            sentences = []
         else:
-            found = [
+            sentences = [
                 self.recommendation(head),
                 self.confidence(head),
                 self._ordinal(head),
@@ -111,18 +111,18 @@ class ReportText:
                 self._alternatives(head),
                 self.possible(head),
             ]
-        return [text for text in found if text]
+        return [text for text in sentences if text]
 
     def recommendation(self, head: HeadReport) -> str | None:
-        """What to do with the answer of a head; None where there is nothing to tell."""
+        """What to do with the answer of a head; None where nothing is recommended."""
         if head.attributes:
             return self._attribute_recommendation(head)
         if head.level is None:
             return None
-        said = [self.texts(f"recommendation.{head.level}")]
+        sentences = [self.texts(f"recommendation.{head.level}")]
         if head.level in _DOUBTED:
-            said += self.faults or [self.texts("recommendation.photo_is_fine")]
-        return " ".join(said)
+            sentences += self.faults or [self.texts("recommendation.photo_is_fine")]
+        return " ".join(sentences)
 
     def confidence(self, head: HeadReport) -> str | None:
         """How sure the answer is; None where there is none."""
@@ -151,37 +151,39 @@ class ReportText:
         if head.possible is None or head.coverage is None:
             return None
         coverage = round(100 * head.coverage)
-        said = [self.texts("set", classes=self._listed(head.possible), coverage=coverage)]
+        sentences = [self.texts("set", classes=self._listed(head.possible), coverage=coverage)]
         if head.unlimited:
-            said.append(self.texts("set.unlimited", classes=self._listed(head.unlimited)))
-        return " ".join(said)
+            sentences.append(self.texts("set.unlimited", classes=self._listed(head.unlimited)))
+        return " ".join(sentences)
 
     def heat_map(self, file: str) -> str:
         """What the heat map shows, or why there is none."""
-        found = self.report.heat_map
-        if found is None:
+        drawn = self.report.heat_map
+        if drawn is None:
             return self.texts("heat_map.none", tier=self.report.tier or "?")
-        if found.is_even:
-            return self.texts(f"heat_map.{found.kind}.even", file=file)
-        if found.kind == "occlusion":
-            return self.texts("heat_map.occlusion", file=file, count=round(100 * found.most))
-        return self.texts("heat_map.attention", file=file, most=self.texts.number(found.most))
+        if drawn.is_even:
+            return self.texts(f"heat_map.{drawn.kind}.even", file=file)
+        if drawn.kind == "occlusion":
+            return self.texts("heat_map.occlusion", file=file, count=round(100 * drawn.most))
+        return self.texts("heat_map.attention", file=file, most=self.texts.number(drawn.most))
 
     @property
     def notes(self) -> list[str]:
         """What the bundle does not hold."""
-        said, parts = [], []
+        sentences, parts = [], []
         for part, names in self.report.missing.items():
             of_some = 0 < len(names) < len(self.report.heads)
             listed = f" ({self._listed(names)})" if of_some else ""
             parts.append(self.texts(f"missing.{part}") + listed)
         if parts:
-            said.append(self.texts("missing", parts="; ".join(parts)))
+            sentences.append(self.texts("missing", parts="; ".join(parts)))
         for rule in self.report.unbounded:
             risk = self.texts.share(rule.alpha)
             heads = self._listed(rule.heads)
-            said.append(self.texts("back_off.unbounded", heads=heads, count=rule.groups, risk=risk))
-        return said
+            sentences.append(
+                self.texts("back_off.unbounded", heads=heads, count=rule.groups, risk=risk)
+            )
+        return sentences
 
     def shown(self, name: str) -> str:
         """The name of a class or head as people read it."""
@@ -196,14 +198,16 @@ class ReportText:
         if not sure or not isinstance(head.decided, str):
             return ""
         k, last = names.index(head.decided), len(names) - 1
-        said = []
+        sentences = []
         if 0 < k < last:
             probability = self.texts.share(sure["or_better"])
             answer = self.shown(head.decided)
-            said.append(self.texts("ordinal.or_better", answer=answer, probability=probability))
+            sentences.append(
+                self.texts("ordinal.or_better", answer=answer, probability=probability)
+            )
         best, worst = max(0, k - 1), min(last, k + 1)
         if (best, worst) != (0, last):
-            said.append(
+            sentences.append(
                 self.texts(
                     "ordinal.within_one",
                     best=self.shown(names[best]),
@@ -211,15 +215,15 @@ class ReportText:
                     probability=self.texts.share(sure["within_one"]),
                 )
             )
-        return " ".join(said)
+        return " ".join(sentences)
 
     def _alternatives(self, head: HeadReport) -> str | None:
-        said = [
+        listed = [
             f"{self.shown(name)} {self.texts.share(probability)}"
             for name, probability in head.alternatives
             if probability >= _LEAST_SHOWN
         ]
-        return self.texts("alternatives", classes=", ".join(said)) if said else None
+        return self.texts("alternatives", classes=", ".join(listed)) if listed else None
 
     def _attributes(self, head: HeadReport) -> Iterator[str]:
         for state in _STATES:

@@ -1,4 +1,4 @@
-"""From a photo to a report, with one opened model file."""
+"""Reports on photos, made with one opened model file."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from cannabis_ml.inference.report import (
     HeadReport,
     Level,
     Part,
+    PhotoChecks,
     Report,
     ReportSettings,
-    Seen,
     State,
     UnknownReport,
 )
@@ -76,7 +76,7 @@ class Reporter:
             heat_map: Which to draw, see `inference.heat_map`; None for none.
 
         Raises:
-            ConfigError: If there are no texts in the language.
+            ConfigError: If reports have no texts in the language.
             PhotoError: If something else than a photo is given.
             UnreadableError: If the file or the image gives no photo.
             OSError: If the file cannot be read.
@@ -122,7 +122,7 @@ class Reporter:
             self.predictor.answer(outputs),
             outputs,
             self.rules,
-            Seen(faults, heat_map=drawn),
+            PhotoChecks(faults, heat_map=drawn),
             self.settings,
             language,
         )
@@ -131,8 +131,8 @@ class Reporter:
         self, kind: HeatMapKind, photo: np.ndarray, outputs: Mapping[str, np.ndarray]
     ) -> HeatMap | None:
         if kind == "attention":
-            found = outputs.get(ATTENTION)
-            return None if found is None else attention_heat_map(photo, found[0])
+            attention = outputs.get(ATTENTION)
+            return None if attention is None else attention_heat_map(photo, attention[0])
         decided = {name: k[0] for name, k in self.predictor.decision.decide(outputs).items()}
         answers = {name: int(k) for name, k in decided.items() if k.ndim == 0 and k != MISSING}
 
@@ -149,7 +149,7 @@ def make_report(
     answer: Answer,
     outputs: Mapping[str, np.ndarray],
     rules: TierRules,
-    seen: Seen,
+    checks: PhotoChecks,
     settings: ReportSettings,
     language: str = DEFAULT_LANGUAGE,
 ) -> Report:
@@ -159,7 +159,7 @@ def make_report(
         answer: As from `Predictor.answer`.
         outputs: Of the model file for this one photo, as it gives them, (1, …).
         rules: Of the tier.
-        seen: What else is known of the photo; `unknown` is filled in.
+        checks: What else is known of the photo; `unknown` is filled in.
         settings: Levels.
         language: As for `language.texts_in`.
     """
@@ -179,7 +179,7 @@ def make_report(
     return Report(
         answer,
         heads,
-        replace(seen, unknown=unknown),
+        replace(checks, unknown=unknown),
         missing=_missing(rules, unknown),
         unbounded=[rule for rule in rules.reliability.back_off if rule.threshold is None],
         settings=settings,
@@ -198,7 +198,7 @@ class _HeadMaker:
     def report(self, given: HeadAnswer, backed_off: bool | None) -> HeadReport:
         head = given.head
         sets, coverage, unlimited = self._sets(head)
-        found = HeadReport(
+        report = HeadReport(
             **{one.name: getattr(given, one.name) for one in fields(HeadAnswer)},
             is_calibrated=self._is_calibrated(head),
             coverage=coverage,
@@ -206,12 +206,12 @@ class _HeadMaker:
             backed_off=backed_off,
         )
         if head.kind == "multilabel":
-            return replace(found, attributes=self._attributes(given, sets))
+            return replace(report, attributes=self._attributes(given, sets))
         if not isinstance(given.decided, str):
-            return replace(found, alternatives=self._others(given))
+            return replace(report, alternatives=self._others(given))
         confidence = float(self.findings.confidence[head.name][0])
         return replace(
-            found,
+            report,
             confidence=confidence,
             band=self._band(head, confidence),
             alternatives=self._others(given),
@@ -233,8 +233,8 @@ class _HeadMaker:
         if sets is None or head.name not in sets.heads:
             return None, None, []
         limits = sets.heads[head.name]
-        found = self.findings.sets[head.name][0]
-        return found, 1 - limits.alpha, limits.infinite(head.class_names)
+        own_sets = self.findings.sets[head.name][0]
+        return own_sets, 1 - limits.alpha, limits.infinite(head.class_names)
 
     def _band(self, head: Head, confidence: float) -> Band | None:
         band = self.rules.reliability.bands.get(head.name)
@@ -249,13 +249,13 @@ class _HeadMaker:
         head = given.head
         present = np.asarray(self.findings.probs[head.name], np.float64)[0]
         decided = self.findings.decided[head.name][0]
-        found = []
+        attributes = []
         for k, name in enumerate(head.class_names):
             prob, there = float(present[k]), bool(decided[k])
             confidence = prob if there else 1 - prob
             both = sets is not None and sets[k, ABSENT] and sets[k, PRESENT]
             state: State = "present" if there else "absent"
-            found.append(
+            attributes.append(
                 AttributeReport(
                     name,
                     "unsure" if both or (there and prob < EVEN_ODDS) else state,
@@ -266,7 +266,7 @@ class _HeadMaker:
                     level=self._level(head, confidence),
                 )
             )
-        return found
+        return attributes
 
 
 def _named(head: Head, inside: np.ndarray) -> list[str]:
@@ -283,20 +283,20 @@ def _unknown(rules: TierRules, findings: Findings) -> UnknownReport | None:
     score = rules.unknown
     if score is None or findings.unknown is None or not np.isfinite(score.threshold):
         return None
-    found = float(findings.unknown[0])
-    return UnknownReport(found > score.threshold, found, float(score.threshold), score.kept)
+    value = float(findings.unknown[0])
+    return UnknownReport(value > score.threshold, value, float(score.threshold), score.kept)
 
 
 def _withheld(rules: list[BackOff], findings: Findings) -> dict[str, bool]:
     """Of each head in a chain with a threshold, whether every such chain withholds its answer."""
-    found: dict[str, bool] = {}
+    withheld: dict[str, bool] = {}
     for rule in rules:
         if rule.threshold is None:
             continue
         depth = int(findings.back_off[rule.heads[-1]][0])
         for level, name in enumerate(rule.heads):
-            found[name] = found.get(name, True) and level > depth
-    return found
+            withheld[name] = withheld.get(name, True) and level > depth
+    return withheld
 
 
 def _missing(rules: TierRules, unknown: UnknownReport | None) -> dict[Part, list[str]]:
@@ -311,12 +311,12 @@ def _missing(rules: TierRules, unknown: UnknownReport | None) -> dict[Part, list
     lacking: dict[Part, list[str]] = {
         part: [name for name in names if name not in known] for part, known in held
     }
-    found = {part: heads for part, heads in lacking.items() if heads}
+    missing = {part: heads for part, heads in lacking.items() if heads}
     if _has_chains(taxonomy) and not reliability.back_off:
-        found["back_off"] = []
+        missing["back_off"] = []
     if unknown is None:
-        found["unknown"] = []
-    return found
+        missing["unknown"] = []
+    return missing
 
 
 def _has_chains(taxonomy: Taxonomy) -> bool:

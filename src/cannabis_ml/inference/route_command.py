@@ -46,10 +46,10 @@ def route(
                     print(f"  {in_words(routed)}", flush=True)
         except (ValueError, OSError, CannabisMLError) as error:
             failed += 1
-            said = getattr(error, "strerror", None) or str(error)
-            print(f"{printable(name)}: {said}", file=sys.stderr)
+            reason = getattr(error, "strerror", None) or str(error)
+            print(f"{printable(name)}: {reason}", file=sys.stderr)
             if write_json is not None:
-                write_json({"photo": printable(name), "error": said})
+                write_json({"photo": printable(name), "error": reason})
     counts = router.router.metrics.snapshot()
     if write_json is None and counts["photos"] > 1:
         shares = ", ".join(f"{tier} {share}%" for tier, share in counts["percent"].items())
@@ -61,13 +61,13 @@ def route(
 def in_words(routed: Routed) -> str:
     """Which tier answered, after how long, at what cost, and what becomes of it, in one line."""
     cost = str(routed.cost)
-    told = f"{routed.tier} after {routed.milliseconds:.0f} ms"
+    line = f"{routed.tier} after {routed.milliseconds:.0f} ms"
     if cost != "0":
-        told += f", cost {cost}"
+        line += f", cost {cost}"
     if routed.degraded:
         away = "; ".join(f"{tier}: {why}" for tier, why in routed.missing.items())
-        return f"{told}: the best answer so far, not accepted ({routed.why}). Not reached: {away}"
+        return f"{line}: the best answer so far, not accepted ({routed.why}). Not reached: {away}"
     if not routed.final:
-        return f"{told}: not accepted ({routed.why}), a larger tier is asked"
+        return f"{line}: not accepted ({routed.why}), a larger tier is asked"
     state = "accepted" if routed.accepted else "the last tier's, not accepted"
-    return f"{told}: {state} ({routed.why})"
+    return f"{line}: {state} ({routed.why})"

@@ -7,7 +7,7 @@
 `ask` is a function that takes a photo and gives a `TierAnswer`, see `tier_answer`.
 
 A tier is anything with a name and `async ask(photo)`. A tier that cannot answer costs no photo its
-answer: the best so far is given, and says which tier is missing.
+answer: the best so far is given, and names the tier that is missing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TierAnswer:
-    """What one tier says of a photo.
+    """The answer of one tier for a photo, with its scores.
 
     Attributes:
         answer: Handed on as it is.
@@ -76,8 +76,8 @@ class Routed:
     """An answer on its way through the tiers.
 
     Attributes:
-        answer: What the tier said.
-        tier: Which tier said it.
+        answer: The tier's.
+        tier: Which tier gave it.
         score: Its routing score.
         unknown: Its unknown score.
         accepted: Whether it is good enough by the rule. Only accepted answers are promised.
@@ -182,7 +182,7 @@ class Router:
         try:
             for index, tier in enumerate(self.tiers):
                 try:
-                    found = await self._ask(tier, photo)
+                    answered = await self._ask(tier, photo)
                 except (PhotoError, UnreadableError) as error:
                     if best is None:
                         ended = True
@@ -194,18 +194,18 @@ class Router:
                     missing[tier.name] = str(error) or type(error).__name__
                     continue
                 thresholds = self.rule.tiers[index]
-                takes = thresholds.accepts(found.score, found.unknown, found.decided)
+                takes = thresholds.accepts(answered.score, answered.unknown, answered.decided)
                 last = index == len(self.tiers) - 1
                 cost = cost + (thresholds.cost or TierCost())
                 best = Routed(
-                    found.answer,
+                    answered.answer,
                     tier.name,
-                    found.score,
-                    found.unknown,
+                    answered.score,
+                    answered.unknown,
                     accepted=takes,
                     final=takes or last,
                     missing=dict(missing),
-                    why=thresholds.reason(found.score, found.unknown, found.decided),
+                    why=thresholds.reason(answered.score, answered.unknown, answered.decided),
                     milliseconds=1000 * (time.perf_counter() - start),
                     cost=cost,
                 )
@@ -215,8 +215,8 @@ class Router:
             ended = True
             if best is None:
                 self.metrics.unanswered()
-                told = "; ".join(f"{name}: {why}" for name, why in missing.items())
-                raise RoutingError(f"No tier could answer. {told}")
+                reasons = "; ".join(f"{name}: {why}" for name, why in missing.items())
+                raise RoutingError(f"No tier could answer. {reasons}")
             waited = 1000 * (time.perf_counter() - start)
             best = replace(best, final=True, missing=missing, milliseconds=waited)
             self.metrics.answered(best.tier, best.accepted, best.degraded)
@@ -229,9 +229,9 @@ class Router:
         start = time.perf_counter()
         failed = True
         try:
-            found = await tier.ask(photo)
+            answered = await tier.ask(photo)
             failed = False
-            return found
+            return answered
         finally:
             self.metrics.asked(tier.name, 1000 * (time.perf_counter() - start), failed)
 

@@ -1,7 +1,7 @@
 """Routing: which tier's answer is good enough, by thresholds on two scores.
 
-The routing score ranks answers from likely wrong to likely right, the unknown score tells photos
-unlike anything in training. Tiers are asked in turn until one answer is accepted.
+The routing score ranks answers from likely wrong to likely right, the unknown score detects
+photos unlike anything in training. Tiers are asked in turn until one answer is accepted.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class TierThresholds(_Strict):
     accept_from: float | None = Field(
         allow_inf_nan=False, description="Least routing score; None accepts nothing"
     )
-    accept_all: bool = Field(default=False, description="Accept whatever the scores say")
+    accept_all: bool = Field(default=False, description="Accept every answer, whatever its scores")
     by_class: dict[str, float | None] = Field(
         default_factory=dict, description="By answered class, instead of `accept_from`"
     )
@@ -134,11 +134,11 @@ class TierThresholds(_Strict):
         if least is None:
             return f"no answer of this tier is accepted{of}"
         if score < least:
-            return "score {} is below {}".format(*_told_apart(score, least)) + of
+            return "score {} is below {}".format(*_rounded_apart(score, least)) + of
         if unknown is not None and self.unknown_above is not None and unknown > self.unknown_above:
-            told = _told_apart(unknown, self.unknown_above)
-            return "unlike the training photos: {} is above {}".format(*told)
-        return "score {} is at least {}".format(*_told_apart(score, least)) + of
+            values = _rounded_apart(unknown, self.unknown_above)
+            return "unlike the training photos: {} is above {}".format(*values)
+        return "score {} is at least {}".format(*_rounded_apart(score, least)) + of
 
     def _least(self, answer: str | None) -> float | None:
         return self.accept_from if answer is None else self.by_class.get(answer, self.accept_from)
@@ -176,19 +176,19 @@ class RoutingRule(_Strict):
             promise = "no answer is accepted, as no error rate could be promised"
         lines = [f"by {self.head}, {self.score.replace('_', ' ')}: {promise}"]
         for tier in self.tiers:
-            told = [f"accepts {_from(tier.accept_from)}"]
+            parts = [f"accepts {_from(tier.accept_from)}"]
             if tier.accept_all:
-                told = ["accepts every answer"]
+                parts = ["accepts every answer"]
             else:
                 for name, own in tier.by_class.items():
                     rests = self.promised_by_class.get(name)
                     why = f" ({rests.errors} of {rests.accepted} wrong)" if rests else ""
-                    told.append(f"{name} {_from(own)}{why}")
+                    parts.append(f"{name} {_from(own)}{why}")
                 if tier.unknown_above is not None:
-                    told.append(f"none that is unknown, above {tier.unknown_above:.4g}")
+                    parts.append(f"none that is unknown, above {tier.unknown_above:.4g}")
             if tier.cost is not None:
-                told.append(f"costs {tier.cost}")
-            lines.append(f"{tier.tier} {'; '.join(told)}")
+                parts.append(f"costs {tier.cost}")
+            lines.append(f"{tier.tier} {'; '.join(parts)}")
         return lines
 
     @classmethod
@@ -246,11 +246,11 @@ class RoutingRule(_Strict):
         Returns:
             Index into `tiers`, int64 (N,); `NONE` where no answer is accepted.
         """
-        found = np.full(len(scores[0]), NONE, np.int64)
+        first = np.full(len(scores[0]), NONE, np.int64)
         for index, tier in reversed(list(enumerate(self.tiers))):
             takes = tier.accepted(np.asarray(scores[index]), unknown[index], answers[index])
-            found[takes] = index
-        return found
+            first[takes] = index
+        return first
 
 
 def _from(least: float | None) -> str:
@@ -261,10 +261,10 @@ def _floor(least: float | None) -> float:
     return np.inf if least is None else least
 
 
-def _told_apart(*values: float) -> list[str]:
-    """Rounded to three digits, or to as many as tell them apart."""
+def _rounded_apart(*values: float) -> list[str]:
+    """Rounded to three digits, or to as many as keep them distinct."""
     for digits in range(3, 17):
-        told = [f"{value:.{digits}g}" for value in values]
-        if len(set(told)) == len(set(values)):
-            return told
+        rounded = [f"{value:.{digits}g}" for value in values]
+        if len(set(rounded)) == len(set(values)):
+            return rounded
     return [repr(float(value)) for value in values]

@@ -31,8 +31,8 @@ def runtime_for(format: str, name: str | None = None) -> str:
         One of `NAMES`.
 
     Raises:
-        ExportError: If there is no runtime of this name, or it does not run the format, or it is
-            not installed; says what to do.
+        ExportError: If the runtime is unknown, or it does not run the format, or it is
+            not installed; names the remedy.
     """
     able = RUNTIMES[format]
     if name is None:
@@ -50,7 +50,7 @@ def runs(name: str | None, format: str) -> bool:
     """Whether a runtime runs a format; None stands for any.
 
     Raises:
-        ExportError: If there is no runtime of this name.
+        ExportError: If the runtime is unknown.
     """
     if name is not None and name not in NAMES:
         raise ExportError(f"'{name}' is not a runtime: there are {', '.join(NAMES)}.")
@@ -67,7 +67,7 @@ def is_installed(name: str) -> bool:
 
 
 def runtime_missing(*names: str, error: ImportError | None = None) -> ExportError:
-    """The error that says what to install: one of these."""
+    """The error that names what to install: one of these."""
     how = " or ".join(f"{name}: pip install 'cannabis_ml[{_EXTRAS[name]}]'" for name in names)
-    told = f" ({error})" if error else ""
-    return ExportError(f"Nothing that runs the model is installed{told}. Install {how}.")
+    reason = f" ({error})" if error else ""
+    return ExportError(f"Nothing that runs the model is installed{reason}. Install {how}.")

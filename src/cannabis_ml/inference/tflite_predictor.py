@@ -26,10 +26,10 @@ class TFLitePredictor(Predictor):
         model: The file; see `open_model` for what is checked.
         threads: CPU threads of one answer; 0 takes all that this process may use.
         runtime: `litert` or `tensorflow`.
-        tier: Name of the tier; None takes what the card says.
+        tier: Name of the tier; None takes the card's.
 
     Raises:
-        ExportError: If the file is damaged or does not say what its outputs mean.
+        ExportError: If the file is damaged or has no card of its outputs.
     """
 
     format = "tflite"
@@ -82,7 +82,7 @@ class TFLitePredictor(Predictor):
         interpreter = _interpreter_class(self.runtime)
         try:
             with warnings.catch_warnings():
-                # TensorFlow's says at every call that LiteRT is its successor.
+                # TensorFlow's warns at every call that LiteRT is its successor.
                 warnings.filterwarnings(
                     "ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated"
                 )
@@ -100,7 +100,7 @@ class TFLitePredictor(Predictor):
 def _interpreter_class(runtime: str) -> Any:
     try:
         if runtime == TENSORFLOW:
-            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else it tells of its own build
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else it logs its own build
             from tensorflow.lite.python.interpreter import Interpreter
         else:
             from ai_edge_litert.interpreter import Interpreter

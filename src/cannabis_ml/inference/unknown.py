@@ -37,7 +37,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 """The simplest first: of scores that are equally good, the first is taken."""
 
 _GEN_EDGE = 1e-7
-"""Probabilities are held this far from 0 and 1: their tenth powers would tell runtimes apart."""
+"""Probabilities are held this far from 0 and 1: their tenth powers would depend on the runtime."""
 
 _VERSION = 1
 _HEADER = "header"
@@ -78,7 +78,7 @@ class UnknownScore:
                 calibrated; and `embedding` (N, F).
 
         Returns:
-            float64 (N,), higher is less known; no probability, and of a scale of its own.
+            float64 (N,), higher is less known; not a probability, and of a scale of its own.
 
         Raises:
             KeyError: If an output is not there.
@@ -290,7 +290,7 @@ _ARRAYS: Mapping[str, Mapping[str, str]] = {
     "knn": {"bank": "MF"},
 }
 """Names and shapes: features F, classes K of the head, classes C that were seen, directions R and Q
-that covariances are told by, photos M in the bank."""
+that covariances are kept in, photos M in the bank."""
 
 _NUMBERS: Mapping[str, tuple[str, ...]] = {
     "gen": ("classes", "gamma"),
