@@ -77,6 +77,10 @@ class FeedbackRefusedError(FeedbackError):
         self.reasons = reasons
 
 
+class UnknownPersonError(FeedbackError):
+    """The store of feedback has nothing of a person."""
+
+
 class TierUnavailableError(CannabisMLError):
     """A tier cannot answer now; others may."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, select, update
 
-from cannabis_ml.errors import FeedbackError
+from cannabis_ml.errors import FeedbackError, UnknownPersonError
 from cannabis_ml.feedback import tables as t
 from cannabis_ml.feedback.database import Database
 from cannabis_ml.feedback.params import Retention
@@ -52,7 +52,7 @@ def erase_person(connection: Connection, database: Database, person: str, now: d
     too, the file goes if none of these consented. The pseudonym cannot be used again.
 
     Raises:
-        FeedbackError: If there is no such person, and never was.
+        UnknownPersonError: If there is no such person, and never was.
     """
     own = select(t.people.c.id).where(t.people.c.pseudonym == person)
     person_id = connection.execute(own.with_for_update()).scalar()
@@ -61,7 +61,7 @@ def erase_person(connection: Connection, database: Database, person: str, now: d
         known = select(t.tombstones.c.kind).where(t.tombstones.c.digest == tombstone)
         if connection.execute(known).first():
             return Erased()
-        raise FeedbackError(f"There is no person '{person[:128]}' in the store.")
+        raise UnknownPersonError(f"There is no person '{person[:128]}' in the store.")
     sent = select(t.uploads.c.photo_id).where(t.uploads.c.person_id == person_id)
     photo_ids = list(connection.execute(sent.distinct()).scalars())
     erased = _delete_submissions(connection, t.submissions.c.person_id == person_id)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, Row, select
 
 from cannabis_ml._io.files import written_aside
-from cannabis_ml.errors import FeedbackError, FeedbackRefusedError
+from cannabis_ml.errors import FeedbackError, FeedbackRefusedError, UnknownPersonError
 from cannabis_ml.feedback import tables as t
 from cannabis_ml.feedback.fields import ClassName, Moment, PhotoId, Share
 from cannabis_ml.feedback.opinions import Label
@@ -96,7 +96,8 @@ def export(store: FeedbackStore, folder: Path, person: str | None = None) -> Exp
         person: A pseudonym; None for all.
 
     Raises:
-        FeedbackError: If the folder is there already, or the person is not in the store.
+        FeedbackError: If the folder is there already.
+        UnknownPersonError: If there is nothing of the person in the store.
     """
     if folder.exists():
         raise FeedbackError(f"{folder} is there already: name a new folder.")
@@ -104,7 +105,7 @@ def export(store: FeedbackStore, folder: Path, person: str | None = None) -> Exp
         records = list(_records(connection, person))
         marks = None if person else _marks(connection)
     if person is not None and not records:
-        raise FeedbackError(f"There is nothing of a person '{person[:128]}' in the store.")
+        raise UnknownPersonError(f"There is nothing of a person '{person[:128]}' in the store.")
     with written_aside(folder) as aside:
         (aside / "photos").mkdir(parents=True)
         lines = [record.model_dump_json(exclude_none=True) for record in records]

@@ -172,7 +172,7 @@ class FeedbackStore:
         used again. `tombstones` lists what copies elsewhere must drop. Backups are not reached.
 
         Raises:
-            FeedbackError: If there is no such person, and never was.
+            UnknownPersonError: If there is no such person, and never was.
         """
         return self._erase(lambda c, now: erasure.erase_person(c, self.database, person, now))
 

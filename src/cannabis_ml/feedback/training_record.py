@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cannabis_ml.errors import FeedbackError
 from cannabis_ml.evaluation.scores import Evaluation, MultilabelScores
 from cannabis_ml.photo_sets.feedback_source import OWN_COLUMNS
 from cannabis_ml.taxonomy import Head, Taxonomy, TaxonomySpec
@@ -46,6 +48,31 @@ class TrainingRecord(BaseModel):
         """Whether the training was given this photo with these labels."""
         known = self.feedback.get(photo_id, {})
         return all(known.get(name) == label for name, label in columns.items())
+
+
+def read_record(path: Path) -> TrainingRecord | None:
+    """The newest record at a path.
+
+    Args:
+        path: A file, or the folder of versions that the catalog's entry writes:
+            `training_record.json/2026-05-01T03.00.00.000Z/training_record.json`.
+
+    Returns:
+        None until there is one.
+
+    Raises:
+        FeedbackError: If it is not a record.
+    """
+    newest = max(path.glob(f"*/{path.name}"), default=None) if path.is_dir() else path
+    if newest is None or not newest.is_file():
+        return None
+    try:
+        return TrainingRecord.model_validate_json(newest.read_bytes())
+    except ValidationError as error:
+        raise FeedbackError(
+            f"{newest} is not the record of a training: {error.error_count()} faults, the first of"
+            f" them: {error.errors()[0]['msg']}."
+        ) from error
 
 
 def record_of(

@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from cannabis_ml import __version__
 from cannabis_ml.inference.bundle import Bundle
-from cannabis_ml.serving import feedback_routes, routes
+from cannabis_ml.serving import feedback_routes, people_routes, routes
 from cannabis_ml.serving.bundles import Served, ServedBundles
 from cannabis_ml.serving.dependencies import PERSON_HEADER
 from cannabis_ml.serving.feedback_desk import open_desk
@@ -27,7 +27,12 @@ from cannabis_ml.serving.requests_log import BUNDLE, REQUEST_ID, RequestLog
 from cannabis_ml.serving.settings import ServiceSettings
 from cannabis_ml.serving.state import Service
 
-ROUTERS = [routes.router, feedback_routes.router, page_routes.router]
+ROUTERS = [
+    routes.router,
+    feedback_routes.router,
+    people_routes.router,
+    page_routes.router,
+]
 
 ABOUT = """\
 Answers for photos from a bundle of classifiers: calibrated confidence, prediction sets, and whether

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from fastapi import Depends, Request
 
-from cannabis_ml.errors import ConfigError, FeedbackError, FeedbackRefusedError
+from cannabis_ml.errors import (
+    CannabisMLError,
+    ConfigError,
+    FeedbackRefusedError,
+    UnknownPersonError,
+)
 from cannabis_ml.feedback.params import StoreLimits
+from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.serving.feedback_settings import FeedbackSettings
+from cannabis_ml.serving.learning import LearningCache, LearningSources
+from cannabis_ml.serving.learning_schemas import LearningStatus
 from cannabis_ml.serving.pool import Admission, WorkerPool
 from cannabis_ml.serving.problems import ServiceError
 from cannabis_ml.serving.settings import ServiceSettings
@@ -39,14 +49,18 @@ class FeedbackDesk:
 
     Args:
         store: Opened.
-        threads: That work with it.
-        waiting: Requests let in besides.
+        settings: Threads and places.
+
+    Raises:
+        ConfigError: If a parameter of the retrain decision cannot be.
     """
 
-    def __init__(self, store: FeedbackStore, threads: int, waiting: int) -> None:
+    def __init__(self, store: FeedbackStore, settings: FeedbackSettings) -> None:
         self.store = store
-        self._pool = WorkerPool(threads)
-        self.admission = Admission(self._pool, waiting)
+        self._pool = WorkerPool(settings.threads)
+        self.admission = Admission(self._pool, settings.waiting)
+        self._sources = LearningSources.of(store, settings)
+        self._learning = LearningCache(settings.status_seconds)
 
     async def work(
         self, request: Request, change: Callable[[], Result], deadline_seconds: float
@@ -59,19 +73,29 @@ class FeedbackDesk:
             deadline_seconds: From now on.
 
         Raises:
-            ServiceError: 422 if the store refuses it, 503 if the store fails, 504 when time is up.
+            ServiceError: 404 if the store has nothing of a person, 422 if it refuses what was
+                sent, 503 if it fails, 504 when time is up.
         """
-        try:
+        with _as_problems():
             return await answered(request, self._pool.run(change), deadline_seconds)
-        except FeedbackRefusedError as error:
-            raise ServiceError(422, f"{error}.") from error
-        except FeedbackError as error:
-            logger.exception("The store of feedback failed")
-            raise ServiceError(
-                503,
-                "The store of feedback cannot be reached; send the same again later.",
-                {"retry-after": str(AGAIN_IN_S)},
-            ) from error
+
+    async def learning_status(
+        self, request: Request, bundle: Bundle, deadline_seconds: float
+    ) -> LearningStatus:
+        """What was told, whether to train anew, and what is in production; some seconds old.
+
+        Args:
+            request: Without a body.
+            bundle: The one in production.
+            deadline_seconds: From now on.
+
+        Raises:
+            ServiceError: 503 if the store fails, 504 when time is up.
+        """
+        bundle_id = bundle.manifest.content_sha256
+        found = self._learning.get(bundle_id, lambda: self._sources.status(bundle))
+        with _as_problems():
+            return await answered(request, found, deadline_seconds)
 
     def close(self) -> None:
         """Finish what was begun, and close the store."""
@@ -79,11 +103,29 @@ class FeedbackDesk:
         self.store.close()
 
 
+@contextmanager
+def _as_problems() -> Iterator[None]:
+    """Errors of the store as what the client is told; the log has the details."""
+    try:
+        yield
+    except FeedbackRefusedError as error:
+        raise ServiceError(422, f"{error}.") from error
+    except UnknownPersonError as error:
+        raise ServiceError(404, "There is nothing of this person in the store.") from error
+    except CannabisMLError as error:
+        logger.exception("The store of feedback failed")
+        raise ServiceError(
+            503,
+            "The store of feedback cannot be reached; send the same again later.",
+            {"retry-after": str(AGAIN_IN_S)},
+        ) from error
+
+
 def open_desk(settings: ServiceSettings) -> FeedbackDesk | None:
     """Open the store that the settings name; None where they name none.
 
     Raises:
-        ConfigError: If the database's client is not installed.
+        ConfigError: If the database's client is not installed, or a parameter cannot be.
         FeedbackError: If the store cannot be opened.
     """
     given = settings.feedback
@@ -100,7 +142,7 @@ def open_desk(settings: ServiceSettings) -> FeedbackDesk | None:
         photo_bytes=settings.limits.photo_bytes, photo_pixels=settings.limits.photo_pixels
     )
     store = FeedbackStore(given.database, given.photos, limits=limits)
-    return FeedbackDesk(store, given.threads, given.waiting)
+    return FeedbackDesk(store, given)
 
 
 async def desk_of(request: Request) -> FeedbackDesk:

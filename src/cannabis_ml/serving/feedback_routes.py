@@ -9,6 +9,7 @@ from cannabis_ml.serving.dependencies import Allowed
 from cannabis_ml.serving.feedback_desk import Desk, FeedbackDesk
 from cannabis_ml.serving.feedback_schemas import FEEDBACK_BODY, FeedbackReceipt
 from cannabis_ml.serving.feedback_uploads import read_feedback
+from cannabis_ml.serving.learning_schemas import LearningStatus
 from cannabis_ml.serving.problems import responses
 from cannabis_ml.serving.state import Service
 
@@ -33,6 +34,20 @@ async def feedback(request: Request, service: Allowed, desk: Desk) -> FeedbackRe
         return await desk.work(
             request, lambda: _take(service, desk, given, photo), limits.deadline_seconds
         )
+
+
+@router.get(
+    "/v2/learning-status",
+    summary="What was told, and whether to train anew",
+    responses=responses(401, 429, 503, 504),
+)
+async def learning_status(request: Request, service: Allowed, desk: Desk) -> LearningStatus:
+    """Totals of the store, the retrain decision with every reason, the last training, the champion.
+
+    Some seconds old: it is made at most as often as `feedback.status_seconds` says.
+    """
+    deadline = service.settings.limits.deadline_seconds
+    return await desk.learning_status(request, service.loaded.bundle, deadline)
 
 
 def _take(

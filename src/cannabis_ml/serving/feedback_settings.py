@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -25,4 +28,20 @@ class FeedbackSettings(BaseModel):
         default=16,
         ge=0,
         description="Requests let in besides those that a thread works for; status 503 above",
+    )
+    training_record: Path | None = Field(
+        default=None,
+        description="What the bundle stage writes of each training:"
+        " data/06_models/training_record.json",
+    )
+    champion: Path | None = Field(
+        default=None, description="The champion's folder: data/06_models/champion"
+    )
+    decision: dict[str, Any] = Field(
+        default_factory=dict,
+        description="`retrain`, `vetting` and `audit` of parameters_feedback.yml, where they differ"
+        " from the defaults",
+    )
+    status_seconds: float = Field(
+        default=30.0, gt=0, description="So long a learning status is given before it is made anew"
     )

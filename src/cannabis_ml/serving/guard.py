@@ -26,6 +26,7 @@ class Guard:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._hashes = list(settings.key_hashes)
+        self._admins = list(settings.admin_key_hashes)
         self._proxies = set(settings.trusted_proxies)
         most = settings.limits.requests_per_minute
         self._rate = RateLimitItemPerMinute(most) if most else None
@@ -37,7 +38,27 @@ class Guard:
         Raises:
             ServiceError: 401 without a known key where keys are asked for, 429 above the rate.
         """
-        caller = self._caller(request)
+        self._count(self._caller(request))
+
+    async def admin(self, request: Request) -> None:
+        """Let a request pass that touches people's data.
+
+        Raises:
+            ServiceError: 401 without a known key, 403 with a key that may not, 429 above the rate.
+        """
+        found = _hash_of(request)
+        if _is_among(found, self._admins):
+            self._count(found)
+        elif not self._admins:
+            raise ServiceError(
+                403, "No key may do this here: set admin_key_hashes in the service's configuration."
+            )
+        elif _is_among(found, self._hashes):
+            raise ServiceError(403, "This API key may not do this: it takes one of an admin.")
+        else:
+            raise _unknown_key()
+
+    def _count(self, caller: str) -> None:
         if self._rate is None or self._limiter.hit(self._rate, caller):
             return
         reset = self._limiter.get_window_stats(self._rate, caller).reset_time
@@ -52,13 +73,9 @@ class Guard:
         """The hash of the key, or the address where no keys are asked for."""
         if not self._hashes:
             return self._address(request)
-        found = hash_key(request.headers.get(KEY_HEADER, ""))
-        if sum(hmac.compare_digest(found, known) for known in self._hashes) == 0:  # looks at all
-            raise ServiceError(
-                401,
-                f"An API key in the header {KEY_HEADER} is needed, and this is none that is known.",
-                {"www-authenticate": "ApiKey"},
-            )
+        found = _hash_of(request)
+        if not _is_among(found, [*self._hashes, *self._admins]):
+            raise _unknown_key()
         return found
 
     def _address(self, request: Request) -> str:
@@ -67,3 +84,19 @@ class Guard:
             forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
             return forwarded or address
         return address
+
+
+def _hash_of(request: Request) -> str:
+    return hash_key(request.headers.get(KEY_HEADER, ""))
+
+
+def _is_among(found: str, known: list[str]) -> bool:
+    return sum(hmac.compare_digest(found, one) for one in known) > 0  # looks at all
+
+
+def _unknown_key() -> ServiceError:
+    return ServiceError(
+        401,
+        f"An API key in the header {KEY_HEADER} is needed, and this is none that is known.",
+        {"www-authenticate": "ApiKey"},
+    )

@@ -65,6 +65,10 @@ class ServiceSettings(BaseModel):
         default_factory=list,
         description="SHA-256 of each API key, hexadecimal; empty lets everybody in",
     )
+    admin_key_hashes: list[KeyHash] = Field(
+        default_factory=list,
+        description="The same of keys that may also export and erase people's data; empty: nobody",
+    )
     cors_origins: list[str] = Field(
         default_factory=list, description="Pages from elsewhere that may call, such as https://a.b"
     )
