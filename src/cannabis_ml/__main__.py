@@ -12,6 +12,10 @@ def main(*args: Any, **kwargs: Any) -> Any:
         from cannabis_ml.serving.__main__ import main as serve
 
         sys.exit(serve(given[1:]))
+    if given and given[0] == "deploy":
+        from cannabis_ml.serving.deploy_command import main as deploy
+
+        sys.exit(deploy(given[1:]))
     if given and given[0] == "feedback":  # needs none with --store
         from cannabis_ml.cli_feedback import feedback
 

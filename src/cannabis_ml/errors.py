@@ -49,6 +49,10 @@ class BundleError(CannabisMLError):
     """A bundle is incomplete, altered, or made for another version."""
 
 
+class DeploymentError(CannabisMLError):
+    """A bundle cannot be deployed, or the folder of deployments cannot be read or changed."""
+
+
 class PromotionError(CannabisMLError):
     """A bundle cannot be made champion, or there is none to go back to."""
 

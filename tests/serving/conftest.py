@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from PIL import Image
 
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.bundle_writer import write_bundle
+from cannabis_ml.inference.manifest import BundleManifest
 from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.settings import ServiceSettings
 
@@ -26,7 +30,7 @@ def _network():
     return module
 
 
-def _made(folder: Path, factor: float) -> Bundle:
+def _made(folder: Path, factor: float, **contents) -> Bundle:
     """Two tiers of the same weights, times a factor; the first is sure of some photos alone."""
     network = _network()
     weights = {name: np.float32(factor) * w for name, w in network.WEIGHTS.items()}
@@ -52,6 +56,7 @@ def _made(folder: Path, factor: float) -> Bundle:
             reliability={"tier1": network.RELIABILITY},
             unknown={"tier1": network.unknown_score()},
             routing=network.RoutingRule.fixed("kind.of thing", ["tier1", "tier2"], [0.95]),
+            **contents,
         ),
     )
     return Bundle.open(folder)
@@ -67,6 +72,46 @@ def small_bundle(tmp_path_factory):
 def other_bundle(tmp_path_factory):
     """As `small_bundle`, with other weights."""
     return _made(tmp_path_factory.mktemp("serving") / "other", factor=0.5)
+
+
+@pytest.fixture(scope="session")
+def third_bundle(tmp_path_factory):
+    """As `small_bundle`, with yet other weights."""
+    return _made(tmp_path_factory.mktemp("serving") / "third", factor=0.7)
+
+
+@pytest.fixture
+def labelled_bundle(tmp_path):
+    """A bundle that gets so many of its three golden labels right: `labelled_bundle(2)`."""
+
+    def make(right):
+        given = _made(tmp_path / "unlabelled", factor=1)
+        answers = [given.predict(p, "tier2")["kind.of thing"] for p in given.golden_photos()]
+        labels = [
+            found.decided if i < right else next(n for n in found.classes if n != found.decided)
+            for i, found in enumerate(answers)
+        ]
+        labelled = {"kind.of thing": labels, "grade": [None] * 3}
+        return _made(tmp_path / "labelled", factor=1, golden_labels=labelled)
+
+    return make
+
+
+@pytest.fixture
+def strange_bundle(tmp_path, small_bundle):
+    """A bundle whose golden answers are others than its models give, all hashes in order."""
+    folder = shutil.copytree(small_bundle.path, tmp_path / "strange")
+    answers = json.loads((folder / "golden/answers.json").read_text())
+    outputs = answers["tiers"]["tier1"]["float"]["outputs"]["kind.of thing"]
+    outputs[0] = outputs[0][::-1]
+    text = json.dumps(answers)
+    (folder / "golden/answers.json").write_text(text)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    hashed = hashlib.sha256(text.encode()).hexdigest()
+    manifest["files"]["golden/answers.json"] = manifest["golden"]["sha256"] = hashed
+    sealed = BundleManifest.model_validate(manifest).sealed()
+    (folder / "bundle.json").write_text(json.dumps(sealed.model_dump()))
+    return Bundle.open(folder)
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ class BundleContents:
         reliability: By tier, how far its answers can be trusted; may lack tiers.
         unknown: By tier, its unknown score; may lack tiers.
         routing: Which tier's answer is accepted; None: the bundle cannot route.
+        golden_labels: By head, what people labelled each golden photo as, None where nobody did.
     """
 
     name: str
@@ -68,6 +69,7 @@ class BundleContents:
     reliability: Mapping[str, Reliability] = field(default_factory=dict)
     unknown: Mapping[str, UnknownScore] = field(default_factory=dict)
     routing: RoutingRule | None = None
+    golden_labels: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
 
 def write_bundle(folder: Path, contents: BundleContents) -> Bundle:
@@ -119,6 +121,7 @@ def _assembled(contents: BundleContents) -> tuple[BundleManifest, dict[str, byte
         tiers={
             t: {kind: part.answers for kind, part in kinds.items()} for t, kinds in tiers.items()
         },
+        labels={name: list(labels) for name, labels in contents.golden_labels.items()},
     )
     files = {
         MODEL_CARD: contents.model_card.encode(),

@@ -93,6 +93,11 @@ class GoldenAnswers(BaseModel):
     photos: list[str] = Field(description="Files, in the order of the answers")
     inputs: dict[str, list[str]] = Field(description="By image size, what the models see")
     tiers: dict[str, dict[str, ExpectedAnswers]] = Field(description="By tier and kind of file")
+    labels: dict[str, list[NamedAnswer]] = Field(
+        default_factory=dict,
+        description="By head, what people labelled each photo as, null where nobody did; a head"
+        " without labels is left out",
+    )
 
 
 class FileReport(BaseModel):
@@ -361,7 +366,8 @@ def grey_levels_apart(photo: bytes, seen: bytes, size: int) -> int:
 
 def as_json(answers: GoldenAnswers) -> bytes:
     """The text of `answers.json`."""
-    return json.dumps(answers.model_dump(), ensure_ascii=False, allow_nan=False).encode()
+    written = answers.model_dump(exclude=None if answers.labels else {"labels"})
+    return json.dumps(written, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _shortest(values: np.ndarray) -> list[Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cannabis_ml.errors import PromotionError
 from cannabis_ml.inference.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -51,6 +53,45 @@ def register_champion(model: str, bundle: Bundle) -> None:
     rival = _with_alias(client, model, CHALLENGER)
     if rival and rival.version == version.version:
         client.delete_registered_model_alias(model, CHALLENGER)
+
+
+def fetch_registered(model: str, alias: str, folder: Path, tracking: str | None = None) -> Path:
+    """Copy the bundle that has an alias in MLflow's registry.
+
+    Args:
+        model: Name of the registered model.
+        alias: Such as `champion`.
+        folder: Where the copy goes.
+        tracking: URI of the tracking server or database; None takes MLflow's own setting, such as
+            the variable MLFLOW_TRACKING_URI.
+
+    Returns:
+        The bundle, a folder or a `.zip`.
+
+    Raises:
+        PromotionError: If MLflow is not installed or not reached, or has no such model or alias.
+    """
+    try:
+        from mlflow import MlflowClient
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+    except ImportError as error:
+        raise PromotionError(
+            f"A bundle of MLflow's registry needs MLflow ({error}): pip install mlflow, or fetch"
+            " the bundle elsewhere and deploy its folder or its .zip."
+        ) from error
+    client = MlflowClient(tracking)
+    try:
+        version = client.get_model_version_by_alias(model, alias)
+        fetched = download_artifacts(
+            artifact_uri=version.source, dst_path=str(folder), tracking_uri=tracking
+        )
+    except (MlflowException, OSError) as error:
+        raise PromotionError(
+            f"MLflow's registry gives no bundle for {model}@{alias} at {client.tracking_uri}:"
+            f" {error}"
+        ) from error
+    return Path(fetched)
 
 
 def _client() -> MlflowClient:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.errors import PromotionError
 from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.promotion.line import before_last
 from cannabis_ml.promotion.records import PromotionRecord, Standing
 
 LOCK_SECONDS = 60
@@ -214,23 +215,15 @@ class ChampionStore:
 
 
 def _before(records: list[PromotionRecord]) -> str:
-    """Id of the champion that a rollback without a name goes to.
-
-    Of A, B, C and a rollback to B, the one before is A: rolling back again goes further back.
-    """
-    line: list[str] = []
-    for record in records:
-        if record.kind == "rollback":
-            back = len(line) - 1 - line[::-1].index(record.bundle_id)
-            line = line[: back + 1]
-        else:
-            line.append(record.bundle_id)
-    if len(line) < 2:
+    """Id of the champion that a rollback without a name goes to."""
+    steps = [(record.kind == "rollback", record.bundle_id) for record in records]
+    found = before_last(steps)
+    if found is None:
         raise PromotionError(
-            f"There is no champion before {line[-1][:12]} to roll back to. To go to another that"
-            " was champion: --to ID."
+            f"There is no champion before {steps[-1][1][:12]} to roll back to. To go to another"
+            " that was champion: --to ID."
         )
-    return line[-2]
+    return found
 
 
 def _place(source: Path, target: Path) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import ipaddress
 import logging
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cannabis_ml.errors import CannabisMLError, ConfigError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from cannabis_ml.serving.settings import ServiceSettings
 
 MISSING = "The service is not installed ({error}): pip install 'cannabis_ml[inference,service]'."
 
@@ -38,7 +46,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bundle", type=Path, nargs="?", help="its folder or its .zip")
+    parser.add_argument(
+        "bundle", nargs="?",
+        help="its folder, its .zip, models:/NAME@champion of MLflow's registry, or a folder of"
+        " deployments, which is followed",
+    )  # fmt: skip
+    parser.add_argument("--challenger", help="another bundle, see challenger_share")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000")
     parser.add_argument("--config", type=Path, help="JSON with ServiceSettings: limits, keys, …")
@@ -55,13 +68,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(options: argparse.Namespace) -> int:
     try:
-        import uvicorn
-
-        from cannabis_ml.inference.bundle import Bundle
-        from cannabis_ml.serving.app import create_app
-        from cannabis_ml.serving.settings import hash_key, new_key, read_settings
+        for needed in ("uvicorn", "cannabis_ml.serving.app"):
+            importlib.import_module(needed)
     except ImportError as error:
         raise ConfigError(MISSING.format(error=error)) from error
+    from cannabis_ml.serving.settings import hash_key, new_key, read_settings
 
     if options.new_key:
         key = new_key()
@@ -72,7 +83,14 @@ def _serve(options: argparse.Namespace) -> int:
     settings = read_settings(options.config, _given(options))
     if options.openapi:  # opens no store
         settings = settings.model_copy(update={"feedback": None})
-    app = create_app(Bundle.open(options.bundle), settings)
+    with tempfile.TemporaryDirectory() as copies:
+        return _run(options, settings, Path(copies))
+
+
+def _run(options: argparse.Namespace, settings: ServiceSettings, copies: Path) -> int:
+    import uvicorn
+
+    app = _application(options, settings, copies)
     if options.openapi:
         import json
 
@@ -99,6 +117,27 @@ def _given(options: argparse.Namespace) -> dict[str, object]:
     given: dict[str, object] = {"workers": options.workers, "language": options.language}
     given["feedback"] = {name: value for name, value in feedback.items() if value} or None
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _application(options: argparse.Namespace, settings: ServiceSettings, copies: Path) -> FastAPI:
+    """The application over a bundle, or over what a folder of deployments names."""
+    from cannabis_ml.serving.app import create_app
+    from cannabis_ml.serving.deployments import Deployments, open_served
+    from cannabis_ml.serving.sources import open_source
+
+    deployments = Deployments(Path(options.bundle))
+    if not deployments.is_there:
+        rival = None if options.challenger is None else open_source(options.challenger, copies)
+        return create_app(open_source(options.bundle, copies), settings, challenger=rival)
+    if options.challenger is not None:
+        raise ConfigError(
+            f"{options.bundle} is a folder of deployments, which names the challenger itself:"
+            " cannabis_ml deploy BUNDLE --trial"
+        )
+    record, bundles = open_served(deployments)
+    return create_app(
+        next(bundles), settings, challenger=next(bundles, None), follow=(deployments, record)
+    )
 
 
 def _print_address(host: str, port: int) -> None:

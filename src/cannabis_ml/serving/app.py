@@ -14,7 +14,9 @@ from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.serving import feedback_routes, people_routes, routes
 from cannabis_ml.serving.bundles import Served, ServedBundles
 from cannabis_ml.serving.dependencies import PERSON_HEADER
+from cannabis_ml.serving.deployments import DeploymentRecord, Deployments
 from cannabis_ml.serving.feedback_desk import open_desk
+from cannabis_ml.serving.following import Follower
 from cannabis_ml.serving.guard import KEY_HEADER, Guard
 from cannabis_ml.serving.metrics import ServiceMetrics
 from cannabis_ml.serving.models import LoadedBundle
@@ -42,8 +44,15 @@ Send a photo as the body (`image/jpeg` and the like) or as the form field `photo
 problem details (RFC 9457)."""
 
 
+Following = tuple[Deployments, DeploymentRecord]
+
+
 def create_app(
-    bundle: Bundle, settings: ServiceSettings | None = None, *, challenger: Bundle | None = None
+    bundle: Bundle,
+    settings: ServiceSettings | None = None,
+    *,
+    challenger: Bundle | None = None,
+    follow: Following | None = None,
 ) -> FastAPI:
     """Make the application.
 
@@ -54,6 +63,7 @@ def create_app(
         bundle: What answers.
         settings: Limits, keys and the like; None takes the defaults.
         challenger: Answers a share of people, `ServiceSettings.challenger_share`.
+        follow: Where later bundles come from, and the record of those that are given.
 
     Raises:
         FeedbackError: If the store of feedback cannot be opened.
@@ -71,11 +81,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        checking = asyncio.ensure_future(service.prepare())
+        working = asyncio.ensure_future(_prepared_and_following(service, follow))
         try:
             yield
         finally:
-            checking.cancel()
+            working.cancel()
             await asyncio.to_thread(pool.close)
             if desk is not None:
                 await asyncio.to_thread(desk.close)
@@ -104,3 +114,9 @@ def create_app(
         )
     app.add_middleware(RequestLog, observe=metrics.observe_request)
     return app
+
+
+async def _prepared_and_following(service: Service, follow: Following | None) -> None:
+    await service.prepare()
+    if follow is not None:
+        await Follower(service, *follow).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -55,6 +56,12 @@ class ServiceMetrics:
             ["bundle", "tier", "unknown"],
             registry=self._registry,
         )
+        self._switches = Counter(
+            "cannabis_ml_switches",
+            "Deployments that were looked at; refused: golden photos get other answers here",
+            ["outcome"],
+            registry=self._registry,
+        )
         inside = Gauge(
             "cannabis_ml_requests_inside", "Requests that were let in", registry=self._registry
         )
@@ -86,6 +93,10 @@ class ServiceMetrics:
                 self._confidence.labels(short, tier, name).observe(head.confidence)
         is_unknown = report.unknown is not None and report.unknown.is_unknown
         self._known.labels(short, tier, "yes" if is_unknown else "no").inc()
+
+    def observe_switch(self, outcome: Literal["taken", "refused", "failed"]) -> None:
+        """A deployment was looked at."""
+        self._switches.labels(outcome).inc()
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

@@ -72,6 +72,9 @@ class ServiceSettings(BaseModel):
     cors_origins: list[str] = Field(
         default_factory=list, description="Pages from elsewhere that may call, such as https://a.b"
     )
+    follow_seconds: float = Field(
+        default=2.0, gt=0, description="Between two looks at a folder of deployments"
+    )
     language: str = Field(default="en", description="Of reports, unless the request names one")
     trusted_proxies: list[str] = Field(
         default_factory=list,

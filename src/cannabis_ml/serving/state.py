@@ -63,14 +63,14 @@ def checked_golden(served: Served, workers: int) -> Served:
     """Open models, and compare the answers for golden photos with what bundles promise.
 
     Args:
-        served: Whose golden photos are not checked yet.
+        served: The champion is checked unless its `golden` is there.
         workers: Photos answered at once.
 
     Returns:
         With the champion's result, and without a challenger that answers otherwise here.
     """
     try:
-        golden = served.champion.prepare(workers)
+        golden = served.golden or served.champion.prepare(workers)
     except Exception as error:
         logger.exception("The golden photos could not be checked")
         return replace(served, fault=f"The golden photos could not be checked: {error}")

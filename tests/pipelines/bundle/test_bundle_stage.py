@@ -88,16 +88,20 @@ def numbers(photos):
 
 
 def test_golden_photos_are_of_every_class_in_turn_and_of_the_test_split(photo_set):
-    found = numbers(pick_golden_photos(photo_set, TAXONOMY, BUNDLE))
+    found = numbers(pick_golden_photos(photo_set, TAXONOMY, BUNDLE).pixels)
     kinds = ["rare" if i in (7, 8) else "oak" for i in found]
     assert kinds == ["oak", "rare", "oak", "rare"]
     assert 10 not in found
-    again = numbers(pick_golden_photos(photo_set, TAXONOMY, BUNDLE))
+    again = numbers(pick_golden_photos(photo_set, TAXONOMY, BUNDLE).pixels)
     assert found == again
     all_of_them = BUNDLE.model_copy(update={"golden_photos": 99})
-    found = numbers(pick_golden_photos(photo_set, TAXONOMY, all_of_them))
+    golden = pick_golden_photos(photo_set, TAXONOMY, all_of_them)
+    found = numbers(golden.pixels)
     assert sorted(found) == list(range(10))
     assert found[-1] == 9  # without a label
+    assert golden.labels.keys() == {"kind"}
+    expected = {**dict.fromkeys(range(7), "oak"), 7: "a|b", 8: "a|b", 9: None}
+    assert golden.labels["kind"] == [expected[i] for i in found]
 
 
 class File(ModelFile):

@@ -34,7 +34,7 @@ from cannabis_ml.pipelines.bundle.model_card import (
 )
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.splits import Split
-from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.taxonomy import MISSING, Taxonomy
 from cannabis_ml.tiers import tier_named
 
 
@@ -53,24 +53,44 @@ class TierContents:
     unknown: UnknownScore
 
 
+@dataclass(frozen=True)
+class GoldenPhotos:
+    """Photos whose answers every client must reproduce.
+
+    Attributes:
+        pixels: Each uint8 RGB (height, width, 3), as stored.
+        labels: By head with one class per photo, the class of each, None where it has no label;
+            heads without any label are left out.
+    """
+
+    pixels: list[np.ndarray]
+    labels: dict[str, list[str | None]]
+
+
 def pick_golden_photos(
     photo_set: PhotoSet, taxonomy: Taxonomy, bundle: BundleParams
-) -> list[np.ndarray]:
+) -> GoldenPhotos:
     """Choose the golden photos, of as many classes as possible.
 
     Args:
         photo_set: Stored photos; chosen from the test split, or from all if that is empty.
         taxonomy: Classes are those of its first head that is not multilabel.
         bundle: Number of golden photos, and the seed.
-
-    Returns:
-        Each uint8 RGB (height, width, 3), as stored.
     """
     random = np.random.default_rng(bundle.seed)
     test = photo_set.rows_of(Split.TEST)
     rows = random.permutation(test if len(test) else len(photo_set))
     chosen = rows[_in_turn(photo_set.labels(), rows, taxonomy)][: bundle.golden_photos]
-    return [photo_set.pixels(row) for row in chosen]
+    codes = photo_set.encode(taxonomy, chosen)
+    labels = {
+        head.name: [None if k == MISSING else head.class_names[k] for k in codes[head.name]]
+        for head in taxonomy.heads
+        if head.kind != "multilabel"
+    }
+    return GoldenPhotos(
+        pixels=[photo_set.pixels(row) for row in chosen],
+        labels={name: found for name, found in labels.items() if any(found)},
+    )
 
 
 def describe_tier(
@@ -154,7 +174,7 @@ def write_model_card(
 
 
 def assemble(
-    golden_photos: list[np.ndarray],
+    golden_photos: GoldenPhotos,
     model_card: str,
     photo_set: PhotoSet,
     taxonomy: Taxonomy,
@@ -182,7 +202,8 @@ def assemble(
         created=started,
         taxonomy=taxonomy,
         tiers={name: tier.models for name, tier in tiers.items()},
-        photos=golden_photos,
+        photos=golden_photos.pixels,
+        golden_labels=golden_photos.labels,
         model_card=model_card,
         run=tracking_run,
         photo_set_fingerprint=photo_set.fingerprint,

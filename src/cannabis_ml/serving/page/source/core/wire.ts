@@ -127,7 +127,7 @@ export interface ConfidenceBand {
 
 /** What was chosen for a model's decisions; it travels with the model. */
 export interface DecisionRule {
-  /** Per multilabel head and class, the probability from which on it is said to be there; 0.5 where none is written. Calibrated, where `calibrators` has the head */
+  /** Per multilabel head and class, from which probability on it is decided to be there; 0.5 where none is written. Calibrated, where `calibrators` has the head */
   thresholds?: Record<string, Record<string, number>>;
   /** Per head, what calibrates its probabilities before they are compared; where its parent limits it, its probabilities given each class of the parent */
   calibrators?: Record<string, Uncalibrated | Temperature | Structured | Platt | Beta | Isotonic | Ordinal | Affine>;
@@ -175,7 +175,7 @@ export interface FileReport {
   tolerance: number;
   /** Per output, relative to its largest value where that is above 1; infinite where it is missing or has another shape */
   largest_difference: Record<string, number>;
-  /** Per head, the share of photos with the same class, or of attributes that are said alike */
+  /** Per head, the share of photos with the same class, or of attributes that are decided alike */
   same_decision: Record<string, number>;
   /** Per head, of calibrated probabilities; infinite where an output is missing */
   calibrated_difference: Record<string, number>;
@@ -202,6 +202,8 @@ export interface GoldenAnswers {
   inputs: Record<string, string[]>;
   /** By tier and kind of file */
   tiers: Record<string, Record<string, ExpectedAnswers>>;
+  /** By head, what people labelled each photo as, null where nobody did; a head without labels is left out */
+  labels?: Record<string, (string | string[] | null)[]>;
 }
 
 /** Whether this machine gives the golden answers of a bundle. */
@@ -242,7 +244,7 @@ export interface HeadJSON {
   backed_off: boolean | null;
   /** Whether confidence can be read as a chance */
   is_calibrated: boolean;
-  /** Probability of `best_guess`, calibrated if `is_calibrated`, 0 to 1; null of a multilabel head and where there is no answer */
+  /** Probability of `best_guess`, calibrated if `is_calibrated`, 0 to 1; null of a multilabel head and without an answer */
   confidence: number | null;
   /** The same before calibration */
   raw_confidence: number | null;
@@ -333,7 +335,7 @@ export interface PhotoReport {
   summary: string;
   /** Empty where nothing was found */
   photo_faults: PhotoFaultJSON[];
-  /** null: the bundle cannot tell */
+  /** null: the bundle has no such score */
   unknown: UnknownJSON | null;
   /** By head, in the taxonomy's order */
   heads: Record<string, HeadJSON>;
@@ -389,7 +391,7 @@ export interface RecommendationJSON {
   text: string | null;
 }
 
-/** What calibration photos tell about the answers of one tier; every part may be missing. */
+/** What was fitted on calibration photos for the answers of one tier; parts may be missing. */
 export interface Reliability {
   /** By head, around the confidence of its answer; of a multilabel head, around the probability that an attribute is there */
   bands?: Record<string, ConfidenceBand>;
@@ -504,7 +506,7 @@ export interface TierFiles {
   quantized?: TierFile | null;
   /** Which one clients take */
   ships: "float" | "quantized";
-  /** What is said of the outputs of either */
+  /** The decision rule of both files */
   decision: DecisionRule;
   /** Confidence bands, prediction sets and back-off: `Reliability` */
   reliability?: FileRef | null;
@@ -517,7 +519,7 @@ export interface TierThresholds {
   tier: string;
   /** Least routing score; None accepts nothing */
   accept_from: number | null;
-  /** Accept whatever the scores say */
+  /** Accept every answer, whatever its scores */
   accept_all?: boolean;
   /** By answered class, instead of `accept_from` */
   by_class?: Record<string, number | null>;

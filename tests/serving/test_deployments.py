@@ -1,0 +1,187 @@
+"""The folder of deployments, and the command that changes it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+
+import pytest
+
+from cannabis_ml.errors import BundleError, DeploymentError
+from cannabis_ml.serving.deploy_command import main
+from cannabis_ml.serving.deployments import Decided, Deployments
+
+WHO = Decided(by="me", reason="because", at=datetime(2026, 11, 27, tzinfo=UTC))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "deployments"
+
+
+@pytest.fixture
+def deploy(folder, capsys):
+    """Run the command; gives its status, output and errors: `deploy(bundle, "--trial")`."""
+
+    def run(*arguments):
+        status = main([*map(str, arguments), "--to", str(folder), "--by", "me"])
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def id_of(bundle):
+    return bundle.manifest.content_sha256
+
+
+def stands(folder):
+    """Champion and challenger of every record."""
+    return [(one.champion, one.challenger) for one in Deployments(folder).records()]
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_bundle_is_checked_copied_and_recorded(deploy, folder, small_bundle, tmp_path, form):
+    source = tmp_path / "given"
+    if form == "folder":
+        shutil.copytree(small_bundle.path, source)
+    else:
+        source = shutil.copyfile(f"{small_bundle.path}.zip", tmp_path / "given.zip")
+    status, told, _ = deploy(source, "--reason", "the first")
+    assert status == 0
+    (record,) = Deployments(folder).records()
+    assert (record.champion, record.by, record.reason) == (id_of(small_bundle), "me", "the first")
+    assert "agree with their hashes" in record.checks[0]
+    assert "3 golden photos get their answers" in record.checks[1]
+    assert "/v2/analyze-mobile" in record.checks[2]
+    assert all(check in told for check in record.checks)
+    shutil.rmtree(source) if form == "folder" else source.unlink()
+    assert id_of(Deployments(folder).open(record.champion)) == id_of(small_bundle)
+
+
+def test_dry_run_shows_every_step_and_changes_nothing(deploy, folder, small_bundle):
+    status, told, _ = deploy(small_bundle.path, "--dry-run")
+    assert status == 0
+    assert told.count("checked:") == 4
+    assert id_of(small_bundle)[:12] in told.splitlines()[-1]
+    assert not folder.exists()
+
+
+def test_back_and_back_again_goes_further(deploy, folder, small_bundle, other_bundle, third_bundle):
+    bundles = [small_bundle, other_bundle, third_bundle]
+    for bundle in bundles:
+        deploy(bundle.path)
+    first, second, third = map(id_of, bundles)
+    assert deploy("--back")[0] == deploy("--back")[0] == 0
+    assert [champion for champion, _ in stands(folder)] == [first, second, third, second, first]
+    status, _, told = deploy("--back")
+    assert status == 2
+    assert "No other bundle answered before" in told
+    assert len(deploy("--list")[1].splitlines()) == 5
+
+
+def test_a_challenger_is_tried_and_taken_out_or_becomes_champion(
+    deploy, folder, small_bundle, other_bundle, third_bundle
+):
+    assert "deploy one first" in deploy(other_bundle.path, "--trial")[2]
+    first, second, third = map(id_of, (small_bundle, other_bundle, third_bundle))
+    deploy(small_bundle.path)
+    deploy(other_bundle.path, "--trial")
+    deploy("--end-trial")
+    deploy(third_bundle.path, "--trial")
+    deploy(other_bundle.path)
+    deploy(third_bundle.path)
+    assert stands(folder) == [
+        (first, None),
+        (first, second),
+        (first, None),
+        (first, third),
+        (second, third),
+        (third, None),
+    ]
+    assert "answers already" in deploy(third_bundle.path)[2]
+    deploy("--back")
+    assert stands(folder)[-1] == (second, None)
+
+
+def test_an_altered_bundle_is_not_deployed(deploy, folder, small_bundle, tmp_path):
+    source = shutil.copytree(small_bundle.path, tmp_path / "altered")
+    (source / "README.md").write_text("Another card")
+    status, _, told = deploy(source)
+    assert (status, "README.md" in told) == (2, True)
+    assert not folder.exists()
+
+
+def test_a_bundle_that_answers_otherwise_here_is_not_deployed(deploy, folder, strange_bundle):
+    status, _, told = deploy(strange_bundle.path)
+    assert status == 2
+    assert "golden photos get other answers" in told
+    assert "tier1.float.onnx DIFFERS" in told
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(("right", "status"), [(3, 0), (1, 2)])
+def test_accuracy_on_golden_labels_decides(deploy, folder, labelled_bundle, right, status):
+    found, told, errors = deploy(labelled_bundle(right).path)
+    assert found == status
+    assert f"{right} of 3 golden labels" in told + errors
+    assert folder.exists() == (status == 0)
+
+
+def test_records_are_never_written_over(folder, small_bundle, other_bundle):
+    one, other = Deployments(folder), Deployments(folder)
+    first = one.next("deploy", id_of(small_bundle), None, WHO)
+    late = other.next("deploy", id_of(other_bundle), None, WHO)
+    one.append(first)
+    with pytest.raises(DeploymentError, match="Somebody else deployed meanwhile"):
+        other.append(late)
+    assert other.records() == [first]
+    assert [path.name for path in (folder / "records").iterdir()] == ["000001.json"]
+
+
+def test_a_damaged_record_or_bundle_is_an_error(deploy, folder, small_bundle):
+    deploy(small_bundle.path)
+    deployments = Deployments(folder)
+    (kept,) = (folder / "bundles").iterdir()
+    (kept / "README.md").write_text("Another card")
+    with pytest.raises(BundleError, match=r"README\.md"):
+        deployments.open(id_of(small_bundle))
+    shutil.rmtree(kept)
+    with pytest.raises(DeploymentError, match="Restore it"):
+        deployments.open(id_of(small_bundle))
+    (record,) = (folder / "records").iterdir()
+    record.write_text(json.dumps({"number": 1}))
+    with pytest.raises(DeploymentError, match=r"000001\.json is not the record"):
+        deployments.current()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--back", "--list"], ["bundle", "--back"]])
+def test_one_thing_at_a_time(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "give a BUNDLE, or one of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["models:/leaves", "models:/leaves/3", "models:/@x"])
+def test_sources_that_name_no_alias(deploy, source):
+    assert "models:/NAME@champion" in deploy(source)[2]
+
+
+def test_the_champion_of_mlflows_registry(deploy, folder, small_bundle, tmp_path, monkeypatch):
+    import mlflow
+
+    from cannabis_ml.promotion.registry import register_champion
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        register_champion("leaves", small_bundle)
+    finally:
+        mlflow.set_tracking_uri(before)
+    status, told, errors = deploy("models:/leaves@champion", "--tracking-uri", uri)
+    assert status == 0, told + errors
+    assert stands(folder) == [(id_of(small_bundle), None)]
+    status, _, told = deploy("models:/leaves@nobody", "--tracking-uri", uri)
+    assert status == 2
+    assert "leaves@nobody" in told
