@@ -27,6 +27,7 @@ from cannabis_ml.serving.pool import Admission, WorkerPool
 from cannabis_ml.serving.problems import handle_errors
 from cannabis_ml.serving.requests_log import BUNDLE, REQUEST_ID, RequestLog
 from cannabis_ml.serving.settings import ServiceSettings
+from cannabis_ml.serving.shadow import Shadow
 from cannabis_ml.serving.state import Service
 
 ROUTERS = [
@@ -77,15 +78,18 @@ def create_app(
     served = Served(LoadedBundle(bundle, pixels), rival)
     bundles = ServedBundles(served, settings.challenger_share)
     metrics = ServiceMetrics(admission, bundles)
-    service = Service(settings, pool, admission, bundles, metrics, Guard(settings))
+    shadow = Shadow(bundles, admission, settings.shadow_share, metrics)
+    service = Service(settings, pool, admission, bundles, metrics, Guard(settings), shadow)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         working = asyncio.ensure_future(_prepared_and_following(service, follow))
+        shadow.start()
         try:
             yield
         finally:
             working.cancel()
+            await asyncio.to_thread(shadow.close)
             await asyncio.to_thread(pool.close)
             if desk is not None:
                 await asyncio.to_thread(desk.close)

@@ -73,13 +73,20 @@ class ServedBundles:
         try:
             yield loaded
         finally:
-            with self._lock:
-                self._lent[loaded] -= 1
-                is_out = loaded not in self._served.every
-                if self._lent[loaded] == 0:
-                    del self._lent[loaded]
-                    if is_out:
-                        loaded.free()
+            self._give_back(loaded)
+
+    @contextmanager
+    def lent_challenger(self) -> Iterator[LoadedBundle | None]:
+        """The challenger, open as long as it is lent; None where there is none."""
+        with self._lock:
+            loaded = self._served.challenger
+            if loaded is not None:
+                self._lent[loaded] += 1
+        try:
+            yield loaded
+        finally:
+            if loaded is not None:
+                self._give_back(loaded)
 
     def switch(self, served: Served) -> None:
         """Let others answer from now on."""
@@ -94,6 +101,14 @@ class ServedBundles:
         """By id of a bundle, how many requests have it."""
         with self._lock:
             return {loaded.id: count for loaded, count in self._lent.items()}
+
+    def _give_back(self, loaded: LoadedBundle) -> None:
+        with self._lock:
+            self._lent[loaded] -= 1
+            if self._lent[loaded] == 0:
+                del self._lent[loaded]
+                if loaded not in self._served.every:
+                    loaded.free()
 
     def _of(self, served: Served, person: str | None) -> LoadedBundle:
         if served.challenger is None or person is None:

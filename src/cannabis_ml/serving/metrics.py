@@ -62,6 +62,25 @@ class ServiceMetrics:
             ["outcome"],
             registry=self._registry,
         )
+        self._shadowed = Counter(
+            "cannabis_ml_shadow_answers",
+            "Answers of the challenger in the shadow, by whether it decides as the champion",
+            ["bundle", "head", "same"],
+            registry=self._registry,
+        )
+        self._shadow_seconds = Histogram(
+            "cannabis_ml_shadow_seconds",
+            "Time of an answer in the shadow",
+            ["bundle"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._not_shadowed = Counter(
+            "cannabis_ml_shadow_dropped",
+            "Photos that were drawn for the shadow and not answered there",
+            ["reason"],
+            registry=self._registry,
+        )
         inside = Gauge(
             "cannabis_ml_requests_inside", "Requests that were let in", registry=self._registry
         )
@@ -97,6 +116,16 @@ class ServiceMetrics:
     def observe_switch(self, outcome: Literal["taken", "refused", "failed"]) -> None:
         """A deployment was looked at."""
         self._switches.labels(outcome).inc()
+
+    def observe_shadow(self, bundle: str, same: dict[str, bool], seconds: float) -> None:
+        """See `shadow.ShadowObserver`."""
+        for head, is_same in same.items():
+            self._shadowed.labels(shown(bundle), head, "yes" if is_same else "no").inc()
+        self._shadow_seconds.labels(shown(bundle)).observe(seconds)
+
+    def observe_not_shadowed(self, reason: str) -> None:
+        """See `shadow.ShadowObserver`."""
+        self._not_shadowed.labels(reason).inc()
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

@@ -112,12 +112,12 @@ async def analyze_mobile(
     if EVENTS in request.headers.get("accept", ""):
         return await _events(request, service, person, told)
 
-    async def work(loaded: LoadedBundle, photo: bytes) -> tuple[Routed, LoadedBundle]:
-        return await loaded.router(service.pool, told).answer(photo), loaded
+    async def work(loaded: LoadedBundle, photo: bytes) -> RoutedReport:
+        routed = await loaded.router(service.pool, told).answer(photo)
+        service.answered(photo, routed.answer, loaded)
+        return routed_report(routed, loaded.bundle)
 
-    routed, loaded = await let_in(request, service, person, work)
-    service.metrics.observe_report(routed.answer, loaded.id)
-    return routed_report(routed, loaded.bundle)
+    return await let_in(request, service, person, work)
 
 
 @router.get("/v2/bundle", summary="What answers", responses=responses(401, 422, 429))
@@ -162,11 +162,10 @@ async def _of_largest_tier(
 
     async def work(loaded: LoadedBundle, photo: bytes) -> tuple[Report, LoadedBundle]:
         report = await service.pool.run(lambda: loaded.report(photo, loaded.tiers[-1], language))
+        service.answered(photo, report, loaded)
         return report, loaded
 
-    report, loaded = await let_in(request, service, person, work)
-    service.metrics.observe_report(report, loaded.id)
-    return report, loaded
+    return await let_in(request, service, person, work)
 
 
 async def _events(
@@ -183,11 +182,15 @@ async def _events(
         await stack.enter_async_context(aclosing(routed))
         with as_problems():
             first = await answered(request, anext(routed), limits.deadline_seconds)
-        return EventStream(_as_events(first, routed, service, loaded), stack.pop_all())
+        return EventStream(_as_events(photo, first, routed, service, loaded), stack.pop_all())
 
 
 async def _as_events(
-    first: Routed, rest: AsyncIterator[Routed], service: Service, loaded: LoadedBundle
+    photo: bytes,
+    first: Routed,
+    rest: AsyncIterator[Routed],
+    service: Service,
+    loaded: LoadedBundle,
 ) -> AsyncIterator[str]:
     bundle, routed = loaded.bundle, first
     yield _event(routed_report(routed, bundle))
@@ -195,7 +198,7 @@ async def _as_events(
         async with asyncio.timeout(service.settings.limits.deadline_seconds):
             async for routed in rest:
                 yield _event(routed_report(routed, bundle))
-    service.metrics.observe_report(routed.answer, loaded.id)
+    service.answered(photo, routed.answer, loaded)
 
 
 def _event(routed: RoutedReport) -> str:

@@ -72,6 +72,13 @@ class ServiceSettings(BaseModel):
     cors_origins: list[str] = Field(
         default_factory=list, description="Pages from elsewhere that may call, such as https://a.b"
     )
+    shadow_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Of photos that the champion answered, which the challenger answers too, for"
+        " counts alone; dropped while requests are inside",
+    )
     follow_seconds: float = Field(
         default=2.0, gt=0, description="Between two looks at a folder of deployments"
     )

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
+from cannabis_ml.inference.report import Report
 from cannabis_ml.serving.bundles import Served, ServedBundles
 from cannabis_ml.serving.guard import Guard
 from cannabis_ml.serving.metrics import ServiceMetrics
 from cannabis_ml.serving.models import LoadedBundle
 from cannabis_ml.serving.pool import Admission, WorkerPool
 from cannabis_ml.serving.settings import ServiceSettings
+from cannabis_ml.serving.shadow import Shadow
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ class Service:
     bundles: ServedBundles
     metrics: ServiceMetrics
     guard: Guard
+    shadow: Shadow
 
     @property
     def loaded(self) -> LoadedBundle:
@@ -47,6 +50,17 @@ class Service:
         if served.golden is None:
             return "The golden photos are being checked."
         return "" if self.is_ready else "The golden photos get other answers on this machine."
+
+    def answered(self, photo: bytes, report: Report, loaded: LoadedBundle) -> None:
+        """Count an answer, and let the challenger answer too where that is drawn.
+
+        Args:
+            photo: Its file.
+            report: What the person was told.
+            loaded: Which bundle answered.
+        """
+        self.metrics.observe_report(report, loaded.id)
+        self.shadow.offer(photo, report, loaded)
 
     async def prepare(self) -> None:
         """Open the models of what is served first, and compare their golden answers."""
