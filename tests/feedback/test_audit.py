@@ -18,6 +18,7 @@ from cannabis_ml.feedback.release_accuracy import (
     audited_answers,
     estimate_accuracy,
     expected_accuracy,
+    with_unjudged,
 )
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -238,6 +239,42 @@ def test_an_audit_contradicts_confidence_that_is_too_high():
     as_good = estimate_accuracy(audited([1] * 94 + [0] * 6, 0.2), 5, PLAIN)
     assert expected.is_contradicted_by(worse)
     assert not expected.is_contradicted_by(as_good)
+
+
+def test_an_auditor_of_attributes_who_errs_makes_no_list_look_wrong():
+    """Five attributes, each judged right 95 times in 100: 77% of right lists are agreed with."""
+    random = np.random.default_rng(0)
+    held, means = 0, []
+    for _ in range(REPEATS):
+        wrong = np.where(random.random(300) < 0.2, random.integers(1, 3, 300), 0)
+        is_wrong = random.permuted(np.arange(5) < wrong[:, None], axis=1)
+        seen_wrong = is_wrong ^ (random.random((300, 5)) < 0.05)
+        table = audited(~seen_wrong.any(axis=1), 0.5, skill=0.95)
+        found = estimate_accuracy(table, 5, AuditParams(), attributes=True)
+        means.append(found.accuracy)
+        held += found.low <= (wrong == 0).mean() <= found.high
+    assert np.mean(means) == pytest.approx(0.8, abs=0.01)
+    assert np.mean(means) < 0.8  # lists with two wrong attributes are agreed with less often
+    assert held >= LEAST
+
+
+def test_auditors_who_are_right_too_seldom_for_a_list_tell_nothing():
+    table = audited([1.0] * 50, 0.5, skill=0.8)
+    found = estimate_accuracy(table, 6, AuditParams(), attributes=True)
+    assert found.accuracy is None
+    assert found.reason == "nobody who audited is right often enough"
+
+
+def test_answers_that_wait_for_a_judgment_may_all_be_right():
+    judged = audited([0.0] * 30 + [1.0] * 70, 0.5)
+    waiting = pd.Series([0.5] * 100)
+    alone = estimate_accuracy(judged, 3, PLAIN)
+    found = with_unjudged(alone, judged, waiting, 3, PLAIN)
+    assert (found.accuracy, found.low, found.high) == (alone.accuracy, alone.low, alone.high)
+    assert found.unjudged == 100
+    whole = estimate_accuracy(audited([0.0] * 30 + [1.0] * 170, 0.5), 3, PLAIN)
+    assert found.high_at_best == pytest.approx(whole.high)
+    assert with_unjudged(alone, judged, waiting[:0], 3, PLAIN).high_at_best == alone.high
 
 
 def test_each_head_has_its_accuracy_beside_what_confidence_promises():

@@ -264,6 +264,8 @@ def test_in_whatever_order_opinions_come_the_latest_counts_and_none_repeats(
     history = store.opinions(history=True).query("photo_id == @photo_id")
     latest = store.opinions().query("photo_id == @photo_id").set_index("person")
     assert set(latest.index) == {person for person, _, _ in arrivals}
+    said = {person: label for person, label, _ in sorted(arrivals, key=lambda one: one[2])}
+    assert latest["label"].to_dict() == said
     for person, own in history.sort_values("at", kind="stable").groupby("person"):
         assert (own["label"].iloc[-1], own["at"].iloc[-1]) == tuple(
             latest.loc[person, ["label", "at"]]

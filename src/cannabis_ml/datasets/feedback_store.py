@@ -80,6 +80,8 @@ class FeedbackStoreDataset(AbstractDataset[None, "FeedbackSnapshot"]):
                 photos=photos,
                 gold=store.gold(),
                 paths=self._local(store, photos),
+                embeddings=store.embeddings(),
+                audit_rates=store.audit_rates(),
             )
 
     def save(self, data: None) -> NoReturn:

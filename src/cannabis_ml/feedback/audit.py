@@ -47,6 +47,16 @@ class AuditParams(BaseModel):
         default=True,
         description="Allow for how often the auditors themselves are right (Rogan & Gladen 1978)",
     )
+    known_from: int = Field(
+        default=10,
+        ge=1,
+        description="Answers of an auditor that could be compared with other people's or a known"
+        " label, from which it is allowed for how often they are right",
+    )
+    image_prefix: str | None = Field(
+        default=None,
+        description="Set before a photo's path in Label Studio's tasks of photos to judge",
+    )
     drift: DriftParams = DriftParams()
 
 

@@ -18,6 +18,14 @@ ANSWER_COLUMNS = {
 dict of calibrated probabilities by class (empty: not given), `audit` whether the photo was drawn
 uniformly, `audit_probability` with which probability (NaN: not drawn)."""
 
+EMBEDDING_COLUMNS = {
+    **dict.fromkeys(("photo_id", "person"), "str"),
+    "at": "datetime64[us, UTC]",
+    **dict.fromkeys(("bundle_id", "tier"), "str"),
+    "embedding": "object",
+}
+"""Columns of the table of embeddings and their types; `embedding` is float32 (F,)."""
+
 PHOTO_COLUMNS = {
     "photo_id": "str",
     "kept": "bool",

@@ -14,7 +14,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row, select
 
 from cannabis_ml._io.files import written_aside
@@ -22,7 +22,7 @@ from cannabis_ml.errors import FeedbackError, FeedbackRefusedError, UnknownPerso
 from cannabis_ml.feedback import tables as t
 from cannabis_ml.feedback.fields import ClassName, Moment, PhotoId, Share
 from cannabis_ml.feedback.opinions import Label
-from cannabis_ml.feedback.reading import read_label
+from cannabis_ml.feedback.reading import read_label, unpack_embedding
 from cannabis_ml.feedback.store import FeedbackStore
 from cannabis_ml.feedback.submission import Record, read_part
 from cannabis_ml.feedback.taking import written_label
@@ -80,11 +80,19 @@ class _Tombstone(BaseModel):
     at: Moment
 
 
+class _AuditWeek(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    week: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    rate: Share
+
+
 class _Marks(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     marks: list[_Mark]
     tombstones: list[_Tombstone]
+    audit_weeks: list[_AuditWeek] = []
 
 
 def export(store: FeedbackStore, folder: Path, person: str | None = None) -> Exported:
@@ -166,7 +174,7 @@ def _records(connection: Connection, person: str | None) -> Iterator[Record]:
     sent = {(u.photo_id, u.person_id): u for u in connection.execute(uploads)}
     for row in connection.execute(query):
         own_opinions = opinions.get(row.id, [])
-        if own_opinions or row.outputs is not None:  # else all of it repeated another submission
+        if own_opinions or row.outputs is not None:
             yield _record(row, own_opinions, sent.get((row.photo_id, row.person_id)))
 
 
@@ -196,6 +204,8 @@ def _record(row: Row[Any], opinions: list[Row[Any]], upload: Row[Any] | None) ->
     if row.outputs is not None:
         answered = {"bundle_id": row.bundle_id, "tier": row.tier, "decision": row.decision}
         submission["answered"] = answered | {"heads": json.loads(row.outputs)}
+        if row.embedding is not None and has_file:
+            submission["answered"]["embedding"] = unpack_embedding(row.embedding).tolist()
     return Record.model_validate(
         {
             "submission": submission,
@@ -217,10 +227,12 @@ def _photo(folder: Path, name: str) -> bytes:
 def _marks(connection: Connection) -> _Marks:
     marks = connection.execute(select(t.marks).order_by(*t.marks.primary_key)).mappings()
     stones = connection.execute(select(t.tombstones).order_by(t.tombstones.c.digest)).mappings()
+    weeks = connection.execute(select(t.audit_weeks).order_by(t.audit_weeks.c.week)).mappings()
     return _Marks.model_validate(
         {
             "marks": [{**row, "label": read_label(row["label"])} for row in marks],
             "tombstones": [dict(row) for row in stones],
+            "audit_weeks": [dict(row) for row in weeks],
         }
     )
 
@@ -248,6 +260,8 @@ def _mark(store: FeedbackStore, marks: _Marks) -> None:
     rows = [mark.model_dump() for mark in marks.marks if mark.photo_id in known]
 
     def mark(connection: Connection) -> None:
+        for week in marks.audit_weeks:
+            connection.execute(store.database.insert(t.audit_weeks), week.model_dump())
         for row in rows:
             label: Label = row["label"]
             written = row | {"label": written_label(label), "at": row["at"].astimezone(UTC)}

@@ -25,6 +25,29 @@ def audits(photo_ids: Iterable[str], probability: float, now: datetime) -> list[
     return [shared | {"photo_id": i, "probability": probability} for i in sorted(set(photo_ids))]
 
 
+def draw_audits(
+    connection: Connection,
+    database: Database,
+    rates: Mapping[str, float],
+    drawn: Mapping[str, str],
+    now: datetime,
+) -> int:
+    """See `FeedbackStore.draw_audits`."""
+    for week, rate in sorted(rates.items()):
+        connection.execute(database.insert(t.audit_weeks), {"week": week, "rate": rate})
+    fixed = {row.week: row.rate for row in connection.execute(select(t.audit_weeks))}
+    known = set(connection.execute(select(t.photos.c.photo_id)).scalars())
+    marked = select(t.marks.c.photo_id).where(t.marks.c.purpose == "audit")
+    known -= set(connection.execute(marked).scalars())
+    counted = [
+        name for name in drawn if name in known and fixed.get(drawn[name]) == rates[drawn[name]]
+    ]
+    for photo_id in sorted(counted):
+        for row in audits([photo_id], rates[drawn[photo_id]], now):
+            connection.execute(database.insert(t.marks), row)
+    return len(counted)
+
+
 def golds(labels: Mapping[tuple[str, str], Label], now: datetime) -> list[dict[str, Any]]:
     """Rows for labels that are known."""
     shared = {"purpose": "gold", "probability": None, "at": now}

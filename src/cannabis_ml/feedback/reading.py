@@ -11,11 +11,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, func, select
 
 from cannabis_ml.feedback import tables as t
-from cannabis_ml.feedback.columns import ANSWER_COLUMNS, PHOTO_COLUMNS
+from cannabis_ml.feedback.columns import ANSWER_COLUMNS, EMBEDDING_COLUMNS, PHOTO_COLUMNS
 from cannabis_ml.feedback.opinions import VERDICTS, Label, Opinion, opinions_table
 from cannabis_ml.feedback.photo_store import PhotoStore
 from cannabis_ml.feedback.taking import digest_of_erased, opinion_id_of
@@ -78,8 +79,8 @@ def opinions(connection: Connection, *, history: bool) -> pd.DataFrame:
         .select_from(t.opinions.join(t.submissions).join(t.people, _OPINION_OF))
         .order_by(t.opinions.c.id)
     )
-    if not history:
-        query = query.where(t.opinions.c.replaced == t.LATEST)
+    replaced = t.opinions.c.replaced
+    query = query.where(replaced >= t.LATEST if history else replaced == t.LATEST)
     return opinions_table(
         Opinion(
             opinion_id=opinion_id_of(row.pseudonym, row.key, row.head),
@@ -128,6 +129,39 @@ def answers(connection: Connection) -> pd.DataFrame:
             own |= {"audit": bool(chances), "audit_probability": (*chances, math.nan)[0]}
             rows.append(shared | own)
     return table_of(rows, ANSWER_COLUMNS)
+
+
+def embeddings(connection: Connection) -> pd.DataFrame:
+    """See `FeedbackStore.embeddings`."""
+    s = t.submissions.c
+    query = (
+        select(s.photo_id, s.at, s.bundle_id, s.tier, s.embedding, t.people.c.pseudonym)
+        .join(t.people)
+        .where(s.embedding.is_not(None))
+        .order_by(s.at, s.id)
+    )
+    found = {
+        (row.photo_id, row.bundle_id, row.tier): {
+            "photo_id": row.photo_id,
+            "person": row.pseudonym,
+            "at": row.at,
+            "bundle_id": row.bundle_id,
+            "tier": row.tier,
+            "embedding": unpack_embedding(row.embedding),
+        }
+        for row in connection.execute(query)
+    }
+    return table_of(list(found.values()), EMBEDDING_COLUMNS)
+
+
+def unpack_embedding(written: bytes) -> np.ndarray:
+    """Features from what the store keeps, float32 (F,)."""
+    return np.frombuffer(written, "<f2").astype(np.float32)
+
+
+def audit_rates(connection: Connection) -> dict[str, float]:
+    """See `FeedbackStore.audit_rates`."""
+    return {row.week: row.rate for row in connection.execute(select(t.audit_weeks))}
 
 
 def photos(connection: Connection, files: PhotoStore) -> pd.DataFrame:

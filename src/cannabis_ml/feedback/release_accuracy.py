@@ -6,7 +6,7 @@ Audited answers weigh one over the probability with which they were drawn (Horvi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -37,6 +37,9 @@ class AuditEstimate:
         blind: Share of the weight that comes from people who had not seen the answer.
         seen_gap: Agreement of those who had, less that of those who had not; None without both.
         reason: In words.
+        unjudged: Answers that were drawn too and that nobody has judged yet.
+        high_at_best: Upper end if all of these were right. People judge soonest what is wrong, so
+            accuracy is not below a limit for sure unless this is.
     """
 
     accuracy: float | None
@@ -48,6 +51,8 @@ class AuditEstimate:
     blind: float
     seen_gap: float | None
     reason: str
+    unjudged: int = 0
+    high_at_best: float | None = None
 
 
 def audited_answers(
@@ -110,7 +115,12 @@ def audited_answers(
 
 
 def estimate_accuracy(
-    audited: pd.DataFrame, classes: int, params: AuditParams, groups: np.ndarray | None = None
+    audited: pd.DataFrame,
+    classes: int,
+    params: AuditParams,
+    groups: np.ndarray | None = None,
+    *,
+    attributes: bool = False,
 ) -> AuditEstimate:
     """Estimate accuracy after release from audited answers.
 
@@ -120,19 +130,29 @@ def estimate_accuracy(
     often, and with a wrong one with (1 - s) / (K - 1); what is seen is mapped back (Rogan & Gladen
     1978, Am. J. Epidemiol. 107:71), s taken as known.
 
+    An answer of a multilabel head is right if all K attributes are. Who is right on one with
+    probability s agrees with a right list with s^K, and with a list that is wrong in one attribute
+    with s^(K - 1) (1 - s); with one that is wrong in more, less often, so that the result is rather
+    too low than too high.
+
     Args:
         audited: Of one head; as from `audited_answers`.
         classes: K of the head; has no effect without `correct_for_people`.
         params: Of the interval.
         groups: Of each answer a number or name, (N,): near-duplicates are right or wrong together.
+        attributes: Whether the head is a multilabel one.
     """
     skilled = audited
     if params.correct_for_people:
-        enough = (audited["skill"] - _chance(audited["skill"], classes) >= _LEAST_SKILL).to_numpy()
-        skilled = audited[enough]
+        skill, chance = _agreeing(audited["skill"].to_numpy(np.float64), classes, attributes)
+        enough = skill - chance >= _LEAST_SKILL
+        skilled = audited[enough].assign(skill=skill[enough], chance=chance[enough])
         groups = None if groups is None else groups[enough]
     if skilled.empty:
-        return AuditEstimate(None, None, None, None, 0, 0.0, 0.0, None, "no answer was audited")
+        why = (
+            "nobody who audited is right often enough" if len(audited) else "no answer was audited"
+        )
+        return AuditEstimate(None, None, None, None, 0, 0.0, 0.0, None, why)
     weights = (skilled["weight"] / skilled["probability"]).to_numpy(np.float64)
     agreement = skilled["agreement"].to_numpy(np.float64)
     total = weights.sum()
@@ -143,9 +163,8 @@ def estimate_accuracy(
     ends = wilson(mean * effective, effective, params.confidence) or (0.0, 1.0)
     values = np.array([mean, *ends])
     if params.correct_for_people:
-        skill = float(weights @ skilled["skill"] / total)
-        chance = _chance(skill, classes)
-        values = np.clip((values - chance) / (skill - chance), 0.0, 1.0)
+        right, wrong = (float(weights @ skilled[name] / total) for name in ("skill", "chance"))
+        values = np.clip((values - wrong) / (right - wrong), 0.0, 1.0)
     blind = skilled["blind"].to_numpy(bool)
     accuracy, low, high = map(float, values)
     return AuditEstimate(
@@ -217,7 +236,7 @@ def accuracy_after_release(
         audited: As from `audited_answers`; all heads.
         answers: Of the same time, with `head` and `answered_confidence`, as from the store.
         taxonomy: Heads, in the order of the rows. An answer of a multilabel head is right if the
-            whole list is; it is not corrected for people, who are judged attribute by attribute.
+            whole list is.
         params: Of the intervals.
 
     Returns:
@@ -228,11 +247,10 @@ def accuracy_after_release(
     """
     rows = []
     for head in taxonomy.heads:
-        # A list of attributes agrees or not as a whole, and people are judged by each.
-        uncorrected = params.model_copy(update={"correct_for_people": False})
-        own = uncorrected if head.kind == "multilabel" else params
         mine = audited[audited["head"] == head.name]
-        found = estimate_accuracy(mine, len(head.class_names), own)
+        found = estimate_accuracy(
+            mine, len(head.class_names), params, attributes=head.kind == "multilabel"
+        )
         sure = answers.loc[answers["head"] == head.name, "answered_confidence"]
         expected = expected_accuracy(sure.to_numpy(np.float64), params.confidence)
         rows.append(
@@ -283,8 +301,39 @@ def _with_probability(found: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFram
     return found.assign(probability=probability.astype(float))
 
 
-def _chance(skill: float | pd.Series, classes: int) -> float | pd.Series:
-    return (1 - skill) / (classes - 1)
+def _agreeing(skill: np.ndarray, classes: int, attributes: bool) -> tuple[np.ndarray, np.ndarray]:
+    """How often an auditor agrees with a right answer, and with a wrong one."""
+    if attributes:
+        return skill**classes, skill ** (classes - 1) * (1 - skill)
+    return skill, (1 - skill) / (classes - 1)
+
+
+def with_unjudged(
+    estimate: AuditEstimate,
+    audited: pd.DataFrame,
+    waiting: pd.Series,
+    classes: int,
+    params: AuditParams,
+) -> AuditEstimate:
+    """Add what is not judged yet to an estimate of a multiclass or ordinal head.
+
+    Args:
+        estimate: From `estimate_accuracy`.
+        audited: What it was made from.
+        waiting: Inclusion probabilities of answers that were drawn and are not judged.
+        classes: As for `estimate_accuracy`.
+        params: As for `estimate_accuracy`.
+    """
+    if estimate.accuracy is None or waiting.empty:
+        return replace(estimate, unjudged=len(waiting), high_at_best=estimate.high)
+    # Auditors would agree with right answers as often as they are right themselves.
+    skill = float(audited["skill"].mean()) if params.correct_for_people else 1.0
+    right = pd.DataFrame(
+        {"probability": waiting.to_numpy(np.float64), "agreement": skill, "skill": skill}
+    ).assign(weight=1.0, blind=True)
+    together = pd.concat([audited[right.columns], right], ignore_index=True)
+    best = estimate_accuracy(together, classes, params)
+    return replace(estimate, unjudged=len(waiting), high_at_best=best.high)
 
 
 def _gap(agreement: np.ndarray, weights: np.ndarray, blind: np.ndarray) -> float | None:

@@ -18,15 +18,22 @@ import numpy as np
 import pandas as pd
 
 from cannabis_ml.evaluation.intervals import by_groups, difference, effective_photos, exact
+from cannabis_ml.feedback.drift_reasons import drift_reasons
 from cannabis_ml.feedback.judged import count_corrected
 from cannabis_ml.feedback.release_accuracy import AuditEstimate
+from cannabis_ml.feedback.release_drift import DriftFound
 from cannabis_ml.feedback.retrain_reason import (
     REASONS,
     Reason,
     RetrainDecision,
     RetrainParams,
 )
-from cannabis_ml.feedback.training_record import Baseline, TrainingRecord, labels_of_photos
+from cannabis_ml.feedback.training_record import (
+    Baseline,
+    TrainingRecord,
+    answered_since,
+    labels_of_photos,
+)
 from cannabis_ml.text import at_a_glance, counted
 
 __all__ = ["REASONS", "Evidence", "Reason", "RetrainDecision", "RetrainParams", "decide_retraining"]
@@ -42,6 +49,7 @@ class Evidence:
         proposals: Classes that people propose, as vetting counts them: `head`, `name`, `photos`
             and `people`.
         record: Of the last training; None where none is recorded.
+        drift: As from `release_drift`.
         audits: Accuracy by head on recent audited answers, weighted by how they were drawn and
             corrected for what auditors miss; of one end with the confidence of the parameters.
     """
@@ -51,6 +59,7 @@ class Evidence:
     proposals: pd.DataFrame
     record: TrainingRecord | None = None
     audits: Mapping[str, AuditEstimate] = field(default_factory=dict)
+    drift: Sequence[DriftFound] = ()
 
 
 def decide_retraining(evidence: Evidence, params: RetrainParams, now: datetime) -> RetrainDecision:
@@ -73,6 +82,7 @@ def decide_retraining(evidence: Evidence, params: RetrainParams, now: datetime) 
         *_corrections(evidence.judged, new, params),
         *_new_classes(evidence, params),
         _count_of_new(new, params),
+        *drift_reasons(evidence.drift, len(new), params),
         _age(record, len(new), params, now),
     ]
     reasons.sort(key=lambda reason: (not reason.fires, REASONS.index(reason.name)))
@@ -93,21 +103,6 @@ def _new_photos(evidence: Evidence) -> set[str]:
     record = evidence.record
     told = labels_of_photos(evidence.photos)
     return {name for name, labels in told if record is None or not record.knows(name, labels)}
-
-
-def answered_since(rows: pd.DataFrame, record: TrainingRecord | None) -> pd.DataFrame:
-    """What was answered by the model of the last training.
-
-    Args:
-        rows: With `at` and `bundle_id`.
-        record: Of the last training; None takes all rows.
-    """
-    if record is None:
-        return rows
-    after = rows["at"] >= pd.Timestamp(record.at)
-    if not record.bundle_id:
-        return rows[after]
-    return rows[after & rows["bundle_id"].isin(["", record.bundle_id])]
 
 
 def _rated(rows: pd.DataFrame, params: RetrainParams) -> tuple[pd.DataFrame, bool]:
@@ -168,7 +163,8 @@ def _audited(
         return None
     if told.accuracy is None or told.low is None or told.high is None:
         return None
-    return told.accuracy, (told.low, told.high)
+    # What is not judged yet may all be right: people judge soonest what is wrong.
+    return told.accuracy, (told.low, max(told.high, told.high_at_best or 0.0))
 
 
 def _accuracy_reason(

@@ -8,7 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ReasonName = Literal["accuracy", "new_photos", "corrections", "class_error", "new_class", "age"]
+ReasonName = Literal[
+    "accuracy", "new_photos", "corrections", "class_error", "new_class", "drift", "age"
+]
 
 REASONS: tuple[ReasonName, ...] = (
     "accuracy",
@@ -16,6 +18,7 @@ REASONS: tuple[ReasonName, ...] = (
     "corrections",
     "new_class",
     "new_photos",
+    "drift",
     "age",
 )
 """In the order in which they are listed."""
@@ -37,6 +40,9 @@ class RetrainParams(BaseModel):
     )
     people_for_new_class: int = Field(
         default=2, ge=1, description="People who have to have proposed a new class"
+    )
+    drift_photos: int = Field(
+        default=100, ge=1, description="New photos from which a fall in confidence is acted on"
     )
     days: int = Field(default=30, ge=1, description="Age of the last training")
     confidence: float = Field(

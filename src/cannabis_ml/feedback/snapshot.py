@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from cannabis_ml.feedback.columns import ANSWER_COLUMNS, PHOTO_COLUMNS
+from cannabis_ml.feedback.columns import ANSWER_COLUMNS, EMBEDDING_COLUMNS, PHOTO_COLUMNS
 from cannabis_ml.feedback.opinions import opinions_table
 
 GOLD_COLUMNS = {"photo_id": "str", "head": "str", "label": "object"}
@@ -27,6 +27,8 @@ class FeedbackSnapshot:
         photos: See `columns.PHOTO_COLUMNS`.
         gold: Known labels: `photo_id`, `head` and `label`.
         paths: Where each kept photo can be opened on this machine, by `photo_id`.
+        embeddings: See `columns.EMBEDDING_COLUMNS`.
+        audit_rates: See `FeedbackStore.audit_rates`.
     """
 
     opinions: pd.DataFrame = field(default_factory=lambda: opinions_table([]))
@@ -34,3 +36,5 @@ class FeedbackSnapshot:
     photos: pd.DataFrame = field(default_factory=lambda: empty_table(PHOTO_COLUMNS))
     gold: pd.DataFrame = field(default_factory=lambda: empty_table(GOLD_COLUMNS))
     paths: dict[str, str] = field(default_factory=dict)
+    embeddings: pd.DataFrame = field(default_factory=lambda: empty_table(EMBEDDING_COLUMNS))
+    audit_rates: dict[str, float] = field(default_factory=dict)

@@ -137,6 +137,14 @@ class FeedbackStore:
         with self.database.reading() as connection:
             return reading.answers(connection)
 
+    def embeddings(self) -> pd.DataFrame:
+        """Embeddings that answers came with; see `columns.EMBEDDING_COLUMNS`.
+
+        Of each photo, bundle and tier the latest.
+        """
+        with self.database.reading() as connection:
+            return reading.embeddings(connection)
+
     def photos(self) -> pd.DataFrame:
         """The photos, a row each; see `columns.PHOTO_COLUMNS`."""
         with self.database.reading() as connection:
@@ -210,6 +218,30 @@ class FeedbackStore:
         self.database.write(
             lambda c: marks.mark(c, self.database, marks.audits(photo_ids, probability, now))
         )
+
+    def draw_audits(self, rates: Mapping[str, float], drawn: Mapping[str, str]) -> int:
+        """Mark photos that were drawn for audit, week by week.
+
+        The first draw of a week fixes its rate, so that every photo has one chance to be drawn.
+
+        Args:
+            rates: By week (ISO date of its Monday): probability with which its photos were drawn.
+            drawn: Week of each photo that was drawn. What was erased meanwhile is left out, and so
+                are photos of a week whose rate somebody else fixed otherwise.
+
+        Returns:
+            How many photos are marked now that were not before.
+        """
+        now = self.clock()
+        return self.database.write(lambda c: marks.draw_audits(c, self.database, rates, drawn, now))
+
+    def audit_rates(self) -> dict[str, float]:
+        """Probability with which photos of a week are drawn for audit.
+
+        By ISO date of its Monday; weeks that were never drawn from are left out.
+        """
+        with self.database.reading() as connection:
+            return reading.audit_rates(connection)
 
     def mark_gold(self, labels: Mapping[tuple[str, str], Label]) -> None:
         """Set labels that are known, of photos by which people are measured.

@@ -7,7 +7,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from cannabis_ml.errors import FeedbackRefusedError
 from cannabis_ml.feedback.fields import (
@@ -32,6 +41,7 @@ _Free = (
     | Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
     | Annotated[float, Field(strict=True, allow_inf_nan=False)]
 )
+_Feature = Annotated[float, Field(ge=-60_000, le=60_000, allow_inf_nan=False)]
 Read = TypeVar("Read", bound=BaseModel)
 
 _REASONS = 10
@@ -61,6 +71,19 @@ class Answered(_Part):
         default=None, description="What was made of the answer, such as `accepted` or `unknown`"
     )
     heads: dict[ClassName, AnsweredHead] = Field(min_length=1, max_length=64)
+    embedding: Annotated[tuple[_Feature, ...], Field(min_length=1, max_length=4096)] | None = Field(
+        default=None,
+        description="Features that the heads saw, as the model file gives them: drift and outliers"
+        " are found by them. Kept in half precision, and only with consent",
+    )
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without an embedding where there is none: digests of older submissions stay the same."""
+        written: dict[str, Any] = write(self)
+        if self.embedding is None:
+            written.pop("embedding", None)
+        return written
 
 
 class HeadOpinion(_Part):

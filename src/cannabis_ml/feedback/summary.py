@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from math import isnan
+from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from cannabis_ml.feedback.audit_draw import AuditPlanned
 from cannabis_ml.feedback.judged import NONE, count_corrected
 from cannabis_ml.feedback.opinions import VERDICTS
-from cannabis_ml.feedback.release_accuracy import AuditEstimate
+from cannabis_ml.feedback.release import Release
+from cannabis_ml.feedback.release_drift import DriftFound
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
-
-AUDITED = ("accuracy", "low", "high", "photos", "reason")
 
 MOST = 5
 """Classes listed as most corrected."""
@@ -51,14 +53,20 @@ class Annotator(_Record):
 
 
 class ReleaseAccuracy(_Record):
-    """Accuracy of one head on recent audited answers."""
+    """Accuracy of one head on recent answers: as audited, and as confidence promises."""
 
     head: str
-    accuracy: float
-    low: float
-    high: float
-    photos: int
-    reason: str = Field(description="The same in words")
+    accuracy: float | None = Field(description="Horvitz-Thompson; None: nothing was audited")
+    low: float | None
+    high: float | None
+    photos: int = Field(description="Audited answers")
+    unjudged: int = Field(description="Answers that were drawn and wait for a judgment")
+    expected: float | None = Field(description="Mean calibrated confidence; None: none was sent")
+    expected_low: float | None
+    expected_high: float | None
+    answers: int = Field(description="Recent answers with a confidence")
+    contradicted: bool = Field(description="Whether audit and confidence cannot both be true")
+    reason: str = Field(description="The audit in words")
 
 
 class Proposal(_Record):
@@ -83,7 +91,10 @@ class FeedbackSummary(_Record):
     corrected: int = Field(description="Accepted labels that are not")
     most_corrected: list[Corrected]
     confusions: list[Confusion]
-    audits: list[ReleaseAccuracy] = Field(description="Of heads with audited answers")
+    audits: list[ReleaseAccuracy] = Field(description="Of heads with recent answers")
+    audit_plan: AuditPlanned = Field(description="What is put up for audit this week")
+    to_judge: int = Field(description="Photos that wait for somebody to judge them")
+    drift: list[DriftFound] = Field(description="Against photos that stand for training")
     annotators: list[Annotator] = Field(description="Those with most opinions first")
     proposals: list[Proposal]
 
@@ -92,7 +103,8 @@ def summarize(
     snapshot: FeedbackSnapshot,
     vetted: Mapping[str, pd.DataFrame],
     judged: pd.DataFrame,
-    audits: Mapping[str, AuditEstimate],
+    release: Release,
+    audit: tuple[AuditPlanned, int],
 ) -> FeedbackSummary:
     """Count feedback.
 
@@ -100,7 +112,8 @@ def summarize(
         snapshot: All opinions.
         vetted: `photos`, `people` and `proposals`, as from vetting.
         judged: As from `judged_answers`.
-        audits: As from `recent_audits`.
+        release: As from `watch_release`.
+        audit: This week's plan, and how many photos wait to be judged.
     """
     opinions = snapshot.opinions[snapshot.opinions["annotator"] == "person"]
     verdicts = opinions["verdict"].value_counts()
@@ -122,12 +135,10 @@ def summarize(
             for (head, name), count in list(corrected.items())[:MOST]
         ],
         confusions=[_confusion(head, rows) for head, rows in _exclusive(judged)],
-        audits=[
-            ReleaseAccuracy.model_validate(
-                {"head": head, **{name: getattr(one, name) for name in AUDITED}}
-            )
-            for head, one in audits.items()
-        ],
+        audits=[_accuracy(row) for row in release.table.to_dict("records")],
+        audit_plan=audit[0],
+        to_judge=audit[1],
+        drift=release.drift,
         annotators=[
             Annotator(
                 person=str(row["person"]),
@@ -144,6 +155,13 @@ def summarize(
             for row in vetted["proposals"].to_dict("records")
         ],
     )
+
+
+def _accuracy(row: Mapping[Hashable, Any]) -> ReleaseAccuracy:
+    """From a row of `release_table`, in which NaN stands for what is not known."""
+    known = {name: row[name] for name in ReleaseAccuracy.model_fields}
+    missing = {name for name, value in known.items() if isinstance(value, float) and isnan(value)}
+    return ReleaseAccuracy.model_validate(known | dict.fromkeys(missing))
 
 
 def _exclusive(judged: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -24,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 """The newest migration."""
 
 
@@ -93,6 +94,7 @@ submissions = Table(
     Column("device", String(100)),
     Column("region", String(100)),
     Column("metadata", Text),  # JSON
+    Column("embedding", LargeBinary),  # float16, little-endian; with consent only
     UniqueConstraint("person_id", "key"),
     Index("submissions_by_photo", "photo_id"),
 )
@@ -111,7 +113,8 @@ opinions = Table(  # photo and person are those of the submission, for the index
     Column("at", UtcTime, nullable=False),
     Column("answered", Text, nullable=False),  # JSON
     Column("answered_confidence", Double),
-    # LATEST, or else the submission's own id: so the same person has one latest opinion.
+    # LATEST, or else the submission's own id: so the same person has one latest opinion. Negative
+    # where it repeats the person's opinion before or after it, and does not count.
     Column("replaced", Integer, nullable=False),
     Index("opinions_by_submission", "submission_id"),
     UniqueConstraint("photo_id", "person_id", "head", "replaced"),
@@ -129,6 +132,13 @@ marks = Table(  # photos drawn for measuring, and those whose label is known
     Column("label", Text, nullable=False),  # JSON: of gold photos
     Column("probability", Double),  # with which an audited photo was drawn
     Column("at", UtcTime, nullable=False),
+)
+
+audit_weeks = Table(  # how often photos of a week are drawn for audit: fixed by the first draw
+    "audit_weeks",
+    metadata,
+    Column("week", String(10), primary_key=True),  # the Monday that it begins on
+    Column("rate", Double, nullable=False),
 )
 
 tombstones = Table(  # hashes of the ids of what was erased

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,7 @@ from cannabis_ml.feedback import tables as t
 from cannabis_ml.feedback.database import Database
 from cannabis_ml.feedback.opinions import Label
 from cannabis_ml.feedback.photo_cleaning import CleanPhoto
+from cannabis_ml.feedback.repeated import Said, in_order
 from cannabis_ml.feedback.submission import HeadOpinion, Submission
 
 
@@ -87,11 +89,9 @@ _HISTORY = (
 )
 _REPLACE = (
     update(t.opinions)
-    .where(t.opinions.c.id == bindparam("former"))
-    .values(replaced=t.opinions.c.submission_id)
+    .where(t.opinions.c.id == bindparam("changed"))
+    .values(replaced=bindparam("replaced_now"))
 )
-
-
 _INSERT_OPINIONS = t.opinions.insert()
 
 
@@ -218,39 +218,47 @@ def _row(arrived: Arrived, person_id: int) -> dict[str, Any]:
         row |= {"bundle_id": answered.bundle_id, "tier": answered.tier}
         heads = {name: head.model_dump() for name, head in answered.heads.items()}
         row |= {"decision": answered.decision, "outputs": json.dumps(heads)}
+        if answered.embedding is not None and submission.consent:
+            row |= {"embedding": pack_embedding(answered.embedding)}
     return row
 
 
 def _take_opinions(
     connection: Connection, arrived: Arrived, person_id: int, submission_id: int
 ) -> int:
-    """Write the opinions that repeat none of the person's; returns how many."""
+    """Write the opinions; returns how many repeat none of the person's."""
     submission = arrived.submission
     heads = [opinion.head for opinion in submission.opinions]
     place = {"photo_id": arrived.photo_id, "person_id": person_id}
     history = connection.execute(_HISTORY, place | {"heads": heads}).all()
     bundle = submission.answered.bundle_id if submission.answered else None
     new: list[dict[str, Any]] = []
+    changed: list[dict[str, int]] = []
+    taken = 0
     for opinion in submission.opinions:
-        own = [row for row in history if row.head == opinion.head]
-        before = [row for row in own if row.at <= submission.at]
-        after = own[len(before) :]
         label = written_label(submission.label_of(opinion))
-        beside = [*before[-1:], *after[:1]]
-        if any(
-            (r.verdict, r.label, r.bundle_id) == (opinion.verdict, label, bundle) for r in beside
-        ):
-            continue
-        if not after:
-            for row in before:
-                if row.replaced == t.LATEST:
-                    connection.execute(_REPLACE, {"former": row.id})
-        ids = place | {"submission_id": submission_id}
-        ids |= {"replaced": submission_id if after else t.LATEST}
+        own = Said(None, submission_id, (opinion.verdict, label, bundle))
+        said = [
+            Said(row.id, row.submission_id, (row.verdict, row.label, row.bundle_id), row.replaced)
+            for row in history
+            if row.head == opinion.head
+        ]
+        place_of_own = sum(row.at <= submission.at for row in history if row.head == opinion.head)
+        ordered = in_order(said, own, place_of_own)
+        changed += [
+            {"changed": one.row, "replaced_now": replaced}
+            for one, replaced in ordered
+            if one.row is not None and replaced != one.replaced
+        ]
+        (replaced,) = (replaced for one, replaced in ordered if one is own)
+        taken += replaced >= t.LATEST
+        ids = place | {"submission_id": submission_id, "replaced": replaced}
         new.append(ids | dict(_opinion_row(submission, opinion, label)))
-    if new:
-        connection.execute(_INSERT_OPINIONS, new)
-    return len(new)
+    # Of a head one row is the latest at any time: what was makes room first.
+    for change in sorted(changed, key=lambda change: change["replaced_now"] == t.LATEST):
+        connection.execute(_REPLACE, change)
+    connection.execute(_INSERT_OPINIONS, new)
+    return taken
 
 
 def _opinion_row(
@@ -264,6 +272,11 @@ def _opinion_row(
     yield "at", submission.at
     yield "answered", written_label(answer.label if answer else None)
     yield "answered_confidence", answer.confidence if answer else None
+
+
+def pack_embedding(values: Sequence[float]) -> bytes:
+    """Features as the store keeps them: half precision, little-endian."""
+    return struct.pack(f"<{len(values)}e", *values)
 
 
 def written_label(label: Label) -> str:

@@ -131,6 +131,21 @@ def baselines_of(evaluation: Evaluation) -> dict[str, Baseline]:
     }
 
 
+def answered_since(rows: pd.DataFrame, record: TrainingRecord | None) -> pd.DataFrame:
+    """What was answered by the model of the last training.
+
+    Args:
+        rows: With `at` and `bundle_id`.
+        record: Of the last training; None takes all rows.
+    """
+    if record is None:
+        return rows
+    after = rows["at"] >= pd.Timestamp(record.at)
+    if not record.bundle_id:
+        return rows[after]
+    return rows[after & rows["bundle_id"].isin(["", record.bundle_id])]
+
+
 def labels_of_photos(feedback_photos: pd.DataFrame) -> Iterator[tuple[str, dict[str, str]]]:
     """Each photo of a table of feedback photos with its known labels, by column.
 

@@ -2,10 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
+from kedro_datasets.json import JSONDataset
 
+from cannabis_ml.datasets.audit_draw import AuditDrawDataset
 from cannabis_ml.datasets.feedback_photos import FeedbackPhotosDataset
 from cannabis_ml.datasets.feedback_store import FeedbackStoreDataset
 from cannabis_ml.datasets.table import TableDataset
@@ -80,13 +84,96 @@ def catalog_of(folder, store, record=RECORD, **retrain):
             "params:feedback.vetting": MemoryDataset(VettingParams()),
             "params:feedback.retrain": MemoryDataset(RetrainParams(**retrain)),
             "params:feedback.audit": MemoryDataset(AuditParams()),
+            **{f"tier{i}.reference_before": MemoryDataset(pd.DataFrame()) for i in (1, 2, 3)},
             "feedback_photos": FeedbackPhotosDataset(filepath=str(folder / "photos.parquet")),
             "feedback_page": MemoryDataset(),
+            "audit_tasks": JSONDataset(filepath=str(folder / "audit_tasks.json")),
             "feedback_summary": typed("summary", f"{room}.summary.FeedbackSummary"),
             "retrain_decision": typed("decision", f"{room}.retrain_decision.RetrainDecision"),
             **{name: TableDataset(filepath=str(folder / f"{name}.parquet")) for name in TABLES},
         }
     )
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory, encode, draw):
+    """40 answers, whose embeddings and confidence are other than those of training."""
+    folder = tmp_path_factory.mktemp("audited")
+    dataset = FeedbackStoreDataset(url=f"sqlite:///{folder}/feedback.db")
+    random = np.random.default_rng(0)
+    with dataset.open() as opened:
+        for i in range(40):
+            head = {"label": "plant", "confidence": float(random.uniform(0.5, 0.6))}
+            answered = {"bundle_id": "b1", "tier": "tier1", "heads": {"product": head}}
+            told = {
+                "key": f"k{i}",
+                "person": f"p{i}",
+                "at": datetime.now(UTC).isoformat(),
+                "consent": True,
+                "answered": answered | {"embedding": random.normal(2, 1, 8).tolist()},
+            }
+            opened.add(read_submission(told, TAXONOMY), encode(draw(100 + i)))
+    return dataset
+
+
+def reference():
+    """Photos that stand for training, as calibration writes them."""
+    random = np.random.default_rng(1)
+    names = [f"{i:064x}" for i in range(100)]
+    table = pd.DataFrame({"photo_id": names, "group": names, "product": "plant"})
+    table["confidence of product"] = random.uniform(0.8, 1, 100)
+    return table.assign(embedding=list(random.normal(0, 1, (100, 8)).astype(np.float32)))
+
+
+def test_answers_are_put_up_for_audit_judged_and_weighed(tmp_path, audited):
+    """Run, let somebody judge what was put up without seeing the answers, run again."""
+    trained = datetime.now(UTC) - timedelta(days=2)
+    record = RECORD.model_copy(update={"at": trained})
+
+    def run():
+        catalog = catalog_of(tmp_path, audited, record)
+        catalog["audit_draw"] = AuditDrawDataset(url=audited._url)
+        catalog["started"] = MemoryDataset(datetime.now(UTC).isoformat())
+        catalog["tier1.reference_before"] = MemoryDataset(reference())
+        SequentialRunner().run(create_pipeline(), catalog)
+        return catalog
+
+    first = run()
+    tasks = first.load("audit_tasks")
+    summary = first.load("feedback_summary")
+    assert len(tasks) == summary.to_judge == 40  # so few come in that all of them are put up
+    assert all(set(task["data"]) == {"image", "photo_id"} for task in tasks)
+    assert "40 photos wait to be judged" in first.load("feedback_page")
+    assert summary.audits[0].accuracy is None
+    assert summary.audits[0].expected == pytest.approx(0.55, abs=0.02)
+    assert [(one.tier, one.head, one.drifted) for one in summary.drift] == [
+        ("tier1", None, True),
+        ("tier1", "product", True),
+    ]
+    drift = [one for one in first.load("retrain_decision").reasons if one.name == "drift"]
+    assert [one.fires for one in drift] == [False, False]
+    with audited.open() as store:
+        assert set(store.audit_rates().values()) == {1.0}
+        for i, task in enumerate(tasks):
+            label = "trim" if i < 10 else "plant"
+            opinion = {"head": "product", "verdict": "corrected", "label": label}
+            told = {
+                "key": f"judged{i}",
+                "person": "ann",
+                "at": datetime.now(UTC).isoformat(),
+                "photo_id": task["data"]["photo_id"],
+                "seen_answer": False,
+                "opinions": [opinion],
+            }
+            store.add(read_submission(told, TAXONOMY))
+    second = run()
+    assert second.load("audit_tasks") == []
+    (product, *_) = second.load("feedback_summary").audits
+    assert (product.photos, product.unjudged) == (40, 0)
+    assert product.low < 0.75 < product.high
+    page = second.load("feedback_page")
+    assert "No photo waits to be judged" in page
+    assert "◆ Drifted" in page
 
 
 @pytest.fixture(scope="module")

@@ -187,6 +187,28 @@ def judge_calibration(
     return CalibrationComparison(before=before, after=after)
 
 
+def pick_reference(
+    file_outputs: pd.DataFrame,
+    photo_set: PhotoSet,
+    taxonomy: Taxonomy,
+    calibrated_decision: DecisionRule,
+) -> pd.DataFrame:
+    """Choose held-out photos that answers after release are compared with.
+
+    Args:
+        file_outputs: As `predict_with_file` gives them.
+        photo_set: Stored photos with labels and groups.
+        taxonomy: The heads.
+        calibrated_decision: As `calibrate` gives it.
+
+    Returns:
+        As from `reference.reference_photos`.
+    """
+    from cannabis_ml.feedback.reference import reference_photos
+
+    return reference_photos(file_outputs, photo_set.labels(), taxonomy, calibrated_decision)
+
+
 def draw_reliability(calibration_scores: CalibrationComparison) -> dict[str, Figure]:
     """Draw how often predictions are right against how sure they were, a figure per head."""
     from cannabis_ml.pipelines.calibration.figures import reliability_diagram

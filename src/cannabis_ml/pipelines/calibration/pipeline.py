@@ -11,6 +11,7 @@ from cannabis_ml.pipelines.calibration.nodes import (
     carry_decision,
     draw_reliability,
     judge_calibration,
+    pick_reference,
     predict_with_file,
     score_file,
 )
@@ -100,6 +101,12 @@ def _tier(tier: Tier) -> Pipeline:
                 ],
                 "calibration_scores",
                 name="judge_calibration",
+            ),
+            Node(
+                pick_reference,
+                ["file_outputs", "photo_set", "taxonomy", "calibrated_decision"],
+                "reference_photos",
+                name="pick_reference",
             ),
             Node(
                 draw_reliability,

@@ -1,18 +1,23 @@
-"""Nodes of the feedback pipeline: vet, list, judge, summarize, decide, draw."""
+"""Nodes of the feedback pipeline: vet, list, judge, audit, summarize, decide, draw."""
 
 from __future__ import annotations
 
 import logging
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 
 from cannabis_ml.errors import FeedbackError
 from cannabis_ml.feedback.audit import AuditParams
+from cannabis_ml.feedback.audit_draw import AuditDraw, draw_audits, to_judge
+from cannabis_ml.feedback.blind_opinions import with_answers
 from cannabis_ml.feedback.judged import judged_answers, label_text
+from cannabis_ml.feedback.label_studio import task
 from cannabis_ml.feedback.page import corrected_photos, render_page
-from cannabis_ml.feedback.recent_audits import recent_audits
-from cannabis_ml.feedback.release_accuracy import AuditEstimate
+from cannabis_ml.feedback.recent_audits import judge_auditors
+from cannabis_ml.feedback.reference import outlier_evidence
+from cannabis_ml.feedback.release import Release, watch_release
 from cannabis_ml.feedback.retrain_decision import (
     Evidence,
     RetrainDecision,
@@ -43,6 +48,7 @@ def vet(
     training_record_before: TrainingRecord | None,
     taxonomy: TaxonomySpec,
     vetting: VettingParams,
+    **references: pd.DataFrame,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Turn what people told into labels, each with its probability, status and reason.
 
@@ -51,6 +57,7 @@ def vet(
         training_record_before: Gives the classes of heads that the configuration leaves open.
         taxonomy: Heads and classes as configured; classes added since the training count.
         vetting: Rules, consensus, quarantine and caps.
+        **references: By tier, photos that stand for training: outliers are found by them.
 
     Returns:
         Per photo and head what was found (labels as text); the accepted labels by the taxonomy's
@@ -71,7 +78,11 @@ def vet(
             " `kedro run` first, or `kedro run --pipeline=bundle` where the models are trained"
             " already."
         )
-    evidence = VettingEvidence(known=feedback_store.gold, answers=feedback_store.answers)
+    evidence = VettingEvidence(
+        feedback_store.gold,
+        feedback_store.answers,
+        *outlier_evidence(feedback_store, training_record_before, references),
+    )
     vetted = vet_opinions(opinions, heads, vetting, evidence)
     photos = vetted.photos.assign(
         label=pd.Series([label_text(label) for label in vetted.photos["label"]], dtype="str")
@@ -102,32 +113,75 @@ def judge(vetted_photos: pd.DataFrame, feedback_store: FeedbackSnapshot) -> pd.D
         vetted_photos: Per photo and head the label, its status and confidence.
         feedback_store: The answers that people saw.
     """
-    return judged_answers(vetted_photos, feedback_store.opinions)
+    opinions = with_answers(feedback_store.opinions, feedback_store.answers)
+    return judged_answers(vetted_photos, opinions)
 
 
-def measure_accuracy(
+def put_up_for_audit(
+    feedback_store: FeedbackSnapshot, started: str, audit: AuditParams
+) -> AuditDraw:
+    """Plan how many answers are audited this week, and draw them.
+
+    Args:
+        feedback_store: Photos with answers, and what was drawn before.
+        started: Time of the run, ISO 8601.
+        audit: What interval is wanted.
+    """
+    draw = draw_audits(feedback_store, datetime.fromisoformat(started), audit)
+    log.info("Audit: %s; %s drawn now", draw.plan.reason, counted(len(draw.drawn), "photo"))
+    return draw
+
+
+def list_audit_tasks(
+    audit_draw: AuditDraw,
+    feedback_store: FeedbackSnapshot,
+    training_record_before: TrainingRecord | None,
+    audit: AuditParams,
+) -> list[dict[str, Any]]:
+    """List the photos to judge as tasks of Label Studio, without what the model answered.
+
+    Args:
+        audit_draw: From `put_up_for_audit`.
+        feedback_store: What was drawn before, and what people judged.
+        training_record_before: Answers before the last training need no judgment any more.
+        audit: Where Label Studio finds the photos.
+    """
+    since = training_record_before.at if training_record_before else None
+    prefix = "" if audit.image_prefix is None else f"{audit.image_prefix}/"
+    return [
+        task(name, prefix + feedback_store.paths[name].lstrip("/" if prefix else ""))
+        for name in to_judge(feedback_store, audit_draw, since)
+    ]
+
+
+def measure_release(
     feedback_store: FeedbackSnapshot,
     annotators: pd.DataFrame,
     training_record_before: TrainingRecord | None,
     started: str,
     retrain: RetrainParams,
     audit: AuditParams,
-) -> dict[str, AuditEstimate]:
-    """Measure accuracy since the last training on answers drawn for audit.
+    vetting: VettingParams,
+    **references: pd.DataFrame,
+) -> Release:
+    """Measure accuracy since the last training, and drift against it.
 
     Args:
         feedback_store: Opinions and answers.
-        annotators: How often people are right.
+        annotators: Who is quarantined.
         training_record_before: The last training.
         started: Time of the run, ISO 8601.
         retrain: What is recent.
-        audit: How audits are read.
-
-    Returns:
-        By head; empty where nothing was audited.
+        audit: How audits are read, and how drift is tested.
+        vetting: How auditors are judged.
+        **references: By tier, photos that stand for training.
     """
     now = datetime.fromisoformat(started)
-    return recent_audits(feedback_store, annotators, training_record_before, (retrain, audit), now)
+    people = judge_auditors(
+        feedback_store, annotators, training_record_before, vetting, audit.known_from
+    )
+    basis = (training_record_before, references)
+    return watch_release(feedback_store, people, basis, (retrain, audit), now)
 
 
 def summarize_feedback(
@@ -136,7 +190,9 @@ def summarize_feedback(
     judged_answers: pd.DataFrame,
     annotators: pd.DataFrame,
     proposed_classes: pd.DataFrame,
-    release_accuracy: dict[str, AuditEstimate],
+    release: Release,
+    audit_draw: AuditDraw,
+    audit_tasks: list[dict[str, Any]],
 ) -> FeedbackSummary:
     """Count what people told and what of it was accepted.
 
@@ -146,10 +202,13 @@ def summarize_feedback(
         judged_answers: Answers beside accepted labels.
         annotators: The people, and how often they are right.
         proposed_classes: The classes that they propose.
-        release_accuracy: From `measure_accuracy`.
+        release: From `measure_release`.
+        audit_draw: From `put_up_for_audit`.
+        audit_tasks: From `list_audit_tasks`.
     """
     vetted = {"photos": vetted_photos, "people": annotators, "proposals": proposed_classes}
-    return summarize(feedback_store, vetted, judged_answers, release_accuracy)
+    audit = (audit_draw.plan, len(audit_tasks))
+    return summarize(feedback_store, vetted, judged_answers, release, audit)
 
 
 def decide(
@@ -157,7 +216,7 @@ def decide(
     feedback_photos: pd.DataFrame,
     proposed_classes: pd.DataFrame,
     training_record_before: TrainingRecord | None,
-    release_accuracy: dict[str, AuditEstimate],
+    release: Release,
     started: str,
     retrain: RetrainParams,
 ) -> RetrainDecision:
@@ -168,7 +227,7 @@ def decide(
         feedback_photos: Photos with accepted labels.
         proposed_classes: The classes that people propose.
         training_record_before: The last training.
-        release_accuracy: From `measure_accuracy`.
+        release: From `measure_release`.
         started: Time of the run, ISO 8601.
         retrain: The limits.
     """
@@ -177,7 +236,8 @@ def decide(
         feedback_photos,
         proposed_classes,
         training_record_before,
-        release_accuracy,
+        release.audits,
+        release.drift,
     )
     decision = decide_retraining(evidence, retrain, datetime.fromisoformat(started))
     for reason in decision.firing:

@@ -10,25 +10,30 @@ from cannabis_ml.pipelines.feedback.nodes import (
     decide,
     draw_feedback_page,
     judge,
+    list_audit_tasks,
     list_feedback_photos,
-    measure_accuracy,
+    measure_release,
+    put_up_for_audit,
     summarize_feedback,
     vet,
 )
+from cannabis_ml.tiers import TIERS, Tier
 
 
-def create_pipeline(**_: Any) -> Pipeline:
+def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
     """The store of feedback -> photos for ingestion, and whether to train anew."""
+    references = {tier.name: f"{tier.name}.reference_before" for tier in tiers}
     return Pipeline(
         [
             Node(
                 vet,
-                [
-                    "feedback_store",
-                    "training_record_before",
-                    "params:taxonomy",
-                    "params:feedback.vetting",
-                ],
+                {
+                    "feedback_store": "feedback_store",
+                    "training_record_before": "training_record_before",
+                    "taxonomy": "params:taxonomy",
+                    "vetting": "params:feedback.vetting",
+                    **references,
+                },
                 ["vetted_photos", "accepted_labels", "annotators", "proposed_classes"],
                 name="vet",
             ),
@@ -40,17 +45,36 @@ def create_pipeline(**_: Any) -> Pipeline:
             ),
             Node(judge, ["vetted_photos", "feedback_store"], "judged_answers", name="judge"),
             Node(
-                measure_accuracy,
+                put_up_for_audit,
+                ["feedback_store", "started", "params:feedback.audit"],
+                "audit_draw",
+                name="put_up_for_audit",
+            ),
+            Node(
+                list_audit_tasks,
                 [
+                    "audit_draw",
                     "feedback_store",
-                    "annotators",
                     "training_record_before",
-                    "started",
-                    "params:feedback.retrain",
                     "params:feedback.audit",
                 ],
-                "release_accuracy",
-                name="measure_accuracy",
+                "audit_tasks",
+                name="list_audit_tasks",
+            ),
+            Node(
+                measure_release,
+                {
+                    "feedback_store": "feedback_store",
+                    "annotators": "annotators",
+                    "training_record_before": "training_record_before",
+                    "started": "started",
+                    "retrain": "params:feedback.retrain",
+                    "audit": "params:feedback.audit",
+                    "vetting": "params:feedback.vetting",
+                    **references,
+                },
+                "release",
+                name="measure_release",
             ),
             Node(
                 summarize_feedback,
@@ -60,7 +84,9 @@ def create_pipeline(**_: Any) -> Pipeline:
                     "judged_answers",
                     "annotators",
                     "proposed_classes",
-                    "release_accuracy",
+                    "release",
+                    "audit_draw",
+                    "audit_tasks",
                 ],
                 "feedback_summary",
                 name="summarize_feedback",
@@ -72,7 +98,7 @@ def create_pipeline(**_: Any) -> Pipeline:
                     "feedback_photos",
                     "proposed_classes",
                     "training_record_before",
-                    "release_accuracy",
+                    "release",
                     "started",
                     "params:feedback.retrain",
                 ],

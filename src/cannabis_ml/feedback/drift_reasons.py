@@ -1,0 +1,72 @@
+"""Drift as a reason to train anew: confidence has fallen, and there is more to learn from.
+
+Users' photos differ from training photos from the first day, and a model that is as sure of them as
+before is none the worse: a difference alone fires nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cannabis_ml.feedback.release_drift import DriftFound
+from cannabis_ml.feedback.retrain_reason import Reason, RetrainParams
+from cannabis_ml.text import counted
+
+
+def drift_reasons(
+    drift: Sequence[DriftFound], new_photos: int, params: RetrainParams
+) -> Iterator[Reason]:
+    """One reason per test: those of confidence may fire, those of embeddings are listed.
+
+    Args:
+        drift: As from `release_drift`.
+        new_photos: Photos with labels that the last training did not have.
+        params: How far confidence may fall, and how many new photos are worth a training.
+    """
+    moved = {one.tier: one for one in drift if one.head is None and one.drifted}
+    for one in drift:
+        if one.head is None:
+            if one.drifted:
+                yield _quiet(one, f"Embeddings of {one.tier} drifted ({_p(one)}).", params)
+            continue
+        if not one.drifted or one.before is None or one.now is None or one.high is None:
+            continue
+        fell = one.high < -params.accuracy_drop
+        told = (
+            f"Confidence of {one.tier} in '{one.head}' drifted ({_p(one)}): it promises"
+            f" {one.now:.1%} right on {counted(one.photos, 'recent photo')}, against"
+            f" {one.before:.1%} on photos that stand for training, a difference of"
+            f" {100 * (one.now - one.before):+.1f} points"
+            f" ({100 * (one.low or 0.0):+.1f} to {100 * one.high:+.1f}),"
+            f" {'beyond' if fell else 'not surely beyond'} the limit of"
+            f" {-100 * params.accuracy_drop:+.0f}"
+        )
+        if one.tier in moved:
+            told += "; embeddings drifted too"
+        enough = new_photos >= params.drift_photos
+        if fell and not enough:
+            told += (
+                f"; it takes {counted(params.drift_photos, 'new photo')} with labels to learn from,"
+                f" there are {new_photos:,}"
+            )
+        yield Reason(
+            name="drift",
+            fires=fell and enough,
+            text=f"{told}.",
+            head=one.head,
+            value=one.now - one.before,
+            low=one.low,
+            high=one.high,
+            limit=-params.accuracy_drop,
+            photos=one.photos,
+        )
+
+
+def _quiet(one: DriftFound, text: str, params: RetrainParams) -> Reason:
+    return Reason(
+        name="drift", fires=False, text=text, limit=-params.accuracy_drop, photos=one.photos
+    )
+
+
+def _p(one: DriftFound) -> str:
+    return f"p = {one.p_value or 0.0:.3f}"
