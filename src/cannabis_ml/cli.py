@@ -206,8 +206,8 @@ def readable_cause(error: BaseException) -> BaseException | None:
 
 def _file_of(error: BaseException) -> str | None:
     """Path of the file in Kedro's error of a data set; None if it names none."""
-    found = re.search(r"\b(?:file)?path=(?:\w+\()?'([^']+)'", str(error))
-    return found[1] if found else None
+    match = re.search(r"\b(?:file)?path=(?:\w+\()?'([^']+)'", str(error))
+    return match[1] if match else None
 
 
 class _ResumeHint(logging.Filter):

@@ -1,4 +1,4 @@
-"""The errors a person is meant to read.
+"""Errors for users: each message names what, where, how many and what to do.
 
 Every error of ours that bad input can cause derives from `CannabisMLError`. The command line
 prints its message alone and keeps the traceback for `kedro run --verbose`.
@@ -6,15 +6,15 @@ prints its message alone and keeps the traceback for `kedro run --verbose`.
 
 
 class CannabisMLError(Exception):
-    """Something the person can mend; the message gives what, where, how much and what to do."""
+    """An error that the user can fix."""
 
 
 class ConfigError(CannabisMLError):
-    """The configuration asks for what cannot be done on this machine."""
+    """The configuration cannot be used, or not on this machine."""
 
 
 class StorageError(CannabisMLError, OSError):
-    """There is no room for what would be written."""
+    """The disk is full, or what would be written does not fit on it."""
 
 
 class PhotoError(CannabisMLError, TypeError, ValueError):

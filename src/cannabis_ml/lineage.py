@@ -27,10 +27,10 @@ def versioned(
     names: set[str], catalog: DataCatalog
 ) -> dict[str, AbstractVersionedDataset[Any, Any]]:
     """Those of the names that are versioned entries, in order."""
-    found = {name: catalog.get(name) for name in sorted(names) if not is_parameter(name)}
+    entries = {name: catalog.get(name) for name in sorted(names) if not is_parameter(name)}
     return {
         name: dataset
-        for name, dataset in found.items()
+        for name, dataset in entries.items()
         if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None
     }
 

@@ -160,15 +160,15 @@ class Versions:
 
     def _rested_on(self, kept: set[tuple[str, str]]) -> set[tuple[str, str]]:
         """These versions, and all that they were made from."""
-        waiting, found = list(kept), set(kept)
+        waiting, kept_versions = list(kept), set(kept)
         while waiting:
             name, version = waiting.pop()
             entry = self.entries.get(name)
             for parent in entry.parents if entry else []:
-                new = {(parent, v) for v in self._read_from(parent, version)} - found
-                found |= new
+                new = {(parent, v) for v in self._read_from(parent, version)} - kept_versions
+                kept_versions |= new
                 waiting += new
-        return found
+        return kept_versions
 
     def _read_from(self, parent: str, version: str) -> list[str]:
         """The versions of a parent that what a run wrote may have been made from."""
@@ -180,16 +180,16 @@ class Versions:
 
     def _parents(self, name: str) -> list[str]:
         """The versioned entries nearest above, through what is not versioned."""
-        waiting, seen, found = [name], {name}, set()
+        waiting, seen, parents = [name], {name}, set()
         while waiting:
             maker = self._makers.get(waiting.pop())
             for source in set(maker.inputs if maker else ()) - seen:
                 seen.add(source)
                 if source in self._versioned:
-                    found.add(source)
+                    parents.add(source)
                 else:
                     waiting.append(source)
-        return sorted(found)
+        return sorted(parents)
 
     def _in_order(self, names: Collection[str]) -> list[str]:
         """What is made from others before them."""
@@ -202,13 +202,13 @@ def registered_runs() -> set[str]:
     """MLflow's ids of the runs whose models are in its registry."""
     from mlflow import MlflowClient
 
-    client, token, found = MlflowClient(), None, set()
+    client, token, runs = MlflowClient(), None, set()
     while True:
         page = client.search_model_versions(page_token=token)
-        found |= {version.run_id for version in page if version.run_id}
+        runs |= {version.run_id for version in page if version.run_id}
         token = page.token
         if not token:
-            return found
+            return runs
 
 
 def _versions(dataset: AbstractVersionedDataset[Any, Any]) -> list[str]:

@@ -36,7 +36,7 @@ NEAREST_CUTOFF = 0.6
 
 
 class ClassSpec(BaseModel):
-    """One answer of a head."""
+    """One class of a head."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -293,9 +293,9 @@ class TaxonomySpec(BaseModel):
             if spec.classes == "derived":
                 names = _derived_classes(spec.name, photos)
                 if len(names) < 2:
-                    found = f"only '{names[0]}'" if names else "none"
+                    present = f"only '{names[0]}'" if names else "none"
                     faults.append(
-                        f"head '{spec.name}' needs at least two classes, the labels have {found}"
+                        f"head '{spec.name}' needs at least two classes, the labels have {present}"
                     )
                 fields["classes"] = names
                 there = {spec.name, spec.parent} <= set(photos.columns)

@@ -1,4 +1,4 @@
-"""How true the confidence of a finished run is, and what routing by it is worth. Trains nothing.
+"""Calibration of a finished run, and what routing by it is worth. Trains nothing.
 
     python tests/benchmarks/bench_calibration.py DATA [--head HEAD] [--costs 15,25,250]
 
@@ -29,7 +29,7 @@ from cannabis_ml.calibration.routing_choice import (
     choose_routing,
 )
 from cannabis_ml.calibration.tier_answers import routing_head
-from cannabis_ml.evaluation.answered import LabelledOutputs
+from cannabis_ml.evaluation.answered import LabeledOutputs
 from cannabis_ml.evaluation.calibration_scores import CalibrationError, CalibrationScores
 from cannabis_ml.evaluation.intervals import by_groups
 from cannabis_ml.evaluation.ranking import score_ranking
@@ -136,7 +136,7 @@ def print_ranking(run: FinishedRun) -> None:
 
 
 def _right(
-    head: Head, decided: np.ndarray, photos: LabelledOutputs
+    head: Head, decided: np.ndarray, photos: LabeledOutputs
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Whether answers are right, whether they have a label, and groups; of attributes (N, K)."""
     truth = photos.truth[head.name]

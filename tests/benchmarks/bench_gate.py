@@ -32,7 +32,7 @@ from plantdoc_heads import HEAD
 from cannabis_ml.evaluation.comparison.answers import ModelAnswers
 from cannabis_ml.evaluation.comparison.models import compare_models
 from cannabis_ml.evaluation.comparison.params import GateParams
-from cannabis_ml.evaluation.comparison.unlabelled import compare_unlabelled
+from cannabis_ml.evaluation.comparison.unlabeled import compare_unlabeled
 from cannabis_ml.evaluation.comparison.verdict import TierEvidence, judge_challenger
 from cannabis_ml.feedback.closed_form import ClosedFormHead
 from cannabis_ml.taxonomy import Taxonomy
@@ -102,7 +102,7 @@ def outcome(models, truth, name, rows, gate):
     champion, challenger = models["champion"].at(rows), models[name].at(rows)
     alone = np.arange(len(rows))
     labelled = compare_models(champion, challenger, {HEAD: truth[rows]}, alone, gate.paired)
-    unlabelled = compare_unlabelled(champion, challenger, [str(row) for row in rows])
+    unlabelled = compare_unlabeled(champion, challenger, [str(row) for row in rows])
     evidence = TierEvidence(labelled=labelled, unlabelled=unlabelled)
     return judge_challenger("champion", name, {"tier": evidence}, gate).outcome
 

@@ -15,7 +15,7 @@ from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.datasets.table import TableDataset
 from cannabis_ml.datasets.typed_json import TypedJSONDataset
 from cannabis_ml.datasets.unknown_score import UnknownScoreDataset
-from cannabis_ml.evaluation.answered import LabelledOutputs, labelled_outputs
+from cannabis_ml.evaluation.answered import LabeledOutputs, labeled_outputs
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.unknown import UnknownScore
 from cannabis_ml.photo_sets.photo_set import PhotoSet
@@ -57,9 +57,9 @@ class FinishedRun:
         newest = max(files, default=folder / "02_intermediate/taxonomy.json")
         self.taxonomy = Taxonomy.model_validate_json(newest.read_text(encoding="utf-8"))
 
-    def photos(self, tier: str, *splits: Split) -> LabelledOutputs:
+    def photos(self, tier: str, *splits: Split) -> LabeledOutputs:
         """Of one tier; the same photos in the same order for every tier."""
-        return labelled_outputs(self.table(tier), self._labels, self.taxonomy, *splits)
+        return labeled_outputs(self.table(tier), self._labels, self.taxonomy, *splits)
 
     def decision(self, tier: str, *, calibrated: bool = True) -> Decision:
         """As the tier's files decide, or as they would without calibrators."""

@@ -11,7 +11,7 @@ from cannabis_ml.calibration.reliability import (
     calibrated_out_of_fold,
     fit_reliability,
 )
-from cannabis_ml.evaluation.answered import Calibrated, LabelledOutputs
+from cannabis_ml.evaluation.answered import Calibrated, LabeledOutputs
 from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.reliability import TierRules
 from cannabis_ml.taxonomy import MISSING, Taxonomy
@@ -38,7 +38,7 @@ def photos_of_kind(drawn, count=300, power=3.0, seed=0, burst=1):
     probs = drawn.true_probs(count, 4, seed)
     labels = drawn.labels_from(probs, seed)
     said = drawn.sharpened(probs, power)
-    return LabelledOutputs({"kind": said}, {"kind": labels}, np.arange(count) // burst)
+    return LabeledOutputs({"kind": said}, {"kind": labels}, np.arange(count) // burst)
 
 
 def out_of_fold(photos, chosen, choice=CHOICE, taxonomy=KIND):
@@ -51,7 +51,7 @@ def test_a_photo_is_calibrated_by_others_alone(drawn):
     # Another label of the first burst changes nothing about how its own photos are calibrated.
     other = photos.truth["kind"].copy()
     other[:2] = (other[:2] + 1) % 4
-    changed = LabelledOutputs(photos.outputs, {"kind": other}, photos.groups)
+    changed = LabeledOutputs(photos.outputs, {"kind": other}, photos.groups)
     after = out_of_fold(changed, {"kind": "temperature"}).outputs["kind"]
     np.testing.assert_array_equal(before[:2], after[:2])
     assert np.abs(before[2:] - after[2:]).max() > 0
@@ -120,7 +120,7 @@ def crops():
     look = np.tile([1.0, 0.0], (120, 1))
     look[:, 1] = np.nan
     truth = {"plant": plant, "pest": pest_labels, "look": look}
-    return LabelledOutputs(outputs, truth, np.arange(120))
+    return LabeledOutputs(outputs, truth, np.arange(120))
 
 
 def test_every_head_gets_a_band_and_a_set_and_every_chain_a_back_off(crops):
@@ -144,7 +144,7 @@ def test_every_head_gets_a_band_and_a_set_and_every_chain_a_back_off(crops):
 
 def test_heads_without_a_label_have_nothing(crops):
     truth = {**crops.truth, "pest": np.full(120, MISSING)}
-    bare = LabelledOutputs(crops.outputs, truth, crops.groups)
+    bare = LabeledOutputs(crops.outputs, truth, crops.groups)
     calibrated = Calibrated.of(Decision(CROPS), bare.outputs)
     fitted, report = fit_reliability(bare, calibrated, CROPS, ReliabilityParams(), [])
     assert "pest" not in fitted.bands

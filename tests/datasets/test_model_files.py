@@ -73,7 +73,7 @@ def test_a_missing_file_is_named(saved, path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {"a": 1}}', '{"files": {"a": {}}}'])
 def test_a_broken_index_is_named(saved, path, text):
     (path / "index.json").write_text(text)
-    with pytest.raises(DatasetError, match=r"index\.json is no index"):
+    with pytest.raises(DatasetError, match=r"index\.json is not an index"):
         saved.load()
 
 

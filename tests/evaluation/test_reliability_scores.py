@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom
 
-from cannabis_ml.evaluation.answered import LabelledOutputs
+from cannabis_ml.evaluation.answered import LabeledOutputs
 from cannabis_ml.evaluation.reliability_scores import least_coverage, score_reliability
 from cannabis_ml.inference.backoff import BackOff
 from cannabis_ml.inference.bands import ConfidenceBand
@@ -26,7 +26,7 @@ TAXONOMY = Taxonomy.model_validate(
     }
 )
 # Of plant: right, right, wrong, right; of pest the answer is right on the first photo alone.
-PHOTOS = LabelledOutputs(
+PHOTOS = LabeledOutputs(
     {
         "plant": np.array([[0.95, 0.05], [0.9, 0.1], [0.85, 0.15], [0.6, 0.4]]),
         "pest": np.array([[0.9, 0.05, 0.05], [0.5, 0.4, 0.1], [0.7, 0.15, 0.15], [0.5, 0.1, 0.4]]),
@@ -73,7 +73,7 @@ def test_least_coverage_is_that_of_split_conformal_prediction():
 
 
 def test_sets_that_miss_too_often_broke_their_promise():
-    many = LabelledOutputs(
+    many = LabeledOutputs(
         {name: np.repeat(values, 50, axis=0) for name, values in PHOTOS.outputs.items()},
         {name: np.repeat(values, 50) for name, values in PHOTOS.truth.items()},
         np.arange(200),
@@ -91,7 +91,7 @@ def test_bands_are_held_against_the_share_right():
     assert found.mean_width == pytest.approx(0.5)
     # 3 of 4 right are 30% to 95%; a band at 0 to 10% is never consistent with that.
     low = ConfidenceBand(low=[0, 0], high=[0.1, 0.1], **flat)
-    unsure = LabelledOutputs(
+    unsure = LabeledOutputs(
         {"plant": np.full((4, 2), [0.051, 0.05])}, {"plant": PHOTOS.truth["plant"]}, np.arange(4)
     )
     alone = Taxonomy.model_construct(heads=[TAXONOMY["plant"]])

@@ -17,8 +17,8 @@ CLASSES = ("hash", "leaf", "bud")
 def photos(count=60, seed=0, first=0, features=12):
     random = np.random.default_rng(seed)
     which = random.integers(0, 3, count)
-    centres = np.random.default_rng(99).normal(size=(3, features))
-    embeddings = (centres[which] + random.normal(size=(count, features))).astype(np.float32)
+    centers = np.random.default_rng(99).normal(size=(3, features))
+    embeddings = (centers[which] + random.normal(size=(count, features))).astype(np.float32)
     ids = tuple(f"photo{first + i}" for i in range(count))
     return EmbeddedPhotos(ids, embeddings, tuple(CLASSES[k] for k in which))
 

@@ -89,10 +89,10 @@ MODEL_CARD = "---\nlicense: apache-2.0\n---\n# Small\n"
 
 def reference(pixels: np.ndarray) -> dict[str, np.ndarray]:
     """uint8 (N, S, S, 3) -> mean colours in 0..1, and of these a linear layer per head."""
-    colours = pixels.astype(np.float64).mean((1, 2)) / 255
-    answers = {"embedding": colours}
+    colors = pixels.astype(np.float64).mean((1, 2)) / 255
+    answers = {"embedding": colors}
     for head in TAXONOMY.heads:
-        logits = colours @ WEIGHTS[head.name]
+        logits = colors @ WEIGHTS[head.name]
         if head.kind == "multilabel":
             answers[head.name] = 1 / (1 + np.exp(-logits))
         else:
@@ -132,10 +132,10 @@ def tflite_bytes() -> bytes:
 
     class Small(torch.nn.Module):
         def forward(self, photos: torch.Tensor) -> dict[str, torch.Tensor]:
-            colours = photos.float().mean((1, 2)) / 255
-            answers = {"embedding": colours}
+            colors = photos.float().mean((1, 2)) / 255
+            answers = {"embedding": colors}
             for head in TAXONOMY.heads:
-                logits = colours @ torch.from_numpy(WEIGHTS[head.name])
+                logits = colors @ torch.from_numpy(WEIGHTS[head.name])
                 last = torch.sigmoid if head.kind == "multilabel" else torch.nn.Softmax(1)
                 answers[head.name] = last(logits)
             return answers

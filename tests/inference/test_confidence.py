@@ -30,9 +30,9 @@ def test_by_hand():
 
 @given(ROWS, st.sampled_from([1, 2, 4, 10]))
 def test_p_norm_is_that_of_the_centred_logits(logits, p):
-    centred = logits - logits.mean()
-    norm = np.linalg.norm(centred, p)
-    expected = centred.max() / norm if norm > 1e-6 else 0
+    centered = logits - logits.mean()
+    norm = np.linalg.norm(centered, p)
+    expected = centered.max() / norm if norm > 1e-6 else 0
     assert norm <= 1e-6 or p_norm(softmax(logits), p) == pytest.approx(expected, abs=1e-6)
 
 

@@ -119,8 +119,8 @@ def test_pictures_hold_the_very_pixels(photos):
     for i, photo in enumerate(given):
         np.testing.assert_array_equal(decode(files[names[i]]), photo)
         np.testing.assert_array_equal(decode(files[inputs["8"][i]]), center_crop_resize(photo, 8))
-        assert golden.grey_levels_apart(files[names[i]], files[inputs["16"][i]], 16) == 0
-    assert golden.grey_levels_apart(files[names[0]], files[inputs["16"][1]], 16) > 1
+        assert golden.gray_levels_apart(files[names[i]], files[inputs["16"][i]], 16) == 0
+    assert golden.gray_levels_apart(files[names[0]], files[inputs["16"][1]], 16) > 1
 
 
 def test_conclusions_are_what_the_rules_say_by_hand(expected, rules):

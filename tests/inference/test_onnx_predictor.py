@@ -15,7 +15,7 @@ SIZE = 16
 TAXONOMY = Taxonomy.model_validate({"heads": [{"name": "type", "classes": ["a", "b", "c"]}]})
 
 
-def mean_colour_model():
+def mean_color_model():
     """Gives the mean of each channel as the three 'probabilities'."""
     nodes = [
         helper.make_node("Cast", ["photos"], ["float"], to=TensorProto.FLOAT),
@@ -35,7 +35,7 @@ def mean_colour_model():
 def tier():
     import json
 
-    model = mean_colour_model()
+    model = mean_color_model()
     card = {"taxonomy": TAXONOMY.model_dump(), "image_size": SIZE}
     onnx.helper.set_model_props(model, {KEY: json.dumps(card)})
     return ONNXPredictor(ModelFile(model.SerializeToString(), "onnx"))
@@ -64,7 +64,7 @@ def test_file_says_what_it_is(tier):
 
 def test_foreign_model_is_refused():
     with pytest.raises(ExportError, match="metadata"):
-        ONNXPredictor(ModelFile(mean_colour_model().SerializeToString(), "onnx"))
+        ONNXPredictor(ModelFile(mean_color_model().SerializeToString(), "onnx"))
 
 
 def test_idle_threads_sleep_and_are_no_more_than_the_cores_that_may_be_used(tier):

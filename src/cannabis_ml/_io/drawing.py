@@ -111,9 +111,9 @@ def _cover(
     has: dict[str, set[str]] = {}
     for font in fonts:
         if not font.name.casefold().startswith(PLACEHOLDERS):
-            found = _has(font, letters)
+            shown = _has(font, letters)
             # Which of a family's faces is taken depends on the text: it has what all of them have.
-            has[font.name] = has.get(font.name, found) & found
+            has[font.name] = has.get(font.name, shown) & shown
     families, missing = [], set(letters)
     while missing and has:
         best = min(has, key=lambda name: (-len(has[name] & missing), _preference(name), name))

@@ -1,4 +1,4 @@
-"""Names of files that are not UTF-8: written so that all can hold them, and found again.
+"""File names that are not UTF-8, written with escapes and read back.
 
 A file name on Linux is bytes. Where they are not UTF-8, as in archives that Windows made, Python
 holds them as surrogates, which no table, database, JSON file or terminal takes. So a name becomes

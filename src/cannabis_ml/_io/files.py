@@ -1,4 +1,4 @@
-"""Paths as people write them, and writing that is whole or not at all."""
+"""Atomic writes of files and folders, and paths with `~`."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         path: Where the result belongs; missing parent folders are made.
 
     Raises:
-        StorageError: If there is no room for it.
+        StorageError: If the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)

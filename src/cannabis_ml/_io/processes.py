@@ -1,4 +1,4 @@
-"""Processes for work that holds the interpreter, started only when there is enough of it."""
+"""A lazily started process pool for GIL-bound work."""
 
 from __future__ import annotations
 

@@ -31,18 +31,18 @@ def follow_move(database: Path, experiment: str, artifacts: Path) -> None:
     if not database.is_file():
         return
     with closing(sqlite3.connect(database, timeout=WAIT_SECONDS)) as db, db:
-        found = db.execute(
+        row = db.execute(
             "SELECT experiment_id, artifact_location FROM experiments WHERE name = ?", [experiment]
         ).fetchone()
-        old = local_folder(found[1]) if found else None
+        old = local_folder(row[1]) if row else None
         if old is None:  # there is nothing yet, or it lies on a server
             return
         if old != artifacts:
             db.execute(
                 "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
-                [artifacts.as_uri(), found[0]],
+                [artifacts.as_uri(), row[0]],
             )
-        moved, left = _move_runs(db, found[0], artifacts)
+        moved, left = _move_runs(db, row[0], artifacts)
     if moved and not artifacts.is_dir():
         log.warning(
             "The project was moved. The artifacts of %s are neither in %s nor in %s: if you have"

@@ -69,20 +69,20 @@ def fit_backoff(
     if not len(right):
         raise ValueError("There is no photo to choose a back-off by.")
     weights = group_weights(groups)
-    found = round(float(weights.sum()))
-    weights = weights / found
+    count = round(float(weights.sum()))
+    weights = weights / count
     wrong = ~np.logical_and.accumulate(right, axis=1)
     candidates = np.unique(confidence[~np.isnan(confidence)])
 
     def rule(threshold: float | None) -> BackOff:
-        return BackOff(heads=list(heads), threshold=threshold, alpha=alpha, groups=found)
+        return BackOff(heads=list(heads), threshold=threshold, alpha=alpha, groups=count)
 
     def risk(threshold: float | None) -> float:
         depth = rule(threshold).depth(confidence)
         return float(weights @ (wrong[np.arange(len(wrong)), depth] & (depth != UNSURE)))
 
     def keeps(threshold: float) -> bool:
-        return (found * risk(threshold) + 1) / (found + 1) <= alpha
+        return (count * risk(threshold) + 1) / (count + 1) <= alpha
 
     # The risk never rises with the threshold.
     low, high = 0, len(candidates)
@@ -95,8 +95,8 @@ def fit_backoff(
     if chosen.threshold is None:
         few = fewest_groups(alpha)
         because = (
-            f"A risk of {alpha:.0%} cannot be kept with {found} groups of photos: {few} would do."
-            if found < few
+            f"A risk of {alpha:.0%} cannot be kept with {count} groups of photos: {few} would do."
+            if count < few
             else f"Even the surest answers are wrong too often for a risk of {alpha:.0%}."
         )
     return FittedBackOff(

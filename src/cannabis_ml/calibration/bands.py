@@ -35,8 +35,8 @@ def fit_band(
         right: Whether the answers are right, bool (N,).
         groups: Of each photo a number or name, (N,).
         level: How often the band at one confidence holds the true share.
-        near: Half the width of the window, above 0. Within it, right answers may be more or fewer
-            than confidence says, but everywhere by about as much.
+        near: Half the width of the window, above 0. Within it, the share of right answers
+            may differ from the confidence, but by about the same amount everywhere.
 
     Raises:
         ValueError: If a confidence is not in [0, 1].

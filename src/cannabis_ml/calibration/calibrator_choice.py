@@ -150,7 +150,7 @@ def held_out(
     Returns:
         float64 (repeats, N, K).
     """
-    found = np.empty((repeats, *examples.probs.shape))
+    probs = np.empty((repeats, *examples.probs.shape))
     random = np.random.default_rng(seed)
     _, which = np.unique(examples.groups, return_inverse=True)
     groups = int(which.max()) + 1
@@ -159,8 +159,8 @@ def held_out(
         fold = (random.permutation(groups) % folds)[which]
         for part in range(folds):
             held = fold == part
-            found[repeat, held] = calibrated(examples.at(held), fit(examples.at(~held)))
-    return found
+            probs[repeat, held] = calibrated(examples.at(held), fit(examples.at(~held)))
+    return probs
 
 
 def _losses_of_groups(
@@ -177,11 +177,11 @@ def _losses_of_groups(
             m.name: held_out(examples, m.fit, params.folds, params.repeats, params.seed)
             for m in methods
         }
-    found: dict[CandidateName, np.ndarray] = {}
+    losses_by_method: dict[CandidateName, np.ndarray] = {}
     for name, repeats in divided.items():
         losses = np.mean([log_losses(probs, examples.labels) for probs in repeats], axis=0)
-        found[name] = np.bincount(which, weights=losses) / sizes
-    return found
+        losses_by_method[name] = np.bincount(which, weights=losses) / sizes
+    return losses_by_method
 
 
 def _simplest(

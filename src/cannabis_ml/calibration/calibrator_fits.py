@@ -1,4 +1,4 @@
-"""Fit each calibrator: the log loss is as low as its few numbers allow.
+"""Fit calibrators by minimizing the log loss.
 
 All problems are smooth and, but for ordinal heads, convex. Numbers that could run away where photos
 are few are bounded, or drawn towards what leaves probabilities as they are; a result that is not
@@ -231,14 +231,14 @@ def fit_affine(examples: Examples, pooled: bool, pool_below: int = POOL_BELOW) -
         known = ~np.isnan(labels[:, which])
         if known.any():
             x = logits[:, which][known]
-            found = _logistic(
+            coefficients = _logistic(
                 np.stack([x, np.ones_like(x)], axis=1),
                 labels[:, which][known],
                 weight[:, which][known],
                 [(0, _FARTHEST), (-_FARTHEST, _FARTHEST)],
                 prior=np.array([1.0, 0.0]),
             )
-            slopes[which], shifts[which] = found
+            slopes[which], shifts[which] = coefficients
     return Affine(slopes=tuple(slopes.tolist()), shifts=tuple(shifts.tolist()))
 
 
@@ -272,8 +272,8 @@ def _confidences(examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _targets(right: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    hits, misses = weight @ right, weight @ (1 - right)
-    return np.where(right == 1, (hits + 1) / (hits + 2), 1 / (misses + 2))
+    positives, negatives = weight @ right, weight @ (1 - right)
+    return np.where(right == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
 
 def _logistic(
@@ -314,9 +314,9 @@ def _minimum(
 ) -> np.ndarray:
     """Where a loss with its gradient is lowest; the start where nothing lower was found."""
     options = {"maxiter": 1000, "maxfun": 5000, "ftol": 1e-15, "gtol": 1e-9}
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    better = np.isfinite(found.x).all() and found.fun < loss(start)[0]
-    return found.x if better else start
+    solution = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    better = np.isfinite(solution.x).all() and solution.fun < loss(start)[0]
+    return solution.x if better else start
 
 
 def mean_log_loss(examples: Examples, probs: np.ndarray) -> float:

@@ -126,14 +126,14 @@ class _Fitter:
         """Of a multiclass or ordinal head, from the scores of the true classes."""
         names, because = self.head.class_names, ""
         pooled = conformal_quantile(scores, groups, self.alpha)
-        found, too_few = [pooled] * len(names), []
+        quantiles, too_few = [pooled] * len(names), []
         clusters: list[list[int]] = []
         method: SetMethod = self.method
         if method == "classwise":
             for k in range(len(names)):
                 own = conformal_quantile(scores[truth == k], groups[truth == k], self.alpha)
                 if own.groups >= self.fewest:
-                    found[k] = own
+                    quantiles[k] = own
                 else:
                     too_few.append(names[k])
         elif method == "clustered":
@@ -143,7 +143,7 @@ class _Fitter:
                 because = "There are too few photos a class to find clusters of classes."
             else:
                 clusters, rest = split
-                found = _per_cluster(
+                quantiles = _per_cluster(
                     scores[rest], truth[rest], groups[rest], clusters, len(names), self.alpha
                 )
                 clustered = {k for cluster in clusters for k in cluster}
@@ -152,8 +152,8 @@ class _Fitter:
             kind=self.head.kind,
             alpha=self.alpha,
             method=method,
-            limits=[_limit(one) for one in found],
-            groups=[one.groups for one in found],
+            limits=[_limit(one) for one in quantiles],
+            groups=[one.groups for one in quantiles],
         )
         return sets, HeadReport(
             method,
@@ -252,10 +252,10 @@ def _clusters(
     shapes = np.stack([np.quantile(scores[first & (truth == k)], levels) for k in seen])
     weights = np.sqrt([(first & (truth == k)).sum() for k in seen])
     means = KMeans(count, n_init=10, random_state=seed).fit(shapes, sample_weight=weights)
-    found = [
+    clusters = [
         [int(k) for k, c in zip(seen, means.labels_, strict=True) if c == i] for i in range(count)
     ]
-    return [cluster for cluster in found if cluster], ~first
+    return [cluster for cluster in clusters if cluster], ~first
 
 
 def _per_cluster(
@@ -267,14 +267,14 @@ def _per_cluster(
     alpha: float,
 ) -> list[Quantile]:
     """Per class the quantile of its cluster; of classes in none that of all photos."""
-    found = [conformal_quantile(scores, groups, alpha)] * classes
+    quantiles = [conformal_quantile(scores, groups, alpha)] * classes
     for cluster in clusters:
         rows = np.isin(truth, cluster)
         own = conformal_quantile(scores[rows], groups[rows], alpha)
         for k in cluster:
-            found[k] = own
-    return found
+            quantiles[k] = own
+    return quantiles
 
 
-def _limit(found: Quantile) -> Limit:
-    return None if math.isinf(found.value) else found.value
+def _limit(quantile: Quantile) -> Limit:
+    return None if math.isinf(quantile.value) else quantile.value

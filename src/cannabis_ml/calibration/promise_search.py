@@ -37,7 +37,7 @@ _MOST_PHOTOS = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class TierAnswers:
-    """What one tier answers for photos with known labels, the same photos for every tier.
+    """Answers of one tier for photos with known labels, the same photos for every tier.
 
     Attributes:
         tier: Its name.
@@ -145,16 +145,16 @@ class Vector:
 
     def went(self, tiers: Sequence[TierAnswers], accepts_all: bool) -> np.ndarray:
         """Index of the accepted tier of each photo, `NONE` for none."""
-        found = np.full(len(tiers[0].score), NONE, np.int64)
+        accepted_by = np.full(len(tiers[0].score), NONE, np.int64)
         for index, tier in reversed(list(enumerate(tiers))):
             if accepts_all and index == len(tiers) - 1:
-                found[:] = index
+                accepted_by[:] = index
                 continue
-            least = np.full(len(found), self.common[index])
+            least = np.full(len(accepted_by), self.common[index])
             for name, own in self.by_class.items():
                 least[tier.classes() == name] = own[index]
-            found[(tier.score >= least) & np.isfinite(least) & tier.known] = index
-        return found
+            accepted_by[(tier.score >= least) & np.isfinite(least) & tier.known] = index
+        return accepted_by
 
 
 @dataclass(frozen=True)
@@ -220,19 +220,19 @@ class Search:
                 tails[index] = self.tail(*_count(np.where(answered == name, went, NONE), plan))
             if tails.min(initial=1.0) <= EVIDENCE:
                 within[name] = tails
-        found = []
+        vectors = []
         for index, vector in enumerate(path):
             own = {}
             for name, tails in within.items():
                 fitting = np.flatnonzero(tails[: index + 1] <= EVIDENCE)
                 place = int(fitting[-1] if len(fitting) else tails.argmin())
                 own[name] = path[place].common
-            found.append(Vector(vector.common, own))
+            vectors.append(Vector(vector.common, own))
         if not within:
             return []
-        tails = np.array([self.p_value(vector, plan) for vector in found])
-        wents = [vector.went(plan, self.accepts_all) for vector in found]
-        return [found[i] for i in _front(tails, np.array([self.prices.mean(w) for w in wents]))]
+        tails = np.array([self.p_value(vector, plan) for vector in vectors])
+        wents = [vector.went(plan, self.accepts_all) for vector in vectors]
+        return [vectors[i] for i in _front(tails, np.array([self.prices.mean(w) for w in wents]))]
 
     def needed(self, everything: Sequence[TierAnswers]) -> float | None:
         """About how many photos the promise takes, by the routing that needs the fewest.
@@ -241,7 +241,7 @@ class Search:
         scores alone let expect, which count as `SUPPOSED` answers.
         """
         expected = np.stack([_wrong_by_score(tier) for tier in everything])
-        found = []
+        counts = []
         for vector in self.path(everything):
             went = vector.went(everything, self.accepts_all)
             accepted, errors = _count(went, everything)
@@ -252,8 +252,8 @@ class Search:
             wrong = (errors + SUPPOSED * supposed) / (accepted + SUPPOSED)
             many = accepted_needed(wrong, self.error_rate, self.level)
             if many is not None:
-                found.append(many * len(went) / accepted)
-        return min(found, default=None)
+                counts.append(many * len(went) / accepted)
+        return min(counts, default=None)
 
     def promised(
         self, vector: Vector, tiers: Sequence[TierAnswers], tested: Sequence[TierAnswers]
@@ -279,8 +279,8 @@ class Search:
         }
         names, counts = np.unique(tested[0].classes().astype(str), return_counts=True)
         others = {str(c): int(k) for c, k in zip(names, counts, strict=True) if c not in own}
-        found = self.rule(vector, tiers)
-        return found.model_copy(
+        rule = self.rule(vector, tiers)
+        return rule.model_copy(
             update={"promised": rests_on(went), "promised_by_class": own}
         ), others
 
@@ -318,10 +318,10 @@ def _outcomes(
         if accepts_all and index == len(plan) - 1:
             takes = np.ones_like(takes)
         taken = takes.astype(np.float32)
-        asked = waiting.sum(axis=1, keepdims=True) * prices.tiers[index]
+        cost = waiting.sum(axis=1, keepdims=True) * prices.tiers[index]
         accepted = (accepted + waiting @ taken.T).reshape(-1, 1)
         errors = (errors + (waiting * ~tier.right) @ taken.T).reshape(-1, 1)
-        costs = np.broadcast_to(costs + asked, (len(waiting), len(grid))).reshape(-1, 1)
+        costs = np.broadcast_to(costs + cost, (len(waiting), len(grid))).reshape(-1, 1)
         waiting = (waiting[:, None] * (1 - taken)).reshape(-1, n)
     costs = costs + waiting.sum(axis=1, keepdims=True) * prices.unanswered
     return accepted[:, 0].round(), errors[:, 0].round(), costs[:, 0] / max(1, n)

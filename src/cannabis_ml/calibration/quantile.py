@@ -1,4 +1,4 @@
-"""Quantiles that hold for photos still to come, where near-duplicates count as one.
+"""Conformal quantiles over groups of near-duplicates.
 
 The exchangeable unit is the group: photos of one plant or one burst carry little more than one of
 them. With G groups, each photo of a group of m weighs 1 / (m (G + 1)), and what is left,
@@ -52,12 +52,12 @@ def conformal_quantile(scores: np.ndarray, groups: np.ndarray, alpha: float) -> 
     if np.isnan(scores).any():
         raise ValueError(f"{np.isnan(scores).sum()} of {len(scores)} scores are NaN.")
     weights = group_weights(groups)
-    found = round(float(weights.sum()))
+    count = round(float(weights.sum()))
     order = np.argsort(scores, kind="stable")
-    mass = weights[order].cumsum() / (found + 1)
+    mass = weights[order].cumsum() / (count + 1)
     reached = np.flatnonzero(mass >= 1 - alpha - _ROUNDING)
     value = float(scores[order[reached[0]]]) if len(reached) else math.inf
-    return Quantile(value, found, len(scores))
+    return Quantile(value, count, len(scores))
 
 
 def one_per_group(groups: np.ndarray, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What of a log loss better calibration could take away."""
+"""Recalibration out of fold, to part a log loss into calibration error and refinement."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from cannabis_ml.calibration.conformal import HeadReport
 from cannabis_ml.calibration.examples import examples_of
 from cannabis_ml.evaluation.answered import (
     Calibrated,
-    LabelledOutputs,
+    LabeledOutputs,
     answered_events,
     chain_events,
     chains_of,
@@ -97,7 +97,7 @@ class ReliabilityReport(Record):
 
 
 def calibrated_out_of_fold(
-    photos: LabelledOutputs,
+    photos: LabeledOutputs,
     taxonomy: Taxonomy,
     rule: DecisionRule,
     chosen: Mapping[str, CandidateName],
@@ -142,7 +142,7 @@ def calibrated_out_of_fold(
 
 
 def fit_reliability(
-    photos: LabelledOutputs,
+    photos: LabeledOutputs,
     calibrated: Calibrated,
     taxonomy: Taxonomy,
     params: ReliabilityParams,

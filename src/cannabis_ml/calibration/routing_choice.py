@@ -214,12 +214,12 @@ def _score(tiers: Mapping[str, TierEvidence], params: RoutingParams) -> ScoreCho
 
 
 def _costs(tiers: Mapping[str, TierEvidence], params: RoutingParams) -> dict[str, TierCost]:
-    found = {}
+    costs = {}
     for name, tier in tiers.items():
         given = params.costs.get(name, CostParams())
         measured = tier.milliseconds if given.milliseconds is None else given.milliseconds
-        found[name] = TierCost(measured, given.money, given.energy)
-    return found
+        costs[name] = TierCost(measured, given.money, given.energy)
+    return costs
 
 
 def _promise(

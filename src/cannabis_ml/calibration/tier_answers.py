@@ -1,4 +1,4 @@
-"""What tiers answer for labelled photos, as routing sees it, and the score that routes."""
+"""Answers of tiers for labelled photos with their routing scores, and the score that routes."""
 
 from __future__ import annotations
 
@@ -170,12 +170,12 @@ def choose_score(
             ]
         )
 
-    found = areas(np.arange(len(groups)))
+    means = areas(np.arange(len(groups)))
     drawn = np.array([areas(rows) for rows in group_samples(groups, repeats, seed)])
-    best = int(found.argmin())
+    best = int(means.argmin())
     errors = (drawn - drawn[:, [best]]).std(axis=0)
-    chosen = next(i for i in range(len(names)) if found[i] - found[best] <= errors[i])
-    why = f"{names[best]} has the lowest AUGRC, {found[best]:.4f}"
+    chosen = next(i for i in range(len(names)) if means[i] - means[best] <= errors[i])
+    why = f"{names[best]} has the lowest AUGRC, {means[best]:.4f}"
     if chosen != best:
-        why += f"; {names[chosen]} ({found[chosen]:.4f}) is simpler and within one standard error"
-    return ScoreChoice(names[chosen], f"{why}.", dict(zip(names, map(float, found), strict=True)))
+        why += f"; {names[chosen]} ({means[chosen]:.4f}) is simpler and within one standard error"
+    return ScoreChoice(names[chosen], f"{why}.", dict(zip(names, map(float, means), strict=True)))

@@ -37,7 +37,7 @@ class LinearHead:
     """The layer that makes logits of the embedding, where a network has such a layer.
 
     With several members take the means of their weights and biases. A head with a hidden layer has
-    none, and then energy, NCI and fDBD are no candidates.
+    none, and then energy, NCI and fDBD are not candidates.
 
     Attributes:
         weight: (K, F).
@@ -149,8 +149,8 @@ def with_threshold(
         With a threshold of infinity, which calls nothing unknown, where there are too few groups:
         19 are needed to keep 95%.
     """
-    found = conformal_quantile(score.score(known), groups, 1 - kept)
-    return replace(score, threshold=found.value, kept=kept, groups=found.groups)
+    quantile = conformal_quantile(score.score(known), groups, 1 - kept)
+    return replace(score, threshold=quantile.value, kept=kept, groups=quantile.groups)
 
 
 def choose_unknown(
@@ -187,20 +187,20 @@ def choose_unknown(
     for method, score in candidates.items():
         own = score.score(known)
         others = {name: score.score(outputs) for name, outputs in unknown.items()}
-        found = {name: _auroc(own, scores) for name, scores in others.items()}
+        aurocs = {name: _auroc(own, scores) for name, scores in others.items()}
         samples = _resampled(own, np.asarray(groups), others, repeats, seed)
         table[method] = {
             name: value
             for kind in ("near", "far")
             for name, value in (
-                (kind, found.get(kind)),
+                (kind, aurocs.get(kind)),
                 (
                     f"{kind}_interval",
                     percentile_interval(samples[kind]) if kind in samples else None,
                 ),
             )
         }
-        table[method]["mean"] = float(np.mean(list(found.values()))) if found else None
+        table[method]["mean"] = float(np.mean(list(aurocs.values()))) if aurocs else None
         table[method]["bytes"] = score.size
         if samples:
             drawn[method] = np.mean(list(samples.values()), axis=0)
@@ -245,14 +245,14 @@ def _resampled(
 ) -> dict[str, np.ndarray]:
     """AUROC on bootstrap samples, the same for each score, (repeats,)."""
     rows = group_samples(groups, repeats, seed)
-    found = {}
+    samples = {}
     for name, scores in others.items():
         random = np.random.default_rng([seed, len(scores)])
         draws = random.integers(len(scores), size=(repeats, len(scores)))
-        found[name] = np.array(
+        samples[name] = np.array(
             [_auroc(known[r], scores[d]) for r, d in zip(rows, draws, strict=True)]
         )
-    return found
+    return samples
 
 
 def _of_linear_head(

@@ -178,16 +178,16 @@ def _candidates(
     head: Head, known: KnownPhotos, linear: LinearHead | None, seed: int
 ) -> tuple[dict[Method, UnknownScore], dict[Method, str]]:
     """Scores that can be fitted, and why others cannot."""
-    found: dict[Method, UnknownScore] = {}
+    candidates: dict[Method, UnknownScore] = {}
     refused: dict[Method, str] = {}
     for method in METHODS:
         try:
-            found[method] = fits.fit_unknown(
+            candidates[method] = fits.fit_unknown(
                 method, head.name, known.train, known.labels, linear=linear, seed=seed
             )
         except ValueError as error:
             refused[method] = str(error)
-    return found, refused
+    return candidates, refused
 
 
 def _pooled(parts: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray] | None:

@@ -9,7 +9,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 
 class ClockDataset(AbstractDataset[None, str]):
-    """Loads when this entry was made, which is when the run began: ISO 8601, UTC, to the second.
+    """The time at which the run began, ISO 8601, UTC, to the second; read-only.
 
     Args:
         metadata: For plugins; Kedro ignores it.
@@ -23,7 +23,7 @@ class ClockDataset(AbstractDataset[None, str]):
         return self._now
 
     def save(self, data: None) -> NoReturn:
-        raise DatasetError("Nobody sets the clock.")
+        raise DatasetError("ClockDataset is read-only: it gives the time at which the run began.")
 
     def _exists(self) -> bool:
         return True

@@ -41,7 +41,7 @@ class ModelFilesDataset(PathDataset[dict[str, ModelFile], dict[str, ModelFile]])
         except FileNotFoundError as error:
             raise DatasetError(f"{error.filename} is missing. {_again()}") from error
         except (ValueError, KeyError, TypeError, AttributeError, CannabisMLError) as error:
-            raise DatasetError(f"{folder / INDEX} is no index ({error}). {_again()}") from error
+            raise DatasetError(f"{folder / INDEX} is not an index ({error}). {_again()}") from error
 
     def save(self, data: dict[str, ModelFile]) -> None:
         for part in (*data, *(file.quantization for file in data.values())):

@@ -50,7 +50,7 @@ class PathDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded
         super().__init__(
             filepath=PurePosixPath(self.remote.path),
             version=version,
-            # A folder that an upload left behind when it broke off is no version.
+            # A folder that an upload left behind when it broke off is not a version.
             exists_function=lambda path: self._is_there(self._at(path)),
             glob_function=self.remote.fs.glob,
         )

@@ -28,8 +28,8 @@ class PhotoFolderDataset(AbstractDataset[None, "list[Path]"]):
     def load(self) -> list[Path]:
         if not self._folder.is_dir():
             return []
-        found = (self._folder.joinpath(*parts) for parts in files_below(self._folder))
-        return [path for path in found if may_be_photo(path)]
+        paths = (self._folder.joinpath(*parts) for parts in files_below(self._folder))
+        return [path for path in paths if may_be_photo(path)]
 
     def save(self, data: None) -> NoReturn:
         raise DatasetError(f"{self._folder} is read-only: put photos into it yourself.")

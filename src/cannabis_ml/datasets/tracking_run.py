@@ -1,4 +1,4 @@
-"""The run that tracks what is being made."""
+"""The active MLflow run in the catalog."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kedro.io import AbstractDataset, DatasetError
 
 
 class TrackingRunDataset(AbstractDataset[None, "str | None"]):
-    """Loads MLflow's id of the run that is going on; None where nothing is tracked.
+    """Id of the active MLflow run, None if no run is active; read-only.
 
     Args:
         metadata: For plugins; Kedro ignores it.
@@ -24,7 +24,7 @@ class TrackingRunDataset(AbstractDataset[None, "str | None"]):
         return run.info.run_id if run else None
 
     def save(self, data: None) -> NoReturn:
-        raise DatasetError("The run is MLflow's to start.")
+        raise DatasetError("TrackingRunDataset is read-only: MLflow starts the run.")
 
     def _exists(self) -> bool:
         return True

@@ -51,8 +51,8 @@ class TypedJSONDataset(PathDataset[BaseModel, BaseModel]):
     def _class(self) -> type[BaseModel]:
         """Imported where it is used: opening a catalog imports no room."""
         module, _, name = self._model.rpartition(".")
-        found: type[BaseModel] = getattr(importlib.import_module(module), name)
-        return found
+        model: type[BaseModel] = getattr(importlib.import_module(module), name)
+        return model
 
     def _describe(self) -> dict[str, Any]:
         return {**super()._describe(), "model": self._model}

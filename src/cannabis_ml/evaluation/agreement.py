@@ -118,12 +118,12 @@ def agreement_faults(
                 f"'{name}' decides as the float file in {head.same_decisions:.1%},"
                 f" {limits.min_same_decisions:.1%} needed"
             )
-        for words, found, most in (
+        for words, value, most in (
             ("mean difference", head.mean_difference, limits.max_mean_difference),
             ("99th percentile of difference", head.p99_difference, limits.max_p99_difference),
         ):
-            if found > most:
-                faults.append(f"'{name}' {words} is {found:.3f}, allowed {most:g}")
+            if value > most:
+                faults.append(f"'{name}' {words} is {value:.3f}, allowed {most:g}")
         allowed, lost = max_accuracy_loss[head.kind], head.accuracy_lost
         significant = head.p_value is not None and head.p_value < SIGNIFICANT
         if lost is not None and lost > allowed + 1e-9 and significant:

@@ -16,7 +16,7 @@ from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledOutputs:
+class LabeledOutputs:
     """What a model file gives for photos with labels.
 
     Attributes:
@@ -32,18 +32,18 @@ class LabelledOutputs:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def at(self, rows: np.ndarray) -> LabelledOutputs:
+    def at(self, rows: np.ndarray) -> LabeledOutputs:
         """Some of the photos."""
-        return LabelledOutputs(
+        return LabeledOutputs(
             {name: values[rows] for name, values in self.outputs.items()},
             {name: values[rows] for name, values in self.truth.items()},
             np.asarray(self.groups)[rows],
         )
 
 
-def labelled_outputs(
+def labeled_outputs(
     file_outputs: pd.DataFrame, photos: pd.DataFrame, taxonomy: Taxonomy, *splits: Split
-) -> LabelledOutputs:
+) -> LabeledOutputs:
     """Everything that a file gives for the photos of some splits, with labels and groups.
 
     Args:
@@ -53,7 +53,7 @@ def labelled_outputs(
         splits: Those that count.
     """
     predictions = file_outputs[file_outputs["split"].isin(splits)]
-    return LabelledOutputs(
+    return LabeledOutputs(
         file_outputs_of(predictions, taxonomy),
         taxonomy.encode(labels_of(predictions, photos)),
         groups_of(predictions, photos),

@@ -1,4 +1,4 @@
-"""How far confidences are from how often what they are about happens.
+"""Calibration errors: how far confidences are from observed frequencies.
 
 An error of calibration that is estimated from few photos is above 0 even where every confidence is
 true. So each comes with what a perfectly calibrated model would get: outcomes are drawn with the
@@ -126,7 +126,7 @@ def smooth_ece_interval(
 
     The error is the size of a curve: the smoothed differences between outcome and confidence. A
     sample of a sample has more error than the sample, as this has more than the truth, so the
-    errors of samples are no guide; near 0 their quantiles never hold the truth. What is
+    errors of samples are biased; near 0 their quantiles never hold the truth. What is
     resampled is how far the curve is from the true one, by how far a sample's curve is from this
     one. By the triangle inequality the sizes of two curves differ by no more than that.
 
@@ -202,8 +202,8 @@ def reliability(
         seed: Of these.
     """
     which = _bins(events, bins, True)
-    found, which = np.unique(which, return_inverse=True)
-    member = np.eye(len(found))[which] * events.weights[:, None]
+    bins_in_use, which = np.unique(which, return_inverse=True)
+    member = np.eye(len(bins_in_use))[which] * events.weights[:, None]
     member /= member.sum(axis=0)
     drawn = np.concatenate([outcomes @ member for outcomes in events.drawn(draws, seed)])
     tail = (1 - confidence) / 2
@@ -213,7 +213,7 @@ def reliability(
     return Reliability(
         confidence=events.confidence @ member,
         happened=np.clip(events.happened @ member, 0, 1),
-        photos=np.bincount(which, minlength=len(found)),
+        photos=np.bincount(which, minlength=len(bins_in_use)),
         low=np.maximum(low, 0),
         high=np.minimum(high, 1),
     )

@@ -1,4 +1,4 @@
-"""How true the probabilities of each head are: losses, errors of calibration, reliability.
+"""Calibration of each head: log loss, calibration errors, reliability diagrams.
 
 A group of photos counts as one photo in every number here. What cannot be computed is None.
 """
@@ -64,7 +64,7 @@ class ReliabilityBin(Record):
 
 
 class CalibrationScores(Record):
-    """How true the probabilities of one head are.
+    """Calibration of one head.
 
     Answers are the predicted classes with their probabilities; of a multilabel head, all attributes
     with theirs.
@@ -179,9 +179,9 @@ def score_head(  # noqa: PLR0913
     groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
     is_known = labels != MISSING if labels.ndim == 1 else ~np.isnan(labels).all(axis=1)
     probs, labels, groups = probs[is_known], labels[is_known], groups[is_known]
-    found = None if labels.ndim == 2 else _answers(head, probs, predicted, is_known)
-    answers = answer_events(probs, labels, groups, found)
-    unanswered = 0 if found is None else int((found == MISSING).sum())
+    classes = None if labels.ndim == 2 else _answers(head, probs, predicted, is_known)
+    answers = answer_events(probs, labels, groups, classes)
+    unanswered = 0 if classes is None else int((classes == MISSING).sum())
     loss = refined = brier = None
     if len(labels):
         share = group_shares(groups)
@@ -231,8 +231,8 @@ def answer_events(
         return _attribute_events(probs, labels, groups)
     assert predicted is not None
     rows = np.flatnonzero(predicted != MISSING)
-    found = predicted[rows]
-    return Events.of(probs[rows, found], found == labels[rows], groups[rows])
+    classes = predicted[rows]
+    return Events.of(probs[rows, classes], classes == labels[rows], groups[rows])
 
 
 def _answers(
@@ -294,15 +294,15 @@ class _Judge:
     def curve(self, events: Events) -> list[ReliabilityBin]:
         groups = len(np.unique(events.groups))
         bins = int(np.clip(groups // GROUPS_PER_BIN, 1, BINS))
-        found = reliability(events, bins, self.level, self.draws, self.seed)
+        bins_found = reliability(events, bins, self.level, self.draws, self.seed)
         return [
             ReliabilityBin(
-                confidence=float(found.confidence[i]),
-                right=float(found.happened[i]),
-                answers=int(found.photos[i]),
-                consistent=(float(found.low[i]), float(found.high[i])),
+                confidence=float(bins_found.confidence[i]),
+                right=float(bins_found.happened[i]),
+                answers=int(bins_found.photos[i]),
+                consistent=(float(bins_found.low[i]), float(bins_found.high[i])),
             )
-            for i in range(len(found.confidence))
+            for i in range(len(bins_found.confidence))
         ]
 
     def _error(

@@ -1,4 +1,4 @@
-"""What a student gains by its teacher."""
+"""Gain of distillation: a student compared with its teacher, and with training without one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Gain(Record):
 
 
 class DistillationReport(Record):
-    """What a student gains by its teacher."""
+    """Gain of distillation for one student."""
 
     split: str = Field(description="That scores are of")
     weight: float = Field(description="Share of the loss that is the teacher's")

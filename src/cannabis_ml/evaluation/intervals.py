@@ -96,12 +96,12 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
     if n == 0:
         return None
     z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
-    centre = (successes + z2 / 2) / (n + z2)
+    center = (successes + z2 / 2) / (n + z2)
     half = math.sqrt(z2 * (successes * (n - successes) / n + z2 / 4)) / (n + z2)
     # Both ends are exact in these cases; floating point is not.
     return (
-        0.0 if successes == 0 else max(0.0, centre - half),
-        1.0 if successes == n else min(1.0, centre + half),
+        0.0 if successes == 0 else max(0.0, center - half),
+        1.0 if successes == n else min(1.0, center + half),
     )
 
 

@@ -134,22 +134,22 @@ def _timed(model: Path, photos: Sequence[Path], threads: int, repeats: int) -> d
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise ExportError(f"{model.name} could not be timed: {last}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    times: dict[str, Any] = json.loads(done.stdout)
+    return times
 
 
 def _pooled(runs: list[dict[str, Any]]) -> Timing:
     """Percentiles over all runs of one file; for memory and opening, the median of the runs."""
-    found: dict[str, object] = {}
+    timing: dict[str, object] = {}
     for name in _TIMES:
         times = [value for run in runs for value in run[name]]
         p50, p95 = np.percentile(times, [50, 95])
-        found[name] = Percentiles(p50=p50, p95=p95)
-    found["open_ms"] = float(np.median([value for run in runs for value in run["open_ms"]]))
+        timing[name] = Percentiles(p50=p50, p95=p95)
+    timing["open_ms"] = float(np.median([value for run in runs for value in run["open_ms"]]))
     for name in ("memory_before_mb", "peak_memory_mb"):
         known = [run[name] for run in runs if run[name] is not None]
-        found[name] = float(np.median(known)) if known else None
-    return Timing.model_validate(found)
+        timing[name] = float(np.median(known)) if known else None
+    return Timing.model_validate(timing)
 
 
 def _ratios(files: Mapping[str, FileLatency]) -> dict[str, float]:

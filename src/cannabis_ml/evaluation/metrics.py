@@ -104,17 +104,17 @@ def score(
     decided = decide(predictions, taxonomy, rule)
     groups = groups_of(predictions, photos)
     by = decision(taxonomy, rule)
-    found: dict[str, HeadScores] = {}
+    scores: dict[str, HeadScores] = {}
     for head in taxonomy.heads:
         probs, truth = paired(predictions, photos, head)
         judged = _Judged(head, decided[head.name], truth, groups)
         if head.kind == "multilabel":
-            found[head.name] = _score_attributes(
+            scores[head.name] = _score_attributes(
                 judged, probs, by.thresholds(head), confidence, error_limit
             )
         else:
-            found[head.name] = _score_classes(judged, confidence, error_limit)
-    return found
+            scores[head.name] = _score_classes(judged, confidence, error_limit)
+    return scores
 
 
 def score_hierarchy(
@@ -138,7 +138,7 @@ def score_hierarchy(
     """
     decided = decide(predictions, taxonomy, rule)
     groups = groups_of(predictions, photos)
-    found = {}
+    scores = {}
     for head in taxonomy.heads:
         if head.parent is None or head.kind == "multilabel":
             continue
@@ -153,7 +153,7 @@ def score_hierarchy(
         possible = possible[np.arange(len(answered)), decided[head.name]]
         allowed = taxonomy.allowed_pairs(head)
         allowed_apart = allowed[parent.answer(parent_apart), head.answer(apart)]
-        found[head.name] = HierarchyScores.model_validate(
+        scores[head.name] = HierarchyScores.model_validate(
             {
                 "parent": parent.name,
                 "n": len(both),
@@ -165,7 +165,7 @@ def score_hierarchy(
                 "impossible_pairs_read_apart": _mean(~allowed_apart),
             }
         )
-    return found
+    return scores
 
 
 def confusion(
@@ -214,9 +214,9 @@ def _score_classes(
     counts = _count_classes(predicted, truth, len(head.classes))
     per_class = {}
     for k, name in enumerate(head.class_names):
-        found = _find(predicted == k, truth == k, groups, confidence)
-        found["error"] = _mean(predicted[truth == k] != k)
-        per_class[name] = ClassScores.model_validate(found)
+        of_class = _find(predicted == k, truth == k, groups, confidence)
+        of_class["error"] = _mean(predicted[truth == k] != k)
+        per_class[name] = ClassScores.model_validate(of_class)
     worst = confused_classes(per_class, counts, error_limit)
     scores = {
         "n": len(truth),
@@ -254,15 +254,15 @@ def _score_attributes(
         tp, fp, fn, tn = counts[k].tolist()
         labelled = known[:, k]
         there = truth[labelled, k] == 1
-        found = _find(predicted[labelled, k], there, groups[labelled], confidence)
-        found |= {"n": len(there), "threshold": thresholds[k], "specificity": _ratio(tn, fp + tn)}
-        found["error"] = _mean_of((_ratio(fn, tp + fn), _ratio(fp, fp + tn)))
-        found["average_precision"] = (
+        scores = _find(predicted[labelled, k], there, groups[labelled], confidence)
+        scores |= {"n": len(there), "threshold": thresholds[k], "specificity": _ratio(tn, fp + tn)}
+        scores["error"] = _mean_of((_ratio(fn, tp + fn), _ratio(fp, fp + tn)))
+        scores["average_precision"] = (
             float(metrics.average_precision_score(there, probs[labelled, k]))
             if there.any() and not there.all()
             else None
         )
-        per_class[name] = AttributeScores.model_validate(found)
+        per_class[name] = AttributeScores.model_validate(scores)
     # Labels of one photo hang together as photos of one group do.
     of_label = np.broadcast_to(groups[:, None], known.shape)[known]
     right = (predicted == (truth == 1))[known]
@@ -309,7 +309,7 @@ def _kappa(predicted: np.ndarray, truth: np.ndarray) -> float | None:
 def _find(
     predicted: np.ndarray, there: np.ndarray, groups: np.ndarray, confidence: float
 ) -> dict[str, object]:
-    """How well one class is found, from what is predicted and what is there, both bool (N,)."""
+    """Precision, recall and F1 of one class, from predictions and truth, both bool (N,)."""
     tp, involved = predicted & there, predicted | there
     return {
         "precision": _mean(there[predicted]),

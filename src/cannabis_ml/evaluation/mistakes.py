@@ -32,7 +32,7 @@ def confused_classes(
     """
     names = list(per_class)
     wrong = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
-    found = [
+    above_limit = [
         ConfusedClass(
             name=name,
             error=scores.error,
@@ -42,7 +42,7 @@ def confused_classes(
         for row, (name, scores) in enumerate(per_class.items())
         if scores.error is not None and scores.error > limit
     ]
-    return sorted(found, key=_worst_first)
+    return sorted(above_limit, key=_worst_first)
 
 
 def wrong_attributes(
@@ -54,7 +54,7 @@ def wrong_attributes(
         per_class: Their scores.
         limit: Largest `error` that is fine, in [0, 1).
     """
-    found = [
+    above_limit = [
         WrongAttribute(
             name=name,
             error=scores.error,
@@ -65,7 +65,7 @@ def wrong_attributes(
         for name, scores in per_class.items()
         if scores.error is not None and scores.error > limit
     ]
-    return sorted(found, key=_worst_first)
+    return sorted(above_limit, key=_worst_first)
 
 
 def in_words(worst: Sequence[ConfusedClass | WrongAttribute], limit: float) -> str:

@@ -124,8 +124,8 @@ class ParityReport(Record):
             }
             for name, head in file.heads.items():
                 judged = dict(file.judged[name]) if name in file.judged else {}
-                found = {f"judged_{key}": v for key, v in judged.items() if key != "kind"}
-                rows.append({**about, "head": name, **dict(head), **found})
+                agreement = {f"judged_{key}": v for key, v in judged.items() if key != "kind"}
+                rows.append({**about, "head": name, **dict(head), **agreement})
         return pd.DataFrame(rows)
 
 

@@ -46,17 +46,17 @@ def outputs_of(predictions: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, np.nd
         Per head float64 (N, K), and per head that its parent limits `{head}.given`, (N, P, K),
         where it is known.
     """
-    found = {head.name: _probs(predictions, head) for head in taxonomy.heads}
+    outputs = {head.name: _probs(predictions, head) for head in taxonomy.heads}
     for head in taxonomy.heads if len(predictions) else []:
         if head.kind == "multilabel" or not taxonomy.limits(head):
             continue
         allowed = taxonomy.allowed_pairs(head)
         if head.name + GIVEN in predictions:
             table = np.stack(predictions[head.name + GIVEN].to_list()).astype(np.float64)
-            found[head.name + GIVEN] = table.reshape(-1, *allowed.shape)
+            outputs[head.name + GIVEN] = table.reshape(-1, *allowed.shape)
         elif f"{head.name}.logits" in predictions:
-            found[head.name + GIVEN] = _given(predictions, head, allowed)
-    return found
+            outputs[head.name + GIVEN] = _given(predictions, head, allowed)
+    return outputs
 
 
 def file_outputs_of(predictions: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
@@ -66,13 +66,13 @@ def file_outputs_of(predictions: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, 
         predictions: As from `predictions_of`.
         taxonomy: Gives the heads.
     """
-    found = outputs_of(predictions, taxonomy)
+    outputs = outputs_of(predictions, taxonomy)
     scalars = [head.name + part for head in taxonomy.heads for part in (ALEATORIC, EPISTEMIC)]
     for name in [EMBEDDING, *scalars] if len(predictions) else []:
         if name in predictions:
             values = np.stack(predictions[name].to_list()).astype(np.float32)
-            found[name] = values if name == EMBEDDING else values[:, 0]
-    return found
+            outputs[name] = values if name == EMBEDDING else values[:, 0]
+    return outputs
 
 
 def decide(
@@ -157,13 +157,13 @@ def _probs(predictions: pd.DataFrame, head: Head) -> np.ndarray:
 def _given(predictions: pd.DataFrame, head: Head, allowed: np.ndarray) -> np.ndarray:
     """Probabilities of a head for each class of its parent, (N, P, K), mean over its members."""
     members = _members(predictions, head)
-    found = np.zeros((len(members), *allowed.shape))
+    table = np.zeros((len(members), *allowed.shape))
     for row, possible in enumerate(allowed):
         if possible.any():
             within = members[:, :, possible]
             within = within / within.sum(axis=2, keepdims=True)
-            found[:, row, possible] = within.mean(axis=1)
-    return found
+            table[:, row, possible] = within.mean(axis=1)
+    return table
 
 
 def _members(predictions: pd.DataFrame, head: Head) -> np.ndarray:

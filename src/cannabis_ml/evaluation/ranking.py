@@ -24,7 +24,7 @@ COVERAGES = (0.6, 0.8, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverage:
-    """What can be had by accepting answers from some confidence on.
+    """Risk and coverage at each confidence threshold.
 
     One entry per distinct confidence, from the highest: accepting all answers that are at least
     so confident.
@@ -93,7 +93,7 @@ def augrc(confidence: np.ndarray, right: np.ndarray) -> float:
 
 
 def auroc(confidence: np.ndarray, right: np.ndarray) -> float | None:
-    """How often a right answer is surer than a wrong one; ties count half.
+    """Probability that a right answer has a higher confidence than a wrong one; ties count half.
 
     Args:
         confidence: As for `risk_coverage`.

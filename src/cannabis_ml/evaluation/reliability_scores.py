@@ -1,4 +1,4 @@
-"""What bands, sets, back-off and the unknown score of a tier do on photos they were not fitted to.
+"""Coverage and error rates of bands, sets, back-off and unknown score of a tier on test photos.
 
 Sets and thresholds rest on few calibration photos, so what they reach on new ones varies: with n
 groups for calibration and m new ones, the number that a conformal limit covers is beta-binomial
@@ -16,7 +16,7 @@ from pydantic import Field
 from cannabis_ml.evaluation.answered import (
     Answered,
     Calibrated,
-    LabelledOutputs,
+    LabeledOutputs,
     answered_events,
     chain_events,
 )
@@ -103,7 +103,7 @@ class ReliabilityScores(Record):
 
 def score_reliability(
     rules: TierRules,
-    photos: LabelledOutputs,
+    photos: LabeledOutputs,
     unknown: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     confidence: float = 0.95,
 ) -> ReliabilityScores:
@@ -120,8 +120,8 @@ def score_reliability(
     calibrated = Calibrated.of(rules.decision, photos.outputs)
     sets = {}
     if reliability.sets is not None:
-        found = reliability.sets.apply(calibrated.outputs, calibrated.decided, taxonomy)
-        for name, scores in score_sets(found, truth, groups, taxonomy, confidence).items():
+        classes = reliability.sets.apply(calibrated.outputs, calibrated.decided, taxonomy)
+        for name, scores in score_sets(classes, truth, groups, taxonomy, confidence).items():
             limits = reliability.sets.heads[name]
             least = least_coverage(limits.alpha, min(limits.groups), scores["groups"])
             coverage = scores["coverage"]
@@ -184,9 +184,9 @@ def _score_band(band: ConfidenceBand, events: Answered, confidence: float) -> Ba
 
 
 def _score_back_off(
-    rules: TierRules, calibrated: Calibrated, photos: LabelledOutputs, confidence: float
+    rules: TierRules, calibrated: Calibrated, photos: LabeledOutputs, confidence: float
 ) -> dict[str, BackOffScores]:
-    taxonomy, found = rules.decision.taxonomy, {}
+    taxonomy, scores = rules.decision.taxonomy, {}
     for rule in rules.reliability.back_off:
         chain = [taxonomy[name] for name in rule.heads]
         sure, right, of_photo = chain_events(
@@ -196,7 +196,7 @@ def _score_back_off(
         wrong = ~np.logical_and.accumulate(right, axis=1)
         off = wrong[rows, depth] & (depth != UNSURE)
         interval = by_groups(off, of_photo, confidence)
-        found[rule.heads[-1]] = BackOffScores(
+        scores[rule.heads[-1]] = BackOffScores(
             promised=rule.alpha,
             photos=len(sure),
             groups=len(np.unique(of_photo)),
@@ -209,12 +209,12 @@ def _score_back_off(
                 for level, name in [*enumerate(rule.heads), (UNSURE, "")]
             },
         )
-    return found
+    return scores
 
 
 def _score_unknown(
     rules: TierRules,
-    photos: LabelledOutputs,
+    photos: LabeledOutputs,
     unknown: Mapping[str, Mapping[str, np.ndarray]],
     confidence: float,
 ) -> UnknownScores | None:

@@ -23,7 +23,7 @@ class Record(BaseModel):
 
 
 class ClassScores(Record):
-    """How well one class is found."""
+    """Precision, recall and F1 of one class."""
 
     precision: float | None
     precision_interval: Interval | None
@@ -42,7 +42,7 @@ class ClassScores(Record):
 
 
 class AttributeScores(ClassScores):
-    """How well one attribute of a multilabel head is found."""
+    """Precision, recall, F1 and average precision of one attribute of a multilabel head."""
 
     n: int = Field(description="Photos with a label of it")
     threshold: float = Field(description="Probability from which on it is predicted")

@@ -33,7 +33,7 @@ def score_sets(
         `single`, the share of sets with one class; and `per_class` of `n` and `coverage`. None
         where there is no label.
     """
-    found = {}
+    scores_by_head = {}
     for name, inside in sets.items():
         truth, names = np.asarray(labels[name]), taxonomy[name].class_names
         if inside.ndim == 3:
@@ -47,7 +47,7 @@ def score_sets(
             known = truth != MISSING
             which, column = np.asarray(groups)[known], truth[known]
             held, sizes = inside[known, column], inside.sum(axis=1)[known]
-        found[name] = {
+        scores_by_head[name] = {
             "n": len(held),
             "groups": len(np.unique(which)),
             "coverage": _mean(held),
@@ -59,7 +59,7 @@ def score_sets(
                 for k, c in enumerate(names)
             },
         }
-    return found
+    return scores_by_head
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -83,11 +83,11 @@ def _rows(
 ) -> Iterator[dict[str, object]]:
     heads = dict.fromkeys(head for scores in models.values() for head in scores)
     for head in heads:
-        found = {model: scores.get(head) for model, scores in models.items()}
-        photos = max(scores.n for scores in found.values() if scores)
-        groups = max(scores.groups for scores in found.values() if scores)
+        of_head = {model: scores.get(head) for model, scores in models.items()}
+        photos = max(scores.n for scores in of_head.values() if scores)
+        groups = max(scores.groups for scores in of_head.values() if scores)
         for metric, better in metrics.items():
-            values = {model: value_of(scores, metric) for model, scores in found.items()}
+            values = {model: value_of(scores, metric) for model, scores in of_head.items()}
             if all(value is None for value in values.values()):
                 continue
             if metric.endswith("_per_group") and groups == photos:
@@ -95,7 +95,7 @@ def _rows(
             row: dict[str, object] = {"head": head, "metric": metric, "better": better}
             row |= {"photos": photos, "groups": groups}
             for model, value in values.items():
-                low, high = interval_of(found[model], metric) or (None, None)
+                low, high = interval_of(of_head[model], metric) or (None, None)
                 row |= {model: value, f"{model}_low": low, f"{model}_high": high}
             yield row
 

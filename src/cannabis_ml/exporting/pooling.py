@@ -33,11 +33,11 @@ def from_pooling_on(operators: Sequence[Operator], stem: int, embedding: Any) ->
         transformer with a class token.
     """
     before = {embedding}
-    found: set[int] = set()
+    positions: set[int] = set()
     for position in reversed(range(len(operators))):
         operator = operators[position]
         if before & set(operator.outputs):
-            found.add(position)
+            positions.add(position)
             if operator.kind not in POOLS:
                 before |= set(operator.inputs)
-    return set() if stem in found else found
+    return set() if stem in positions else positions

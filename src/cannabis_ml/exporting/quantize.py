@@ -88,7 +88,7 @@ def fragile_layers(
     """
     size = {layer.name: layer.size for layer in layers_of(model)}
     left = share * sum(size.values())
-    found: list[str] = []
+    fragile: list[str] = []
     weighed = [
         (change / sum(size[name] for name in group), group)
         for group, change in layer_errors(model, "weight_only_int8", photos)
@@ -97,8 +97,8 @@ def fragile_layers(
         needed = sum(size[name] for name in group)
         if needed <= left:
             left -= needed
-            found += group
-    return found
+            fragile += group
+    return fragile
 
 
 def layer_errors(
@@ -136,15 +136,15 @@ def _layer_errors(
     probes = photos[:PROBES]
     predictor = open_model(model, threads=1)
     expected = _probabilities(predictor, probes)
-    found = []
+    errors = []
     for group in grouped(layers_of(model)):
         others = [name for name in names if name not in group]
         data = _apply(model, quantization, probes, others)
         probe = with_card(ModelFile(data, model.format, quantization), model.card)
         given = _probabilities(open_model(probe, threads=1), probes)
         changes = [np.abs(given[h] - expected[h]).max(axis=1).mean() for h in expected]
-        found.append((group, float(np.mean(changes))))
-    return sorted(found, key=lambda pair: -pair[1])
+        errors.append((group, float(np.mean(changes))))
+    return sorted(errors, key=lambda pair: -pair[1])
 
 
 def layers_of(model: ModelFile) -> list[Layer]:

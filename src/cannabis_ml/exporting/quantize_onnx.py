@@ -191,15 +191,15 @@ def _feature_nodes(model: onnx.ModelProto) -> list[str]:
     operators = [Operator(node.op_type, node.input, node.output) for node in nodes]
     pooled = from_pooling_on(operators, stem, EMBEDDING)
     after: set[str] = set()
-    found = []
+    names = []
     for position, node in enumerate(nodes):
         if not before & set(node.output) or position in pooled:
             continue
         if node.name in weighted or after & set(node.input):
             after |= set(node.output)
             if node.op_type in _STATIC:
-                found.append(node.name)
-    return found
+                names.append(node.name)
+    return names
 
 
 class _Photos:

@@ -63,8 +63,8 @@ def inline_weights(data: bytes) -> bytes:
 
 def tflite_layers(data: bytes) -> list[Layer]:
     """Layers with enough float32 weights to be worth quantizing, in the order of the file."""
-    found = _weighted(_read(data))
-    return [Layer(scope.removesuffix(";"), size) for scope, size in found if size >= 4 * FEWEST]
+    layers = _weighted(_read(data))
+    return [Layer(scope.removesuffix(";"), size) for scope, size in layers if size >= 4 * FEWEST]
 
 
 def _read(data: bytes) -> Any:
@@ -166,15 +166,15 @@ def _feature_scopes(model: Any) -> list[str]:
     graph = [Operator(kind, each.inputs, each.outputs) for _, kind, each in operators]
     pooled = from_pooling_on(graph, stem, embedding)
     after: set[int] = set()
-    found = []
+    scopes = []
     for position, (scope, kind, operator) in enumerate(operators):
         outputs = set(operator.outputs)
         if not before & outputs or ends & outputs or position in pooled:
             continue
         if kind in WEIGHTED or after & set(operator.inputs):
             after |= outputs
-            found.append(scope)
-    return found
+            scopes.append(scope)
+    return scopes
 
 
 def _calibrate(data: bytes, rules: list[dict[str, Any]], photos: np.ndarray) -> dict[str, Any]:

@@ -151,9 +151,9 @@ class RidgeSums:
         names = tuple(sorted(self.counts) if classes is None else classes)
         count = self.total
         mean = np.sum(list(self.sums.values()), axis=0) / count
-        centred = self.gram - count * np.outer(mean, mean)
-        scale = float(np.trace(centred)) / len(mean) or 1.0
-        factor = cho_factor(centred + ridge * scale * np.eye(len(mean)), lower=True)
+        centered = self.gram - count * np.outer(mean, mean)
+        scale = float(np.trace(centered)) / len(mean) or 1.0
+        factor = cho_factor(centered + ridge * scale * np.eye(len(mean)), lower=True)
         nothing = np.zeros(len(mean))
         counts = np.array([self.counts.get(name, 0) for name in names], float)
         targets = np.stack([self.sums.get(name, nothing) for name in names], axis=1)

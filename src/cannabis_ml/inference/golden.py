@@ -309,20 +309,20 @@ def _alike(one: np.ndarray, other: np.ndarray) -> float:
     return float((same if same.ndim == 1 else same.all(axis=-1)).mean())
 
 
-def _are_written(found: Conclusions, written: Conclusions) -> bool:
+def _are_written(own: Conclusions, written: Conclusions) -> bool:
     """Whether conclusions are those of the bundle, numbers to within arithmetic."""
     names = {"answers", "sets", "back_off"}
-    if found.model_dump(include=names) != written.model_dump(include=names):
+    if own.model_dump(include=names) != written.model_dump(include=names):
         return False
-    if found.calibrated.keys() != written.calibrated.keys():
+    if own.calibrated.keys() != written.calibrated.keys():
         return False
     pairs = [
         (np.asarray(written.calibrated[name]), np.asarray(values))
-        for name, values in found.calibrated.items()
+        for name, values in own.calibrated.items()
     ]
-    if found.unknown is not None and written.unknown is not None:
-        pairs.append((np.asarray(written.unknown), np.asarray(found.unknown)))
-    elif found.unknown is not None or written.unknown is not None:
+    if own.unknown is not None and written.unknown is not None:
+        pairs.append((np.asarray(written.unknown), np.asarray(own.unknown)))
+    elif own.unknown is not None or written.unknown is not None:
         return False
     return all(relative_difference(*pair) <= _ARITHMETIC for pair in pairs)
 
@@ -356,7 +356,7 @@ def as_png(pixels: np.ndarray) -> bytes:
     return held.getvalue()
 
 
-def grey_levels_apart(photo: bytes, seen: bytes, size: int) -> int:
+def gray_levels_apart(photo: bytes, seen: bytes, size: int) -> int:
     """How far this machine's input of a photo is from the bundle's, at most, in grey levels."""
     ours, theirs = center_crop_resize(decode(photo), size), decode(seen)
     if ours.shape != theirs.shape:

@@ -10,7 +10,7 @@ from cannabis_ml.inference.golden import (
     GoldenAnswers,
     GoldenReport,
     compare,
-    grey_levels_apart,
+    gray_levels_apart,
 )
 from cannabis_ml.inference.model_file import QUANTIZED
 from cannabis_ml.inference.runtimes import runs
@@ -60,7 +60,7 @@ def _checked(bundle: Bundle, opened: Callable[[str, str], Predictor | None]) -> 
                 continue
             outputs = predictor.outputs(photos, batch_size=1)
             reports_by_tier[tier][kind] = compare(expected, outputs, rules, predictor.runtime)
-    inputs = {size: _grey_levels(bundle, answers, size) for size in answers.inputs}
+    inputs = {size: _gray_levels(bundle, answers, size) for size in answers.inputs}
     reports = [report for kinds in reports_by_tier.values() for report in kinds.values()]
     return GoldenReport(
         passed=all(r.passed for r in reports) and all(d <= 1 for d in inputs.values()),
@@ -71,9 +71,9 @@ def _checked(bundle: Bundle, opened: Callable[[str, str], Predictor | None]) -> 
     )
 
 
-def _grey_levels(bundle: Bundle, answers: GoldenAnswers, size: str) -> int:
+def _gray_levels(bundle: Bundle, answers: GoldenAnswers, size: str) -> int:
     pairs = zip(answers.photos, answers.inputs[size], strict=True)
     return max(
-        (grey_levels_apart(bundle.read(a), bundle.read(b), int(size)) for a, b in pairs),
+        (gray_levels_apart(bundle.read(a), bundle.read(b), int(size)) for a, b in pairs),
         default=0,
     )

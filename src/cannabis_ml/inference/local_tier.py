@@ -91,7 +91,7 @@ class LocalTier:
     def _start(self, photo: Any) -> asyncio.Future[TierAnswer]:
         """Answer in a thread, which stays taken until it is done, awaited or not."""
         try:
-            found = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, photo)
+            answered = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, photo)
         except RuntimeError as error:  # the pool was shut down
             self._free.release()
             raise TierUnavailableError(f"{self.name} is closed.") from error
@@ -101,8 +101,8 @@ class LocalTier:
             if not future.cancelled():
                 future.exception()  # seen, also where nobody waits any more
 
-        found.add_done_callback(done)
-        return found
+        answered.add_done_callback(done)
+        return answered
 
     async def aclose(self) -> None:
         """Take no more photos; threads end with what they do."""

@@ -104,9 +104,9 @@ class UnknownScore:
         if self.head not in heads:
             yield f"its head '{self.head}' is not a multiclass or ordinal head"
         elif "weight" in self.arrays:
-            found, expected = len(self.arrays["weight"]), len(heads[self.head].classes)
-            if found != expected:
-                yield f"it has {found} classes, '{self.head}' has {expected}"
+            count, expected = len(self.arrays["weight"]), len(heads[self.head].classes)
+            if count != expected:
+                yield f"it has {count} classes, '{self.head}' has {expected}"
 
     @property
     def features(self) -> int | None:

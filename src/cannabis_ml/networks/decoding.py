@@ -52,23 +52,23 @@ def member_probabilities(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[
     Returns:
         Per head, in the taxonomy's order, (N, M, K); the mean over members is `marginals`.
     """
-    found: dict[str, Tensor] = {}
+    probs: dict[str, Tensor] = {}
     for head in parents_first(taxonomy):
         allowed = allowed_classes(taxonomy, head, logits[head.name].device)
         if allowed is None:
-            found[head.name] = probabilities(head, logits[head.name])
+            probs[head.name] = probabilities(head, logits[head.name])
             continue
         assert head.parent is not None
-        parent = found[head.parent].mean(dim=1)
+        parent = probs[head.parent].mean(dim=1)
         given = conditional_probabilities(head, logits[head.name], allowed)
         if head.kind == "multilabel":
-            found[head.name] = (parent[:, None, None] @ given).squeeze(2)
+            probs[head.name] = (parent[:, None, None] @ given).squeeze(2)
             continue
         # Rows sum to 1 even where all parents that have children have a probability of 0.
         parent = parent.clamp(min=FAINTEST_PARENT)
         mass = (parent[:, None, None] @ given).squeeze(2)
-        found[head.name] = mass / mass.sum(dim=2, keepdim=True)
-    return {head.name: found[head.name] for head in taxonomy.heads}
+        probs[head.name] = mass / mass.sum(dim=2, keepdim=True)
+    return {head.name: probs[head.name] for head in taxonomy.heads}
 
 
 class Uncertainty(NamedTuple):
@@ -104,7 +104,7 @@ def uncertainty_of_members(
     members: dict[str, Tensor], taxonomy: Taxonomy
 ) -> dict[str, Uncertainty]:
     """`uncertainty` from the probabilities of members, (N, M, K)."""
-    found = {}
+    by_head = {}
     for head in taxonomy.heads:
         probs = members[head.name]
         together = torch.cat([probs, probs.mean(dim=1, keepdim=True)], dim=1)
@@ -112,8 +112,8 @@ def uncertainty_of_members(
         aleatoric = entropies[:, :-1].mean(dim=1)
         gain = (entropies[:, -1] - aleatoric).clamp(min=0)
         epistemic = gain if probs.shape[1] > 1 else torch.zeros_like(gain)
-        found[head.name] = Uncertainty(aleatoric, epistemic)
-    return found
+        by_head[head.name] = Uncertainty(aleatoric, epistemic)
+    return by_head
 
 
 def given_parents(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Tensor]:
@@ -129,13 +129,13 @@ def given_parents(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Te
     Returns:
         Per multiclass and ordinal head with such a parent, (N, P, K), mean over members.
     """
-    found = {}
+    tables = {}
     for head in taxonomy.heads:
         allowed = allowed_classes(taxonomy, head, logits[head.name].device)
         if allowed is not None and head.kind != "multilabel":
             members = conditional_probabilities(head, logits[head.name], allowed)
-            found[head.name] = members.mean(dim=1)
-    return found
+            tables[head.name] = members.mean(dim=1)
+    return tables
 
 
 def probabilities(head: Head, logits: Tensor) -> Tensor:

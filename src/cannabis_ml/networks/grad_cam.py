@@ -73,9 +73,9 @@ def grad_cam(
         (gradient,) = torch.autograd.grad(torch.log(probs) - torch.log1p(-probs), seen)
     channels, places = (3, (1, 2)) if channels_last else (1, (2, 3))
     weights = gradient.mean(dim=places, keepdim=True)
-    found = functional.relu((weights * seen.detach()).sum(dim=channels))[0].double()
-    largest = found.max()
-    return (found / largest if largest > 0 else found).float().numpy()
+    evidence = functional.relu((weights * seen.detach()).sum(dim=channels))[0].double()
+    largest = evidence.max()
+    return (evidence / largest if largest > 0 else evidence).float().numpy()
 
 
 def _index(network: HierarchicalNet, head_name: str, class_name: str) -> int:
@@ -159,12 +159,12 @@ def _drawn(network: HierarchicalNet, path: Path, options: argparse.Namespace) ->
     if name is None:
         print(f"{path}: no class of '{head}' is answered", file=sys.stderr)
         return False
-    found = grad_cam(network, photo, head, name)
-    if not found.any():
+    evidence = grad_cam(network, photo, head, name)
+    if not evidence.any():
         print(f"{path}: no place speaks for {head} {name}", file=sys.stderr)
         return False
     target = options.folder / file_name(path.name, f"{head}.{name}.grad_cam")
-    save_png(attention_heat_map(photo, found).image, target)
+    save_png(attention_heat_map(photo, evidence).image, target)
     print(f"{path}: {target} shows what speaks for {head} {name}")
     return True
 

@@ -58,7 +58,7 @@ SPREAD = 0.1
 """Standard deviation of a fresh member's logits for features of unit variance: at first every class
 is about equally likely.
 
-Members that begin further apart end further apart, and then their disagreement tells more of how
+Members that begin further apart end further apart, and then their disagreement depends more on how
 many photos they have seen: on PlantDoc, from a quarter to all of the photos, it falls by 26% at 2.0
 and by 7% at 0.1 (tests/benchmarks/bench_uncertainty.py). But on the few sample photos heads that
 begin at 2.0 are worse on every tier: quadratic weighted kappa by 0.02 to 0.13, mAP by 0.03 to 0.06.
@@ -268,27 +268,27 @@ class ExportNet(nn.Module):
         features, seen = network.embed_with_attention(image.permute(0, 3, 1, 2))
         logits = network.classify(features)
         members = member_probabilities(logits, network.taxonomy)
-        found = {name: probs.mean(dim=1) for name, probs in members.items()}
-        found[EMBEDDING] = features.float()
+        outputs = {name: probs.mean(dim=1) for name, probs in members.items()}
+        outputs[EMBEDDING] = features.float()
         for name, parts in uncertainty_of_members(members, network.taxonomy).items():
-            found |= {name + ALEATORIC: parts.aleatoric, name + EPISTEMIC: parts.epistemic}
+            outputs |= {name + ALEATORIC: parts.aleatoric, name + EPISTEMIC: parts.epistemic}
         if seen is not None:
-            found[ATTENTION] = seen.float()
+            outputs[ATTENTION] = seen.float()
         given = given_parents(logits, network.taxonomy)
-        found |= {name + GIVEN: probs for name, probs in given.items()}
-        return {name: found[name] for name in self.outputs}
+        outputs |= {name + GIVEN: probs for name, probs in given.items()}
+        return {name: outputs[name] for name in self.outputs}
 
 
 def _make_attention(backbone: nn.Module, image_size: int) -> list[nn.Module]:
     """One for each branch; `Identity` for those without a map, none at all where none has one."""
-    found: list[nn.Module] = []
+    modules: list[nn.Module] = []
     for branch in branches_of(backbone):
         layout = feature_map_layout(branch, image_size)
         if layout is None:
-            found.append(nn.Identity())
+            modules.append(nn.Identity())
         else:
-            found.append(SpatialAttention(layout.channels, channels_last=layout.channels_last))
-    return found if any(isinstance(part, SpatialAttention) for part in found) else []
+            modules.append(SpatialAttention(layout.channels, channels_last=layout.channels_last))
+    return modules if any(isinstance(part, SpatialAttention) for part in modules) else []
 
 
 def _make_member(head: Head, features: int, hidden: int, dropout: float) -> nn.Module:

@@ -160,10 +160,10 @@ def _from_package(params: ModelParams, _: WeightSource) -> tuple[nn.Module, dict
     path = Path(next(iter(spec.submodule_search_locations))) / packaged.file
     if not path.is_file():
         raise WeightsError(f"{path} is missing; reinstall {packaged.package}")
-    found = _sha256(path)
-    if found != packaged.sha256:
+    digest = _sha256(path)
+    if digest != packaged.sha256:
         raise WeightsError(
-            f"{path} is not the file that was checked: its SHA-256 starts {found[:12]},"
+            f"{path} is not the file that was checked: its SHA-256 starts {digest[:12]},"
             f" expected {packaged.sha256[:12]}; reinstall {packaged.package}"
         )
     backbone = create_backbone(params.backbone, params.image_size)
@@ -171,7 +171,7 @@ def _from_package(params: ModelParams, _: WeightSource) -> tuple[nn.Module, dict
     return backbone, {
         "source": f"package {packaged.package}",
         "file": path.name,
-        "sha256": found,
+        "sha256": digest,
         "licence": packaged.licence,
     }
 

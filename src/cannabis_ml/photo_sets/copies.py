@@ -168,11 +168,11 @@ def _tasks(
         earlier = earlier or _EarlierCopies(store.folder)
         for start in range(0, len(shard.photos), TASK_PHOTOS):
             of_task = shard.photos[start : start + TASK_PHOTOS]
-            found = [
+            earlier_copies = [
                 {i: image for i, key in enumerate(photo.keys) if (image := earlier.get(key))}
                 for photo in of_task
             ]
-            yield _Task(shard, of_task, found)
+            yield _Task(shard, of_task, earlier_copies)
 
 
 def _name(schema: pa.Schema, photos: list[Copies]) -> str:
@@ -195,8 +195,8 @@ class _EarlierCopies:
                 part[:, 0] = [_short(key) for key in table[KEY].to_pylist()]
                 part[:, 1], part[:, 2] = at, np.arange(len(table))
                 parts.append(part)
-        found = np.concatenate(parts)
-        self._index = found[np.argsort(found[:, 0], kind="stable")]
+        entries = np.concatenate(parts)
+        self._index = entries[np.argsort(entries[:, 0], kind="stable")]
 
     def get(self, key: str) -> bytes | None:
         """The JPEG file made under `key`, or None."""

@@ -110,10 +110,10 @@ def with_corrections(
 def _adopt_ids(photos: pd.DataFrame, is_feedback: pd.Series, table: pd.DataFrame) -> None:
     """Give photos of feedback the id of the file of another source that they were sent as."""
     known = set(photos.loc[~is_feedback, "photo_id"].dropna())
-    found = {
+    ids = {
         path: next(iter(sorted(known.intersection(str(sent).split(";")))), None)
         for path, sent in zip(table["path"], table["sent_as"], strict=True)
         if isinstance(sent, str)
     }
-    adopted = photos.loc[is_feedback, "path"].map(found)
+    adopted = photos.loc[is_feedback, "path"].map(ids)
     photos.loc[is_feedback, "photo_id"] = adopted.fillna(photos.loc[is_feedback, "photo_id"])

@@ -127,17 +127,17 @@ def check_links(
         return report
     parts = pd.Categorical(splits, categories=SPLITS).codes.astype(int)
     hashes, thumbnails, valid = _fingerprints(kept)
-    found = links_across(hashes, thumbnails, parts, distance, difference, valid=valid)
-    report["across_splits"] = found.links
+    crossing = links_across(hashes, thumbnails, parts, distance, difference, valid=valid)
+    report["across_splits"] = crossing.links
     report["photos_across"] = {
-        name: int(n) for name, n in splits[found.crosses].value_counts().sort_index().items()
+        name: int(n) for name, n in splits[crossing.crosses].value_counts().sort_index().items()
     }
     report["chains"] = _chains(kept, divided_photos.loc[is_kept, "cluster"], groups)
-    if found.links:
+    if crossing.links:
         log.warning(
             "%s links across splits: pairs of near-duplicates within the standard limits that"
             " ingestion.groups does not count as near",
-            f"{found.links:,}",
+            f"{crossing.links:,}",
         )
     return report
 
@@ -176,8 +176,10 @@ def _chains(sound: pd.DataFrame, clusters: pd.Series, groups: GroupParams) -> li
     if not len(near) or np.bincount(numbers).max() <= most:
         return []
     hashes, thumbnails, _ = _fingerprints(near)
-    found = chains(hashes, thumbnails, numbers, most, groups.max_distance, groups.max_difference)
-    return [_as_numbers(chain, near, len(sound), groups) for chain in found]
+    long_chains = chains(
+        hashes, thumbnails, numbers, most, groups.max_distance, groups.max_difference
+    )
+    return [_as_numbers(chain, near, len(sound), groups) for chain in long_chains]
 
 
 def _as_numbers(chain: Chain, near: pd.DataFrame, of: int, groups: GroupParams) -> dict[str, Any]:
@@ -209,11 +211,11 @@ def _clusters(sound: pd.DataFrame, groups: GroupParams) -> pd.Series:
     if not groups.near_duplicates or sound.empty:
         return numbers
     hashes, thumbnails, valid = _fingerprints(sound)
-    found = pd.Series(
+    clusters = pd.Series(
         cluster(hashes, thumbnails, groups.max_distance, groups.max_difference, valid=valid),
         index=sound.index,
     )
-    in_company = found[found.duplicated(keep=False)]
+    in_company = clusters[clusters.duplicated(keep=False)]
     numbers[in_company.index] = pd.factorize(in_company)[0]
     return numbers
 

@@ -66,7 +66,7 @@ def pairs_of_distinct(hashes: np.ndarray, max_distance: int) -> np.ndarray:
         return np.empty((0, 2), np.int64)
     blocks, k = _plan(hashes, max_distance)
     words = _words(hashes)
-    found = [np.empty((0, 2), np.int64)]
+    pairs = [np.empty((0, 2), np.int64)]
     for chosen in combinations(range(len(blocks)), k):
         order, key_bits = _chosen_first(blocks, chosen)
         values = _rearranged(words, order)
@@ -81,8 +81,8 @@ def pairs_of_distinct(hashes: np.ndarray, max_distance: int) -> np.ndarray:
             if new.any():
                 ends = np.stack([left[new], right[new]], axis=1).ravel()
                 given = _rearranged(_words(ends), np.argsort(order)).reshape(-1, 2)
-                found.append(np.searchsorted(hashes, np.sort(given, axis=1)))
-    return np.concatenate(found)
+                pairs.append(np.searchsorted(hashes, np.sort(given, axis=1)))
+    return np.concatenate(pairs)
 
 
 def _plan(hashes: np.ndarray, max_distance: int) -> tuple[list[np.ndarray], int]:

@@ -122,14 +122,14 @@ def _from_lists(
     # As few distinct cells as combinations: taken apart once each.
     apart = {cell: frozenset(_items(cell)) for cell in cells[known].unique()}
     unknown = sorted({item for items in apart.values() for item in items} - set(head.class_names))
-    found = []
+    places = []
     for item in unknown:
         cells_with = [cell for cell, items in apart.items() if item in items]
-        found.append((cells.index[cells.isin(cells_with)], item))
+        places.append((cells.index[cells.isin(cells_with)], item))
     faults += [
         f"{head.name}: '{item}' ({photo_count(rows, sources)}"
         f"{did_you_mean(item, head.class_names)})"
-        for rows, item in sorted(found, key=lambda pair: -len(pair[0]))
+        for rows, item in sorted(places, key=lambda pair: -len(pair[0]))
     ]
     columns = {}
     for name, column in zip(head.class_names, head.columns, strict=True):

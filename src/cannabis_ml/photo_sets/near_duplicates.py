@@ -76,8 +76,8 @@ def cluster(
     """
     rows, nodes, which = _nodes_of(hashes, signatures, max_distance, valid)
     labels = np.arange(len(hashes)) + len(nodes.hashes)  # beyond those of any cluster
-    found = nodes.links(max_distance, max_difference)
-    labels[rows] = _components(found, len(nodes.hashes))[which]
+    links = nodes.links(max_distance, max_difference)
+    labels[rows] = _components(links, len(nodes.hashes))[which]
     return _numbered_by_appearance(labels)
 
 
@@ -179,7 +179,7 @@ def chains(
     Returns:
         The largest first, those of one size in the order of their first photos.
     """
-    found = []
+    found_chains = []
     sizes = np.bincount(clusters, minlength=1)
     for number in sorted(np.flatnonzero(sizes > most), key=lambda c: -sizes[c]):
         photos = np.flatnonzero(clusters == number)
@@ -192,7 +192,7 @@ def chains(
             return bool(np.bincount(parts).max() <= most)
 
         first = np.repeat(seen[:1], len(seen), axis=0)
-        found.append(
+        found_chains.append(
             Chain(
                 photos,
                 float(thumbnail_difference(first, seen).max()),
@@ -202,7 +202,7 @@ def chains(
                 ),
             )
         )
-    return found
+    return found_chains
 
 
 def thumbnail_difference(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -138,16 +138,16 @@ def measure(
     """
     sound = kept(photos).reset_index(drop=True)
     table, groups = properties_of(sound), groups_of(sound)
-    asked = list(questions(sound, taxonomy))
-    comparisons = sum(len(q.classes) for q in asked) * len(PROPERTIES)
+    all_questions = list(questions(sound, taxonomy))
+    comparisons = sum(len(q.classes) for q in all_questions) * len(PROPERTIES)
     deviations = NormalDist().inv_cdf(1 - params.error_rate / max(1, comparisons))
     measured = []
-    for question in asked:
+    for question in all_questions:
         problem = _problem(question, groups, table, params)
         if problem is not None:
             kinds: tuple[Kind, ...] = ("file", "border")
-            found = [_measure(question, problem, kind, params, deviations) for kind in kinds]
-            measured += [m for m in found if m is not None]
+            results = [_measure(question, problem, kind, params, deviations) for kind in kinds]
+            measured += [m for m in results if m is not None]
     return measured
 
 

@@ -166,8 +166,8 @@ class ShardStore:
 
     def indexes(self) -> list[Path]:
         """The folder of every version; the set's own where it has no versions."""
-        found = [*self.root.glob(STATE), *self.root.glob(f"*/{self.root.name}/{STATE}")]
-        return sorted(path.parent for path in found)
+        states = [*self.root.glob(STATE), *self.root.glob(f"*/{self.root.name}/{STATE}")]
+        return sorted(path.parent for path in states)
 
     def unused(self, indexes: Iterable[Path]) -> list[Path]:
         """The shards, and what killed processes left of some, that no version of these has."""

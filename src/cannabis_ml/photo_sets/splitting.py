@@ -210,8 +210,8 @@ def _new_splits(
         for name, choice, part in zip(names, may, parts, strict=True)
     }
     _fill_gaps(sound, wanted.where(stays), groups, shown, split)
-    found = sound["group"].map({name: group.split for name, group in groups.items()})
-    return wanted.where(~is_new, found).astype("str")
+    of_group = sound["group"].map({name: group.split for name, group in groups.items()})
+    return wanted.where(~is_new, of_group).astype("str")
 
 
 def _stratified(
@@ -242,15 +242,15 @@ def _stratified(
     there = np.zeros((shown.numbers, len(NEEDED_FIRST)), int)
     is_there = (is_counted & (place >= 0))[rows]
     np.add.at(there, (classes[is_there], place[rows[is_there]]), 1)
-    asked = np.zeros(there.shape)
+    targets = np.zeros(there.shape)
     for pool, members in ((Split.TRAIN, is_train), (None, ~is_train)):
         of_pool = (is_counted & members)[rows]
         fractions = [shares[pool].get(name, 0.0) for name in NEEDED_FIRST]
-        asked += np.bincount(classes[of_pool], minlength=shown.numbers)[:, None] * fractions
+        targets += np.bincount(classes[of_pool], minlength=shown.numbers)[:, None] * fractions
     allowed = np.array([[name in choice for name in NEEDED_FIRST] for choice in may])
     position = [_position(name, split.seed) for name in names]
     rank = np.argsort(np.argsort(position, kind="stable"))
-    return stratify(counts, allowed, there, asked, rank).tolist()
+    return stratify(counts, allowed, there, targets, rank).tolist()
 
 
 def _position(group: str, seed: int) -> float:
@@ -301,9 +301,9 @@ def _move_one(
     due: dict[int, list[str]],
     split: SplitParams,
 ) -> None:
-    """Move the group that can best be spared, if any can."""
+    """Move the group that its split needs least, if any can leave it."""
 
-    def is_spared(group: _Group) -> bool:
+    def can_leave(group: _Group) -> bool:
         return needy in group.may and all(
             present[key][group.split] > 1 or group.split not in due[key] for key in group.classes
         )
@@ -313,9 +313,9 @@ def _move_one(
         share = split.fractions[group.split] or 1.0
         return -counts[group.split] / share, _position(group.name, split.seed)
 
-    spared = sorted(filter(is_spared, members), key=surplus)
-    if spared:
-        group = spared[0]
+    candidates = sorted(filter(can_leave, members), key=surplus)
+    if candidates:
+        group = candidates[0]
         for key in group.classes:
             present[key][group.split] -= 1
             present[key][needy] += 1

@@ -27,7 +27,7 @@ _DIGITS = 9
 
 
 def stratify(
-    counts: csr_array, may: np.ndarray, there: np.ndarray, asked: np.ndarray, rank: np.ndarray
+    counts: csr_array, may: np.ndarray, there: np.ndarray, targets: np.ndarray, rank: np.ndarray
 ) -> np.ndarray:
     """Put each group into one part.
 
@@ -36,14 +36,14 @@ def stratify(
             or none; the last column is not of a class: it counts all photos.
         may: bool (G, S), the parts that each group may be put in; at least one.
         there: int (L, S), the photos of each class that are in each part already.
-        asked: float (L, S), the photos of each class that each part should have in the end.
+        targets: float (L, S), the photos of each class that each part should have in the end.
         rank: int (G,), decides between groups and parts that fit alike: a number of its own for
             each group.
 
     Returns:
         int (G,), the part of each group. It depends on `rank`, not on the order of the groups.
     """
-    groups = _Groups(counts, may, asked - there, asked)
+    groups = _Groups(counts, may, targets - there, targets)
     for group, label in _scarcest_first(counts, rank):
         groups.put(group, groups.most_wanting(group, label))
     order = np.argsort(rank).tolist()
@@ -66,7 +66,7 @@ def _scarcest_first(counts: csr_array, rank: np.ndarray) -> list[tuple[int, int]
     queue = [(n, label) for label, n in enumerate(left[:-1]) if n]
     heapify(queue)
     done = np.zeros(counts.shape[0], bool)
-    found: list[tuple[int, int]] = []
+    order: list[tuple[int, int]] = []
     while queue or not done.all():
         n, label = heappop(queue) if queue else (left[everything], everything)
         if n != left[label]:
@@ -78,14 +78,14 @@ def _scarcest_first(counts: csr_array, rank: np.ndarray) -> list[tuple[int, int]
         changed: set[int] = set()
         for group in members[np.lexsort((rank[members], -photos))].tolist():
             done[group] = True
-            found.append((group, label))
+            order.append((group, label))
             for at in range(starts[group], starts[group + 1]):
                 left[classes_of[at]] -= photos_of[at]
                 changed.add(classes_of[at])
         for other in sorted(changed - {label, everything}):
             if left[other]:
                 heappush(queue, (left[other], other))
-    return found
+    return order
 
 
 class _Groups:
@@ -95,7 +95,7 @@ class _Groups:
     """
 
     def __init__(
-        self, counts: csr_array, may: np.ndarray, wanted: np.ndarray, asked: np.ndarray
+        self, counts: csr_array, may: np.ndarray, wanted: np.ndarray, targets: np.ndarray
     ) -> None:
         self.part = [-1] * counts.shape[0]
         self._starts = counts.indptr.tolist()
@@ -103,7 +103,7 @@ class _Groups:
         self._may = [np.flatnonzero(row).tolist() for row in may]
         self._wanted = wanted.tolist()
         # What a photo too many weighs in chi-square; parts of no share are none to put groups in.
-        self._weight = (1 / np.where(asked > 0, asked, np.inf)).tolist()
+        self._weight = (1 / np.where(targets > 0, targets, np.inf)).tolist()
 
     def _counted(self, group: int) -> list[tuple[int, int]]:
         here = slice(self._starts[group], self._starts[group + 1])

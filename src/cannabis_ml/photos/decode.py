@@ -283,11 +283,11 @@ def _exif(image: Image.Image) -> tuple[int, str | None]:
     """Orientation and make of the camera."""
     try:
         exif = image.getexif()
-        found, make = exif.get(_ORIENTATION_TAG, 1), exif.get(_MAKE_TAG)
+        orientation, make = exif.get(_ORIENTATION_TAG, 1), exif.get(_MAKE_TAG)
     except Exception:  # pixels may be sound beside a broken EXIF block
         return 1, None
     camera = "".join(c for c in str(make or "") if c.isprintable()).strip()[:60]
-    return found if found in _UPRIGHT_STEPS else 1, camera or None
+    return orientation if orientation in _UPRIGHT_STEPS else 1, camera or None
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

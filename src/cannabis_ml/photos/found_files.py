@@ -33,7 +33,7 @@ def files_below(root: Path) -> list[tuple[str, ...]]:
     """List everything below a folder but what is hidden or a system's, in the order of paths.
 
     Links are followed without loops. A folder that links reach too is seen under its own name,
-    once. A folder that cannot be opened is listed as if it were a file, so that it is missed.
+    once. A folder that cannot be opened is listed as if it were a file, so that it is reported.
 
     Args:
         root: The folder; its own name does not matter.

@@ -130,12 +130,12 @@ class ChampionStore:
 
     def _meant(self, to: str, records: list[PromotionRecord]) -> str:
         every = dict.fromkeys(record.bundle_id for record in records)
-        found = [bundle_id for bundle_id in every if bundle_id.startswith(to)]
-        if len(found) == 1:
-            return found[0]
+        matches = [bundle_id for bundle_id in every if bundle_id.startswith(to)]
+        if len(matches) == 1:
+            return matches[0]
         known = ", ".join(bundle_id[:12] for bundle_id in every)
         raise PromotionError(
-            f"{len(found)} bundles that were champion have an id that begins with '{to}'; there"
+            f"{len(matches)} bundles that were champion have an id that begins with '{to}'; there"
             f" are {known}."
         )
 

@@ -126,10 +126,10 @@ class Layer:
         if margin:
             inner = cv2.erode(mask, np.ones((margin, margin), np.uint8))
             mask = np.asarray(inner if inner.any() else mask, np.uint8)
-        found = np.flatnonzero(mask)
-        if not found.size:
+        places = np.flatnonzero(mask)
+        if not places.size:
             return np.full(count, self.center)
-        chosen = found[rng.integers(0, found.size, count)]
+        chosen = places[rng.integers(0, places.size, count)]
         return chosen % self.side + 1j * (chosen // self.side)
 
 

@@ -67,23 +67,23 @@ def embed(
     if len(known) and EMBEDDING in known:
         earlier = known.drop_duplicates("photo_id").set_index("photo_id")[EMBEDDING]
         there = np.isin(ids, earlier.index.to_numpy(str))
-        found = [np.asarray(vector, np.float32) for vector in earlier.loc[ids[there]]]
-        if found and len(found[0]) == network.num_features:
-            values[there] = np.stack(found)
+        vectors = [np.asarray(vector, np.float32) for vector in earlier.loc[ids[there]]]
+        if vectors and len(vectors[0]) == network.num_features:
+            values[there] = np.stack(vectors)
         else:
             there[:] = False
     rows = np.flatnonzero(there)
     checked = rows[np.linspace(0, len(rows) - 1, min(SPOT_CHECKS, len(rows))).astype(int)]
-    asked = np.union1d(checked, np.flatnonzero(~there)).astype(int)
-    if len(asked):
-        computed = _computed(network, photo_set, asked, training)
-        again = computed[np.isin(asked, checked)]
+    to_embed = np.union1d(checked, np.flatnonzero(~there)).astype(int)
+    if len(to_embed):
+        computed = _computed(network, photo_set, to_embed, training)
+        again = computed[np.isin(to_embed, checked)]
         if len(checked) and np.abs(again - values[checked]).max() > TOLERANCE * np.abs(again).max():
             logger.info("The known embeddings are of another network: all are computed anew.")
-            asked = np.arange(len(ids))
-            computed = _computed(network, photo_set, asked, training)
-        values[asked] = computed
-    logger.info("Embedded %d photos, %d of them by looking at them.", len(ids), len(asked))
+            to_embed = np.arange(len(ids))
+            computed = _computed(network, photo_set, to_embed, training)
+        values[to_embed] = computed
+    logger.info("Embedded %d photos, %d of them by looking at them.", len(ids), len(to_embed))
     return Embeddings(values, weights_hash(network))
 
 
@@ -124,7 +124,7 @@ def add_in_closed_form(
     solved = {}
     for head in changed:
         split = {
-            part: _labelled(photo_set, embeddings.values, head, truth[head.name], part)
+            part: _labeled(photo_set, embeddings.values, head, truth[head.name], part)
             for part in (Split.TRAIN, Split.VALIDATION)
         }
         lacking = sorted(set(head.class_names) - set(split[Split.TRAIN].labels))
@@ -263,7 +263,7 @@ def _computed(
     return compute_features(network, photos, training)
 
 
-def _labelled(
+def _labeled(
     photo_set: PhotoSet, values: np.ndarray, head: Head, truth: np.ndarray, split: Split
 ) -> EmbeddedPhotos:
     """Photos of a split that have a label of a head, each id once."""

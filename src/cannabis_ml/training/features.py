@@ -74,17 +74,17 @@ def compute_features(
     once = _AsTheyAre(photos, first)
     size = BATCH if gpu else CPU_BATCH
     loader = make_loader(once, batch_size=size, workers=training.workers, shuffle=False)
-    found = []
+    parts = []
     network.to(device).eval()
     try:
         with torch.inference_mode():
             for batch in tqdm(loader, "features", unit="batch", leave=False, disable=None):
                 pixels: Tensor = batch.photos.to(device, non_blocking=True)
                 pixels = pixels.contiguous(memory_format=torch.channels_last)
-                found.append(network.embed(pixels).float().cpu().numpy())
+                parts.append(network.embed(pixels).float().cpu().numpy())
     finally:
         network.to(home).train(before)
-    return np.concatenate(found)[which]
+    return np.concatenate(parts)[which]
 
 
 class _AsTheyAre(Dataset):

@@ -38,13 +38,13 @@ def run(
         _loop(module, train, validation, folder, log_as)
     else:
         _run_together(module, train, validation, folder, log_as)
-    found = last_state(folder)
-    if found is None:
+    state = last_state(folder)
+    if state is None:
         raise TrainingError(f"Training left no state in {folder}. Run again.")
     if training.processes > 1:
-        for row in found["callbacks"]["History"]["rows"]:
+        for row in state["callbacks"]["History"]["rows"]:
             log_live(row, log_as)  # the processes that trained could not
-    return found
+    return state
 
 
 def _run_together(*args: Any) -> None:

@@ -91,15 +91,15 @@ def predictions_of_logits(
     predictions = table[["photo_id", "split"]].reset_index(drop=True)
     for head in taxonomy.heads:
         predictions[f"{head.name}.label"] = _labels(head, table)
-    found = {
+    columns = {
         name + part: pd.Series(
             values, dtype="float32" if part in (ALEATORIC, EPISTEMIC) else object
         )
         for name, parts in _outputs(taxonomy, logits, len(table)).items()
         for part, values in parts.items()
     }
-    found[EMBEDDING] = pd.Series(list(embeddings), dtype=object)
-    return pd.concat([predictions, pd.DataFrame(found, index=predictions.index)], axis=1)
+    columns[EMBEDDING] = pd.Series(list(embeddings), dtype=object)
+    return pd.concat([predictions, pd.DataFrame(columns, index=predictions.index)], axis=1)
 
 
 @torch.inference_mode()

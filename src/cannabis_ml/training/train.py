@@ -179,7 +179,7 @@ def _class_weights(
     """
     if training.class_weights == "none":
         return None
-    found = {}
+    by_head = {}
     for head in data.taxonomy.heads:
         if head.kind != "multiclass":
             continue
@@ -189,8 +189,8 @@ def _class_weights(
         counts = np.bincount(truth[known], weights=each, minlength=len(head.classes))
         there = counts > 0
         weights = counts.sum() / (max(1, there.sum()) * np.where(there, counts, 1))
-        found[head.name] = torch.from_numpy(np.where(there, weights, 0).astype(np.float32))
-    return found
+        by_head[head.name] = torch.from_numpy(np.where(there, weights, 0).astype(np.float32))
+    return by_head
 
 
 _OUT_OF_MEMORY = re.compile(
@@ -208,9 +208,9 @@ def _explained(plan: TrainingPlan) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        found = _TRAINING_ERROR.search(str(error))
-        if found:
-            raise TrainingError(found.group(1).strip()) from error
+        match = _TRAINING_ERROR.search(str(error))
+        if match:
+            raise TrainingError(match.group(1).strip()) from error
         if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
             raise TrainingError(
                 f"Memory ran out with {plan.batch_size} photos of {size} px per step. Lower"
@@ -227,7 +227,7 @@ def _explained(plan: TrainingPlan) -> Iterator[None]:
                 " raise model.image_size, or train the heads alone."
             ) from error
         # Another process of the training passes its error on as text.
-        found = _TRAINING_ERROR.search(str(error))
-        if found and not isinstance(error, TrainingError):
-            raise TrainingError(found.group(1).strip()) from error
+        match = _TRAINING_ERROR.search(str(error))
+        if match and not isinstance(error, TrainingError):
+            raise TrainingError(match.group(1).strip()) from error
         raise

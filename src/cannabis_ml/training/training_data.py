@@ -93,12 +93,12 @@ class TrainingData:
     @property
     def fingerprints(self) -> list[str]:
         """Fingerprints of the photos, their copies, and the choice of rows and weights."""
-        found = [self.photos.fingerprint]
+        hashes = [self.photos.fingerprint]
         if self.copies is not None:
-            found.append(self.copies.fingerprint)
+            hashes.append(self.copies.fingerprint)
         weights = np.ones(len(self)) if self.weights is None else self.weights
         chosen = np.stack([self.rows, weights], axis=1).astype(np.float64)
-        return [*found, hashlib.sha256(np.ascontiguousarray(chosen).tobytes()).hexdigest()]
+        return [*hashes, hashlib.sha256(np.ascontiguousarray(chosen).tobytes()).hexdigest()]
 
     def teacher_probs(self) -> dict[str, np.ndarray]:
         """The teacher's probabilities for each row, per head float32 (N, K); empty without one.

@@ -6,7 +6,7 @@ from cannabis_ml.evaluation.comparison.models import compare_models
 from cannabis_ml.evaluation.comparison.paired import PairedParams
 from cannabis_ml.evaluation.comparison.params import Budget, GateParams
 from cannabis_ml.evaluation.comparison.risk import RiskComparison
-from cannabis_ml.evaluation.comparison.unlabelled import compare_unlabelled
+from cannabis_ml.evaluation.comparison.unlabeled import compare_unlabeled
 from cannabis_ml.evaluation.comparison.verdict import (
     Cost,
     TierEvidence,
@@ -38,7 +38,7 @@ def judged(truth, before, after, gate=GATE, **evidence):
     groups = np.arange(len(truth))
     labelled = compare_models(champion, challenger, {"kind": truth}, groups, gate.paired)
     names = [str(i) for i in groups]
-    unlabelled = compare_unlabelled(champion, challenger, names)
+    unlabelled = compare_unlabeled(champion, challenger, names)
     found = TierEvidence(labelled=labelled, unlabelled=unlabelled, **evidence)
     return judge_challenger("old", "new", {"tier1": found}, gate)
 
@@ -111,7 +111,7 @@ def test_a_challenger_that_is_too_sure_is_refused(truth, before, share):
     champion, boast = model(truth, before), model(truth, before, sure=share)
     groups = np.arange(len(truth))
     labelled = compare_models(champion, boast, {"kind": truth}, groups, GATE.paired)
-    same = compare_unlabelled(champion, boast, [str(i) for i in groups])
+    same = compare_unlabeled(champion, boast, [str(i) for i in groups])
     evidence = {"tier1": TierEvidence(labelled=labelled, unlabelled=same)}
     assert abouts(judge_challenger("a", "b", evidence, GATE), "refuse") == {"calibration"}
 

@@ -35,9 +35,9 @@ def weights(taxonomy, wrong=0):
     return found
 
 
-def photo(colour, seed):
+def photo(color, seed):
     pixels = np.random.default_rng(seed).integers(0, 30, (20, 24, 3), dtype=np.uint8)
-    pixels[..., colour] += 90
+    pixels[..., color] += 90
     return pixels
 
 

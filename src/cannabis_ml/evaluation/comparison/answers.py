@@ -67,8 +67,8 @@ class ModelAnswers:
         if decided.ndim == 2:
             return np.where(decided, probs, 1 - probs)
         given = decided != MISSING
-        found = probs[np.arange(len(probs)), np.where(given, decided, 0)]
-        return np.where(given, found, np.nan)
+        of_answer = probs[np.arange(len(probs)), np.where(given, decided, 0)]
+        return np.where(given, of_answer, np.nan)
 
     def names(self, name: str) -> np.ndarray:
         """Answered classes as text, (N,); of a multilabel head the attributes, joined by commas."""
@@ -108,12 +108,12 @@ def right_answers(answers: ModelAnswers, head: Head, truth: np.ndarray) -> np.nd
     decided = answers.decided[head.name]
     if decided.ndim == 2:
         places = same_classes(head, own)
-        found = np.full(truth.shape, np.nan)
+        agrees = np.full(truth.shape, np.nan)
         there = places != STRANGER
         known = truth[:, there]
         right = (decided[:, places[there]] == (known == 1)).astype(float)
-        found[:, there] = np.where(np.isnan(known), np.nan, right)
-        return found
+        agrees[:, there] = np.where(np.isnan(known), np.nan, right)
+        return agrees
     named = np.append(same_classes(own, head), STRANGER)
     mapped = named[np.where(decided == MISSING, len(named) - 1, decided)]
     return np.where(truth == MISSING, np.nan, (mapped == truth).astype(float))
@@ -134,9 +134,9 @@ def own_labels(answers: ModelAnswers, head: Head, truth: np.ndarray) -> np.ndarr
     assert own is not None
     if truth.ndim == 2:
         places = same_classes(own, head)
-        found = np.full((len(truth), len(places)), np.nan)
-        found[:, places != STRANGER] = truth[:, places[places != STRANGER]]
-        return found
+        labels = np.full((len(truth), len(places)), np.nan)
+        labels[:, places != STRANGER] = truth[:, places[places != STRANGER]]
+        return labels
     places = np.append(same_classes(head, own), MISSING)
     mapped = places[np.where(truth == MISSING, len(places) - 1, truth)]
     return np.where(mapped == STRANGER, MISSING, mapped)

@@ -42,7 +42,7 @@ class LossDifference(Record):
 
 
 class CalibrationDifference(Record):
-    """How true the confidence of two models is on the same photos."""
+    """Calibration of two models on the same photos."""
 
     champion: CalibrationError = Field(description="Smooth ECE")
     challenger: CalibrationError = Field(description="Smooth ECE")
@@ -175,14 +175,14 @@ class _HeadPair:
         before, after = self.right
         classes = {}
         for name, rows, column in self._classes():
-            found = paired_difference(
+            of_class = paired_difference(
                 _column(before, column)[rows],
                 _column(after, column)[rows],
                 self.groups[rows],
                 params,
             )
-            if found is not None:
-                classes[name] = found
+            if of_class is not None:
+                classes[name] = of_class
         gone = same_classes(self._before, self.head) == STRANGER
         names = self.head.class_names
         return HeadComparison(
@@ -209,12 +209,12 @@ class _HeadPair:
     def _new(self, k: int) -> NewClass:
         right = right_answers(self.challenger, self.head, self.truth)
         rows = self.truth == k if self.truth.ndim == 1 else self.truth[:, k] == 1
-        found = _column(right, None if self.truth.ndim == 1 else k)[rows] == 1
+        is_right = _column(right, None if self.truth.ndim == 1 else k)[rows] == 1
         return NewClass(
             photos=int(rows.sum()),
             groups=len(np.unique(self.groups[rows])),
-            recall=float(found.mean()) if len(found) else None,
-            recall_interval=by_groups(found, self.groups[rows]) if len(found) else None,
+            recall=float(is_right.mean()) if len(is_right) else None,
+            recall_interval=by_groups(is_right, self.groups[rows]) if len(is_right) else None,
         )
 
     def _calibration(self, params: PairedParams) -> CalibrationDifference | None:

@@ -171,23 +171,23 @@ def _tango_score(difference: float, lost: int, won: int, n: int) -> float:
     return gap / math.sqrt(variance)
 
 
-def groups_needed(found: PairedDifference, margin: float, confidence: float) -> int | None:
+def groups_needed(paired: PairedDifference, margin: float, confidence: float) -> int | None:
     """About how many groups would show that a challenger like this is not inferior.
 
     Args:
-        found: What was measured on fewer.
+        paired: The difference measured on fewer.
         margin: By how much it may be worse.
         confidence: Of the bound.
 
     Returns:
         None where more photos like these would not show it: the estimate is beyond the margin.
     """
-    room = found.difference + margin
+    room = paired.difference + margin
     if room <= 0:
         return None
-    n = found.groups
+    n = paired.groups
     # The variance of one group's change; with no change seen, as if one in n + 2 had changed.
-    spread = max((found.lost + found.won) / n - found.difference**2, 1 / (n + 2))
+    spread = max((paired.lost + paired.won) / n - paired.difference**2, 1 / (n + 2))
     z = NormalDist().inv_cdf(confidence)
     return max(n + 1, math.ceil(spread * (z / room) ** 2))
 
@@ -198,6 +198,6 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     order = np.argsort(p_values)
     factors = len(p_values) - np.arange(len(p_values))
     adjusted = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1.0)
-    found = np.empty_like(adjusted)
-    found[order] = adjusted
-    return found
+    in_order = np.empty_like(adjusted)
+    in_order[order] = adjusted
+    return in_order

@@ -12,7 +12,7 @@ from cannabis_ml.evaluation.comparison.models import HeadComparison, ModelCompar
 from cannabis_ml.evaluation.comparison.paired import PairedDifference, groups_needed, holm
 from cannabis_ml.evaluation.comparison.params import Budget, GateParams
 from cannabis_ml.evaluation.comparison.risk import RiskComparison
-from cannabis_ml.evaluation.comparison.unlabelled import UnlabelledComparison
+from cannabis_ml.evaluation.comparison.unlabeled import UnlabeledComparison
 from cannabis_ml.evaluation.scores import Record
 from cannabis_ml.inference.routing import Promised
 
@@ -42,7 +42,7 @@ class TierEvidence(Record):
     """Everything that was compared of one tier; nothing of a tier that the champion lacks."""
 
     labelled: ModelComparison | None = None
-    unlabelled: UnlabelledComparison | None = None
+    unlabelled: UnlabeledComparison | None = None
     risk: RiskComparison | None = None
     cost: Cost | None = None
 
@@ -114,14 +114,14 @@ def judge_challenger(
     reasons: list[Reason] = []
     few: list[str] = []
     for tier, evidence in tiers.items():
-        found = evidence.labelled
-        if found is not None:
-            reasons += _overall(tier, found, gate)
-            reasons += _heads(tier, found, gate)
-            reasons += _classes(tier, found, gate)
-            reasons += _taxonomy(tier, found)
-            few += _too_few(tier, found, gate)
-            for name, head in found.heads.items():
+        compared = evidence.labelled
+        if compared is not None:
+            reasons += _overall(tier, compared, gate)
+            reasons += _heads(tier, compared, gate)
+            reasons += _classes(tier, compared, gate)
+            reasons += _taxonomy(tier, compared)
+            few += _too_few(tier, compared, gate)
+            for name, head in compared.heads.items():
                 reasons += _calibration(tier, name, head, gate)
         if evidence.risk is not None:
             reasons += _risk(tier, evidence.risk, gate)
@@ -159,8 +159,8 @@ def _in_words(report: GateReport) -> str:
     )
 
 
-def _overall(tier: str, found: ModelComparison, gate: GateParams) -> Iterator[Reason]:
-    paired = found.overall
+def _overall(tier: str, compared: ModelComparison, gate: GateParams) -> Iterator[Reason]:
+    paired = compared.overall
     if paired is None:
         yield Reason(
             bearing="look",
@@ -186,8 +186,8 @@ def _overall(tier: str, found: ModelComparison, gate: GateParams) -> Iterator[Re
     yield Reason(bearing=bearing, tier=tier, about="overall", text=text)
 
 
-def _heads(tier: str, found: ModelComparison, gate: GateParams) -> Iterator[Reason]:
-    for name, head in found.heads.items():
+def _heads(tier: str, compared: ModelComparison, gate: GateParams) -> Iterator[Reason]:
+    for name, head in compared.heads.items():
         paired = head.difference
         if paired is None:
             continue
@@ -200,9 +200,9 @@ def _heads(tier: str, found: ModelComparison, gate: GateParams) -> Iterator[Reas
         )
 
 
-def _classes(tier: str, found: ModelComparison, gate: GateParams) -> Iterator[Reason]:
+def _classes(tier: str, compared: ModelComparison, gate: GateParams) -> Iterator[Reason]:
     """Classes that lose more than the margin; all others in one sentence."""
-    every = _every_class(found)
+    every = _every_class(compared)
     adjusted = holm(np.array([paired.p_worse for _, paired in every]))
     worse = 0
     for (name, paired), p_value in zip(every, adjusted, strict=True):
@@ -229,8 +229,8 @@ def _classes(tier: str, found: ModelComparison, gate: GateParams) -> Iterator[Re
         )
 
 
-def _too_few(tier: str, found: ModelComparison, gate: GateParams) -> Iterator[str]:
-    for name, paired in _every_class(found):
+def _too_few(tier: str, compared: ModelComparison, gate: GateParams) -> Iterator[str]:
+    for name, paired in _every_class(compared):
         if 0.5**paired.groups >= gate.significant:
             yield f"{tier}: {name} ({paired.groups} groups)"
 
@@ -243,9 +243,9 @@ def _every_class(found: ModelComparison) -> list[tuple[str, PairedDifference]]:
     ]
 
 
-def _taxonomy(tier: str, found: ModelComparison) -> Iterator[Reason]:
-    gone = [f"head '{name}'" for name in found.missing_heads]
-    for name, head in found.heads.items():
+def _taxonomy(tier: str, compared: ModelComparison) -> Iterator[Reason]:
+    gone = [f"head '{name}'" for name in compared.missing_heads]
+    for name, head in compared.heads.items():
         gone += [f"class '{lost}' of '{name}'" for lost in head.missing_classes]
     if gone:
         yield Reason(
@@ -254,7 +254,7 @@ def _taxonomy(tier: str, found: ModelComparison) -> Iterator[Reason]:
             about="taxonomy",
             text=f"{tier}: the challenger no longer has {', '.join(gone)}",
         )
-    for name, head in found.heads.items():
+    for name, head in compared.heads.items():
         for new, seen in head.new_classes.items():
             recall = "no test photo" if seen.recall is None else f"recall {seen.recall:.0%}"
             yield Reason(
@@ -266,19 +266,19 @@ def _taxonomy(tier: str, found: ModelComparison) -> Iterator[Reason]:
 
 
 def _calibration(tier: str, name: str, head: HeadComparison, gate: GateParams) -> Iterator[Reason]:
-    found = head.calibration
-    if found is None:
+    calibration = head.calibration
+    if calibration is None:
         return
-    before, after = found.champion.value, found.challenger.value
-    untrue = found.challenger.is_above_chance and after > before + gate.calibration_margin
+    before, after = calibration.champion.value, calibration.challenger.value
+    untrue = calibration.challenger.is_above_chance and after > before + gate.calibration_margin
     yield Reason(
         bearing="refuse" if untrue else "passes",
         tier=tier,
         about="calibration",
         text=f"{tier}: smooth ECE of '{name}' {after:.3f}, before {before:.3f}; by chance up to"
-        f" {found.challenger.perfect_interval[1]:.3f}",
+        f" {calibration.challenger.perfect_interval[1]:.3f}",
     )
-    loss = found.log_loss
+    loss = calibration.log_loss
     if loss.difference > gate.log_loss_margin and loss.interval[0] > 0:
         yield Reason(
             bearing="refuse",
@@ -317,8 +317,8 @@ def _promises(before: Promised | None, after: Promised | None) -> Iterator[Reaso
     )
 
 
-def _agreement(tier: str, found: UnlabelledComparison, gate: GateParams) -> Iterator[Reason]:
-    for name, head in found.heads.items():
+def _agreement(tier: str, compared: UnlabeledComparison, gate: GateParams) -> Iterator[Reason]:
+    for name, head in compared.heads.items():
         if head.agreement is None:
             continue
         yield Reason(

@@ -43,12 +43,14 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: AbsentClassesParams) 
     Returns:
         At most one finding per head.
     """
-    found = class_counts(photos, taxonomy)
+    absent_counts = class_counts(photos, taxonomy)
     findings = []
     for head, counts in class_counts(kept(photos), taxonomy).items():
         absent = [name for name, n in counts.items() if n == 0]
         if absent and head not in params.ignore:
-            findings.append(_finding(head, {name: found[head][name] for name in absent}, counts))
+            findings.append(
+                _finding(head, {name: absent_counts[head][name] for name in absent}, counts)
+            )
     return findings
 
 

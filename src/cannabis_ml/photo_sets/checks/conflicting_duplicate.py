@@ -17,7 +17,7 @@ DEFECT = Defect(
     name="conflicting_duplicate",
     kind="set_aside",
     title="Exact copies under different labels",
-    about="The same file under more than one label: none of them can be believed.",
+    about="The same file under more than one label: it is not known which is right.",
     advice="Decide which label is right and delete the other copies, or the other rows of the"
     " table",
 )
@@ -37,10 +37,10 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
         A sentence by row of `photos`, missing where no copy contradicts it.
     """
     labels = taxonomy.columns
-    found = pd.Series(pd.NA, index=photos.index, dtype="str")
+    sentences_by_row = pd.Series(pd.NA, index=photos.index, dtype="str")
     copies = photos[photos.duplicated("photo_id", keep=False)]
     if copies.empty or not labels:
-        return found
+        return sentences_by_row
     together = copies.groupby("photo_id")[labels]
     wrong = together.nunique() > 1
     agreed = together.first()
@@ -60,8 +60,8 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
     for row in plain.astype(object).where(plain.notna(), None).to_dict("records"):
         copies_of.setdefault(row["photo_id"], []).append(row)
     sentences = {name: _sentence(of, disputed[name]) for name, of in copies_of.items()}
-    found[rows.index] = rows["photo_id"].map(sentences)
-    return found
+    sentences_by_row[rows.index] = rows["photo_id"].map(sentences)
+    return sentences_by_row
 
 
 def _sentence(copies: list[dict[Any, Any]], columns: list[str]) -> str:

@@ -76,11 +76,13 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -> l
     """
     sound = kept(photos).reset_index(drop=True)
     table, groups = properties_of(sound), groups_of(sound)
-    asked = [(question, *_few(question, groups, params)) for question in questions(sound, taxonomy)]
-    level = _level(asked, params)
+    tested = [
+        (question, *_few(question, groups, params)) for question in questions(sound, taxonomy)
+    ]
+    level = _level(tested, params)
     return [
         finding
-        for question, few, known in asked
+        for question, few, known in tested
         for answer in few
         if (finding := _finding(question, answer, known, table, groups, level)) is not None
     ]
@@ -98,16 +100,20 @@ def unchecked(
     """
     sound = kept(photos).reset_index(drop=True)
     groups = groups_of(sound)
-    asked = [(question, *_few(question, groups, params)) for question in questions(sound, taxonomy)]
-    level = _level(asked, params)
-    found = []
-    for question, few, known in asked:
+    tested = [
+        (question, *_few(question, groups, params)) for question in questions(sound, taxonomy)
+    ]
+    level = _level(tested, params)
+    passed_over = []
+    for question, few, known in tested:
         if few:
             total = len(np.unique(groups[known]))
             beyond = [name for name, n in few.items() if _chance(n, total) > level]
             classes = int(question.answers[known].nunique())
-            found.append(Unchecked(question.name, classes, few, beyond).as_dict(params.min_groups))
-    return found
+            passed_over.append(
+                Unchecked(question.name, classes, few, beyond).as_dict(params.min_groups)
+            )
+    return passed_over
 
 
 def _few(
@@ -123,10 +129,10 @@ def _few(
 
 
 def _level(
-    asked: list[tuple[Question, dict[str, int], np.ndarray]], params: ShortcutsParams
+    tested: list[tuple[Question, dict[str, int], np.ndarray]], params: ShortcutsParams
 ) -> float:
     columns = sum(len(p.columns) for p in PROPERTIES)
-    return params.error_rate / max(1, columns * sum(len(few) for _, few, _ in asked))
+    return params.error_rate / max(1, columns * sum(len(few) for _, few, _ in tested))
 
 
 def _chance(groups: int, total: int) -> float:

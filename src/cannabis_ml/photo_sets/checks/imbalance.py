@@ -86,11 +86,11 @@ def _of_head(head: str, counts: pd.Series, params: ImbalanceParams) -> Finding:
     )
 
 
-def _of_attributes(head: str, found: dict[str, pd.Series], params: ImbalanceParams) -> Finding:
-    ratios = {name: float(c.max() / c.min()) for name, c in found.items()}
+def _of_attributes(head: str, counts: dict[str, pd.Series], params: ImbalanceParams) -> Finding:
+    ratios = {name: float(c.max() / c.min()) for name, c in counts.items()}
     names = sorted(ratios, key=lambda name: -ratios[name])
     named = [
-        f"'{name}' ({found[name].get(WITH, 0):,} with, {found[name].get(WITHOUT, 0):,} without)"
+        f"'{name}' ({counts[name].get(WITH, 0):,} with, {counts[name].get(WITHOUT, 0):,} without)"
         for name in names
     ]
     return Finding(
@@ -107,7 +107,7 @@ def _of_attributes(head: str, found: dict[str, pd.Series], params: ImbalancePara
         numbers={
             "max_ratio": params.max_ratio,
             "ratio": {name: round(ratios[name], 2) for name in names},
-            "photos": {name: {str(k): int(n) for k, n in found[name].items()} for name in names},
+            "photos": {name: {str(k): int(n) for k, n in counts[name].items()} for name in names},
         },
     )
 

@@ -28,9 +28,9 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> list[Finding]:
     for head in taxonomy.heads:
         alike = lookalikes(head.class_names)
         if alike:
-            found = counts[head.name]
+            of_head = counts[head.name]
             named = [
-                " and ".join(f"'{name}' ({counted(found[name], 'photo')})" for name in names)
+                " and ".join(f"'{name}' ({counted(of_head[name], 'photo')})" for name in names)
                 for names in alike
             ]
             findings.append(

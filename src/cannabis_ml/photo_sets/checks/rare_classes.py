@@ -65,17 +65,17 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: RareClassesParams) ->
 
 def _groups(sound: pd.DataFrame, taxonomy: Taxonomy) -> dict[str, dict[str, int]]:
     """Head -> class -> groups that its photos fall into; nothing where none are known."""
-    found: dict[str, dict[str, int]] = {head.name: {} for head in taxonomy.heads}
+    groups_by_class: dict[str, dict[str, int]] = {head.name: {} for head in taxonomy.heads}
     if "group" not in sound or sound["group"].isna().any():
-        return found
+        return groups_by_class
     for question in questions(sound, taxonomy):
         counts = sound["group"].groupby(question.answers).nunique()
         for answer, n in zip(counts.index, counts.tolist(), strict=True):
             name = str(answer)
             if question.attribute is not None:
                 name = question.attribute if answer == WITH else f"without {question.attribute}"
-            found[question.head][name] = n
-    return found
+            groups_by_class[question.head][name] = n
+    return groups_by_class
 
 
 def _finding(

@@ -39,12 +39,12 @@ def find(photos: pd.DataFrame) -> pd.Series:
         A sentence by row of `photos`, missing for those that stay. What stays of a group is all in
         one split.
     """
-    found = pd.Series(pd.NA, index=photos.index, dtype="str")
+    sentences = pd.Series(pd.NA, index=photos.index, dtype="str")
     rank = photos["split"].map(split_rank)
     leaves = rank > rank.groupby(photos["group"]).transform("min")
     twins = photos[leaves]
     if twins.empty:
-        return found
+        return sentences
     stay = photos[~leaves & photos["group"].isin(twins["group"])].sort_values("path")
     # A cluster lies within one group.
     alike = stay.dropna(subset="cluster").drop_duplicates("cluster").set_index("cluster")
@@ -55,8 +55,8 @@ def find(photos: pd.DataFrame) -> pd.Series:
         (twins[~is_alike], first, "group", "Belongs with "),
     ):
         of = by.loc[rows[column]].set_axis(rows.index)
-        found[rows.index] = how + of["path"] + ", which is in " + of["split"] + "."
-    return found
+        sentences[rows.index] = how + of["path"] + ", which is in " + of["split"] + "."
+    return sentences
 
 
 def shared(photos: pd.DataFrame) -> dict[str, tuple[int, int]]:
@@ -73,8 +73,8 @@ def shared(photos: pd.DataFrame) -> dict[str, tuple[int, int]]:
     rank = given["given_split"].map(split_rank).astype(int)
     leaks = rank > rank.groupby(given["group"]).transform("min")
     of_all = Counter(given["given_split"])
-    found = Counter(given.loc[leaks, "given_split"])
-    return {name: (n, of_all[name]) for name, n in sorted(found.items())}
+    leaking = Counter(given.loc[leaks, "given_split"])
+    return {name: (n, of_all[name]) for name, n in sorted(leaking.items())}
 
 
 def shared_sentence(counts: dict[str, tuple[int, int]]) -> str:

@@ -55,7 +55,7 @@ def find(
     fractions: Mapping[str, float],
     params: UnevenSplitsParams,
 ) -> list[Finding]:
-    """Name the classes that are divided otherwise than asked, or hang on few groups.
+    """Name the classes whose shares differ from the configured ones, or that lie in few groups.
 
     What the source holds out is not held against the fractions; its groups are counted. Classes
     whose every photo is a group of its own are rare rather than uneven, and `rare_classes` names
@@ -78,15 +78,15 @@ def find(
     given = sound["given_split"].dropna() if "given_split" in sound else pd.Series(dtype="str")
     held_out = set(given.unique()) - {Split.TRAIN}
     # What the source holds out, the fractions of the others are of the rest.
-    asked = {name: share for name, share in fractions.items() if share and name not in held_out}
-    in_use = [name for name in fractions if name in asked or name in held_out]
-    found: dict[str, list[dict[str, Any]]] = {}
+    shares = {name: share for name, share in fractions.items() if share and name not in held_out}
+    in_use = [name for name in fractions if name in shares or name in held_out]
+    by_head: dict[str, list[dict[str, Any]]] = {}
     for question in questions(sound, taxonomy):
         for name, rows in _answers(question, sound):
-            uneven = _uneven(rows, in_use, asked, params)
+            uneven = _uneven(rows, in_use, shares, params)
             if uneven["splits"]:
-                found.setdefault(question.head, []).append({"class": name, **uneven})
-    return [_finding(head, classes, params) for head, classes in found.items()]
+                by_head.setdefault(question.head, []).append({"class": name, **uneven})
+    return [_finding(head, classes, params) for head, classes in by_head.items()]
 
 
 def _answers(question: Question, sound: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -100,16 +100,16 @@ def _answers(question: Question, sound: pd.DataFrame) -> Iterator[tuple[str, pd.
 
 
 def _uneven(
-    rows: pd.DataFrame, in_use: list[str], asked: Mapping[str, float], params: UnevenSplitsParams
+    rows: pd.DataFrame, in_use: list[str], shares: Mapping[str, float], params: UnevenSplitsParams
 ) -> dict[str, Any]:
     """Photos and groups of one class, the splits that are uneven, and what to bring."""
     sizes = rows.groupby(["split", "group"]).size()
-    free = int(rows["split"].isin(list(asked)).sum())
+    free = int(rows["split"].isin(list(shares)).sum())
     splits, photos, plants = {}, 0, 0
     for split in in_use:
         ours = sizes[sizes.index.get_level_values("split") == split]
         n, groups = int(ours.sum()), len(ours)
-        wanted = free * asked[split] / sum(asked.values()) if split in asked else None
+        wanted = free * shares[split] / sum(shares.values()) if split in shares else None
         slack = max(1.0, params.max_deviation * wanted) if wanted is not None else math.inf
         short = wanted is not None and wanted - n > slack
         long = wanted is not None and n - wanted > slack

@@ -187,11 +187,11 @@ class ClassFolders(SplitSource):
         labels: dict[str, dict[str, str | None]] = {}
         unexplained = {}
         for name in sorted(counts):
-            found = self._explained(name)
-            if found is None:
+            labels_of_folder = self._explained(name)
+            if labels_of_folder is None:
                 unexplained[name] = counts[name]
             else:
-                labels[name] = found
+                labels[name] = labels_of_folder
         if unexplained:
             around = {
                 layout.outermost_of(parts)
@@ -211,8 +211,8 @@ class ClassFolders(SplitSource):
         return labels
 
     def _explained(self, name: str) -> dict[str, str | None] | None:
-        found = labels_of_name(name, self.label_map, self.heads)
-        return self.explain(name) if found is None else found
+        mapped = labels_of_name(name, self.label_map, self.heads)
+        return self.explain(name) if mapped is None else mapped
 
 
 class _Layout:
@@ -323,8 +323,8 @@ def _spelt(folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(normal(printable(name)) for name in folders)
 
 
-def _where_loose(found: Sequence[tuple[str, ...]]) -> str:
-    places = sorted({"/".join(_spelt(parts[:-1])) for parts in found})
+def _where_loose(files: Sequence[tuple[str, ...]]) -> str:
+    places = sorted({"/".join(_spelt(parts[:-1])) for parts in files})
     if places == [""]:
         return "directly in it"
     return f"in {some(repr(place or '.') for place in places)}"
@@ -341,10 +341,10 @@ def _log_others(others: Sequence[tuple[str, ...]], root: Path) -> None:
         )
 
 
-def _what_else_is_there(found: Sequence[tuple[str, ...]]) -> str:
-    return f"; what it holds: {_by_suffix(found)}" if found else ": it is empty"
+def _what_else_is_there(files: Sequence[tuple[str, ...]]) -> str:
+    return f"; what it holds: {_by_suffix(files)}" if files else ": it is empty"
 
 
-def _by_suffix(found: Sequence[tuple[str, ...]]) -> str:
-    suffixes = Counter(Path(parts[-1]).suffix.lower() or "no suffix" for parts in found)
+def _by_suffix(files: Sequence[tuple[str, ...]]) -> str:
+    suffixes = Counter(Path(parts[-1]).suffix.lower() or "no suffix" for parts in files)
     return some(f"{suffix} ({n:,})" for suffix, n in suffixes.most_common())

@@ -276,12 +276,12 @@ class HubSource(SplitSource):
         if label_columns is None:
             taken = (self.group_column, self.split_column)
             label_columns = {c: c for c in columns if c not in taken}
-        asked: dict[str, str | None] = {
+        named: dict[str, str | None] = {
             f"label_columns: {head}": column for head, column in label_columns.items()
         }
-        asked |= {"group_column": self.group_column, "split_column": self.split_column}
-        asked |= {f"label_map: {h}": h for h in self.label_map if h not in label_columns}
-        missing = [f"'{c}' ({key})" for key, c in asked.items() if c and c not in columns]
+        named |= {"group_column": self.group_column, "split_column": self.split_column}
+        named |= {f"label_map: {h}": h for h in self.label_map if h not in label_columns}
+        missing = [f"'{c}' ({key})" for key, c in named.items() if c and c not in columns]
         if missing:
             raise SourceError(
                 f"{self._place} lacks the {'column' if len(missing) == 1 else 'columns'} "
@@ -292,7 +292,7 @@ class HubSource(SplitSource):
             other = [c for c in columns if c not in (self.group_column, *self.label_map)]
             warn_of_split_columns({c: map(as_text, table[c]) for c in other}, self._place)
         names = [as_text(name) or "" for name in table[_NAME]]
-        found: dict[str, list[Any]] = {
+        fields: dict[str, list[Any]] = {
             "path": [str(folder / path) for path in table[_PATH]],
             "group": merged_groups(
                 [as_text(v) for v in table[self.group_column]] if self.group_column else None,
@@ -303,13 +303,13 @@ class HubSource(SplitSource):
             else self._own_splits(table),
         }
         for head in [*label_columns, *(h for h in self.defaults if h not in label_columns)]:
-            found[head] = label_column(
+            fields[head] = label_column(
                 table[label_columns[head]] if head in label_columns else [None] * len(table),
                 self.label_map.get(head, {}),
                 self.defaults.get(head),
-                found["path"],
+                fields["path"],
             )
-        return source_frame(found)
+        return source_frame(fields)
 
     def _own_splits(self, table: pd.DataFrame) -> list[str | None]:
         """The splits that the data set has.

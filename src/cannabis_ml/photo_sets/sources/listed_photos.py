@@ -67,23 +67,23 @@ def find_photos(listed: Sequence[str], root: Path, where: Path) -> list[ListedPh
         SourceError: If not one is found; the message gives the remedy.
     """
     names = list(dict.fromkeys(listed))
-    found = {name: _Found(root / name) for name in names if _is_file(root / name)}
+    files = {name: _Found(root / name) for name in names if _is_file(root / name)}
     folders = _Folders()
     elsewhere = {}
     for name in names:
-        if name in found:
+        if name in files:
             continue
         parts, is_absolute = _taken_apart(name)
         near = folders.find(Path(root.absolute().anchor) if is_absolute else root, parts)
         if near:
-            found[name] = near
+            files[name] = near
         elif is_absolute:
             elsewhere[name] = parts
-    found |= _found_by_ends(elsewhere, root, where, folders)
-    found = _unambiguous(found, where)
-    if not found:
+    files |= _found_by_ends(elsewhere, root, where, folders)
+    files = _unambiguous(files, where)
+    if not files:
         raise SourceError(_none_exists(names, root, where, are_absolute=bool(elsewhere)))
-    return [_as_photo(name, found.get(name), name in elsewhere, root) for name in listed]
+    return [_as_photo(name, files.get(name), name in elsewhere, root) for name in listed]
 
 
 def _taken_apart(name: str) -> tuple[tuple[str, ...], bool]:
@@ -116,9 +116,9 @@ def _found_by_ends(
         ends = {name: parts[min(skipped, len(parts) - 1) :] for name, parts in apart.items()}
         if len(set(ends.values())) < different:
             continue
-        found = {name: hit for name, end in ends.items() if (hit := folders.find(root, end))}
-        if len(found) > len(best):
-            best, best_skipped = found, skipped
+        by_end = {name: hit for name, end in ends.items() if (hit := folders.find(root, end))}
+        if len(by_end) > len(best):
+            best, best_skipped = by_end, skipped
         if len(best) == len(apart):
             break
     if best:
@@ -134,10 +134,10 @@ def _found_by_ends(
     return best
 
 
-def _unambiguous(found: Mapping[str, _Found], where: Path) -> dict[str, _Found]:
+def _unambiguous(files: Mapping[str, _Found], where: Path) -> dict[str, _Found]:
     """Leave out guesses at a file that another name stands for too."""
-    claims = Counter(hit.file for hit in found.values())
-    doubtful = [name for name, hit in found.items() if not hit.is_sure and claims[hit.file] > 1]
+    claims = Counter(hit.file for hit in files.values())
+    doubtful = [name for name, hit in files.items() if not hit.is_sure and claims[hit.file] > 1]
     if doubtful:
         log.warning(
             "%s in %s may mean a file that others mean too, and %s counted as missing: %s",
@@ -146,7 +146,7 @@ def _unambiguous(found: Mapping[str, _Found], where: Path) -> dict[str, _Found]:
             "is" if len(doubtful) == 1 else "are",
             some(map(repr, doubtful)),
         )
-    return {name: hit for name, hit in found.items() if name not in doubtful}
+    return {name: hit for name, hit in files.items() if name not in doubtful}
 
 
 def _as_photo(name: str, hit: _Found | None, is_elsewhere: bool, root: Path) -> ListedPhoto:

@@ -113,14 +113,14 @@ class TableSource(SplitSource):
     def _check_columns(self, table: pd.DataFrame, path: Path) -> None:
         if table.empty:
             raise SourceError(f"{path} has no rows.\nAdd a row per photo.")
-        asked = {
+        named = {
             "path_column": self.path_column,
             "group_column": self.group_column,
             "split_column": self.split_column,
         }
         missing = [
             f"'{name}' ({key})"
-            for key, name in asked.items()
+            for key, name in named.items()
             if name and name not in table
             if key == "path_column" or key in self.model_fields_set
         ]

@@ -124,7 +124,7 @@ REPAIRED = (
         find=_sixteen_bit,
     ),
     # Networks take three channels. Where classes differ by colour, a gray photo of a ripe
-    # fruit is no evidence.
+    # fruit shows no class.
     _repaired(
         name="grayscale",
         title="Greyscale",

@@ -125,8 +125,8 @@ def class_codes(photo_set: PhotoSet, heads: list[Head]) -> tuple[np.ndarray, lis
     codes = []
     for head in heads:
         classes = pa.array(head.class_names, pa.string())
-        found = pc.index_in(table[head.name].cast(pa.string()), value_set=classes)
-        codes.append(found.fill_null(UNLABELLED).to_numpy().astype(np.int64)[rows])
+        of_head = pc.index_in(table[head.name].cast(pa.string()), value_set=classes)
+        codes.append(of_head.fill_null(UNLABELLED).to_numpy().astype(np.int64)[rows])
     return rows, codes
 
 
@@ -138,10 +138,10 @@ def _joined(codes: list[np.ndarray]) -> tuple[np.ndarray, int]:
     for code in codes:
         combined = combined * (code.max(initial=0) + 1) + code
     known = np.all([code >= 0 for code in codes], axis=0)
-    found, numbered = np.unique(combined[known], return_inverse=True)
+    combinations, numbered = np.unique(combined[known], return_inverse=True)
     joint = np.full(len(combined), UNLABELLED, dtype=np.int64)
     joint[known] = numbered
-    return joint, len(found)
+    return joint, len(combinations)
 
 
 def _resampled(

@@ -53,7 +53,7 @@ class TierTrust:
 
     Attributes:
         calibration: How its heads are calibrated.
-        calibration_scores: How true the confidence is on test photos.
+        calibration_scores: Calibration on test photos.
         reliability: What sets, back-off and unknown score do on test photos.
         unknown: Which unknown score it has, and why.
     """
@@ -224,9 +224,9 @@ def apart_in_words(links: Mapping[str, Any]) -> str:
         return f"{near} {unchecked}"
     which = "every photo" if named == kept else f"{named:,} of {kept:,} photos"
     rest = "" if named == kept else "; of the others that was not checked"
-    found = f"{torn:,} of these groups lie" if torn else "none of these groups lies"
+    lie = f"{torn:,} of these groups lie" if torn else "none of these groups lies"
     return (
-        f"{near} The source gives the group (photos of one plant or burst) of {which}, and {found}"
+        f"{near} The source gives the group (photos of one plant or burst) of {which}, and {lie}"
         f" in several splits{rest}."
     )
 

@@ -124,7 +124,7 @@ def collect_trust(
 
     Args:
         calibrator_choices: How its heads are calibrated.
-        calibration_scores: How true the confidence is on test photos.
+        calibration_scores: Calibration on test photos.
         reliability_scores: What sets, back-off and unknown score do on test photos.
         unknown_report: Which unknown score it has, and why.
     """
@@ -243,9 +243,9 @@ def _in_turn(labels: pd.DataFrame, rows: np.ndarray, taxonomy: Taxonomy) -> np.n
     head = next((h for h in taxonomy.heads if h.kind != "multilabel"), None)
     if head is None:
         return np.arange(len(rows))
-    found = labels[head.name].iloc[rows].reset_index(drop=True)
+    classes = labels[head.name].iloc[rows].reset_index(drop=True)
     order = {name: place for place, name in enumerate(head.class_names)}
-    turn = found.groupby(found).cumcount()
-    table = pd.DataFrame({"turn": turn, "place": found.map(order)})
-    table.loc[found.isna(), "turn"] = len(rows)
+    turn = classes.groupby(classes).cumcount()
+    table = pd.DataFrame({"turn": turn, "place": classes.map(order)})
+    table.loc[classes.isna(), "turn"] = len(rows)
     return table.sort_values(["turn", "place"], kind="stable").index.to_numpy()

@@ -1,4 +1,4 @@
-"""Model files -> the same files with calibrated decisions, and how true their confidence is."""
+"""Model files -> the same files with calibrated decisions, and scores of their calibration."""
 
 from cannabis_ml.pipelines.calibration.pipeline import create_pipeline
 

@@ -48,16 +48,16 @@ def risk_coverage_figure(
         _draw_curve(axes, tier.score, tier.right, color=color, label=f"{tier.tier} alone")
     last, score, right = _ended(rule, tiers)
     _draw_curve(axes, score, right, color=CHOSEN, label="the routing's answers", dashed=True)
-    found = judge_routing(rule, tiers, groups)
-    lines = [_head_line(rule, len(last), found.groups)]
-    if found.error_rate is None:
+    routed = judge_routing(rule, tiers, groups)
+    lines = [_head_line(rule, len(last), routed.groups)]
+    if routed.error_rate is None:
         lines.append("no answer is accepted")
     else:
-        low, high = found.error_interval or (0.0, 1.0)
+        low, high = routed.error_interval or (0.0, 1.0)
         axes.errorbar(
-            [found.accepted],
-            [found.error_rate],
-            yerr=[[found.error_rate - low], [high - found.error_rate]],
+            [routed.accepted],
+            [routed.error_rate],
+            yerr=[[routed.error_rate - low], [high - routed.error_rate]],
             fmt="o",
             color=CHOSEN,
             ms=9,
@@ -65,7 +65,7 @@ def risk_coverage_figure(
             label="chosen thresholds, with 95% interval",
         )
         lines.append(
-            f"{found.accepted:.0%} of answers are accepted; {found.error_rate:.1%} of these are"
+            f"{routed.accepted:.0%} of answers are accepted; {routed.error_rate:.1%} of these are"
             f" wrong ({low:.1%} to {high:.1%})"
         )
     if rule.promised is not None:

@@ -157,7 +157,7 @@ def judge_calibration(
     calibrated_decision: DecisionRule,
     reports: ReportParams,
 ) -> CalibrationComparison:
-    """Compute how true the confidence of the file that ships is on the test split.
+    """Compute the calibration of the file that ships on the test split.
 
     Args:
         file_outputs: As `predict_with_file` gives them.

@@ -14,7 +14,7 @@ from cannabis_ml.calibration.choices import CalibrationReport
 from cannabis_ml.calibration.reliability import ReliabilityReport
 from cannabis_ml.calibration.tier_answers import routing_head
 from cannabis_ml.calibration.unknown_choice import UnknownReport
-from cannabis_ml.evaluation.answered import labelled_outputs
+from cannabis_ml.evaluation.answered import labeled_outputs
 from cannabis_ml.evaluation.judged_photos import evenly_spaced
 from cannabis_ml.evaluation.params import ReportParams
 from cannabis_ml.evaluation.predictions import file_outputs_of, predictions_of
@@ -58,7 +58,7 @@ def fit_reliability(
     from cannabis_ml.calibration import reliability
 
     splits = calibration.splits
-    photos = labelled_outputs(file_outputs, photo_set.labels(), taxonomy, *splits)
+    photos = labeled_outputs(file_outputs, photo_set.labels(), taxonomy, *splits)
     calibrated = reliability.calibrated_out_of_fold(
         photos,
         taxonomy,
@@ -94,7 +94,7 @@ def predict_unknown(
     kinds = unknown_photos.get("kind", unknown_photos["source"]).fillna("unknown").astype(str)
     rows = evenly_spaced(np.arange(len(unknown_photos)), calibration.unknown.photos)
     predictor = open_model(models[shipped(models)])
-    found, outputs = [], []
+    readable, outputs = [], []
     for row in tqdm(rows, desc="Predicting unknown photos", unit=" photos"):
         try:
             data = on_disk(Path(unknown_photos["path"].iloc[row])).read_bytes()
@@ -103,8 +103,8 @@ def predict_unknown(
             logger.warning("Left out: %s: %s", unknown_photos["path"].iloc[row], error)
             continue
         outputs.append(predictor.outputs([pixels], batch_size=1))
-        found.append({"photo_id": photo_id(data), UNKNOWN_KIND: kinds.iloc[row]})
-    return predictions_of(pd.DataFrame(found, columns=["photo_id", UNKNOWN_KIND]), outputs)
+        readable.append({"photo_id": photo_id(data), UNKNOWN_KIND: kinds.iloc[row]})
+    return predictions_of(pd.DataFrame(readable, columns=["photo_id", UNKNOWN_KIND]), outputs)
 
 
 def choose_unknown(
@@ -134,8 +134,8 @@ def choose_unknown(
 
     head = routing_head(taxonomy, calibration.unknown.head, "calibration.unknown.head")
     labels = photo_set.labels()
-    train = labelled_outputs(file_outputs, labels, taxonomy, Split.TRAIN)
-    held_out = labelled_outputs(file_outputs, labels, taxonomy, Split.VALIDATION, Split.CALIBRATION)
+    train = labeled_outputs(file_outputs, labels, taxonomy, Split.TRAIN)
+    held_out = labeled_outputs(file_outputs, labels, taxonomy, Split.VALIDATION, Split.CALIBRATION)
     known = unknown_choice.KnownPhotos(
         train.outputs, train.truth[head.name], held_out.outputs, held_out.groups
     )
@@ -172,7 +172,7 @@ def judge_reliability(
     """
     from cannabis_ml.evaluation.reliability_scores import score_reliability
 
-    test = labelled_outputs(file_outputs, photo_set.labels(), taxonomy, Split.TEST)
+    test = labeled_outputs(file_outputs, photo_set.labels(), taxonomy, Split.TEST)
     return score_reliability(
         TierRules(Decision(taxonomy, calibrated_decision), reliability, unknown_score),
         test,

@@ -10,7 +10,7 @@ import pandas as pd
 from cannabis_ml._io.heavy_types import Figure
 from cannabis_ml.calibration.routing_choice import RoutingReport, TierEvidence
 from cannabis_ml.calibration.tier_answers import routed_head, routing_head
-from cannabis_ml.evaluation.answered import labelled_outputs
+from cannabis_ml.evaluation.answered import labeled_outputs
 from cannabis_ml.evaluation.latency import LatencyReport
 from cannabis_ml.inference.decision import Decision, DecisionRule
 from cannabis_ml.inference.model_file import FLOAT, QUANTIZED
@@ -49,7 +49,7 @@ def answers_for_routing(
     labels = photo_set.labels()
     heads, groups = {}, {}
     for split in (Split.VALIDATION, Split.CALIBRATION, Split.TEST):
-        photos = labelled_outputs(file_outputs, labels, taxonomy, split)
+        photos = labeled_outputs(file_outputs, labels, taxonomy, split)
         photos = photos.at(np.flatnonzero(photos.truth[head.name] != MISSING))
         groups[split] = photos.groups
         heads[split] = routed_head(

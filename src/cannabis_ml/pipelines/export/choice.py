@@ -64,12 +64,12 @@ class Judge:
         """Judge one file."""
         outputs = outputs_one_by_one(model, self._photos.pixels(self._size))
         truth = self._photos.truth(self._decision.taxonomy)
-        found = agreement(self._decision, outputs, self._expected, truth)
+        compared = agreement(self._decision, outputs, self._expected, truth)
         export = self._export
-        faults = agreement_faults(found, export.agreement, export.max_accuracy_loss)
+        faults = agreement_faults(compared, export.agreement, export.max_accuracy_loss)
         if not faults and len(model.data) > 0.5 * len(self._float_model.data):
             faults = self._too_slow(model)
-        return Verdict(found, faults)
+        return Verdict(compared, faults)
 
     def _too_slow(self, model: ModelFile) -> list[str]:
         from cannabis_ml.evaluation.latency import measure
@@ -77,8 +77,8 @@ class Judge:
         latency = self._export.latency
         photo_set, rows = self._photos.photo_set, self._photos.rows
         photos = [photo_set.pixels(row) for row in rows[: latency.photos]]
-        found = measure({FLOAT: self._float_model, QUANTIZED: model}, photos, latency)
-        ratio = found.quantized_to_float["one_thread_invoke"]
+        times = measure({FLOAT: self._float_model, QUANTIZED: model}, photos, latency)
+        ratio = times.quantized_to_float["one_thread_invoke"]
         if ratio < 1:
             return []
         return [f"neither smaller by half nor faster ({ratio:.2f} times the float file's time)"]

@@ -109,10 +109,10 @@ def _draw_decisions(axes: Axes, parity: ParityReport, heads: list[str]) -> None:
         for row, file in zip(_beside(len(files), i, len(heads)), files, strict=True):
             if not file.judged:
                 continue
-            found = file.judged[head]
-            ends = [100 * end for end in found.same_decisions_interval]
+            agreement = file.judged[head]
+            ends = [100 * end for end in agreement.same_decisions_interval]
             axes.plot(ends, [row, row], color=HEADS[i % len(HEADS)], lw=1.5, alpha=0.6)
-            axes.plot(100 * found.same_decisions, row, "o", ms=6, color=HEADS[i % len(HEADS)])
+            axes.plot(100 * agreement.same_decisions, row, "o", ms=6, color=HEADS[i % len(HEADS)])
     axes.axvline(100 * parity.min_same_decisions, color=FAINT, ls=":")
     axes.set_title(
         "same decisions as the float file, %\n95% interval; dotted: required",
@@ -124,16 +124,16 @@ def _draw_decisions(axes: Axes, parity: ParityReport, heads: list[str]) -> None:
 def _draw_accuracy(axes: Axes, files: Mapping[str, FileReport], heads: list[str]) -> None:
     for i, head in enumerate(heads):
         color = HEADS[i % len(HEADS)]
-        found = [file.heads[head] for file in files.values()]
-        rows = _beside(len(found), i, len(heads))
+        parities = [file.heads[head] for file in files.values()]
+        rows = _beside(len(parities), i, len(heads))
         known = [
             (100 * f.accuracy, r)
-            for f, r in zip(found, rows, strict=True)
+            for f, r in zip(parities, rows, strict=True)
             if f.accuracy is not None
         ]
         axes.plot([v for v, _ in known], [r for _, r in known], "o", ms=6, color=color)
-        if found[0].accuracy_pytorch is not None:
-            axes.axvline(100 * found[0].accuracy_pytorch, color=color, lw=1, alpha=0.6)
+        if parities[0].accuracy_pytorch is not None:
+            axes.axvline(100 * parities[0].accuracy_pytorch, color=color, lw=1, alpha=0.6)
     axes.set_title("accuracy on test photos, %\nline: PyTorch's", loc="left", fontsize=10)
 
 

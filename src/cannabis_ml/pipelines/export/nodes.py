@@ -120,22 +120,22 @@ def check_float(
         ExportError: If a head differs by more than allowed, or in any decision; names the heads.
     """
     pixels, decision, truth = _test_photos(float_candidate, photo_set, export)
-    found = compare(decision, outputs_one_by_one(float_candidate, pixels), expected, truth)
-    faults = parity_faults(found, export.max_difference)
+    parity = compare(decision, outputs_one_by_one(float_candidate, pixels), expected, truth)
+    faults = parity_faults(parity, export.max_difference)
     if faults:
         raise ExportError(
             f"The float {float_candidate.format} file differs from the checkpoint on {len(pixels)}"
             f" test photos: {', '.join(faults)}; allowed is {export.max_difference:g}"
             " (export.max_difference) and no other decision. The file was not saved."
         )
-    worst = max(head.largest_difference for head in found.heads.values())
+    worst = max(head.largest_difference for head in parity.heads.values())
     logger.info(
         "%s agrees with PyTorch on %d test photos to within %.1e.",
         float_candidate.format,
         len(pixels),
         worst,
     )
-    return float_candidate, found
+    return float_candidate, parity
 
 
 def choose_quantized(

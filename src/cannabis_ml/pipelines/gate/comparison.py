@@ -15,7 +15,7 @@ from cannabis_ml.evaluation.comparison.answers import (
 )
 from cannabis_ml.evaluation.comparison.models import compare_models
 from cannabis_ml.evaluation.comparison.risk import RiskComparison, compare_risk
-from cannabis_ml.evaluation.comparison.unlabelled import compare_unlabelled
+from cannabis_ml.evaluation.comparison.unlabeled import compare_unlabeled
 from cannabis_ml.evaluation.comparison.verdict import TierEvidence
 from cannabis_ml.evaluation.predictions import outputs_of
 from cannabis_ml.inference.bundle import Bundle
@@ -57,18 +57,18 @@ def compare_tier(
     unlabelled = np.flatnonzero(~is_test)
     seen = unlabelled if len(unlabelled) else tested
     names = challenger[1]["photo_id"].to_numpy(str)[seen].tolist()
-    found = TierEvidence(
-        unlabelled=compare_unlabelled(before.at(seen), after.at(seen), names, gate.sheet)
+    evidence = TierEvidence(
+        unlabelled=compare_unlabeled(before.at(seen), after.at(seen), names, gate.sheet)
     )
     if labels is None:
-        return found
+        return evidence
     labelled = compare_models(before.at(tested), after.at(tested), labels, groups, gate.paired)
     sides = (
         (champion[0], champion[1].iloc[tested], before.at(tested)),
         (challenger[0], challenger[1].iloc[tested], after.at(tested)),
     )
     risk = _risk(sides, tier, labels, groups, gate)
-    return found.model_copy(update={"labelled": labelled, "risk": risk})
+    return evidence.model_copy(update={"labelled": labelled, "risk": risk})
 
 
 def _answers(side: Side, tier: str) -> ModelAnswers:

@@ -35,7 +35,7 @@ from cannabis_ml.splits import Split
 logger = logging.getLogger(__name__)
 
 UNLABELLED = "unlabelled"
-"""Stands in the column `split` of photos that are no part of the photo set."""
+"""Stands in the column `split` of photos outside the photo set."""
 
 
 def answer_as_champion(
@@ -68,7 +68,7 @@ def answer_as_champion(
     table = photo_set.labels("photo_id", "split").iloc[rows].reset_index(drop=True)
     outputs = [predictor.outputs([photo_set.pixels(row)], batch_size=1) for row in rows]
     tables = [predictions_of(table, outputs)] if len(rows) else []
-    return _joined([*tables, *_unlabelled(champion, tier, unlabelled_photos, gate)])
+    return _joined([*tables, *_unlabeled(champion, tier, unlabelled_photos, gate)])
 
 
 def answer_as_challenger(
@@ -102,7 +102,7 @@ def answer_as_challenger(
             " kedro run --pipelines=bundle,gate."
         )
     test = file_outputs[file_outputs["split"] == Split.TEST]
-    return _joined([test, *_unlabelled(bundle, tier, unlabelled_photos, gate)])
+    return _joined([test, *_unlabeled(bundle, tier, unlabelled_photos, gate)])
 
 
 def gather_evidence(
@@ -147,8 +147,10 @@ def gather_evidence(
     rows = np.array([places[photo][0] for photo in test["photo_id"]], np.int64)
     truth = photo_set.encode(bundle.taxonomy, rows) if len(rows) else None
     groups = groups_of(test, photo_set.labels())
-    found = compare_tier((champion, before), (bundle, after), tier, is_test, (truth, groups), gate)
-    return found.model_copy(update={"cost": cost})
+    evidence = compare_tier(
+        (champion, before), (bundle, after), tier, is_test, (truth, groups), gate
+    )
+    return evidence.model_copy(update={"cost": cost})
 
 
 def decide_promotion(
@@ -243,7 +245,7 @@ def _nothing_to_compare(tier: str, champion: Bundle | None, bundle: Bundle) -> b
     return champion.manifest.content_sha256 == bundle.manifest.content_sha256
 
 
-def _unlabelled(
+def _unlabeled(
     bundle: Bundle, tier: str, paths: Sequence[Path], gate: GateStageParams
 ) -> Iterator[pd.DataFrame]:
     """Outputs for the photos without labels that can be read, if there are any."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cannabis_ml._io.file_names import printable
-from cannabis_ml.evaluation.comparison.unlabelled import Flip
+from cannabis_ml.evaluation.comparison.unlabeled import Flip
 from cannabis_ml.evaluation.comparison.verdict import GateReport
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.photos.decode import UnreadableError, decode

@@ -108,14 +108,14 @@ def resolve_taxonomy(source_photos: pd.DataFrame, taxonomy: TaxonomySpec) -> Tax
         if not labels[head.columns].notna().any(axis=None):
             log.warning("No photo has a label for the head '%s'", head.name)
         for names in lookalikes(head.class_names):
-            named = " and ".join(map(repr, names))
-            log.warning("Classes of '%s' whose names look the same: %s", head.name, named)
+            alike = " and ".join(map(repr, names))
+            log.warning("Classes of '%s' whose names look the same: %s", head.name, alike)
     if not labels.notna().any(axis=None):
-        found = [str(c) for c in source_photos.columns if c not in RESERVED]
+        named = [str(c) for c in source_photos.columns if c not in RESERVED]
         raise TaxonomyError(
             f"None of the {len(source_photos):,} photos has a label for any head of the taxonomy "
             f"({', '.join(head.name for head in resolved.heads)}).\n"
-            f"The source labels {', '.join(map(repr, found)) or 'nothing'}: name its columns after"
+            f"The source labels {', '.join(map(repr, named)) or 'nothing'}: name its columns after"
             " the heads, or choose the taxonomy that belongs to it (kedro run --env folder)."
         )
     return resolved
@@ -141,11 +141,11 @@ def index_photos(
     )
     rows = iter(tqdm(examined, total=len(source_photos), desc="Indexing photos", unit=" photos"))
     parts = [_index_frame(part) for part in _batched(rows, 1000)]
-    found = pd.concat(parts or [_index_frame([])], ignore_index=True)
-    found.index = source_photos.index
+    file_columns = pd.concat(parts or [_index_frame([])], ignore_index=True)
+    file_columns.index = source_photos.index
     columns = [name for name in SOURCE_COLUMNS if name in source_photos]
     known = source_photos[columns].astype("str")
-    return pd.concat([known, unify_labels(source_photos, taxonomy), found], axis=1)
+    return pd.concat([known, unify_labels(source_photos, taxonomy), file_columns], axis=1)
 
 
 def set_aside_copies(photo_index: pd.DataFrame, taxonomy: Taxonomy) -> pd.DataFrame:
@@ -251,15 +251,15 @@ def build_ingestion_report(
     Returns:
         Plain JSON values.
     """
-    found = check_set(divided_photos, taxonomy, split.fractions, set_checks)
+    findings = check_set(divided_photos, taxonomy, split.fractions, set_checks)
     return build_report(
         divided_photos,
         taxonomy,
-        found.findings,
-        [shortcuts.as_numbers(one) for one in found.measured],
+        findings.findings,
+        [shortcuts.as_numbers(one) for one in findings.measured],
         split.fractions,
         division_check["links"] if division_check else None,
-        found.unchecked,
+        findings.unchecked,
     )
 
 

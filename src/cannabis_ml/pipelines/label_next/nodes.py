@@ -105,7 +105,7 @@ def find_label_errors(
 def measure_learning_curves(
     photos_seen: pd.DataFrame, bundle: Bundle, label_next: LabelNextParams
 ) -> PhotoAdvice:
-    """Measure what more photos would bring, of all classes and of those most often missed.
+    """Measure what more photos would bring, of all classes and of those with the lowest recall.
 
     Args:
         photos_seen: From `look_at_photos`.

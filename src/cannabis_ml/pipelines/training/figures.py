@@ -196,10 +196,10 @@ def tier_comparison(table: pd.DataFrame, tiers: list[str]) -> Figure:
     panels = figure.subplots(len(groups), 1, height_ratios=ratios, squeeze=False, sharex=True)
     largest = max(1.0, np.nanmax(table[tiers].to_numpy(float)))
     for axes, (head, group) in zip(panels[:, 0], groups.items(), strict=True):
-        for row, found in enumerate(group.to_dict("records")):
+        for row, scores in enumerate(group.to_dict("records")):
             for place, tier in enumerate(tiers):
                 y = row + (place - (len(tiers) - 1) / 2) * 0.8 / len(tiers)
-                _draw_value(axes, y, found, tier, SERIES[place % len(SERIES)])
+                _draw_value(axes, y, scores, tier, SERIES[place % len(SERIES)])
         labels = [
             HEADLINES[m] + (" (lower is better)" if better == "lower" else "")
             for m, better in zip(group["metric"], group["better"], strict=True)
@@ -243,18 +243,18 @@ def _in_groups(photos: int, groups: int) -> str:
     return f"{photos:,} test photos in {groups:,} group{'' if groups == 1 else 's'}"
 
 
-def _hierarchy_lines(found: HierarchyScores | None) -> list[str]:
-    if found is None or not found.n:
+def _hierarchy_lines(scores: HierarchyScores | None) -> list[str]:
+    if scores is None or not scores.n:
         return []
     return [
-        f"together with {found.parent}: both right {found.joint_accuracy:.0%}, "
-        f"{found.parent} right {found.parent_accuracy:.0%}, "
-        f"impossible pairs {found.impossible_pairs:.0%}"
+        f"together with {scores.parent}: both right {scores.joint_accuracy:.0%}, "
+        f"{scores.parent} right {scores.parent_accuracy:.0%}, "
+        f"impossible pairs {scores.impossible_pairs:.0%}"
     ]
 
 
-def _draw_value(axes: Axes, y: float, found: Mapping[Any, Any], tier: str, color: str) -> None:
-    value, low, high = (found[tier + end] for end in ("", "_low", "_high"))
+def _draw_value(axes: Axes, y: float, scores: Mapping[Any, Any], tier: str, color: str) -> None:
+    value, low, high = (scores[tier + end] for end in ("", "_low", "_high"))
     if pd.isna(value):
         axes.text(0.01, y, "–", color=color, va="center", fontsize=8)
         return

@@ -161,7 +161,7 @@ def score_predictions(
 
     labels = photo_set.labels()
     validation = predictions[predictions["split"] == Split.VALIDATION]
-    found = evaluate(
+    evaluation = evaluate(
         predictions,
         labels,
         taxonomy,
@@ -169,10 +169,10 @@ def score_predictions(
         confidence=reports.confidence,
         error_limit=reports.error_limit,
     )
-    for name, scores in found.heads.items():
+    for name, scores in evaluation.heads.items():
         if scores.n:
             logger.info("%s: %s", name, scores.in_words)
-    return found, class_table(found.heads)
+    return evaluation, class_table(evaluation.heads)
 
 
 def keep_decision(test_metrics: Evaluation) -> DecisionRule:

@@ -36,8 +36,8 @@ def mistakes_sheet(mistakes: pd.DataFrame, photo_set: PhotoSet, head: Head, coun
     for axes in figure.subplots(rows, SHEET_COLUMNS, squeeze=False).flat:
         axes.axis("off")
     rows_of = photo_set.rows_by_id()
-    for axes, found in zip(figure.axes, shown.to_dict("records"), strict=False):
-        mistake: dict[Any, Any] = dict(found)
+    for axes, record in zip(figure.axes, shown.to_dict("records"), strict=False):
+        mistake: dict[Any, Any] = dict(record)
         row = rows_of[mistake["photo_id"]][0]
         axes.imshow(center_crop_resize(photo_set.pixels(row), SHEET_PIXELS))
         path = photo_set.labels_at(row).get("path")
@@ -47,12 +47,12 @@ def mistakes_sheet(mistakes: pd.DataFrame, photo_set: PhotoSet, head: Head, coun
             (f"true {mistake['true']} {mistake['probability_of_true']:.0%}", INK, 8.5),
             (_shortened(source.rsplit("/", 1)[-1], 34), FAINT, 6.5),
         ]
-        for line, (text, colour, size) in enumerate(lines):
+        for line, (text, color, size) in enumerate(lines):
             axes.text(
                 0,
                 -0.03 - 0.105 * line,
                 _shortened(text, 34),
-                color=colour,
+                color=color,
                 fontsize=size,
                 va="top",
                 transform=axes.transAxes,
@@ -112,10 +112,10 @@ def prediction_sheet(
         for head in taxonomy.heads:
             probs = np.asarray(prediction[head.name])
             if head.kind == "multilabel":
-                text, colour = _attributes_text(decided[head.name][i], photo, head)
+                text, color = _attributes_text(decided[head.name][i], photo, head)
             else:
-                text, colour = _class_text(int(decided[head.name][i]), probs, photo, head)
-            axes.text(0, y, text, color=colour, fontsize=7.5, va="top", transform=axes.transAxes)
+                text, color = _class_text(int(decided[head.name][i]), probs, photo, head)
+            axes.text(0, y, text, color=color, fontsize=7.5, va="top", transform=axes.transAxes)
             y -= line / photo_side
     figure.suptitle(
         "Test photos: green is right, red is wrong (true label in brackets),"
@@ -154,11 +154,11 @@ def _attributes_text(
     claimed: np.ndarray, photo: Mapping[str, object], head: Head
 ) -> tuple[str, str]:
     known = {name: head.is_shown(photo, name) for name in head.class_names}
-    found = {name for name, there in zip(head.class_names, claimed, strict=True) if there}
+    decided = {name for name, there in zip(head.class_names, claimed, strict=True) if there}
     judged = [name for name, value in known.items() if value is not None]
     if not judged:
-        return f"{len(found)} attributes", FAINT
-    right = sum((name in found) == known[name] for name in judged)
+        return f"{len(decided)} attributes", FAINT
+    right = sum((name in decided) == known[name] for name in judged)
     text = f"{right} of {len(judged)} attributes"
     if right == len(judged):
         return text, RIGHT

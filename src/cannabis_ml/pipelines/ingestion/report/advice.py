@@ -59,12 +59,12 @@ def _steps_of_set_aside(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     totals = report["totals"]
     aside = [d | {"count": _photos_lost(d)} for d in report["defects"] if d["kind"] == "set_aside"]
     aside = [d for d in aside if d["count"]]
-    found = totals["kept"] + sum(d["count"] for d in aside)
+    photos = totals["kept"] + sum(d["count"] for d in aside)
     lost = sum(d["count"] for d in aside if d["name"] not in _NOT_DAMAGED)
-    if lost > MANY_ASIDE * found:
+    if lost > MANY_ASIDE * photos:
         yield {
             "severity": "alarm",
-            "what": f"{lost:,} of {counted(found, 'photo')} cannot be used.",
+            "what": f"{lost:,} of {counted(photos, 'photo')} cannot be used.",
             "how": "Look whether the photos were copied whole before anything else.",
             "see": "set-aside",
         }
@@ -78,7 +78,7 @@ def _steps_of_set_aside(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         is_conflict = defects[0]["name"] == conflicting_duplicate.DEFECT.name
         named = ", ".join(f"{d['title'].lower()} {d['count']:,}" for d in defects)
         yield {
-            "severity": "warning" if is_conflict or n > FEW_ASIDE * found else "hint",
+            "severity": "warning" if is_conflict or n > FEW_ASIDE * photos else "hint",
             "what": f"{defects[0]['title']}: {counted(n, 'photo')} set aside."
             if len(defects) == 1
             else f"{counted(n, 'photo')} set aside: {named}.",
@@ -115,7 +115,7 @@ def _steps_of_flags(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def _photos_lost(defect: dict[str, Any]) -> int:
-    """How many photos were set aside for it: files that nobody would call photos are no loss."""
+    """How many photos were set aside for it: files without a photo's suffix do not count."""
     if described("set_aside", defect["name"]).only_of_photos:
         return int(defect["count"])
     return sum(PurePath(photo["path"]).suffix.lower() in SUFFIXES for photo in defect["photos"])
@@ -193,7 +193,7 @@ def verdict(report: Mapping[str, Any]) -> dict[str, str]:
             "level": "alarm",
             "title": "Do not trust scores on these photos yet",
             "text": f"{counted(alarms, 'alarm')} and {counted(warnings, 'warning')}: settle the"
-            f" alarm{'' if alarms == 1 else 's'} before you believe a score.",
+            f" alarm{'' if alarms == 1 else 's'} before you trust a score.",
         }
     if warnings:
         return {

@@ -147,7 +147,7 @@ def _head(
     head: Head, index: pd.DataFrame, sound: pd.DataFrame, taxonomy: Taxonomy
 ) -> dict[str, Any]:
     """Photos of each class: found, kept, per split (count and share) and per source."""
-    found = class_counts(index, taxonomy)[head.name]
+    in_index = class_counts(index, taxonomy)[head.name]
     kept = class_counts(sound, taxonomy)[head.name]
     by_split = {
         name: class_counts(rows, taxonomy)[head.name]
@@ -165,7 +165,7 @@ def _head(
         classes.append(
             {
                 "name": name,
-                "found": found[name],
+                "found": in_index[name],
                 "kept": kept[name],
                 "splits": splits,
                 "fractions": {

@@ -92,8 +92,8 @@ def _parts(totals: Mapping[str, int]) -> list[dict[str, Any]]:
         ("flagged", "flagged", totals["flagged"]),
         ("aside", "set aside", totals["set_aside"]),
     ]
-    found = max(1, totals["found"])
-    return [{"part": p, "title": t, "n": n, "share": n / found} for p, t, n in named if n]
+    photos = max(1, totals["found"])
+    return [{"part": p, "title": t, "n": n, "share": n / photos} for p, t, n in named if n]
 
 
 def _head_for_page(head: Mapping[str, Any]) -> dict[str, Any]:

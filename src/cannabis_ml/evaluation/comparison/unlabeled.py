@@ -40,7 +40,7 @@ class HeadAgreement(Record):
     )
 
 
-class UnlabelledComparison(Record):
+class UnlabeledComparison(Record):
     """Two models on the same photos, whose labels are not looked at."""
 
     photos: int
@@ -49,9 +49,9 @@ class UnlabelledComparison(Record):
     flips: list[Flip] = Field(description="The surest first, by the lower of both confidences")
 
 
-def compare_unlabelled(
+def compare_unlabeled(
     champion: ModelAnswers, challenger: ModelAnswers, photos: list[str], most: int = 60
-) -> UnlabelledComparison:
+) -> UnlabeledComparison:
     """Compare two models' answers with each other.
 
     Args:
@@ -66,12 +66,12 @@ def compare_unlabelled(
     for head in challenger.taxonomy.heads:
         if champion.head(head.name) is None or not photos:
             continue
-        found, differs = _agreement(champion, challenger, head.name)
-        heads[head.name] = found
+        agreement, differs = _agreement(champion, challenger, head.name)
+        heads[head.name] = agreement
         flipped |= differs
         flips += _flips(champion, challenger, head.name, photos, differs)
     flips.sort(key=_sureness, reverse=True)
-    return UnlabelledComparison(
+    return UnlabeledComparison(
         photos=len(photos), heads=heads, flipped=int(flipped.sum()), flips=flips[:most]
     )
 
@@ -101,7 +101,7 @@ def _agreement(
         counted = ~differs[~is_new]
     changes = (surer - sure)[np.isfinite(surer - sure)]
     ends = np.quantile(changes, [0.05, 0.5, 0.95]) if len(changes) else np.zeros(3)
-    found = HeadAgreement(
+    agreement = HeadAgreement(
         kind=new.kind,
         answers=len(counted),
         agreement=float(counted.mean()) if len(counted) else None,
@@ -111,7 +111,7 @@ def _agreement(
         challenger_confidence=_mean(surer),
         changes=(float(ends[0]), float(ends[1]), float(ends[2])),
     )
-    return found, differs
+    return agreement, differs
 
 
 def _flips(

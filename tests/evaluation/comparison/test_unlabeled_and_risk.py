@@ -3,7 +3,7 @@ import pytest
 
 from cannabis_ml.evaluation.comparison.answers import ModelAnswers
 from cannabis_ml.evaluation.comparison.risk import compare_risk
-from cannabis_ml.evaluation.comparison.unlabelled import compare_unlabelled
+from cannabis_ml.evaluation.comparison.unlabeled import compare_unlabeled
 from cannabis_ml.taxonomy import Taxonomy
 
 OLD = Taxonomy.model_validate({"heads": [{"name": "kind", "classes": ["leaf", "bud"]}]})
@@ -19,7 +19,7 @@ def model(taxonomy, decided, sure):
 def test_agreement_leaves_out_what_only_one_can_answer():
     champion = model(OLD, [0, 0, 1, 1], 0.8)
     challenger = model(NEW, [2, 0, 0, 1], 0.9)  # leaf, bud, bud, hash
-    found = compare_unlabelled(champion, challenger, list("abcd"))
+    found = compare_unlabeled(champion, challenger, list("abcd"))
     head = found.heads["kind"]
     assert (head.answers, head.to_new_classes) == (3, 1)
     assert head.agreement == pytest.approx(2 / 3)
@@ -34,14 +34,14 @@ def test_agreement_leaves_out_what_only_one_can_answer():
 def test_flips_of_which_both_are_sure_come_first():
     champion = model(OLD, [0, 0, 0], [0.6, 0.9, 0.95])
     challenger = model(OLD, [1, 1, 1], [0.99, 0.9, 0.7])
-    found = compare_unlabelled(champion, challenger, list("abc"), most=2)
+    found = compare_unlabeled(champion, challenger, list("abc"), most=2)
     assert [flip.photo for flip in found.flips] == ["b", "c"]
     assert found.flipped == 3
 
 
 def test_without_photos_there_is_nothing_to_compare():
     none = model(OLD, np.zeros(0, int), 0.9)
-    assert compare_unlabelled(none, none, []).heads == {}
+    assert compare_unlabeled(none, none, []).heads == {}
 
 
 def test_error_rates_are_of_accepted_answers_and_a_burst_counts_once():

@@ -1,6 +1,6 @@
 """Does the trained model see more than colours? Against chance and a linear model on histograms.
 
-    python tests/benchmarks/bench_colour_histogram.py [--env ENV] [--photos 0]
+    python tests/benchmarks/bench_color_histogram.py [--env ENV] [--photos 0]
 
 Takes the photo set, the taxonomy and the metrics of every trained tier from the catalog: run
 `kedro run` first. Without a trained tier the baselines stand alone. The histogram model learns
@@ -49,7 +49,7 @@ MAIN_METRIC = {
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", *list(MAIN_METRIC.values())[1:])
 
 
-def colour_histogram(pixels: np.ndarray) -> np.ndarray:
+def color_histogram(pixels: np.ndarray) -> np.ndarray:
     """Square roots of the shares of pixels per colour, which makes rare colours count.
 
     Args:
@@ -180,7 +180,7 @@ def main() -> None:
         first = range(min(options.photos, len(photo_set)))
         photo_set = PhotoSet(photo_set.arrow.select(first))
     labels = photo_set.labels()
-    features = np.stack([colour_histogram(photo_set.pixels(row)) for row in range(len(photo_set))])
+    features = np.stack([color_histogram(photo_set.pixels(row)) for row in range(len(photo_set))])
     counts = labels["split"].value_counts()
     print(machine())
     print("photos: " + ", ".join(f"{name} {n:,}" for name, n in counts.items()) + "\n")
