@@ -13,6 +13,9 @@ it.
 Probabilities are calibrated before anything is compared with them, a child's for each class of its
 parent: what is calibrated is decoded together again, so no calibrated pair of answers is
 impossible.
+
+All of it is computed in float64, whatever model files give: sums and logarithms in float32 differ
+between processors, and clients in other languages have no float32.
 """
 
 from __future__ import annotations
@@ -182,9 +185,10 @@ class Decision:
         assert head.parent is not None
         allowed = self.taxonomy.allowed_pairs(head)
         calibrator = self.rule.calibrators.get(head.name, Uncalibrated())
-        parent = calibrated[head.parent]
+        parent = np.asarray(calibrated[head.parent], np.float64)
         if head.kind == "multilabel":
-            before, after = outputs[head.parent] @ allowed, parent @ allowed
+            before = np.asarray(outputs[head.parent], np.float64) @ allowed
+            after = parent @ allowed
             own = given_possible(outputs[head.name], before)
             calibrated[head.name] = calibrator.apply(own) * np.minimum(after, 1.0)
             return
@@ -301,7 +305,7 @@ def joint_answer(
     for head in heads:
         if head.name not in limited:
             gather(head)
-            own = np.asarray(probs[head.name])
+            own = np.asarray(probs[head.name], np.float64)
             decided[head.name] = decide(head, own, np.ones(own.shape, bool)).astype(np.int64)
             descend(head)
     return decided
@@ -338,5 +342,5 @@ def _conditional(probs: np.ndarray, allowed: np.ndarray, given: np.ndarray | Non
     """(N, P, K), rows that allow anything sum to 1."""
     if given is not None:
         return np.asarray(given, np.float64)
-    table = np.maximum(probs, SMALLEST)[:, None] * allowed
+    table = np.maximum(np.asarray(probs, np.float64), SMALLEST)[:, None] * allowed
     return table / np.maximum(table.sum(axis=2, keepdims=True), SMALLEST)

@@ -150,6 +150,7 @@ def relative_difference(theirs: np.ndarray, ours: np.ndarray | None) -> float:
         return float("inf")
     if not theirs.size:
         return 0.0
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     return float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max()))
 
 
