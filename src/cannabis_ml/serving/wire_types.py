@@ -15,11 +15,12 @@ from pydantic import BaseModel
 
 from cannabis_ml.inference.golden import GoldenAnswers, GoldenReport
 from cannabis_ml.inference.language import Texts
-from cannabis_ml.inference.manifest import BundleManifest
+from cannabis_ml.inference.manifest import SCHEMA_VERSION, BundleManifest
 from cannabis_ml.inference.reliability import Reliability
 from cannabis_ml.inference.report import ReportSettings
 from cannabis_ml.inference.report_json import UnansweredPhoto
-from cannabis_ml.inference.routing import RoutingRule
+from cannabis_ml.inference.routing import FIXED, RoutingRule
+from cannabis_ml.photos.checks.examined_file import WORKING_SIDE
 from cannabis_ml.serving.schemas import RoutedReport
 
 FILE = Path(__file__).parent / "page" / "source" / "core" / "wire.ts"
@@ -41,8 +42,17 @@ MODELS: tuple[tuple[type[BaseModel], Mode], ...] = (
 
 HEADER = """\
 // Mirrors the Pydantic models of inference and serving. Written by
-// `python -m cannabis_ml.serving.wire_types`; a test holds it against them.
+// `python -m cannabis_ml.serving.wire_types`; a test holds it against them. What fields mean stands
+// there, and of reports in docs/report-json.md.
 """
+
+CONSTANTS: Mapping[str, Any] = {
+    "SCHEMA_VERSION": SCHEMA_VERSION,
+    "REPORT_SETTINGS": ReportSettings().model_dump(),
+    "FIXED_THRESHOLDS": FIXED,
+    "WORKING_SIDE": WORKING_SIDE,
+}
+"""What is decided here and compared with there."""
 
 _PLAIN = {
     "string": "string",
@@ -64,22 +74,19 @@ def wire_types() -> str:
             text = _declaration(name, one)
             if found.setdefault(name, text) != text:
                 raise ValueError(f"{name} has two forms: give one of them another name.")
-    return "\n".join([HEADER, *(found[name] for name in sorted(found))])
+    values = [f"export const {name} = {json.dumps(v)};\n" for name, v in CONSTANTS.items()]
+    return "\n".join([HEADER, *values, *(found[name] for name in sorted(found))])
 
 
 def _declaration(name: str, schema: Mapping[str, Any]) -> str:
-    about = schema.get("description", "").partition("\n\n")[0].replace("\n", " ")
-    head = f"/** {about} */\n" if about else ""
     if "properties" not in schema:
-        return f"{head}export type {name} = {_type(schema)};\n"
-    return "\n".join([f"{head}export interface {name} {{", *_fields(schema), "}", ""])
+        return f"export type {name} = {_type(schema)};\n"
+    return "\n".join([f"export interface {name} {{", *_fields(schema), "}", ""])
 
 
 def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
     required = schema.get("required", ())
     for name, field in schema["properties"].items():
-        if about := field.get("description"):
-            yield f"  /** {about} */"
         key = name if _NAME.fullmatch(name) else json.dumps(name)
         # The discriminator of a union is always there.
         optional = "" if name in required or "const" in field else "?"
