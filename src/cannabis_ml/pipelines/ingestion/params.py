@@ -1,7 +1,7 @@
 """Parameters of reading and storing photos: `ingestion.index` and `ingestion.store`.
 
 Those of grouping, splitting and the checks are beside the code: `ingestion.groups` in
-`photo_sets/groups.py`, `.split` in `photo_sets/splitting.py`, `.defects` in
+`photo_sets/groups.py`, `.split` in `photo_sets/split_params.py`, `.defects` in
 `photos/checks/params.py` and `.set_checks` in `photo_sets/checks/registry.py`.
 """
 
