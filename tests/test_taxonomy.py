@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cannabis_ml.errors import TaxonomyError
-from cannabis_ml.taxonomy import MISSING, Head, Taxonomy, TaxonomySpec, check_labels, did_you_mean
+from cannabis_ml.photo_sets.label_checks import check_labels
+from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
+from cannabis_ml.taxonomy_spec import TaxonomySpec
+from cannabis_ml.text import did_you_mean
 
 
 def taxonomy(*heads):

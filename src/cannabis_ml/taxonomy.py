@@ -10,18 +10,17 @@ A missing value means unknown: it costs no loss and counts in no metric.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from cannabis_ml.errors import TaxonomyError
-from cannabis_ml.text import Name, NormalNames, at_a_glance, normal
+from cannabis_ml.text import counted, did_you_mean, with_items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +29,6 @@ Kind = Literal["multiclass", "ordinal", "multilabel"]
 
 MISSING = -1
 """Stands for an unknown label in encoded integer labels."""
-
-NEAREST_CUTOFF = 0.6
-"""How alike (difflib ratio, 0 to 1) a class must be to be offered as "did you mean"."""
 
 
 class ClassSpec(BaseModel):
@@ -44,7 +40,7 @@ class ClassSpec(BaseModel):
     about: str = Field(default="", description="What the eye sees")
 
 
-def _as_class_list(value: Any) -> Any:
+def as_class_list(value: Any) -> Any:
     """Accept `[a, b]`, `[{a: about}, …]`, `{a: about}` and lists of full class specifications."""
     if isinstance(value, dict):
         value = [{name: about} for name, about in value.items()]
@@ -61,7 +57,7 @@ def _as_class(item: Any) -> Any:
     return {"name": str(item)} if isinstance(item, str | int | float) else item
 
 
-ClassList = Annotated[list[ClassSpec], BeforeValidator(_as_class_list)]
+ClassList = Annotated[list[ClassSpec], BeforeValidator(as_class_list)]
 
 
 class Head(BaseModel):
@@ -139,7 +135,7 @@ class Head(BaseModel):
 
 
 Names = dict[str, dict[str, str]]
-_NAMES = (
+NAMES_ABOUT = (
     "By language, what people read in place of the name of a head or class: {es: {trim: recortes}};"
     " others are shown as they are, with blanks for underscores"
 )
@@ -157,11 +153,11 @@ class Taxonomy(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     heads: list[Head]
-    names: Names = Field(default={}, description=_NAMES)
+    names: Names = Field(default={}, description=NAMES_ABOUT)
 
     @model_validator(mode="after")
     def _check(self) -> Taxonomy:
-        _refuse([*_taxonomy_faults(self.heads), *_name_faults(self)])
+        refuse_faults([*taxonomy_faults(self.heads), *_name_faults(self)])
         return self
 
     def __getitem__(self, name: str) -> Head:
@@ -231,203 +227,19 @@ class Taxonomy(BaseModel):
         return encoded
 
 
-class _WrittenClass(ClassSpec):
-    """A class as written in configuration."""
-
-    name: Name
-
-
-_WrittenClasses = Annotated[list[_WrittenClass], BeforeValidator(_as_class_list)]
-
-
-class HeadSpec(Head):
-    """A head as written in configuration: its classes may be left to the labels found."""
-
-    name: Name = Field(min_length=1)
-    classes: _WrittenClasses | Literal["derived"] = "derived"  # type: ignore[assignment]
-    parent: Name | None = None
-    allowed: Annotated[dict[Name, list[Name]], NormalNames] | None = None
-
-
-class TaxonomySpec(BaseModel):
-    """A taxonomy as written in configuration, before any label was seen.
-
-    Raises:
-        TaxonomyError: As `Taxonomy`, for everything that is wrong without seeing a label.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    heads: list[HeadSpec]
-    names: Annotated[dict[str, Annotated[dict[Name, str], NormalNames]], NormalNames] = Field(
-        default={}, description=_NAMES
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> TaxonomySpec:
-        faults = list(_taxonomy_faults(self.heads))
-        faults += [
-            f"head '{h.name}' is {h.kind}: write its classes, they cannot be derived from labels"
-            for h in self.heads
-            if h.classes == "derived" and h.kind != "multiclass"
-        ]
-        _refuse(faults)
-        return self
-
-    def resolve(self, photos: pd.DataFrame) -> Taxonomy:
-        """Fill in what is `derived` from the labels that came with the photos.
-
-        Derived classes are sorted by name. A derived head with a parent and no `allowed` takes
-        the pairs that occur. Names for people of what is not there are left out: those of another
-        taxonomy, which Kedro's environments add up.
-
-        Args:
-            photos: One row per photo, with a column per derived head.
-
-        Raises:
-            TaxonomyError: If a derived head has no label at all, or a single class.
-        """
-        heads, faults = [], []
-        for spec in self.heads:
-            fields = spec.model_dump()
-            if spec.classes == "derived":
-                names = _derived_classes(spec.name, photos)
-                if len(names) < 2:
-                    present = f"only '{names[0]}'" if names else "none"
-                    faults.append(
-                        f"head '{spec.name}' needs at least two classes, the labels have {present}"
-                    )
-                fields["classes"] = names
-                there = {spec.name, spec.parent} <= set(photos.columns)
-                if spec.parent and there and spec.allowed is None:
-                    fields["allowed"] = _derived_pairs(spec.name, spec.parent, photos)
-            heads.append(fields)
-        if faults:
-            raise TaxonomyError(
-                _as_list("No taxonomy can be derived from these photos", faults)
-                + "\nBring photos of the other classes, or write the classes in"
-                " parameters_taxonomy.yml. If the outer of several folders name the classes"
-                " (CLASS/2024/a.jpg), set class_folder: top in the source."
-            )
-        words = {h["name"] for h in heads}.union(*(_class_names(h["classes"]) for h in heads))
-        shown = {
-            language: {name: text for name, text in named.items() if name in words}
-            for language, named in self.names.items()
-        }
-        return Taxonomy.model_validate({"heads": heads, "names": shown})
-
-
-def check_labels(
-    photos: pd.DataFrame,
-    taxonomy: Taxonomy,
-    where: str = "the labels",
-    sources: pd.Series | None = None,
-) -> None:
-    """Refuse labels that the taxonomy does not know, and pairs that it does not allow.
-
-    Args:
-        photos: One row per photo, with a text column per head.
-        taxonomy: The classes there are.
-        where: What the error calls the place that the labels are from.
-        sources: The name of each photo's source, same index; when there are several, the error
-            counts a label per source.
-
-    Raises:
-        TaxonomyError: One error for all heads; each unknown label with its count of photos and
-            the nearest class.
-    """
-    unknown = []
-    for head in taxonomy.heads:
-        if head.kind == "multilabel" or head.name not in photos:
-            continue
-        labels = photos[head.name].dropna()
-        wrong = labels[~labels.isin(head.class_names)]
-        unknown += [
-            f"{head.name}: '{label}' ({photo_count(wrong.index[wrong == label], sources)}"
-            f"{did_you_mean(label, head.class_names)})"
-            for label, _ in Counter(wrong).most_common()
-        ]
-        unknown += _impossible_pairs(head, photos, sources)
-    if unknown:
-        raise TaxonomyError(
-            _as_list(
-                f"{_count(len(unknown), 'label')} in {where} "
-                f"{'is' if len(unknown) == 1 else 'are'} not in the taxonomy",
-                unknown,
-            )
-            + "\nMap them under the source's label_map or add them to parameters_taxonomy.yml."
-        )
-
-
-def _impossible_pairs(head: Head, photos: pd.DataFrame, sources: pd.Series | None) -> Iterable[str]:
-    """Name labels that exist, but not for the class of the parent that the photo has."""
-    excluded = photos[is_excluded(head, photos)]
-    if excluded.empty:
-        return
-    for (above, label), wrong in excluded.groupby([head.parent, head.name]):
-        yield (
-            f"{head.name}: '{label}' where {head.parent} is '{above}' "
-            f"({photo_count(wrong.index, sources)})"
-        )
-
-
-def is_excluded(head: Head, photos: pd.DataFrame) -> pd.Series:
-    """Whether each photo has a class of `head` that its class of the parent does not allow.
-
-    Args:
-        head: A head, with a parent or without; a multilabel one excludes nothing.
-        photos: One row per photo, with the label columns of the head and, if known, its parent.
-
-    Returns:
-        bool, with the index of `photos`; False where either is unknown.
-    """
-    import pandas as pd  # not there where models only answer
-
-    excluded = pd.Series(False, index=photos.index)
-    is_limited = head.kind != "multilabel" and head.parent in photos
-    if not is_limited or not head.allowed or not any(head.allowed.values()):
-        return excluded  # of pairs that nothing is known of, none is ruled out
-    for above, allowed in head.allowed.items():
-        ruled_out = set(head.class_names) - set(allowed)
-        excluded |= (photos[head.parent] == above).fillna(False) & photos[head.name].isin(ruled_out)
-    return excluded.astype(bool)
-
-
-def normal_labels(labels: pd.Series) -> pd.Series:
-    """A column of text with each label in the form in which labels are compared."""
-    return labels.map({label: normal(str(label)) for label in labels.dropna().unique()})
-
-
-def photo_count(photos: pd.Index, sources: pd.Series | None = None) -> str:
-    """`12 photos`, or `12 photos: 9 of field, 3 of shop` when there are several sources.
-
-    Args:
-        photos: Labels of the rows that are meant, in the index of `sources`.
-        sources: The name of each photo's source.
-    """
-    count = _count(len(photos), "photo")
-    if sources is None or sources.nunique() < 2:
-        return count
-    counts = Counter(sources[photos]).most_common()
-    if len(counts) == 1:
-        return f"{count} of {counts[0][0]}"
-    return f"{count}: {', '.join(f'{n:,} of {name}' for name, n in counts)}"
-
-
-def did_you_mean(label: str, classes: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest class, or nothing where none is near."""
-    by_folded = {at_a_glance(c): c for c in classes}
-    folded = at_a_glance(str(label))
-    near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=NEAREST_CUTOFF)
-    return f"; did you mean '{by_folded[near[0]]}'?" if near else ""
-
-
-def _refuse(faults: list[str]) -> None:
+def refuse_faults(faults: list[str]) -> None:
+    """Raise a TaxonomyError that lists all faults, if there are any."""
     if faults:
-        raise TaxonomyError(_as_list(f"The taxonomy has {_count(len(faults), 'fault')}", faults))
+        title = f"The taxonomy has {counted(len(faults), 'fault')}"
+        raise TaxonomyError(with_items(title, faults))
 
 
-def _taxonomy_faults(heads: list[Head] | list[HeadSpec]) -> Iterable[str]:
+def taxonomy_faults(heads: Sequence[Head]) -> Iterable[str]:
+    """Duplicate heads or classes, heads without classes, unknown parents, circles of parents.
+
+    Args:
+        heads: Of a taxonomy; `classes` of one as written in configuration may be `derived`.
+    """
     if not heads:
         yield "it has no heads"
     by_name = {h.name: h for h in heads}
@@ -486,22 +298,6 @@ def _allowed_faults(head: Head, parent: Head) -> Iterable[str]:
                 yield f"head '{head.name}' allows '{child}' for '{parent_class}': no such class"
 
 
-def _class_names(classes: list[Any]) -> set[str]:
-    return {c["name"] if isinstance(c, dict) else c for c in classes}
-
-
-def _derived_classes(head: str, photos: pd.DataFrame) -> list[str]:
-    return sorted(normal_labels(photos[head]).dropna().unique()) if head in photos else []
-
-
-def _derived_pairs(head: str, parent: str, photos: pd.DataFrame) -> dict[str, list[str]]:
-    pairs = photos[[parent, head]].drop_duplicates().apply(normal_labels).drop_duplicates()
-    return {
-        str(parent_class): sorted(group[head].dropna())
-        for parent_class, group in pairs.groupby(parent, sort=True)
-    }
-
-
 def _name_faults(taxonomy: Taxonomy) -> Iterable[str]:
     known = {h.name for h in taxonomy.heads} | {c for h in taxonomy.heads for c in h.class_names}
     for language, names in taxonomy.names.items():
@@ -509,11 +305,3 @@ def _name_faults(taxonomy: Taxonomy) -> Iterable[str]:
             yield (
                 f"`names` has '{name}' in '{language}', no head or class{did_you_mean(name, known)}"
             )
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _as_list(title: str, items: list[str]) -> str:
-    return "\n  ".join([f"{title}:", *items])

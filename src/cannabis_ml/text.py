@@ -7,6 +7,7 @@ name that is compared is brought to one form first.
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator
 
 Value = TypeVar("Value")
+
+NEAREST_CUTOFF = 0.6
+"""How alike (difflib ratio, 0 to 1) a class must be to be offered as "did you mean"."""
 
 
 def normal(name: str) -> str:
@@ -91,3 +95,16 @@ def one_line(error: BaseException, limit: int = 300) -> str:
 def counted(n: int, one: str, many: str | None = None) -> str:
     """`1 photo`, `2,000 photos`; `many` where the plural is not `one` with an s."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def did_you_mean(label: str, classes: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest class, or nothing where none is near."""
+    by_folded = {at_a_glance(c): c for c in classes}
+    folded = at_a_glance(str(label))
+    near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=NEAREST_CUTOFF)
+    return f"; did you mean '{by_folded[near[0]]}'?" if near else ""
+
+
+def with_items(title: str, items: Iterable[str]) -> str:
+    """A title, and an indented line for each item."""
+    return "\n  ".join([f"{title}:", *items])

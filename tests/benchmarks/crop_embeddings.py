@@ -105,7 +105,7 @@ def _sound(source: str, folder: Path) -> pd.DataFrame:
     from cannabis_ml.photos.checks.params import DefectParams
     from cannabis_ml.pipelines.ingestion.nodes import index_photos, set_aside_copies
     from cannabis_ml.pipelines.ingestion.params import IndexParams
-    from cannabis_ml.taxonomy import TaxonomySpec
+    from cannabis_ml.taxonomy_spec import TaxonomySpec
 
     if not folder.is_dir():
         sys.exit(f"no photos in {folder}; set PHOTOS_DIR")

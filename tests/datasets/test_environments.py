@@ -9,7 +9,7 @@ from kedro.config import OmegaConfigLoader
 from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.errors import TaxonomyError
 from cannabis_ml.photo_sets.labels import unify_labels
-from cannabis_ml.taxonomy import TaxonomySpec
+from cannabis_ml.taxonomy_spec import TaxonomySpec
 
 CONF = Path(__file__).parents[2] / "conf"
 

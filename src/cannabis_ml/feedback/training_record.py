@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cannabis_ml.errors import FeedbackError
 from cannabis_ml.evaluation.scores import Evaluation, MultilabelScores
 from cannabis_ml.photo_sets.feedback_source import OWN_COLUMNS
-from cannabis_ml.taxonomy import Head, Taxonomy, TaxonomySpec
+from cannabis_ml.taxonomy import Head, Taxonomy
+from cannabis_ml.taxonomy_spec import TaxonomySpec
 
 
 class Baseline(BaseModel):

@@ -50,7 +50,8 @@ from cannabis_ml.inference.routing import RoutingRule
 from cannabis_ml.inference.runtimes import runs
 from cannabis_ml.inference.unknown import UnknownScore
 from cannabis_ml.photos.decode import decode
-from cannabis_ml.taxonomy import Taxonomy, did_you_mean
+from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.text import did_you_mean
 
 if TYPE_CHECKING:
     from cannabis_ml.inference.router import RoutedTier, Router

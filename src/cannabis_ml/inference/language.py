@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from cannabis_ml.errors import ConfigError
 from cannabis_ml.inference.cards import faults_of
-from cannabis_ml.taxonomy import did_you_mean
+from cannabis_ml.text import did_you_mean
 
 DEFAULT_LANGUAGE = "en"
 

@@ -31,7 +31,7 @@ from cannabis_ml.networks.network import ExportNet, HierarchicalNet
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.resize import center_crop_resize
 from cannabis_ml.photos.unreadable import UnreadableError
-from cannabis_ml.taxonomy import did_you_mean
+from cannabis_ml.text import did_you_mean
 
 _SUREST = 1 - 1e-15
 """The log-odds of 1 are infinite."""

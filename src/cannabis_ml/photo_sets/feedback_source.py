@@ -10,8 +10,9 @@ import logging
 
 import pandas as pd
 
+from cannabis_ml.photo_sets.label_checks import is_excluded
 from cannabis_ml.photo_sets.labels import unify_labels
-from cannabis_ml.taxonomy import Taxonomy, is_excluded
+from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.text import counted
 
 log = logging.getLogger(__name__)

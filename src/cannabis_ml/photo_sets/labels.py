@@ -8,15 +8,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from cannabis_ml.errors import TaxonomyError
-from cannabis_ml.taxonomy import (
-    Head,
-    Taxonomy,
-    check_labels,
-    did_you_mean,
-    normal_labels,
-    photo_count,
-)
-from cannabis_ml.text import normal
+from cannabis_ml.photo_sets.label_checks import check_labels, photo_count
+from cannabis_ml.taxonomy import Head, Taxonomy
+from cannabis_ml.taxonomy_spec import normal_labels
+from cannabis_ml.text import did_you_mean, normal
 
 NONE_OF_THEM = ("-", "none")
 """What stands in a list of attributes when none is there."""

@@ -9,7 +9,7 @@ from cannabis_ml.datasets.feedback_store import FeedbackStoreDataset
 from cannabis_ml.feedback.submission import read_submission
 from cannabis_ml.feedback.vetting import VettingParams
 from cannabis_ml.pipelines.feedback.nodes import list_feedback_photos, vet
-from cannabis_ml.taxonomy import TaxonomySpec
+from cannabis_ml.taxonomy_spec import TaxonomySpec
 
 TAXONOMY = TaxonomySpec.model_validate(
     {"heads": [{"name": "product", "classes": ["plant", "trim"]}]}

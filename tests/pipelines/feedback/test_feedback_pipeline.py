@@ -23,7 +23,8 @@ from cannabis_ml.feedback.training_record import Baseline, TrainingRecord
 from cannabis_ml.feedback.vetting import VettingParams
 from cannabis_ml.pipelines.feedback import create_pipeline
 from cannabis_ml.pipelines.feedback.nodes import vet
-from cannabis_ml.taxonomy import Taxonomy, TaxonomySpec
+from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.taxonomy_spec import TaxonomySpec
 
 TRAINED = datetime(2026, 3, 1, tzinfo=UTC)
 TAXONOMY = Taxonomy.model_validate(

@@ -21,7 +21,8 @@ from cannabis_ml.pipelines.ingestion.nodes import (
     store_photos,
 )
 from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
-from cannabis_ml.taxonomy import Taxonomy, TaxonomySpec
+from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.taxonomy_spec import TaxonomySpec
 
 TAXONOMY = Taxonomy(heads=[{"name": "kind", "classes": ["a", "b"]}])
 NO_HEADS_TO_LEARN = Taxonomy(

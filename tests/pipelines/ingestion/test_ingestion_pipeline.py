@@ -24,7 +24,7 @@ from cannabis_ml.photo_sets.splitting import SplitParams
 from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.pipelines.ingestion import create_pipeline
 from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
-from cannabis_ml.taxonomy import TaxonomySpec
+from cannabis_ml.taxonomy_spec import TaxonomySpec
 
 DERIVED = {"heads": [{"name": "label", "classes": "derived"}]}
 

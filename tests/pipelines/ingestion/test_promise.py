@@ -33,7 +33,7 @@ from cannabis_ml.pipelines.ingestion.nodes import (
 )
 from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
 from cannabis_ml.splits import SPLITS
-from cannabis_ml.taxonomy import TaxonomySpec
+from cannabis_ml.taxonomy_spec import TaxonomySpec
 
 DERIVED = TaxonomySpec(heads=[{"name": "label", "classes": "derived"}])
 INDEX = IndexParams(workers=2)

@@ -11,8 +11,8 @@ import pandas as pd
 from cannabis_ml.errors import FeedbackError
 from cannabis_ml.feedback.opinions import COLUMNS, LABELLED, VERDICTS, Label
 from cannabis_ml.feedback.vetting.params import ConsensusParams, RuleParams
-from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean
-from cannabis_ml.text import counted, normal
+from cannabis_ml.taxonomy import Head, Taxonomy
+from cannabis_ml.text import counted, did_you_mean, normal
 
 NONE_OF_THESE = "none of these"
 """The choice of people who find that no class of a head fits, or propose one."""

@@ -21,7 +21,8 @@ from cannabis_ml.feedback.vetting.people import judge_people
 from cannabis_ml.feedback.vetting.proposals import count_proposals
 from cannabis_ml.feedback.vetting.questions import Questions, ask, model_table
 from cannabis_ml.feedback.vetting.rules import judge_opinions, model_opinions
-from cannabis_ml.taxonomy import Head, Taxonomy, is_excluded
+from cannabis_ml.photo_sets.label_checks import is_excluded
+from cannabis_ml.taxonomy import Head, Taxonomy
 
 
 @dataclass(frozen=True)

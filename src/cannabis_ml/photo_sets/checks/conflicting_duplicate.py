@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from cannabis_ml.photo_sets.label_checks import is_excluded
 from cannabis_ml.photos.checks.check import Defect
-from cannabis_ml.taxonomy import Taxonomy, is_excluded
+from cannabis_ml.taxonomy import Taxonomy
 
 DEFECT = Defect(
     name="conflicting_duplicate",

@@ -12,8 +12,7 @@ from cannabis_ml.photo_sets.sources.class_table import (
     folded,
 )
 from cannabis_ml.photo_sets.sources.folder import ClassFolders
-from cannabis_ml.taxonomy import did_you_mean
-from cannabis_ml.text import counted
+from cannabis_ml.text import counted, did_you_mean
 
 _TABLE = "plantdoc"
 

@@ -17,7 +17,8 @@ from cannabis_ml.photos.augment import draw_of, implementation, make_copies
 from cannabis_ml.photos.augmentation_policy import Policy
 from cannabis_ml.pipelines.augmentation.params import AugmentationParams, Guard
 from cannabis_ml.splits import Split
-from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean
+from cannabis_ml.taxonomy import Head, Taxonomy
+from cannabis_ml.text import did_you_mean
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from cannabis_ml.errors import TaxonomyError
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.balancing.params import BalancingParams
 from cannabis_ml.splits import Split
-from cannabis_ml.taxonomy import Head, Taxonomy, did_you_mean
+from cannabis_ml.taxonomy import Head, Taxonomy
+from cannabis_ml.text import did_you_mean
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from cannabis_ml.feedback.training_photos import feedback_photos
 from cannabis_ml.feedback.training_record import TrainingRecord, taxonomy_to_vet
 from cannabis_ml.feedback.vetting import Evidence as VettingEvidence
 from cannabis_ml.feedback.vetting import VettingParams, label_table, vet_opinions
-from cannabis_ml.taxonomy import TaxonomySpec
+from cannabis_ml.taxonomy_spec import TaxonomySpec
 from cannabis_ml.text import counted
 
 log = logging.getLogger(__name__)

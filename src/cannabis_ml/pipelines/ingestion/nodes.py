@@ -29,7 +29,7 @@ from cannabis_ml.photo_sets.groups import GroupParams, check_links
 from cannabis_ml.photo_sets.labels import unify_labels
 from cannabis_ml.photo_sets.photo_set import PhotoStream
 from cannabis_ml.photo_sets.split_ledger import ingestion_of
-from cannabis_ml.photo_sets.splitting import SplitParams
+from cannabis_ml.photo_sets.split_params import SplitParams
 from cannabis_ml.photos.checks import FLAGGED, REPAIRED, SET_ASIDE
 from cannabis_ml.photos.checks.check import Defect
 from cannabis_ml.photos.checks.examined_file import ExaminedFile, examine_file
@@ -41,7 +41,8 @@ from cannabis_ml.photos.resize import shrink
 from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
 from cannabis_ml.pipelines.ingestion.report import build_report, draw_thumbnails, render_page
 from cannabis_ml.splits import HELD_OUT, Split
-from cannabis_ml.taxonomy import Taxonomy, TaxonomySpec
+from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.taxonomy_spec import TaxonomySpec
 from cannabis_ml.text import lookalikes
 
 log = logging.getLogger(__name__)
