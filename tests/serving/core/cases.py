@@ -416,8 +416,9 @@ class Draw:
         k, f = len(head.classes), outputs["embedding"].shape[1]
 
         def arrays(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
+            order = self.one(["C", "F"])  # fits leave matrices by rows and by columns
             return {
-                name: self.rng.normal(0, 1, shape).astype(np.float32)
+                name: np.array(self.rng.normal(0, 1, shape), np.float32, order=order)
                 for name, shape in shapes.items()
             }
 

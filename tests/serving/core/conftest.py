@@ -55,4 +55,4 @@ def core(tmp_path_factory):
 
 
 def _with_floats(found):
-    return float(found["float"]) if found.keys() == {"float"} else found
+    return float(found["not finite"]) if found.keys() == {"not finite"} else found

@@ -2,7 +2,16 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 
-import { greyLevelsApart, languages, openBundle, photoOf, type RawOutputs } from "CORE/index";
+import {
+  checkDevice,
+  greyLevelsApart,
+  languages,
+  openBundle,
+  photoOf,
+  type DecodePhoto,
+  type RawOutputs,
+  type ReadFile,
+} from "CORE/index";
 import { shortest } from "CORE/numbers";
 import { isLying, storedRegion, turned, webpWithoutExif } from "CORE/orientation";
 import { PhotoBuilder } from "CORE/photo";
@@ -25,15 +34,16 @@ function pixelsOf({ width, height, data }: Stored, channels: 3 | 4 = 3): Pixels 
   return { width, height, channels, data: bytesOf(data) };
 }
 
+function reader(stored: Record<string, string>): ReadFile {
+  return async (path) => {
+    const text = stored[path];
+    if (text === undefined) throw new Error(`there is no ${path}`);
+    return bytesOf(text).buffer as ArrayBuffer;
+  };
+}
+
 async function answer(one: any): Promise<unknown> {
-  const files = new Map<string, Uint8Array>(
-    Object.entries<string>(one.files).map(([name, text]) => [name, bytesOf(text)]),
-  );
-  const bundle = await openBundle(async (path) => {
-    const found = files.get(path);
-    if (!found) throw new Error(`there is no ${path}`);
-    return found.buffer as ArrayBuffer;
-  });
+  const bundle = await openBundle(reader(one.files));
   const tier = await bundle.openTier(one.tier);
   const photo = photoOf(pixelsOf(one.photo), [tier.imageSize]);
   const outputs = singles(one.outputs[0]);
@@ -45,6 +55,32 @@ async function answer(one: any): Promise<unknown> {
     verdict: tier.verdict(outputs),
     golden: tier.checkGolden(one.expected, others),
   };
+}
+
+/** The check of a device that decodes as `pixels` has it and whose model gives `outputs` in turn. */
+async function device(one: any): Promise<unknown> {
+  const names = new Map(Object.entries<string>(one.files).map(([name, text]) => [text, name]));
+  const decode: DecodePhoto = async (blob, sides) => {
+    const name = names.get(textOf(new Uint8Array(await blob.arrayBuffer()))) as string;
+    return photoOf(pixelsOf(one.pixels[name]), sides);
+  };
+  const seen: string[] = [];
+  const run = async (input: Uint8Array) => {
+    seen.push(textOf(input));
+    return singles(one.outputs[seen.length - 1]);
+  };
+  const bundle = await openBundle(reader(one.files));
+  return { report: await checkDevice(bundle, one.tier, run, decode), seen };
+}
+
+/** Why a bundle is refused. */
+async function refused(one: any): Promise<unknown> {
+  try {
+    await (await openBundle(reader(one.files))).openTier(one.tier);
+    return null;
+  } catch (error) {
+    return String(error);
+  }
 }
 
 /** A photo in strips of rows, as the browser's canvas gives them. */
@@ -96,6 +132,8 @@ function webp(one: any): unknown {
 
 const kinds: Record<string, (one: any) => unknown> = {
   answer,
+  device,
+  refused,
   resized,
   upright,
   webp,
@@ -106,7 +144,7 @@ const kinds: Record<string, (one: any) => unknown> = {
 
 /** JSON has no NaN and no infinity; Python reads these as floats. */
 const plain = (_: string, value: unknown) =>
-  typeof value === "number" && !Number.isFinite(value) ? { float: String(value) } : value;
+  typeof value === "number" && !Number.isFinite(value) ? { "not finite": String(value) } : value;
 
 const [, , from, to] = process.argv;
 const cases = JSON.parse(readFileSync(from, "utf8"));

@@ -14,7 +14,7 @@ from cannabis_ml.inference.language import languages
 from cannabis_ml.inference.report import Level, Part
 from cannabis_ml.inference.unknown import METHODS
 
-CASES = 600
+CASES = 500
 TOLERANCE = 1e-9
 """Of numbers, relative to those above 1. Texts, classes, sets and flags are compared exactly."""
 

@@ -58,13 +58,24 @@ function readNpy(view: DataView, start: number, size: number): NpyArray {
   const kind = /'descr':\s*'([^']+)'/.exec(header)?.[1];
   const shape = /'shape':\s*\(([^)]*)\)/.exec(header)?.[1] ?? "";
   const sides = shape.split(",").map((side) => side.trim()).filter(Boolean).map(Number);
-  if (/'fortran_order':\s*True/.test(header)) throw new BundleError("The array lies by columns.");
   const bytes = view.buffer.slice(view.byteOffset + from + length, view.byteOffset + start + size);
   const data = arrayOf(kind, bytes as ArrayBuffer);
   if (data.length !== sides.reduce((product, side) => product * side, 1)) {
     throw new BundleError(`An array of (${shape}) holds ${data.length} numbers.`);
   }
-  return { shape: sides, data };
+  const byColumns = /'fortran_order':\s*True/.test(header);
+  return { shape: sides, data: byColumns ? byRows(data, sides) : data };
+}
+
+/** A matrix that lies column by column, row by row. */
+function byRows(data: Float32Array | Uint8Array, sides: readonly number[]): Float32Array {
+  if (sides.length > 2) throw new BundleError("An array of many axes lies by columns.");
+  const [rows, columns] = [sides[0], sides[1] ?? 1];
+  const found = new Float32Array(data.length);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) found[i * columns + j] = data[j * rows + i];
+  }
+  return found;
 }
 
 function arrayOf(kind: string | undefined, bytes: ArrayBuffer): Float32Array | Uint8Array {
