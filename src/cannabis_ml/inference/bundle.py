@@ -16,48 +16,29 @@ damaged or exchanged is noticed before any of it is used. Hashes do not show who
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from cannabis_ml.errors import BundleError
 from cannabis_ml.inference.answer import Answer
-from cannabis_ml.inference.archive import Archive, open_archive
-from cannabis_ml.inference.bundle_reading import AGAIN, file_faults, read_manifest, validated
-from cannabis_ml.inference.decision import Decision
-from cannabis_ml.inference.golden import (
-    GoldenAnswers,
-    GoldenReport,
-)
+from cannabis_ml.inference.archive import Archive
+from cannabis_ml.inference.bundle_files import BundleFiles
+from cannabis_ml.inference.bundle_reading import AGAIN
+from cannabis_ml.inference.golden import GoldenReport
 from cannabis_ml.inference.heat_map import HeatMapKind
 from cannabis_ml.inference.language import DEFAULT_LANGUAGE
-from cannabis_ml.inference.manifest import (
-    MANIFEST,
-    BundleManifest,
-    TierFile,
-    TierFiles,
-)
-from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile
+from cannabis_ml.inference.manifest import MANIFEST, BundleManifest
 from cannabis_ml.inference.predictor import PhotoLike, Predictor, open_verified
-from cannabis_ml.inference.reliability import Reliability, TierRules
 from cannabis_ml.inference.report import Report
 from cannabis_ml.inference.reporter import Reporter
-from cannabis_ml.inference.routing import RoutingRule
 from cannabis_ml.inference.runtimes import runs
-from cannabis_ml.inference.unknown import UnknownScore
-from cannabis_ml.photos.decode import decode
-from cannabis_ml.taxonomy import Taxonomy
-from cannabis_ml.text import did_you_mean
 
 if TYPE_CHECKING:
     from cannabis_ml.inference.router import RoutedTier, Router
 
 
-class Bundle:
+class Bundle(BundleFiles):
     """A bundle whose every file was found as it was written.
 
         bundle = Bundle.open("bundle.zip")
@@ -69,66 +50,10 @@ class Bundle:
     """
 
     def __init__(self, archive: Archive, manifest: BundleManifest) -> None:
-        self.path = archive.path
-        self.manifest = manifest
-        self._archive = archive
-        self._opened: dict[tuple[Any, ...], Predictor] = {}
+        super().__init__(archive, manifest)
+        self._opened: dict[tuple[str, bool | None, str | None, int], Predictor] = {}
         self._reporters: dict[str, Reporter] = {}
         self._lock = threading.Lock()
-
-    @classmethod
-    def open(cls, path: Path | str) -> Bundle:
-        """Check a bundle, and open it. Nothing of it is unpacked or run.
-
-        Args:
-            path: The folder or the `.zip`.
-
-        Raises:
-            BundleError: If it is incomplete, altered or of an unknown schema; lists the files.
-        """
-        archive = open_archive(Path(path))
-        manifest = read_manifest(archive)
-        faults = file_faults(archive, manifest)
-        if faults:
-            listed = "\n  ".join(faults)
-            raise BundleError(
-                f"{archive.path} is not the bundle that was written:\n  {listed}\n{AGAIN}"
-            )
-        return cls(archive, manifest)
-
-    @property
-    def taxonomy(self) -> Taxonomy:
-        return self.manifest.taxonomy
-
-    @property
-    def tiers(self) -> list[str]:
-        """Names of the tiers, smallest first, as the manifest lists them."""
-        return list(self.manifest.tiers)
-
-    @property
-    def model_card(self) -> str:
-        """Markdown with a YAML head."""
-        return self.read(self.manifest.model_card.file).decode()
-
-    def read(self, name: str) -> bytes:
-        """A file of the bundle, checked again as it is read.
-
-        Raises:
-            BundleError: If there is none of that name, or it was changed meanwhile.
-        """
-        if name not in self.manifest.files:
-            raise BundleError(
-                f"{self.path} has no file {name}{did_you_mean(name, self.manifest.files)}."
-            )
-        data = self._archive.read(name)
-        if _sha256(data) != self.manifest.files[name]:
-            raise BundleError(f"{self.path / name} was altered since the bundle was opened.")
-        return data
-
-    def model_file(self, tier: str, quantized: bool | None = None) -> ModelFile:
-        """A model file, see `predictor`."""
-        entry = self.tier_file(tier, quantized)
-        return ModelFile(self.read(entry.file), entry.format, entry.quantization)
 
     def predict(
         self,
@@ -249,59 +174,6 @@ class Bundle:
             raise BundleError(f"{entry.file} has another decision rule than in {MANIFEST}. {AGAIN}")
         return opened
 
-    def reliability(self, tier: str) -> Reliability:
-        """Bands, prediction sets and back-off of a tier; empty where nothing was fitted.
-
-        Raises:
-            BundleError: If the bundle has no such tier, or its file is of another taxonomy.
-        """
-        ref = self._tier(tier).reliability
-        if ref is None:
-            return Reliability()
-        reliability = validated(Reliability, self.read(ref.file), self.path / ref.file)
-        self._refuse(ref.file, reliability.faults(self.taxonomy))
-        return reliability
-
-    def unknown(self, tier: str) -> UnknownScore | None:
-        """The unknown score of a tier; None where it has none.
-
-        Raises:
-            BundleError: As `reliability`.
-        """
-        ref = self._tier(tier).unknown
-        if ref is None:
-            return None
-        data = self.read(ref.file)
-        try:
-            score = UnknownScore.from_bytes(data)
-        except BundleError as error:
-            raise BundleError(f"{self.path / ref.file}: {error} {AGAIN}") from error
-        self._refuse(ref.file, score.faults(self.taxonomy))
-        return score
-
-    @property
-    def routing(self) -> RoutingRule | None:
-        """Which tier's answer is accepted; None where the bundle has no such rule.
-
-        Raises:
-            BundleError: If it is for other tiers or another taxonomy.
-        """
-        ref = self.manifest.routing
-        if ref is None:
-            return None
-        rule = validated(RoutingRule, self.read(ref.file), self.path / ref.file)
-        self._refuse(ref.file, rule.faults(self.taxonomy, self.tiers))
-        return rule
-
-    def rules(self, tier: str) -> TierRules:
-        """All that is applied to the outputs of a tier's files.
-
-        Raises:
-            BundleError: As `reliability`.
-        """
-        decision = Decision(self.taxonomy, self._tier(tier).decision)
-        return TierRules(decision, self.reliability(tier), self.unknown(tier))
-
     def router(
         self,
         thresholds: Sequence[float] | None = None,
@@ -343,19 +215,6 @@ class Bundle:
             runtime=runtime,
         )
 
-    def golden(self) -> GoldenAnswers:
-        """What every client must answer.
-
-        Raises:
-            BundleError: If it is not in the form that is known here.
-        """
-        file = self.manifest.golden.file
-        return validated(GoldenAnswers, self.read(file), self.path / file)
-
-    def golden_photos(self) -> list[np.ndarray]:
-        """Each uint8 RGB (height, width, 3), in the order of the answers."""
-        return [decode(self.read(name)) for name in self.golden().photos]
-
     def check_golden(self, threads: int = 1, runtime: str | None = None) -> GoldenReport:
         """Let every model file answer for the golden photos on this machine.
 
@@ -370,42 +229,3 @@ class Bundle:
         from cannabis_ml.inference.golden_check import check_golden
 
         return check_golden(self, threads, runtime)
-
-    def _refuse(self, file: str, faults: Iterable[str]) -> None:
-        listed = "; ".join(faults)
-        if listed:
-            raise BundleError(f"{self.path / file} does not fit its bundle: {listed}. {AGAIN}")
-
-    def _tier(self, tier: str) -> TierFiles:
-        if tier not in self.manifest.tiers:
-            raise BundleError(
-                f"{self.path} has no tier '{tier}'; it has {', '.join(self.tiers)}"
-                f"{did_you_mean(tier, self.tiers)}."
-            )
-        return self.manifest.tiers[tier]
-
-    def tier_file(self, tier: str, quantized: bool | None = None) -> TierFile:
-        """The manifest's entry for a model file.
-
-        Args:
-            tier: Name of the tier.
-            quantized: As for `predictor`.
-
-        Raises:
-            BundleError: If the bundle has no such tier or file.
-        """
-        files = self._tier(tier)
-        kind = files.ships if quantized is None else QUANTIZED if quantized else FLOAT
-        if kind not in files.all:
-            raise BundleError(
-                f"{tier} of {self.path} has no quantized file: none was accurate enough. Take the"
-                " float file."
-            )
-        return files.all[kind]
-
-    def __repr__(self) -> str:
-        return f"Bundle({self.manifest.name!r}, tiers {', '.join(self.tiers)}, at {self.path})"
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
