@@ -74,25 +74,29 @@ def once(tmp_path_factory, worker_id):
     return once
 
 
-def run_kedro(project, *arguments, check=True, **environment):
-    """`kedro …` in a project, as a person types it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "kedro", *arguments],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "140", **environment},
-        check=False,
-    )
-    if check:
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+def _environment():
+    return {**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "140"}
+
+
+def _succeeded(done):
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done
 
 
 @pytest.fixture(scope="session")
-def kedro():
-    """`kedro(project, "run", …)`; fails with what was printed unless `check=False`."""
-    return run_kedro
+def kedro(tmp_path_factory):
+    """`kedro(project, "run", …)`; fails with what was printed unless `check=False`.
+
+    A process of its own, forked from one that has Kedro's libraries loaded.
+    """
+    outputs = tmp_path_factory.mktemp("kedro")
+    with _module("kedro_server").KedroServer() as server:
+
+        def kedro(project, *arguments, check=True):
+            done = server.run(arguments, project, _environment(), outputs)
+            return _succeeded(done) if check else done
+
+        yield kedro
 
 
 @pytest.fixture(scope="session")
@@ -100,8 +104,15 @@ def finished(once):
     """A project in which `kedro run --env test` went through, with what it printed. To look at."""
 
     def make(folder):
-        done = run_kedro(_copy_project(folder / "project"), "run", "--env", "test")
-        (folder / "printed.txt").write_text(done.stdout)
+        done = subprocess.run(
+            [sys.executable, "-m", "kedro", "run", "--env", "test"],
+            cwd=_copy_project(folder / "project"),
+            capture_output=True,
+            text=True,
+            env=_environment(),
+            check=False,
+        )
+        (folder / "printed.txt").write_text(_succeeded(done).stdout)
 
     folder = once("finished", make)
     return folder / "project", (folder / "printed.txt").read_text()
@@ -137,10 +148,10 @@ def photos_ready(once):
             cwd=_copy_project(folder / "project"),
             capture_output=True,
             text=True,
-            env={**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "140"},
+            env=_environment(),
             check=False,
         )
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+        _succeeded(done)
 
     project = once("photos_ready", make) / "project"
     return project, json.loads((project / "ran.json").read_text())

@@ -1,5 +1,4 @@
 import logging
-import os
 import signal
 import sqlite3
 import subprocess
@@ -113,11 +112,10 @@ def test_verbose_hides_nothing(failing_run, caplog):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["job_feature%2Fx", "a%20b", "a?b #é"])
-def test_any_path_of_the_project_will_do(name, copy_project, tmp_path):
+def test_any_path_of_the_project_will_do(name, copy_project, kedro, tmp_path):
     project = copy_project(tmp_path / name)
     node = "--nodes=ingestion.add_feedback,ingestion.resolve_taxonomy"
-    command = [sys.executable, "-m", "kedro", "run", "--env=test", node]
-    subprocess.run(command, cwd=project, check=True, env={**os.environ, "DO_NOT_TRACK": "1"})
+    kedro(project, "run", "--env=test", node)
     database = project / "data/09_tracking/mlflow.db"
     with closing(sqlite3.connect(database)) as db:
         runs = db.execute("SELECT run_uuid, status FROM runs").fetchall()

@@ -5,10 +5,7 @@ as many parameters as can be changed at once, on fewer and smaller photos. A thi
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -126,18 +123,10 @@ def _configure(project, variant):
 
 
 @pytest.mark.parametrize("variant", [FUSED, PLAIN], ids=["fused", "plain"])
-def test_what_can_be_chosen_ends_in_a_bundle(variant, copy_project, tmp_path):
+def test_what_can_be_chosen_ends_in_a_bundle(variant, copy_project, kedro, tmp_path):
     project = copy_project(tmp_path / "project")
     _configure(project, variant)
-    done = subprocess.run(
-        [sys.executable, "-m", "kedro", "run", "--env", "test"],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "DO_NOT_TRACK": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    kedro(project, "run", "--env", "test")
     (path,) = (project / "data/envs/test/06_models/bundle").glob("*/bundle.zip")
     bundle = Bundle.open(path)
     assert bundle.check_golden().passed
