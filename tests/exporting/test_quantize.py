@@ -6,6 +6,7 @@ from cannabis_ml.errors import ExportError
 from cannabis_ml.exporting import quantize as module
 from cannabis_ml.exporting import quantize_onnx, quantize_tflite
 from cannabis_ml.exporting.file_card import Provenance
+from cannabis_ml.exporting.model_metadata import with_card
 from cannabis_ml.exporting.onnx_export import to_onnx
 from cannabis_ml.exporting.quantize import (
     QUANTIZATIONS,
@@ -216,6 +217,23 @@ def test_layer_that_cannot_bear_it_is_found_and_kept(float_file, kind):
     sizes = {layer.name: layer.size for layer in layers_of(model)}
     kept = fragile_layers(model, draw(4), share=1.01 * sizes[FRAGILE] / sum(sizes.values()))
     assert kept == [FRAGILE]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_weights_rounded_alone_answer_as_from_the_quantizer(float_file, kind):
+    model, photos = float_file(kind), draw(4)
+    layers = [layer.name for layer in layers_of(model)]
+    groups = [(layers[0],), tuple(layers[1:3]), (layers[-1],)]
+    module = quantize_tflite if kind == "tflite" else quantize_onnx
+    of_quantizer = getattr(module, f"quantize_{kind}")
+    before = ask(model, photos)
+    for group, data in module.with_rounded_weights(model.data, groups):
+        rounded = ask(with_card(ModelFile(data, kind), model.card), photos)
+        others = [name for name in layers if name not in group]
+        own = of_quantizer(model.data, "weight_only_int8", photos, others)
+        expected = ask(with_card(ModelFile(own, kind), model.card), photos)
+        assert heads_apart(rounded, expected) < 1e-6
+        assert heads_apart(rounded, before) > 1e-5
 
 
 @pytest.mark.parametrize("kind", FORMATS)

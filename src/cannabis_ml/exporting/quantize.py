@@ -132,19 +132,34 @@ _LAYER_ERRORS: dict[tuple[bytes, str], list[tuple[tuple[str, ...], float]]] = {}
 def _layer_errors(
     model: ModelFile, quantization: str, photos: np.ndarray
 ) -> list[tuple[tuple[str, ...], float]]:
-    names = [layer.name for layer in layers_of(model)]
     probes = photos[:PROBES]
     predictor = open_model(model, threads=1)
     expected = _probabilities(predictor, probes)
     errors = []
-    for group in grouped(layers_of(model)):
-        others = [name for name in names if name not in group]
-        data = _apply(model, quantization, probes, others)
+    for group, data in _quantized_alone(model, quantization, probes):
         probe = with_card(ModelFile(data, model.format, quantization), model.card)
         given = _probabilities(open_model(probe, threads=1), probes)
         changes = [np.abs(given[h] - expected[h]).max(axis=1).mean() for h in expected]
-        errors.append((group, float(np.mean(changes))))
+        errors.append((tuple(group), float(np.mean(changes))))
     return sorted(errors, key=lambda pair: -pair[1])
+
+
+def _quantized_alone(
+    model: ModelFile, quantization: str, probes: np.ndarray
+) -> Iterator[tuple[Collection[str], bytes]]:
+    """Groups of layers, each with a file in which it alone is quantized."""
+    layers = layers_of(model)
+    groups = grouped(layers)
+    if quantization == "weight_only_int8":
+        if model.format == "tflite":
+            from cannabis_ml.exporting.quantize_tflite import with_rounded_weights
+        else:
+            from cannabis_ml.exporting.quantize_onnx import with_rounded_weights
+        yield from with_rounded_weights(model.data, groups)
+        return
+    for group in groups:
+        others = [layer.name for layer in layers if layer.name not in group]
+        yield group, _apply(model, quantization, probes, others)
 
 
 def layers_of(model: ModelFile) -> list[Layer]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,27 @@ def quantize_onnx(
         quantized = QUANTIZATIONS[quantization](model, chosen, photos)
         onnx.checker.check_model(quantized)
         return quantized.SerializeToString()
+
+
+def with_rounded_weights(
+    data: bytes, groups: Sequence[Collection[str]]
+) -> Iterator[tuple[Collection[str], bytes]]:
+    """Files in which the weights of one group of layers alone are rounded to int8, kept as float32.
+
+    They answer as files of `weight_only_int8` with all other layers in `keep_float`, but the model
+    is prepared once for all groups.
+
+    Args:
+        data: As for `quantize_onnx`.
+        groups: Names of layers, as from `onnx_layers`.
+
+    Yields:
+        Each group with its file.
+    """
+    with held_back(*_LOUD):
+        model = prepared(data)
+    for group in groups:
+        yield group, _replace_weights(model, group, _as_rounded).SerializeToString()
 
 
 def onnx_layers(data: bytes) -> list[Layer]:
@@ -251,15 +272,29 @@ def _replace_weights(model: onnx.ModelProto, chosen: Collection[str], store: Any
     return changed
 
 
+def _in_steps(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whole steps, int8, and the width of a step for each output."""
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    largest = np.abs(weights).max(axis=others, keepdims=True)
+    scale = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(127)
+    return np.clip(np.rint(weights / scale), -127, 127).astype(np.int8), scale
+
+
+def _as_rounded(
+    name: str, restored: str, weights: np.ndarray, axis: int
+) -> tuple[list[Any], list[Any]]:
+    from onnx import numpy_helper
+
+    steps, scale = _in_steps(weights, axis)
+    return [], [numpy_helper.from_array(steps.astype(np.float32) * scale, restored)]
+
+
 def _as_int8(
     name: str, restored: str, weights: np.ndarray, axis: int
 ) -> tuple[list[Any], list[Any]]:
     from onnx import TensorProto, helper, numpy_helper
 
-    others = tuple(i for i in range(weights.ndim) if i != axis)
-    largest = np.abs(weights).max(axis=others, keepdims=True)
-    scale = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(127)
-    steps = np.clip(np.rint(weights / scale), -127, 127).astype(np.int8)
+    steps, scale = _in_steps(weights, axis)
     whole, factor, cast = f"{name} int8", f"{name} scale", f"{name} cast"
     nodes = [
         helper.make_node("Cast", [whole], [cast], name=f"{name} to float", to=TensorProto.FLOAT),

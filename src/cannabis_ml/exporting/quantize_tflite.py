@@ -58,7 +58,68 @@ def inline_weights(data: bytes) -> bytes:
     """Move weights that lie behind the flatbuffer into it, where every reader finds them."""
     from ai_edge_litert.tools import flatbuffer_utils
 
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(_read(data)))
+    model = _read(data)
+    for buffer in model.buffers:
+        if buffer.data is not None:
+            # Arrays are written at once; all else byte by byte, which takes seconds.
+            buffer.data = np.frombuffer(buffer.data, np.uint8)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def with_rounded_weights(
+    data: bytes, groups: Sequence[Collection[str]]
+) -> Iterator[tuple[Collection[str], bytes]]:
+    """Files in which the weights of one group of layers alone are rounded to int8, kept as float32.
+
+    They answer as files of `weight_only_int8` with all other layers in `keep_float`, but the
+    quantizer runs once for all groups.
+
+    Args:
+        data: As for `quantize_tflite`.
+        groups: Names of layers, as from `tflite_layers`.
+
+    Yields:
+        Each group with its file.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    source = _read(data)
+    (graph,) = source.subgraphs
+    places = {
+        scope.removesuffix(";"): graph.tensors[operator.inputs[1]].buffer
+        for scope, kind, operator in _operators(source)
+        if kind in WEIGHTED
+    }
+    rounded = _rounded_weights(quantize_tflite(data, "weight_only_int8", np.empty(0)))
+    file = bytearray(data)
+    root = schema.Model.GetRootAs(file)
+    for group in groups:
+        held = {name: root.Buffers(places[name]).DataAsNumpy() for name in group}
+        before = {name: weights.copy() for name, weights in held.items()}
+        for name, weights in held.items():
+            weights[:] = np.frombuffer(rounded[name].tobytes(), np.uint8)
+        yield group, bytes(file)
+        for name, weights in held.items():
+            weights[:] = before[name]
+
+
+def _rounded_weights(data: bytes) -> dict[str, np.ndarray]:
+    """Weights as a file of `weight_only_int8` restores them, float32, by layer."""
+    model = _read(data)
+    (graph,) = model.subgraphs
+    operators = list(_operators(model))
+    restored = {each.outputs[0]: each for _, kind, each in operators if kind == "DEQUANTIZE"}
+    found = {}
+    for scope, kind, operator in operators:
+        if kind in WEIGHTED and operator.inputs[1] in restored:
+            tensor = graph.tensors[restored[operator.inputs[1]].inputs[0]]
+            steps = np.frombuffer(model.buffers[tensor.buffer].data, np.int8)
+            scale = np.asarray(tensor.quantization.scale, np.float32)
+            shape = [1] * len(tensor.shape)
+            shape[tensor.quantization.quantizedDimension] = len(scale)
+            weights = steps.reshape(tensor.shape).astype(np.float32) * scale.reshape(shape)
+            found[scope.removesuffix(";")] = weights
+    return found
 
 
 def tflite_layers(data: bytes) -> list[Layer]:
