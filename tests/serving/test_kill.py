@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -24,10 +25,10 @@ ACKNOWLEDGED = 40
 """So many answers are waited for before the server is killed."""
 
 
-def start(bundle, url, port):
+def start(bundle, url, port, *more):
     command = [sys.executable, "-m", "cannabis_ml.serving", str(bundle), "--feedback", url]
     running = subprocess.Popen(
-        [*command, "--port", str(port)],
+        [*command, "--port", str(port), *more],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=dict(os.environ),
@@ -53,11 +54,15 @@ def submission(key, small_bundle):
     }
 
 
-def test_what_was_acknowledged_survives_kill_9(small_bundle, tmp_path):
-    url = f"sqlite:///{tmp_path / 'feedback.db'}"
+@pytest.fixture
+def port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def test_what_was_acknowledged_survives_kill_9(small_bundle, tmp_path, port):
+    url = f"sqlite:///{tmp_path / 'feedback.db'}"
     address = f"http://127.0.0.1:{port}/v2/feedback"
     running = start(small_bundle.path, url, port)
     acknowledged, sent = [], []
@@ -105,3 +110,31 @@ def test_what_was_acknowledged_survives_kill_9(small_bundle, tmp_path):
         running.wait()
     with FeedbackStore(url) as store:
         assert len(store.opinions(history=True)) == len(set(sent))
+
+
+def test_a_job_goes_on_after_kill_9(small_bundle, tmp_path, port, jpeg):
+    url = f"sqlite:///{tmp_path / 'feedback.db'}"
+    config = tmp_path / "service.json"
+    config.write_text('{"jobs": {"lease_seconds": 0.5, "poll_seconds": 0.1}}')
+    given = (small_bundle.path, url, port, "--config", str(config))
+    photos = [("photo", (f"{i}.jpg", jpeg((i, 99, 99)), "image/jpeg")) for i in range(150)]
+    jobs = f"http://127.0.0.1:{port}/v2/jobs"
+    running = start(*given)
+    try:
+        sent = httpx.post(jobs, files=photos, timeout=60)
+        assert sent.status_code == 202
+        job = f"{jobs}/{sent.json()['id']}"
+        with httpx.stream("GET", f"{job}/results", timeout=60) as results:
+            first = json.loads(next(results.iter_lines()))
+    finally:
+        running.kill()
+        running.wait()
+    running = start(*given)
+    try:
+        found = httpx.get(f"{job}/results", params={"after": first["place"]}, timeout=60)
+        lines = [json.loads(line) for line in found.text.splitlines()]
+    finally:
+        running.terminate()
+        running.wait()
+    assert sorted(one["number"] for one in [first, *lines]) == list(range(150))
+    assert all(one["report"] for one in lines)

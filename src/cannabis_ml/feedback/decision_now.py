@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from cannabis_ml.errors import ConfigError
 from cannabis_ml.feedback.audit import AuditParams
 from cannabis_ml.feedback.judged import judged_answers, label_text
-from cannabis_ml.feedback.recent_audits import recent_audits
+from cannabis_ml.feedback.recent_audits import judge_auditors, recent_audits
 from cannabis_ml.feedback.retrain_decision import (
     Evidence,
     RetrainDecision,
@@ -72,6 +72,8 @@ def snapshot_of(store: FeedbackStore) -> FeedbackSnapshot:
         photos=photos,
         gold=store.gold(),
         paths=dict(zip(kept["photo_id"], kept["address"], strict=True)),
+        embeddings=store.embeddings(),
+        audit_rates=store.audit_rates(),
     )
 
 
@@ -83,6 +85,9 @@ def decide_now(
     now: datetime,
 ) -> RetrainDecision:
     """Vet what people told, and decide whether to train anew.
+
+    Photos that stand for training are not at hand: drift and outliers, which are found by them, are
+    left to the pipeline.
 
     Args:
         snapshot: As from `snapshot_of`.
@@ -98,6 +103,8 @@ def decide_now(
     sent = dict(zip(snapshot.photos["photo_id"], snapshot.photos["sent_sha256"], strict=True))
     labelled = feedback_photos(label_table(vetted, taxonomy), snapshot.paths, sent)
     judged = judged_answers(photos, snapshot.opinions)
-    audits = recent_audits(snapshot, vetted.people, record, (params.retrain, params.audit), now)
+    known_from = params.audit.known_from
+    people = judge_auditors(snapshot, vetted.people, record, params.vetting, known_from)
+    audits = recent_audits(snapshot, people, record, (params.retrain, params.audit), now)
     found = Evidence(judged, labelled, vetted.proposals, record, audits)
     return decide_retraining(found, params.retrain, now)

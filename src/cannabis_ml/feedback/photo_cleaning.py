@@ -97,6 +97,29 @@ def clean_photo(
     return CleanPhoto(photo_id(clean), clean, suffix, width, height, photo_id(data))
 
 
+def strip_photo(data: bytes, *, max_pixels: int = MAX_PHOTO_PIXELS) -> tuple[bytes, str]:
+    """Remove all but the pixels, and lose none of them; a JPEG is not decoded for it.
+
+    Args:
+        data: The file as sent.
+        max_pixels: Refuse more than this, where it has to be decoded.
+
+    Returns:
+        JPEG with `.jpg`, or PNG with `.png`.
+
+    Raises:
+        UnreadableError: If it is not a photo.
+    """
+    header = read_header(data)
+    if header.format in ("JPEG", "MPO"):
+        stripped = _stripped_jpeg(data, header.orientation)
+        if stripped is not None:
+            return stripped, ".jpg"
+    if _is_clean_png(data, header):
+        return data, ".png"
+    return _as_png(examine(data, max_pixels=max_pixels).pixels), ".png"
+
+
 def _foreign(data: bytes) -> str | None:
     if zipfile.is_zipfile(io.BytesIO(data)):
         return "an archive"

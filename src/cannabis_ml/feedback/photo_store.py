@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from cannabis_ml.errors import FeedbackError
@@ -31,27 +32,18 @@ class PhotoStore:
 
     def __init__(self, address: str, credentials: Mapping[str, Any] | None = None) -> None:
         self._fs, self._root = url_to_fs(address, **(credentials or {}))
-        self._is_local = "file" in (
-            self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,)
-        )
+        self._is_local = _is_local(self._fs)
 
     def put(self, photo: CleanPhoto) -> None:
         """Write a photo, unless it is there."""
         path = self._path(photo.photo_id, photo.suffix)
         if self._fs.exists(path):
             return
-        part = f"{path}.{uuid4().hex[:8]}.part"
-        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        try:
-            if self._is_local:
-                _write_durably(Path(part), Path(path), photo.data)
-            else:
-                self._fs.pipe_file(part, photo.data)
-                self._fs.mv(part, path)
-        except BaseException:
-            if self._fs.exists(part):
-                self._fs.rm(part)
-            raise
+        write_whole(self._fs, path, photo.data)
+
+    def folder(self, name: str) -> tuple[AbstractFileSystem, str]:
+        """A folder within, for files that are no photos of feedback: its file system and path."""
+        return self._fs, f"{self._root}/{name}"
 
     def get(self, photo_id: str, suffix: str) -> bytes:
         """The bytes of a photo.
@@ -107,6 +99,26 @@ class PhotoStore:
         if not re.fullmatch(r"[0-9a-f]{64}", photo_id):
             raise FeedbackError(f"{photo_id[:80]!r} is not a photo's id.")
         return f"{self._root}/{photo_id[:2]}/{photo_id}{suffix}"
+
+
+def write_whole(fs: AbstractFileSystem, path: str, data: bytes) -> None:
+    """Write a file that is there whole or not at all, and survives a loss of power."""
+    part = f"{path}.{uuid4().hex[:8]}.part"
+    fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+    try:
+        if _is_local(fs):
+            _write_durably(Path(part), Path(path), data)
+        else:
+            fs.pipe_file(part, data)
+            fs.mv(part, path)
+    except BaseException:
+        if fs.exists(part):
+            fs.rm(part)
+        raise
+
+
+def _is_local(fs: AbstractFileSystem) -> bool:
+    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
 
 
 def _age(fs: Any, path: str, now: float) -> float:

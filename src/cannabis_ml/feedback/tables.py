@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 """The newest migration."""
 
 
@@ -154,4 +154,31 @@ removals = Table(  # photos whose rows are gone and whose files are still to go
     metadata,
     Column("photo_id", String(64), primary_key=True),
     Column("suffix", String(8), nullable=False),
+)
+
+jobs = Table(  # many photos to be answered at leisure
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("owner", String(64), nullable=False),  # hash of the API key; empty without keys
+    Column("language", String(16), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("photos", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Index("jobs_by_end", "expires_at"),
+)
+
+job_photos = Table(
+    "job_photos",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),  # in the order in which they were sent
+    Column("name", String(200), nullable=False),
+    Column("suffix", String(8)),  # of its file; NULL once that is not needed any more
+    Column("tries", Integer, nullable=False),
+    Column("claimed_until", UtcTime),  # some process works on it until then
+    Column("place", Integer),  # in the order in which results came; NULL: waiting
+    Column("result", Text),  # JSON
+    Index("job_photos_by_place", "place", "number"),
 )

@@ -18,6 +18,8 @@ from cannabis_ml.serving.deployments import DeploymentRecord, Deployments
 from cannabis_ml.serving.feedback_desk import open_desk
 from cannabis_ml.serving.following import Follower
 from cannabis_ml.serving.guard import KEY_HEADER, Guard
+from cannabis_ml.serving.jobs import routes as job_routes
+from cannabis_ml.serving.jobs.runner import JobRunner
 from cannabis_ml.serving.metrics import ServiceMetrics
 from cannabis_ml.serving.models import LoadedBundle
 from cannabis_ml.serving.openapi import ServiceApp
@@ -34,6 +36,7 @@ ROUTERS = [
     routes.router,
     feedback_routes.router,
     people_routes.router,
+    job_routes.router,
     page_routes.router,
 ]
 
@@ -81,14 +84,19 @@ def create_app(
     shadow = Shadow(bundles, admission, settings.shadow_share, metrics)
     service = Service(settings, pool, admission, bundles, metrics, Guard(settings), shadow)
 
+    jobs = None if desk is None else JobRunner(desk.jobs, service)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        working = asyncio.ensure_future(_prepared_and_following(service, follow))
+        working = [asyncio.create_task(_prepared_and_following(service, follow))]
+        if jobs is not None:
+            working.append(asyncio.create_task(jobs.run()))
         shadow.start()
         try:
             yield
         finally:
-            working.cancel()
+            for task in working:
+                task.cancel()
             await asyncio.to_thread(shadow.close)
             await asyncio.to_thread(pool.close)
             if desk is not None:
@@ -103,7 +111,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    app.state.feedback = desk
+    app.state.feedback, app.state.jobs = desk, jobs
     app.state.page = PageFiles()
     handle_errors(app)
     for router in ROUTERS:

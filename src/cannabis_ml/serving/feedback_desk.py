@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 
@@ -18,6 +19,7 @@ from cannabis_ml.errors import (
 from cannabis_ml.feedback.params import StoreLimits
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.serving.feedback_settings import FeedbackSettings
+from cannabis_ml.serving.jobs.board import JobBoard
 from cannabis_ml.serving.learning import LearningCache, LearningSources
 from cannabis_ml.serving.learning_schemas import LearningStatus
 from cannabis_ml.serving.pool import Admission, WorkerPool
@@ -50,13 +52,14 @@ class FeedbackDesk:
     Args:
         store: Opened.
         settings: Threads and places.
+        jobs: Batch jobs, which are kept in the same database.
 
     Raises:
         ConfigError: If a parameter of the retrain decision cannot be.
     """
 
-    def __init__(self, store: FeedbackStore, settings: FeedbackSettings) -> None:
-        self.store = store
+    def __init__(self, store: FeedbackStore, settings: FeedbackSettings, jobs: JobBoard) -> None:
+        self.store, self.jobs = store, jobs
         self._pool = WorkerPool(settings.threads)
         self.admission = Admission(self._pool, settings.waiting)
         self._sources = LearningSources.of(store, settings)
@@ -76,8 +79,19 @@ class FeedbackDesk:
             ServiceError: 404 if the store has nothing of a person, 422 if it refuses what was
                 sent, 503 if it fails, 504 when time is up.
         """
+        return await self.wait(request, self._pool.run(change), deadline_seconds)
+
+    async def wait(
+        self, request: Request, work: Coroutine[Any, Any, Result], deadline_seconds: float
+    ) -> Result:
+        """As `work`, for work that has threads of its own."""
         with _as_problems():
-            return await answered(request, self._pool.run(change), deadline_seconds)
+            return await answered(request, work, deadline_seconds)
+
+    async def ask(self, work: Callable[[], Result]) -> Result:
+        """As `work`, quickly and before the body is read: who waits for it is not watched."""
+        with _as_problems():
+            return await asyncio.to_thread(work)
 
     async def learning_status(
         self, request: Request, bundle: Bundle, deadline_seconds: float
@@ -94,8 +108,7 @@ class FeedbackDesk:
         """
         bundle_id = bundle.manifest.content_sha256
         found = self._learning.get(bundle_id, lambda: self._sources.status(bundle))
-        with _as_problems():
-            return await answered(request, found, deadline_seconds)
+        return await self.wait(request, found, deadline_seconds)
 
     def close(self) -> None:
         """Finish what was begun, and close the store."""
@@ -142,7 +155,8 @@ def open_desk(settings: ServiceSettings) -> FeedbackDesk | None:
         photo_bytes=settings.limits.photo_bytes, photo_pixels=settings.limits.photo_pixels
     )
     store = FeedbackStore(given.database, given.photos, limits=limits)
-    return FeedbackDesk(store, given)
+    jobs = JobBoard(store, settings.jobs, settings.limits.photo_pixels)
+    return FeedbackDesk(store, given, jobs)
 
 
 async def desk_of(request: Request) -> FeedbackDesk:

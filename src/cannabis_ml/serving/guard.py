@@ -58,6 +58,10 @@ class Guard:
         else:
             raise _unknown_key()
 
+    def key_of(self, request: Request) -> str:
+        """The hash of the caller's key; empty where no keys are asked for, and nobody is known."""
+        return _hash_of(request) if self._hashes else ""
+
     def _count(self, caller: str) -> None:
         if self._rate is None or self._limiter.hit(self._rate, caller):
             return

@@ -8,10 +8,11 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from cannabis_ml.feedback.submission import Submission
+from cannabis_ml.serving.jobs.schemas import JobResult
 
-BODIES: tuple[type[BaseModel], ...] = (Submission,)
-"""Models that bodies of requests refer to. The routes count bytes as they come, and so read them
-by themselves; FastAPI knows nothing of them."""
+BODIES: tuple[type[BaseModel], ...] = (Submission, JobResult)
+"""Models of what routes read and write by themselves, counting bytes or line by line; FastAPI
+knows nothing of them."""
 
 
 class ServiceApp(FastAPI):

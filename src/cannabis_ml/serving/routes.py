@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, aclosing
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from cannabis_ml.inference.report import Report
 from cannabis_ml.inference.report_json import PhotoReport, photo_report
@@ -33,6 +32,7 @@ from cannabis_ml.serving.schemas import (
     routed_report,
 )
 from cannabis_ml.serving.state import Service
+from cannabis_ml.serving.streams import HeldStream
 from cannabis_ml.serving.uploads import FIELD, RAW, read_photo
 from cannabis_ml.serving.work import answered, as_problems, let_in
 
@@ -170,7 +170,7 @@ async def _of_largest_tier(
 
 async def _events(
     request: Request, service: Service, person: str | None, language: str
-) -> EventStream:
+) -> HeldStream:
     """Answers as they come. The first is awaited, so that errors have a status of their own."""
     limits = service.settings.limits
     async with AsyncExitStack() as stack:
@@ -182,7 +182,8 @@ async def _events(
         await stack.enter_async_context(aclosing(routed))
         with as_problems():
             first = await answered(request, anext(routed), limits.deadline_seconds)
-        return EventStream(_as_events(photo, first, routed, service, loaded), stack.pop_all())
+        events = _as_events(photo, first, routed, service, loaded)
+        return HeldStream(events, EVENTS, stack.pop_all())
 
 
 async def _as_events(
@@ -203,26 +204,3 @@ async def _as_events(
 
 def _event(routed: RoutedReport) -> str:
     return f"event: report\ndata: {routed.model_dump_json(by_alias=True)}\n\n"
-
-
-class EventStream(StreamingResponse):
-    """Server-sent events; what they hold is released however the response ends.
-
-    Args:
-        events: Each in the format of the HTML standard.
-        held: Released at the end.
-    """
-
-    def __init__(self, events: AsyncIterator[str], held: AsyncExitStack) -> None:
-        super().__init__(
-            events,
-            media_type=EVENTS,
-            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-        )
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._held.aclose()

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cannabis_ml.errors import ConfigError
 from cannabis_ml.inference.cards import faults_of
 from cannabis_ml.serving.feedback_settings import FeedbackSettings
+from cannabis_ml.serving.jobs.settings import JobSettings
 
 MEGABYTE = 1 << 20
 
@@ -90,6 +91,7 @@ class ServiceSettings(BaseModel):
     feedback: FeedbackSettings | None = Field(
         default=None, description="Where feedback is kept; null: none is taken"
     )
+    jobs: JobSettings = JobSettings()
 
 
 def hash_key(key: str) -> str:

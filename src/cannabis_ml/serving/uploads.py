@@ -25,6 +25,9 @@ RAW = "application/octet-stream"
 _FORM_EXTRA = 64 << 10
 """Bytes of a form besides its photo."""
 
+_SPOOLED_OF_MANY = 64 << 10
+"""Bytes of one of many files that are held in memory; the rest is on disk."""
+
 _PART_HEADERS = 4 << 10
 """Bytes around each file of a form."""
 
@@ -118,6 +121,8 @@ async def form_of(
         max_fields=16,
         max_part_size=text_bytes,
     )
+    if files > 1:
+        parser.spool_max_size = _SPOOLED_OF_MANY
     try:
         form = await parser.parse()
     except ClientDisconnect:

@@ -1,0 +1,1 @@
+"""Batch jobs: many photos, answered beside live requests, by any replica."""
