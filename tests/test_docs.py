@@ -1,5 +1,6 @@
 """The documentation names only what is there, and builds."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -13,19 +14,26 @@ PAGES = [
     *sorted((PROJECT / "docs").rglob("*.md")),
     *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
 ]
-OUR_PATHS = re.compile(r"(?:src|conf|tests|docs|notebooks|pipelines|photos|datasets)/[\w./-]*\w/?")
+FOLDERS = ("src", "conf", "tests", "docs", "notebooks")
 MADE_BY_RUNS = ("conf/local",)
 ROOTS = (PROJECT, PROJECT / "src/cannabis_ml")
+ROOMS = {path.stem for path in (PROJECT / "src/cannabis_ml").iterdir()}
 
 
 def name_of(page):
     return str(page.relative_to(PROJECT))
 
 
+def is_ours(path):
+    """Whether a path begins with a folder of the repository or with a room."""
+    folder = path.partition("/")[0]
+    return re.fullmatch(r"[\w.-]+/[\w./-]*\w/?", path) and folder in {*FOLDERS, *ROOMS}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_path_that_is_named_exists(page):
     quoted = re.findall(r"`([^`\n]+)`", page.read_text("utf-8"))
-    paths = [path for path in quoted if OUR_PATHS.fullmatch(path)]
+    paths = [path for path in quoted if is_ours(path)]
     missing = [
         path
         for path in paths
@@ -39,6 +47,53 @@ def test_every_link_to_a_file_leads_somewhere(page):
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
     files = [link.partition("#")[0] for link in links if "://" not in link]
     assert [name for name in files if name and not (page.parent / name).exists()] == []
+
+
+NOT_OURS = {"datasets.load_from_disk"}
+"""Names of libraries that begin like a room."""
+
+
+def dotted_names(text):
+    """Modules, functions and parameters: after `cannabis_ml.`, or beginning with a room."""
+    named = re.findall(r"(?:`|::: |import )cannabis_ml\.((?:\w+\.)*\w+)", text)
+    named += re.findall(r"from cannabis_ml\.((?:\w+\.)*\w+) import", text)
+    quoted = re.findall(r"`((?:\w+\.)+\w+)(?:\([^`]*\))?`", text)
+    named += [name for name in quoted if name.partition(".")[0] in ROOMS]
+    files = (".py", ".json", ".typed", ".md", ".yml")
+    return {name for name in named if not f".{name}".endswith(files)} - NOT_OURS
+
+
+def is_in_the_code(name):
+    """Whether a name below `cannabis_ml` can be imported, fields of Pydantic models included."""
+    parts = name.split(".")
+    for n in range(len(parts), 0, -1):
+        try:
+            here = importlib.import_module(".".join(["cannabis_ml", *parts[:n]]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[n:]:
+            if part in getattr(here, "model_fields", {}):
+                return True
+            if not hasattr(here, part):
+                return False
+            here = getattr(here, part)
+        return True
+    return False
+
+
+def configured_names(value, prefix=""):
+    for key, below in value.items() if isinstance(value, dict) else ():
+        yield prefix + key
+        yield from configured_names(below, f"{prefix}{key}.")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_dotted_name_is_in_the_code_or_the_configuration(page):
+    configured = set()
+    for file in (PROJECT / "conf/base").glob("*.yml"):
+        configured |= set(configured_names(yaml.safe_load(file.read_text("utf-8"))))
+    named = dotted_names(page.read_text("utf-8"))
+    assert [n for n in sorted(named) if n not in configured and not is_in_the_code(n)] == []
 
 
 def test_every_identifier_that_a_how_to_names_exists():
