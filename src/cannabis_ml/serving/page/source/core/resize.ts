@@ -146,10 +146,11 @@ class BlockResizer implements Resizer {
   result() {
     const isTwo = this.across === 2 && this.down === 2;
     const scale = Math.fround(1 / (this.across * this.down));
-    const data = Uint8Array.from(this.sums, (sum) =>
-      isTwo ? (sum + 2) >> 2 : toByte(Math.fround(sum * scale)),
-    );
-    return { ...this.size, channels: 3, data } as const;
+    const data = new Uint8ClampedArray(this.sums.length);
+    for (let i = 0; i < data.length; i++) {
+      data[i] = isTwo ? (this.sums[i] + 2) >> 2 : Math.fround(this.sums[i] * scale);
+    }
+    return { ...this.size, channels: 3, data: unclamped(data) } as const;
   }
 }
 
@@ -234,7 +235,8 @@ class AreaResizer implements Resizer {
   }
 
   result() {
-    return { ...this.size, channels: 3, data: Uint8Array.from(this.sums, toByte) } as const;
+    const data = unclamped(new Uint8ClampedArray(this.sums));
+    return { ...this.size, channels: 3, data } as const;
   }
 }
 
@@ -272,16 +274,16 @@ class CubicResizer implements Resizer {
         wide[y * width * 3 + x] = total;
       }
     }
-    const data = new Uint8Array(width * height * 3);
+    const data = new Uint8ClampedArray(width * height * 3);
     for (let y = 0; y < height; y++) {
       const { places, weights } = down[y];
       for (let x = 0; x < width * 3; x++) {
         let total = 0;
         for (let i = 0; i < 4; i++) total += wide[places[i] * width * 3 + x] * weights[i];
-        data[y * width * 3 + x] = toByte(Math.floor(total / 2 ** (2 * CUBIC_BITS) + 0.5));
+        data[y * width * 3 + x] = Math.floor(total / 2 ** (2 * CUBIC_BITS) + 0.5);
       }
     }
-    return { width, height, channels: 3, data } as const;
+    return { width, height, channels: 3, data: unclamped(data) } as const;
   }
 }
 
@@ -303,6 +305,7 @@ function cubicShares(source: number, target: number): { places: number[]; weight
   });
 }
 
-function toByte(value: number): number {
-  return Math.min(Math.max(roundHalfEven(value), 0), 255);
+/** The same bytes. What is stored in clamped ones is rounded as OpenCV does: halves to even. */
+function unclamped(bytes: Uint8ClampedArray<ArrayBuffer>): Uint8Array {
+  return new Uint8Array(bytes.buffer);
 }
