@@ -95,6 +95,14 @@ def test_bundle_answers_and_agrees_with_itself(finished):
             "appearance": (3, 10),
         }
         np.testing.assert_allclose(answers["product_type"].sum(1), 1, atol=1e-5)
+    page = bundle.model_file("tier2", kind="page")
+    assert (page.format, page.quantization) == ("tflite", "weight_only_int8")
+    assert page.card.decision == bundle.model_file("tier2").card.decision
+    assert f"| tflite | weight_only_int8 | {len(page.data) / 1e6:.1f} | – | in web pages |" in (
+        bundle.model_card
+    )
+    assert "Web pages get weight_only_int8" in bundle.model_card
+    assert list(bundle.check_golden().tiers["tier2"]) == ["float", "quantized", "page"]
     assert bundle.check_golden().passed
 
 

@@ -54,7 +54,7 @@ FUSED = {
             "phases": PHASES,
             "distillation": {"weight": 0.7, "compare_without_teacher": True},
         },
-        "export": {"quantizations": ["float16"]},
+        "export": {"quantizations": ["float16"], "page": ["weight_only_int8"]},
     },
     "tier1": {
         "model": {"backbone": "test_resnet", "ensemble": 3},
@@ -85,7 +85,7 @@ PLAIN = {
     "tier2": {
         "model": {"backbone": "test_efficientnet", "ensemble": 1},
         "schedule": {"phases": PHASES, "distillation": {"weight": 0.0}},
-        "export": {"quantizations": []},
+        "export": {"quantizations": [], "page": ["float16"]},
     },
     "tier1": {
         "model": {"backbone": "test_efficientnet", "hidden": 16},
@@ -148,6 +148,9 @@ def test_what_can_be_chosen_ends_in_a_bundle(variant, copy_project, kedro, tmp_p
             ).read_text()
         )
         assert set(tried["files"]) == {"float", *asked["export"]["quantizations"]}
+        pages = asked["export"].get("page", [])
+        assert set(tried["page"]["files"] if pages else ()) == set(pages)
+        assert (bundle.manifest.tiers[tier].page is not None) is bool(pages)
 
 
 def test_one_tier_goes_on_from_a_checkpoint_on_other_rows(finished, kedro, tmp_path):

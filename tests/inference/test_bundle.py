@@ -96,6 +96,67 @@ def test_what_ships_is_what_one_gets(form):
         bundle.predictor("tier2", quantized=True)
 
 
+@pytest.fixture(scope="module")
+def with_page(contents, model_file, tmp_path_factory):
+    """A bundle whose tier 2 ships as ONNX and has a TFLite file for web pages."""
+    files = {
+        "tier1": {"float": model_file("tflite", tier="tier1")},
+        "tier2": {
+            "float": model_file("onnx", tier="tier2"),
+            "page": model_file("tflite", "float16", tier="tier2"),
+        },
+    }
+    return write_bundle(tmp_path_factory.mktemp("page") / "bundle", contents(tiers=files))
+
+
+def test_a_tier_may_have_a_file_for_web_pages_beside_the_one_that_ships(with_page):
+    entry = with_page.manifest.tiers["tier2"]
+    assert (entry.ships, entry.page.file) == ("float", "tiers/tier2.float16.tflite")
+    assert with_page.model_file("tier2").format == "onnx"
+    assert with_page.model_file("tier2", kind="page").sha256 == entry.page.sha256
+    assert with_page.predictor("tier2", kind="page").runtime in ("litert", "tensorflow")
+    with pytest.raises(BundleError, match=r"tier1 .* no file for web pages beside the one"):
+        with_page.predictor("tier1", kind="page")
+
+
+def test_golden_photos_check_the_file_for_web_pages(with_page):
+    golden = with_page.golden().tiers["tier2"]
+    assert golden["page"].file == "tiers/tier2.float16.tflite"
+    assert golden["page"].tolerance == golden["float"].tolerance
+    report = with_page.check_golden()
+    assert report.passed
+    assert list(report.tiers["tier2"]) == ["float", "page"]
+    onnx_alone = with_page.check_golden(runtime="onnxruntime")
+    assert "tiers/tier2.float16.tflite" in onnx_alone.not_checked
+
+
+def test_a_file_for_web_pages_that_answers_otherwise_fails(with_page, monkeypatch):
+    wrong = with_page.golden().model_copy(deep=True)
+    wrong.tiers["tier2"]["page"].outputs["grade"][0][0] += 0.01
+    monkeypatch.setattr(with_page, "golden", lambda: wrong)
+    report = with_page.check_golden()
+    assert not report.passed
+    assert report.tiers["tier2"]["float"].passed
+    assert not report.tiers["tier2"]["page"].passed
+
+
+def test_a_file_for_web_pages_is_tflite_of_a_tier_that_is_not(contents, model_file, tmp_path):
+    onnx, tflite = model_file("onnx"), model_file("tflite", "float16")
+    for files in ({"float": onnx, "page": onnx}, {"float": model_file("tflite"), "page": tflite}):
+        with pytest.raises(BundleError, match="of the same format as its others"):
+            write_bundle(tmp_path / "bundle", contents(tiers={"tier1": files}))
+
+
+def test_a_bundle_from_before_files_for_web_pages_opens(bundle):
+    said = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    for tier in said["tiers"].values():
+        assert tier.pop("page") is None
+    edited(bundle, **said)
+    opened = Bundle.open(bundle)
+    assert opened.manifest.tiers["tier2"].page is None
+    assert opened.check_golden().passed
+
+
 def test_an_unknown_tier_or_file_is_named_with_those_there_are(form):
     bundle = Bundle.open(form)
     with pytest.raises(BundleError, match="no tier 'tier_1'; it has tier1, tier2; did you mean"):
@@ -562,6 +623,6 @@ def test_a_broken_model_in_a_sound_bundle_is_an_export_error(written, monkeypatc
     bundle = Bundle.open(written)
     file = bundle.model_file("tier2")
     broken = dataclasses.replace(file, data=file.data[:200])
-    monkeypatch.setattr(bundle, "model_file", lambda *_: broken)
+    monkeypatch.setattr(bundle, "model_file", lambda *_, **__: broken)
     with pytest.raises(ExportError):
         bundle.predictor("tier2")

@@ -35,6 +35,13 @@ class AgreementParams(BaseModel):
     min_same_decisions: float = Field(
         default=0.98, ge=0, le=1, description="Share of decisions of every head that must be equal"
     )
+    min_same_as_shipped: float = Field(
+        default=0.97,
+        ge=0,
+        le=1,
+        description="The same share between a tier's file for web pages and the file that ships:"
+        " each may differ from the float file, on other photos",
+    )
     max_mean_difference: float = Field(
         default=0.02, gt=0, description="Mean |difference| of a head's probabilities"
     )
@@ -98,6 +105,7 @@ def agreement_faults(
     heads: Mapping[str, HeadAgreement],
     limits: AgreementParams,
     max_accuracy_loss: Mapping[Kind, float],
+    other: str = "the float file",
 ) -> list[str]:
     """Reasons why a quantized file does not pass; empty if it does.
 
@@ -106,6 +114,7 @@ def agreement_faults(
         limits: How closely it must agree with its float file.
         max_accuracy_loss: Accuracy that may be lost, by kind of head; a larger loss is a fault if
             it is significant.
+        other: What it was compared with, for the reasons.
     """
     faults = []
     for name, head in heads.items():
@@ -115,7 +124,7 @@ def agreement_faults(
         # Shares of a count: a photo exactly at the limit must not fail by rounding.
         if head.same_decisions < limits.min_same_decisions - 1e-9:
             faults.append(
-                f"'{name}' decides as the float file in {head.same_decisions:.1%},"
+                f"'{name}' decides as {other} in {head.same_decisions:.1%},"
                 f" {limits.min_same_decisions:.1%} needed"
             )
         for words, value, most in (

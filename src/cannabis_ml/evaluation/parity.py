@@ -54,6 +54,39 @@ class FileReport(Parity):
     )
 
 
+class PageFileReport(FileReport):
+    """A file for web pages: beside PyTorch, beside the float file, and beside what ships."""
+
+    with_shipped: dict[str, HeadAgreement] = Field(
+        description="By head, agreement with the file that ships, on the photos that decide"
+    )
+
+
+class PageReport(Record):
+    """The files of a tier that were tried for web pages."""
+
+    ships: str | None = Field(description="A name in `files`; None where none passed")
+    float_parity: Parity = Field(description="Of the float TFLite file that the others come from")
+    files: dict[str, PageFileReport] = Field(description="By quantization")
+    not_made: dict[str, str] = Field(description="The error, by quantization")
+
+    def summary(self) -> str:
+        """Which file web pages get and why, in a sentence or two."""
+        faults = {name: file.why for name, file in self.files.items() if not file.passes}
+        failed = [f"{name} ({why})" for name, why in (faults | self.not_made).items()]
+        if self.ships is None:
+            return f"Web pages get no file of this tier: {'; '.join(failed)}."
+        file = self.files[self.ships]
+        worst = min(file.with_shipped.values(), key=lambda head: head.same_decisions)
+        apart = max(head.mean_difference for head in file.with_shipped.values())
+        text = (
+            f"Web pages get {self.ships}: {file.bytes / 1e6:.2f} MB; every head decides as that of"
+            f" the file that ships in at least {worst.same_decisions:.1%}, probabilities differ by"
+            f" {apart:.4f} on average at most."
+        )
+        return f"{text} Not {'; '.join(failed)}." if failed else text
+
+
 class JudgedCounts(Record):
     """Photos that decided which file ships."""
 
@@ -86,10 +119,17 @@ class ParityReport(Record):
     layers: list[LayerChange] = Field(
         description="Largest error first; where no quantization passed"
     )
+    page: PageReport | None = Field(
+        default=None, description="Of the file for web pages; None where none was asked for"
+    )
     in_words: str = Field(default="", description="Which file is selected and why")
 
     def summary(self) -> str:
         """Which file is selected and why, in a sentence or two."""
+        text = self._why_it_ships()
+        return text if self.page is None else f"{text} {self.page.summary()}"
+
+    def _why_it_ships(self) -> str:
         if self.ships != FLOAT:
             return self._what_ships()
         tried = [f"{name} ({file.why})" for name, file in self.files.items() if name != FLOAT]
@@ -114,10 +154,13 @@ class ParityReport(Record):
     def table(self) -> pd.DataFrame:
         """A row per file and head; columns `judged_…` are what decided."""
         rows = []
-        for quantization, file in self.files.items():
+        pages = {} if self.page is None else self.page.files
+        for quantization, file in [*self.files.items(), *pages.items()]:
+            for_pages = isinstance(file, PageFileReport)
+            ships = self.page.ships if for_pages and self.page else self.ships
             about: dict[str, object] = {
-                "file": quantization,
-                "ships": quantization == self.ships,
+                "file": f"page, {quantization}" if for_pages else quantization,
+                "ships": quantization == ships,
                 "passes": file.passes,
                 "bytes": file.bytes,
                 "share_of_float": file.share_of_float,

@@ -29,6 +29,7 @@ from cannabis_ml.inference.golden import GoldenReport
 from cannabis_ml.inference.heat_map import HeatMapKind
 from cannabis_ml.inference.language import DEFAULT_LANGUAGE
 from cannabis_ml.inference.manifest import MANIFEST, BundleManifest
+from cannabis_ml.inference.model_file import FileKind
 from cannabis_ml.inference.predictor import PhotoLike, Predictor, open_verified
 from cannabis_ml.inference.report import Report
 from cannabis_ml.inference.reporter import Reporter
@@ -150,6 +151,8 @@ class Bundle(BundleFiles):
         quantized: bool | None = None,
         threads: int = 0,
         runtime: str | None = None,
+        *,
+        kind: FileKind | None = None,
     ) -> Predictor:
         """Open a model file, see `open_model`.
 
@@ -159,13 +162,14 @@ class Bundle(BundleFiles):
             threads: CPU threads of one answer; 0 takes what the machine offers.
             runtime: `litert`, `tensorflow` or `onnxruntime`; None takes the first that runs the
                 file's format and is installed.
+            kind: Names the file in place of `quantized`; `page` is the one for web pages.
 
         Raises:
             BundleError: If the bundle has no such tier or file, or it is not one of this bundle.
             ExportError: If the runtime cannot open it, or is not installed.
         """
-        entry = self.tier_file(tier, quantized)
-        opened = open_verified(self.model_file(tier, quantized), threads, runtime, tier)
+        entry = self.tier_file(tier, quantized, kind=kind)
+        opened = open_verified(self.model_file(tier, quantized, kind=kind), threads, runtime, tier)
         if opened.taxonomy.sha256 != self.manifest.taxonomy_sha256:
             raise BundleError(f"{entry.file} has another taxonomy than its bundle. {AGAIN}")
         if opened.image_size != entry.image_size:

@@ -15,7 +15,7 @@ from cannabis_ml.inference.bundle_reading import AGAIN, file_faults, read_manife
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.golden import GoldenAnswers
 from cannabis_ml.inference.manifest import BundleManifest, TierFile, TierFiles
-from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile
+from cannabis_ml.inference.model_file import FLOAT, PAGE, QUANTIZED, FileKind, ModelFile
 from cannabis_ml.inference.reliability import Reliability, TierRules
 from cannabis_ml.inference.routing import RoutingRule
 from cannabis_ml.inference.unknown import UnknownScore
@@ -86,28 +86,31 @@ class BundleFiles:
             raise BundleError(f"{self.path / name} was altered since the bundle was opened.")
         return data
 
-    def model_file(self, tier: str, quantized: bool | None = None) -> ModelFile:
+    def model_file(
+        self, tier: str, quantized: bool | None = None, *, kind: FileKind | None = None
+    ) -> ModelFile:
         """A model file, see `predictor`."""
-        entry = self.tier_file(tier, quantized)
+        entry = self.tier_file(tier, quantized, kind=kind)
         return ModelFile(self.read(entry.file), entry.format, entry.quantization)
 
-    def tier_file(self, tier: str, quantized: bool | None = None) -> TierFile:
+    def tier_file(
+        self, tier: str, quantized: bool | None = None, *, kind: FileKind | None = None
+    ) -> TierFile:
         """The manifest's entry for a model file.
 
         Args:
             tier: Name of the tier.
             quantized: As for `predictor`.
+            kind: As for `predictor`.
 
         Raises:
             BundleError: If the bundle has no such tier or file.
         """
         files = self._tier(tier)
-        kind = files.ships if quantized is None else QUANTIZED if quantized else FLOAT
+        if kind is None:
+            kind = files.ships if quantized is None else QUANTIZED if quantized else FLOAT
         if kind not in files.all:
-            raise BundleError(
-                f"{tier} of {self.path} has no quantized file: none was accurate enough. Take the"
-                " float file."
-            )
+            raise BundleError(f"{tier} of {self.path} has no {_NONE_SUCH[kind]}")
         return files.all[kind]
 
     def reliability(self, tier: str) -> Reliability:
@@ -191,6 +194,13 @@ class BundleFiles:
 
     def __repr__(self) -> str:
         return f"Bundle({self.manifest.name!r}, tiers {', '.join(self.tiers)}, at {self.path})"
+
+
+_NONE_SUCH = {
+    QUANTIZED: "quantized file: none was accurate enough. Take the float file.",
+    PAGE: "file for web pages beside the one that ships. Set export.page of the tier, and export"
+    " again, or take a tier that ships as TFLite.",
+}
 
 
 def _sha256(data: bytes) -> str:

@@ -31,7 +31,15 @@ from cannabis_ml.inference.manifest import (
     reliability_file,
     unknown_file,
 )
-from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile, shipped
+from cannabis_ml.inference.model_file import (
+    FILE_KINDS,
+    FLOAT,
+    PAGE,
+    QUANTIZED,
+    FileKind,
+    ModelFile,
+    shipped,
+)
 from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.inference.reliability import Reliability, TierRules
 from cannabis_ml.inference.routing import RoutingRule
@@ -47,7 +55,7 @@ class BundleContents:
         name: What it is called.
         created: When, ISO 8601.
         taxonomy: Heads and classes that its models decide on.
-        tiers: By tier, its model files: `float`, and `quantized` where there is one.
+        tiers: By tier, its model files: `float`, and `quantized` and `page` where there are such.
         photos: Golden photos, each uint8 RGB (height, width, 3), upright.
         model_card: Markdown with a YAML head, as the Hugging Face hub wants it.
         run: MLflow run that trained the models.
@@ -172,15 +180,24 @@ def _as_json(record: BaseModel) -> bytes:
     return f"{record.model_dump_json(indent=2)}\n".encode()
 
 
-def _parts(tier: str, kinds: Mapping[str, ModelFile], contents: BundleContents) -> dict[str, _Part]:
-    if FLOAT not in kinds or not set(kinds) <= {FLOAT, QUANTIZED}:
+def _parts(
+    tier: str, kinds: Mapping[str, ModelFile], contents: BundleContents
+) -> dict[FileKind, _Part]:
+    if FLOAT not in kinds or not set(kinds) <= set(FILE_KINDS):
         raise BundleError(
             f"{tier} has the files {', '.join(kinds) or 'none'}; it needs '{FLOAT}', and may have"
-            f" '{QUANTIZED}'."
+            f" '{QUANTIZED}' and '{PAGE}'."
         )
-    if len({model.quantization for model in kinds.values()}) < len(kinds):
+    if QUANTIZED in kinds and kinds[QUANTIZED].quantization == kinds[FLOAT].quantization:
         raise BundleError(f"The files of {tier} have the same quantization: one is not quantized.")
-    parts = {kind: _part(tier, given, contents) for kind, given in kinds.items()}
+    if PAGE in kinds and kinds[PAGE].format in {
+        kinds[kind].format for kind in kinds if kind != PAGE
+    }:
+        raise BundleError(
+            f"{tier} has a file for web pages of the same format as its others,"
+            f" {kinds[PAGE].format}: pages run those."
+        )
+    parts = {kind: _part(tier, kinds[kind], contents) for kind in FILE_KINDS if kind in kinds}
     if any(part.decision != parts[FLOAT].decision for part in parts.values()):
         raise BundleError(f"The files of {tier} have different decisions: they were scored apart.")
     return parts
@@ -207,7 +224,7 @@ def _part(tier: str, given: ModelFile, contents: BundleContents) -> _Part:
 
 
 def _manifest(
-    contents: BundleContents, tiers: Mapping[str, Mapping[str, _Part]], hashes: dict[str, str]
+    contents: BundleContents, tiers: Mapping[str, Mapping[FileKind, _Part]], hashes: dict[str, str]
 ) -> BundleManifest:
     def ref(name: str) -> FileRef | None:
         return FileRef(file=name, sha256=hashes[name]) if name in hashes else None
@@ -234,12 +251,13 @@ def _manifest(
 
 
 def _tier_files(
-    kinds: Mapping[str, _Part], reliability: FileRef | None, unknown: FileRef | None
+    kinds: Mapping[FileKind, _Part], reliability: FileRef | None, unknown: FileRef | None
 ) -> TierFiles:
-    quantized = kinds.get(QUANTIZED)
+    quantized, page = kinds.get(QUANTIZED), kinds.get(PAGE)
     return TierFiles(
         float=kinds[FLOAT].entry,
         quantized=quantized and quantized.entry,
+        page=page and page.entry,
         ships=shipped(kinds),
         decision=kinds[FLOAT].decision,
         reliability=reliability,

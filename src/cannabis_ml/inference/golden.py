@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cannabis_ml.errors import BundleError
 from cannabis_ml.inference import prediction_sets
 from cannabis_ml.inference.backoff import UNSURE
+from cannabis_ml.inference.model_file import FileKind
 from cannabis_ml.inference.outputs import EMBEDDING, relative_difference
 from cannabis_ml.inference.predictor import Predictor
 from cannabis_ml.inference.reliability import Findings, TierRules
@@ -92,7 +93,9 @@ class GoldenAnswers(BaseModel):
     about: str = ABOUT
     photos: list[str] = Field(description="Files, in the order of the answers")
     inputs: dict[str, list[str]] = Field(description="By image size, what the models see")
-    tiers: dict[str, dict[str, ExpectedAnswers]] = Field(description="By tier and kind of file")
+    tiers: dict[str, dict[FileKind, ExpectedAnswers]] = Field(
+        description="By tier and kind of file"
+    )
     labels: dict[str, list[NamedAnswer]] = Field(
         default_factory=dict,
         description="By head, what people labelled each photo as, null where nobody did; a head"

@@ -12,7 +12,7 @@ from cannabis_ml.inference.golden import (
     compare,
     gray_levels_apart,
 )
-from cannabis_ml.inference.model_file import QUANTIZED
+from cannabis_ml.inference.model_file import FileKind
 from cannabis_ml.inference.runtimes import runs
 
 if TYPE_CHECKING:
@@ -24,11 +24,10 @@ def check_golden(bundle: Bundle, threads: int = 1, runtime: str | None = None) -
     """As `Bundle.check_golden`."""
     bundle.smallest_tier(runtime)
 
-    def opened(tier: str, kind: str) -> Predictor | None:
-        is_quantized = kind == QUANTIZED
-        if not runs(runtime, bundle.tier_file(tier, is_quantized).format):
+    def opened(tier: str, kind: FileKind) -> Predictor | None:
+        if not runs(runtime, bundle.tier_file(tier, kind=kind).format):
             return None
-        return bundle.predictor(tier, is_quantized, threads, runtime)
+        return bundle.predictor(tier, threads=threads, runtime=runtime, kind=kind)
 
     return _checked(bundle, opened)
 
@@ -46,7 +45,7 @@ def check_opened(bundle: Bundle, opened: Mapping[str, Predictor]) -> GoldenRepor
     )
 
 
-def _checked(bundle: Bundle, opened: Callable[[str, str], Predictor | None]) -> GoldenReport:
+def _checked(bundle: Bundle, opened: Callable[[str, FileKind], Predictor | None]) -> GoldenReport:
     """Ask every file that `opened` gives for its tier and kind; None is not checked."""
     answers, photos = bundle.golden(), bundle.golden_photos()
     reports_by_tier: dict[str, dict[str, FileReport]] = {tier: {} for tier in answers.tiers}

@@ -16,8 +16,8 @@ from cannabis_ml.taxonomy import Taxonomy
 
 SCHEMA_VERSION: Literal[4] = 4
 """The schema that is written and read. Since 3 the model files end with their SHA-256, see
-`inference.seal`; since 4 a tier may have `reliability` and `unknown`, a bundle `routing`, and
-golden answers hold what follows from the outputs."""
+`inference.seal`; since 4 a tier may have `reliability`, `unknown` and a `page` file, a bundle
+`routing`, and golden answers hold what follows from the outputs."""
 MANIFEST = "bundle.json"
 MODEL_CARD = "README.md"
 ROUTING = "routing.json"
@@ -71,6 +71,10 @@ class TierFiles(_Strict):
 
     float: TierFile
     quantized: TierFile | None = None
+    page: TierFile | None = Field(
+        default=None,
+        description="TFLite for web pages, of a tier whose other files have another format",
+    )
     ships: Literal["float", "quantized"] = Field(description="Which one clients take")
     decision: DecisionRule = Field(description="The decision rule of both files")
     reliability: FileRef | None = Field(
@@ -82,13 +86,15 @@ class TierFiles(_Strict):
     def _check(self) -> TierFiles:
         if self.ships == "quantized" and self.quantized is None:
             raise ValueError("ships the quantized file, but there is none")
+        if self.page is not None and self.page.format != "tflite":
+            raise ValueError(f"the file for web pages is {self.page.format}, not tflite")
         return self
 
     @property
     def all(self) -> dict[str, TierFile]:
         """By kind, `float` first."""
-        quantized = {} if self.quantized is None else {"quantized": self.quantized}
-        return {"float": self.float, **quantized}
+        kinds = {"float": self.float, "quantized": self.quantized, "page": self.page}
+        return {kind: file for kind, file in kinds.items() if file is not None}
 
     @property
     def refs(self) -> list[FileRef]:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from pydantic import ValidationError
 
@@ -24,11 +24,17 @@ INPUT_NAME = "photos"
 SIGNATURE = "serving_default"
 """Name of the signature of a TFLite file."""
 
-QUANTIZED = "quantized"
+QUANTIZED: Final = "quantized"
 """Kind of the file of a tier that was quantized."""
 
-FLOAT = "float"
-"""Quantization of a file that was not quantized."""
+FLOAT: Final = "float"
+"""Kind, and quantization, of the file of a tier that was not quantized."""
+
+PAGE: Final = "page"
+"""Kind of the TFLite file that a tier has beside others of another format: web pages run it."""
+
+FileKind = Literal["float", "quantized", "page"]
+FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
 
 @dataclass(frozen=True)
@@ -120,10 +126,10 @@ class ModelFile:
             )
 
 
-def shipped(kinds: Collection[str]) -> str:
+def shipped(kinds: Collection[str]) -> Literal["float", "quantized"]:
     """Which of a tier's files clients take: the quantized one, where there is one.
 
     Args:
-        kinds: Kinds of its files: `FLOAT` and maybe `QUANTIZED`.
+        kinds: Kinds of its files: `FLOAT`, maybe `QUANTIZED`, maybe `PAGE`, which never is.
     """
     return QUANTIZED if QUANTIZED in kinds else FLOAT

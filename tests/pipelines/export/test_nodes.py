@@ -12,6 +12,7 @@ from cannabis_ml.inference.cards import FileCard
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.export import choice, create_pipeline, formats_written, nodes
+from cannabis_ml.pipelines.export.page import PageCandidate
 from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
 
 TAXONOMY = {"heads": [{"name": "kind", "classes": ["a", "b"]}]}
@@ -28,8 +29,8 @@ class FakeFile(ModelFile):
         pass
 
 
-def fake(quantization, size):
-    return FakeFile(bytes(size), "onnx", quantization)
+def fake(quantization, size, format="onnx"):
+    return FakeFile(bytes(size), format, quantization)
 
 
 @pytest.fixture
@@ -42,10 +43,11 @@ def photo_set():
     return PhotoSet(datasets.Dataset.from_dict(rows, features=features))
 
 
-def answer(wrong, photos=10):
-    """So many photos, the first few wrong."""
+def answer(wrong, photos=10, last=False):
+    """So many photos, the first few wrong, or the last."""
     probs = np.tile(RIGHT[:1], (photos, 1))
-    probs[:wrong] = probs[:wrong, ::-1]
+    rows = slice(photos - wrong, None) if last else slice(wrong)
+    probs[rows] = probs[rows, ::-1]
     return {"kind": probs, "embedding": np.zeros((photos, 2))}
 
 
@@ -59,9 +61,15 @@ def copies(photo_set):
 def choose(monkeypatch, photo_set, copies):
     """Run `choose_quantized` where quantizations give files of a size and so many wrong answers."""
 
-    def run(made, quantizations=None, photo_set=photo_set, calibration=10, **export):
+    def run(made, quantizations=None, photo_set=photo_set, calibration=10, pages=None, **export):
+        pages = pages or {}
+
         def quantize(model, quantization, photos, share):
             assert photos.shape == (calibration, 8, 8, 3)
+            if model.format == "tflite":
+                if isinstance(pages[quantization], str):
+                    raise ExportError(pages[quantization])
+                return fake(quantization, 700, "tflite")
             if isinstance(made[quantization], str):
                 raise ExportError(made[quantization])
             if isinstance(made[quantization], dict):  # by share
@@ -73,6 +81,8 @@ def choose(monkeypatch, photo_set, copies):
 
         def outputs(model, pixels):
             count = len(list(pixels))
+            if model.format == "tflite":
+                return answer(pages[model.quantization], count, last=True)
             tried = made.get((model.quantization, "tried")) or made.get(model.quantization)
             wrong = 0 if model.quantization == "float" else tried[1]
             return answer(min(wrong, count), count)
@@ -96,9 +106,12 @@ def choose(monkeypatch, photo_set, copies):
             answer(0),
             {"kind": np.zeros(10, int)},
         )
-        file = TierExportParams(format="onnx", quantizations=quantizations or list(made))
+        file = TierExportParams(
+            format="onnx", quantizations=quantizations or list(made), page=list(pages)
+        )
+        page = PageCandidate(fake("float", 2000, "tflite"), found) if pages else None
         return nodes.choose_quantized(
-            float_model, found, answer(0), photo_set, copies, ExportParams(**export), file
+            float_model, found, answer(0), photo_set, copies, ExportParams(**export), file, page
         )
 
     return run
@@ -194,6 +207,51 @@ def test_recipe_that_fails_leaves_the_others(choose):
     assert "static_int8 cannot be applied" in parity.in_words
 
 
+DECISIONS_ALONE = {"max_mean_difference": 1, "max_p99_difference": 1}
+"""Limits of agreement under which only other decisions count."""
+
+
+def test_web_pages_get_the_first_file_that_agrees(choose):
+    """Whatever its size: 700 of 2,000 bytes are no less than the others."""
+    made = {"static_int8": (200, 2)}
+    pages = {"dynamic_int8": "it cannot", "weight_only_int8": 3, "float16": 1, "mixed": 0}
+    models, parity, table = choose(made, pages=pages, agreement=DECISIONS_ALONE)
+    assert {kind: (m.format, m.quantization) for kind, m in models.items()} == {
+        "float": ("onnx", "float"),
+        "quantized": ("onnx", "static_int8"),
+        "page": ("tflite", "float16"),
+    }
+    assert (parity.ships, parity.page.ships) == ("static_int8", "float16")
+    assert list(parity.page.files) == ["weight_only_int8", "float16"]
+    assert parity.page.not_made == {"dynamic_int8": "it cannot"}
+    assert "decides as the float file in 97.3%" in parity.page.files["weight_only_int8"].why
+    assert parity.page.files["float16"].with_shipped["kind"].same_decisions == 107 / 110
+    assert "Web pages get float16: 0.00 MB; every head decides as" in parity.in_words
+    assert "in at least 97.3%" in parity.in_words  # 107 of 110
+    assert table["file"].tolist()[2:] == ["page, weight_only_int8", "page, float16"]
+    assert table["ships"].tolist() == [False, True, False, True]
+
+
+def test_file_for_web_pages_must_agree_with_the_one_that_ships_too(choose):
+    """Both agree with the float file, but err on other photos."""
+    made, pages = {"static_int8": (200, 2)}, {"float16": 2}
+    models, parity, _ = choose(made, pages=pages, agreement=DECISIONS_ALONE)
+    assert list(models) == ["float", "quantized"]
+    assert parity.page.ships is None
+    why = "'kind' decides as the file that ships in 96.4%, 97.0% needed"
+    assert why in parity.page.files["float16"].why
+    assert f"Web pages get no file of this tier: float16 ({why})" in parity.in_words
+    looser = DECISIONS_ALONE | {"min_same_as_shipped": 0.96}
+    models, parity, _ = choose(made, pages=pages, agreement=looser)
+    assert models["page"].quantization == "float16"
+
+
+def test_file_for_web_pages_is_held_against_the_float_file_where_that_ships(choose):
+    models, parity, _ = choose({}, quantizations=[], pages={"float16": 1})
+    assert list(models) == ["float", "page"]
+    assert parity.page.files["float16"].with_shipped["kind"].same_decisions == 109 / 110
+
+
 def test_photos_to_calibrate_with_may_be_missing(choose, photo_set):
     rest = PhotoSet(photo_set.arrow.filter(lambda row: row["split"] != "calibration"))
     made = {"weight_only_int8": (300, 0)}
@@ -218,6 +276,11 @@ def test_float_file_that_differs_is_refused(monkeypatch, photo_set):
     assert same[1].heads["kind"].accuracy == 0.9
 
 
+def test_tier_that_ships_as_tflite_gets_no_file_of_its_own_for_web_pages():
+    file = TierExportParams(format="tflite", quantizations=[], page=["float16"])
+    assert nodes.export_for_pages(None, file, None, {}, None, ExportParams()) is None
+
+
 def test_formats_are_known_before_anything_runs():
     def export(tier, kind):
         return MemoryDataset({"format": kind, "quantizations": []})
@@ -227,6 +290,12 @@ def test_formats_are_known_before_anything_runs():
     pipeline = create_pipeline()
     assert formats_written(pipeline, catalog) == {"tflite", "onnx"}
     assert formats_written(pipeline.only_nodes_with_namespaces(["tier2"]), catalog) == {"onnx"}
+    both = {"format": "onnx", "quantizations": [], "page": ["float16"]}
+    pages = DataCatalog({"params:tier2.export": MemoryDataset(both)})
+    assert formats_written(pipeline.only_nodes_with_namespaces(["tier2"]), pages) == {
+        "onnx",
+        "tflite",
+    }
     other = Pipeline([Node(nodes.draw_parity, "parity", "figure", name="draw")])
     assert formats_written(other, catalog) == set()
 

@@ -24,7 +24,7 @@ from cannabis_ml.evaluation.parity import ParityReport
 from cannabis_ml.evaluation.reliability_scores import ReliabilityScores
 from cannabis_ml.evaluation.scores import Evaluation, HeadScores, Interval
 from cannabis_ml.evaluation.tables import interval_of, value_of
-from cannabis_ml.inference.model_file import ModelFile, shipped
+from cannabis_ml.inference.model_file import PAGE, ModelFile, shipped
 from cannabis_ml.inference.routing import TierCost
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.splits import Split
@@ -37,6 +37,9 @@ HEADLINES = {
     "multilabel": ("mean_average_precision", "macro_f1"),
 }
 """Metrics that stand for a head, by its kind."""
+
+IN_PAGES = "in web pages"
+"""Where the file is the default that only web pages take."""
 
 TITLES = {
     "accuracy": "accuracy",
@@ -109,12 +112,8 @@ def describe(
             "format": model.format,
             "quantization": model.quantization,
             "bytes": len(model.data),
-            "ships": kind == shipped(models),
-            "accuracy": {
-                name: found.accuracy
-                for name, found in parity.files[model.quantization].heads.items()
-            },
-            "milliseconds": latency.files[kind].one_thread.jpeg_ms.p50,
+            "default": _default(kind, models),
+            "milliseconds": latency.files[kind].one_thread.jpeg_ms.p50 if kind != PAGE else None,
         }
         for kind, model in models.items()
     ]
@@ -130,6 +129,11 @@ def describe(
         verdict=parity.in_words,
         trust=trust,
     )
+
+
+def _default(kind: str, models: Mapping[str, ModelFile]) -> str:
+    """Where a file is what clients take."""
+    return IN_PAGES if kind == PAGE else "yes" if kind == shipped(models) else ""
 
 
 def render(
@@ -187,6 +191,9 @@ def render(
         headlines=_headlines,
         titles=TITLES,
         best=[*tiers][-1],
+        for_pages=any(
+            file["default"] == IN_PAGES for tier in tiers.values() for file in tier.files
+        ),
         calibrated=any(
             choice.chosen != "none"
             for tier in tiers.values()

@@ -43,7 +43,7 @@ class TierContents:
     """What a bundle holds of one tier.
 
     Attributes:
-        models: Files: `float`, and `quantized` if there is one.
+        models: Files: `float`, and `quantized` and `page` if there are such.
         reliability: Bands, prediction sets and back-off.
         unknown: Its unknown score.
     """
@@ -105,7 +105,7 @@ def describe_tier(
 
     Args:
         tier: Its name.
-        models: Its files: `float`, and `quantized` if there is one.
+        models: Its files: `float`, and `quantized` and `page` if there are such.
         file_metrics: Metrics on the test split of the file that ships.
         parity: Comparison of its files with PyTorch.
         latency: Latency of its files.
@@ -139,7 +139,7 @@ def collect_tier(
     """Put together what the bundle holds of one tier.
 
     Args:
-        calibrated_models: Its files: `float`, and `quantized` if there is one.
+        calibrated_models: Its files: `float`, and `quantized` and `page` if there are such.
         reliability: Bands, prediction sets and back-off.
         unknown_score: Its unknown score.
     """

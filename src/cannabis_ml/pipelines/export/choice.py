@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
@@ -55,21 +55,51 @@ class Judge:
         self._float_model, self._decision = float_model, decision
         self._photos, self._export = photos, export
         self._size = float_model.card.image_size
+        self._outputs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
 
     @cached_property
-    def _expected(self) -> dict[str, np.ndarray]:
-        return outputs_one_by_one(self._float_model, self._photos.pixels(self._size))
+    def _truth(self) -> dict[str, np.ndarray]:
+        return self._photos.truth(self._decision.taxonomy)
 
     def __call__(self, model: ModelFile) -> Verdict:
         """Judge one file."""
-        outputs = outputs_one_by_one(model, self._photos.pixels(self._size))
-        truth = self._photos.truth(self._decision.taxonomy)
-        compared = agreement(self._decision, outputs, self._expected, truth)
-        export = self._export
-        faults = agreement_faults(compared, export.agreement, export.max_accuracy_loss)
+        compared, faults = self.with_float(model)
         if not faults and len(model.data) > 0.5 * len(self._float_model.data):
             faults = self._too_slow(model)
         return Verdict(compared, faults)
+
+    def with_float(self, model: ModelFile) -> Verdict:
+        """Judge one file by its agreement with the float file alone, whatever its size."""
+        answers, expected = self._answers(model), self._known(self._float_model)
+        compared = agreement(self._decision, answers, expected, self._truth)
+        export = self._export
+        faults = agreement_faults(compared, export.agreement, export.max_accuracy_loss)
+        return Verdict(compared, faults)
+
+    def with_shipped(self, model: ModelFile, ships: ModelFile) -> Verdict:
+        """Judge a file that `with_float` was asked about by its agreement with the one that ships.
+
+        Each may differ from the float file, on other photos, so that fewer decisions need be equal:
+        `min_same_as_shipped`. The other limits are the same.
+        """
+        compared = agreement(self._decision, self._known(model), self._known(ships), self._truth)
+        limits = self._export.agreement
+        limits = limits.model_copy(update={"min_same_decisions": limits.min_same_as_shipped})
+        faults = agreement_faults(
+            compared, limits, self._export.max_accuracy_loss, "the file that ships"
+        )
+        return Verdict(compared, faults)
+
+    def _known(self, model: ModelFile) -> dict[str, np.ndarray]:
+        """Outputs, computed where they are not known."""
+        key = (model.format, model.quantization)
+        return self._outputs[key] if key in self._outputs else self._answers(model)
+
+    def _answers(self, model: ModelFile) -> dict[str, np.ndarray]:
+        """Outputs, kept under the names of format and quantization."""
+        outputs = outputs_one_by_one(model, self._photos.pixels(self._size))
+        self._outputs[model.format, model.quantization] = outputs
+        return outputs
 
     def _too_slow(self, model: ModelFile) -> list[str]:
         from cannabis_ml.evaluation.latency import measure
@@ -85,7 +115,10 @@ class Judge:
 
 
 def quantize_and_judge(
-    model: ModelFile, quantization: str, photos: np.ndarray, judge: Judge
+    model: ModelFile,
+    quantization: str,
+    photos: np.ndarray,
+    judge: Callable[[ModelFile], Verdict],
 ) -> tuple[ModelFile, Verdict]:
     """The quantized file with its verdict; of `mixed` the smallest file that passes.
 

@@ -25,7 +25,7 @@ from cannabis_ml.evaluation.parity import (
 )
 from cannabis_ml.exporting.file_card import Provenance
 from cannabis_ml.inference.decision import Decision, DecisionRule
-from cannabis_ml.inference.model_file import FLOAT, QUANTIZED, ModelFile
+from cannabis_ml.inference.model_file import FLOAT, PAGE, QUANTIZED, ModelFile, shipped
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.export.choice import (
@@ -37,6 +37,7 @@ from cannabis_ml.pipelines.export.choice import (
     smallest,
     worst_layers,
 )
+from cannabis_ml.pipelines.export.page import PageCandidate, choose_for_pages
 from cannabis_ml.pipelines.export.params import ExportParams, TierExportParams
 from cannabis_ml.splits import Split
 
@@ -138,6 +139,39 @@ def check_float(
     return float_candidate, parity
 
 
+def export_for_pages(
+    checkpoint: Checkpoint,
+    file: TierExportParams,
+    float_model: ModelFile,
+    expected: dict[str, np.ndarray],
+    photo_set: PhotoSet,
+    export: ExportParams,
+) -> PageCandidate | None:
+    """Export a tier that ships in another format as float TFLite too, and check it like any file.
+
+    Args:
+        checkpoint: The trained network with its card.
+        file: Whether a file for web pages is asked for.
+        float_model: The tier's float file, whose card tells where both come from.
+        expected: PyTorch's outputs, from `ask_pytorch`.
+        photo_set: Stored photos with labels.
+        export: The largest difference allowed.
+
+    Returns:
+        The file and its differences to PyTorch; None where none is asked for.
+
+    Raises:
+        ExportError: As `export_float` and `check_float`.
+    """
+    if not file.makes_page:
+        return None
+    from cannabis_ml.exporting.litert_export import to_litert
+
+    card = float_model.card
+    candidate = to_litert(checkpoint, Provenance(card.tier, card.run, card.decision))
+    return PageCandidate(*check_float(candidate, expected, photo_set, export))
+
+
 def choose_quantized(
     float_model: ModelFile,
     float_parity: Parity,
@@ -146,6 +180,7 @@ def choose_quantized(
     augmented_photos: PhotoSet,
     export: ExportParams,
     file: TierExportParams,
+    page_candidate: PageCandidate | None = None,
 ) -> tuple[dict[str, ModelFile], ParityReport, pd.DataFrame]:
     """Quantize in every configured way, select the smallest file that agrees with the float one.
 
@@ -160,10 +195,11 @@ def choose_quantized(
         augmented_photos: Copies of training photos, compared on where there are few photos.
         export: Allowed differences and allowed loss of accuracy.
         file: The quantizations, in order of preference.
+        page_candidate: From `export_for_pages`.
 
     Returns:
-        The files, `float` and, where one passed, `quantized`; the report; and it as a table, a
-        row per file and head.
+        The files, `float` and, where one passed, `quantized` and `page`; the report; and it as a
+        table, a row per file and head.
 
     Raises:
         ExportError: If no photo is left to compare on.
@@ -172,6 +208,10 @@ def choose_quantized(
     seen_rows, seen = _calibration_photos(float_model, photo_set, export)
     judged = photos_to_judge(photo_set, augmented_photos, seen_rows, export.agreement)
     judge = Judge(float_model, decision, judged, export)
+
+    def parity_of(model: ModelFile) -> Parity:
+        return compare(decision, outputs_one_by_one(model, pixels), expected, truth)
+
     files = {FLOAT: file_report(float_model, float_model, float_parity, Verdict({}, []))}
     made: dict[str, ModelFile] = {}
     skipped: dict[str, str] = {}
@@ -184,16 +224,20 @@ def choose_quantized(
             continue
         try:
             smaller, verdict = quantize_and_judge(float_model, quantization, seen, judge)
-            outputs = outputs_one_by_one(smaller, pixels)
+            parity = parity_of(smaller)
         except ExportError as error:  # of one quantization; another may work
             failed[quantization] = str(error)
             logger.warning("%s: %s", quantization, error)
             continue
         made[quantization] = smaller
-        parity = compare(decision, outputs, expected, truth)
         files[quantization] = file_report(smaller, float_model, parity, verdict)
     sizes = {name: len(model.data) for name, model in made.items() if files[name].passes}
     chosen = smallest(sizes, export.same_size)
+    models = {FLOAT: float_model} | ({QUANTIZED: made[chosen]} if chosen else {})
+    for_pages, page = None, None
+    if page_candidate is not None:
+        ships = models[shipped(models)]
+        for_pages, page = choose_for_pages(page_candidate, ships, file.page, seen, judge, parity_of)
     report = ParityReport(
         photos=len(pixels),
         calibration_photos=len(seen),
@@ -207,11 +251,12 @@ def choose_quantized(
         not_made=failed,
         not_tried=skipped,
         layers=[] if chosen else worst_layers(float_model, files, seen),
+        page=page,
     )
     report = report.model_copy(update={"in_words": report.summary()})
-    (logger.info if chosen else logger.warning)("%s: %s", float_model.card.tier, report.in_words)
-    models = {FLOAT: float_model} | ({QUANTIZED: made[chosen]} if chosen else {})
-    return models, report, report.table()
+    as_asked = chosen and (page is None or for_pages is not None)
+    (logger.info if as_asked else logger.warning)("%s: %s", float_model.card.tier, report.in_words)
+    return models | ({PAGE: for_pages} if for_pages else {}), report, report.table()
 
 
 def draw_parity(parity: ParityReport) -> Figure:
@@ -226,6 +271,8 @@ def measure_latency(
 ) -> LatencyReport:
     """Latency and memory on this machine, one photo at a time: from JPEG, from pixels, model only.
 
+    Not of the file for web pages, which another runtime runs on other machines.
+
     Args:
         models: The files of a tier.
         photo_set: Stored photos; of the test split.
@@ -234,7 +281,8 @@ def measure_latency(
     from cannabis_ml.evaluation.latency import measure
 
     rows = rows_of(photo_set, Split.TEST, export.latency.photos)
-    return measure(models, [photo_set.pixels(row) for row in rows], export.latency)
+    own = {kind: model for kind, model in models.items() if kind != PAGE}
+    return measure(own, [photo_set.pixels(row) for row in rows], export.latency)
 
 
 def _test_photos(

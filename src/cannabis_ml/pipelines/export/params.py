@@ -64,3 +64,14 @@ class TierExportParams(BaseModel):
     quantizations: list[Quantization] = Field(
         description="Quantizations to try; of equally small files the first is selected"
     )
+    page: list[Quantization] = Field(
+        default=[],
+        description="Quantizations of one more file, TFLite for web pages, in order of preference:"
+        " the first that agrees is taken. Nothing is made of a tier whose format is tflite: pages"
+        " run its own files",
+    )
+
+    @property
+    def makes_page(self) -> bool:
+        """Whether there is to be a file for web pages beside the others."""
+        return bool(self.page) and self.format != "tflite"

@@ -13,6 +13,7 @@ from cannabis_ml.pipelines.export.nodes import (
     choose_quantized,
     draw_parity,
     export_float,
+    export_for_pages,
     measure_latency,
 )
 from cannabis_ml.pipelines.export.params import TierExportParams
@@ -38,7 +39,9 @@ def formats_written(pipeline: Pipeline, catalog: CatalogProtocol) -> set[str]:
         for name in node.inputs
         if name.startswith("params:")
     ]
-    return {TierExportParams.model_validate(catalog.load(name)).format for name in names}
+    files = [TierExportParams.model_validate(catalog.load(name)) for name in names]
+    pages = {"tflite"} if any(file.makes_page for file in files) else set()
+    return {file.format for file in files} | pages
 
 
 def _tier(tier: Tier) -> Pipeline:
@@ -63,6 +66,19 @@ def _tier(tier: Tier) -> Pipeline:
                 name="check_float",
             ),
             Node(
+                export_for_pages,
+                [
+                    "checkpoint",
+                    "params:export",
+                    "float_model",
+                    "expected_answers",
+                    "photo_set",
+                    "params:gate",
+                ],
+                "page_candidate",
+                name="export_for_pages",
+            ),
+            Node(
                 choose_quantized,
                 [
                     "float_model",
@@ -72,6 +88,7 @@ def _tier(tier: Tier) -> Pipeline:
                     "augmented_photos",
                     "params:gate",
                     "params:export",
+                    "page_candidate",
                 ],
                 ["models", "parity", "parity_table"],
                 name="choose_quantized",
