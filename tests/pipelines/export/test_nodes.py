@@ -109,7 +109,7 @@ def choose(monkeypatch, photo_set, copies):
         file = TierExportParams(
             format="onnx", quantizations=quantizations or list(made), page=list(pages)
         )
-        page = PageCandidate(fake("float", 2000, "tflite"), found) if pages else None
+        page = [PageCandidate(fake("float", 2000, "tflite"), found)] if pages else []
         return nodes.choose_quantized(
             float_model, found, answer(0), photo_set, copies, ExportParams(**export), file, page
         )
@@ -278,7 +278,7 @@ def test_float_file_that_differs_is_refused(monkeypatch, photo_set):
 
 def test_tier_that_ships_as_tflite_gets_no_file_of_its_own_for_web_pages():
     file = TierExportParams(format="tflite", quantizations=[], page=["float16"])
-    assert nodes.export_for_pages(None, file, None, {}, None, ExportParams()) is None
+    assert nodes.export_for_pages(None, file, None, {}, None, ExportParams()) == []
 
 
 def test_formats_are_known_before_anything_runs():

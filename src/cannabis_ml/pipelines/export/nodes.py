@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,7 @@ def export_for_pages(
     expected: dict[str, np.ndarray],
     photo_set: PhotoSet,
     export: ExportParams,
-) -> PageCandidate | None:
+) -> list[PageCandidate]:
     """Export a tier that ships in another format as float TFLite too, and check it like any file.
 
     Args:
@@ -158,18 +159,18 @@ def export_for_pages(
         export: The largest difference allowed.
 
     Returns:
-        The file and its differences to PyTorch; None where none is asked for.
+        The file and its differences to PyTorch; empty where none is asked for.
 
     Raises:
         ExportError: As `export_float` and `check_float`.
     """
     if not file.makes_page:
-        return None
+        return []
     from cannabis_ml.exporting.litert_export import to_litert
 
     card = float_model.card
     candidate = to_litert(checkpoint, Provenance(card.tier, card.run, card.decision))
-    return PageCandidate(*check_float(candidate, expected, photo_set, export))
+    return [PageCandidate(*check_float(candidate, expected, photo_set, export))]
 
 
 def choose_quantized(
@@ -180,7 +181,7 @@ def choose_quantized(
     augmented_photos: PhotoSet,
     export: ExportParams,
     file: TierExportParams,
-    page_candidate: PageCandidate | None = None,
+    page_candidates: Sequence[PageCandidate] = (),
 ) -> tuple[dict[str, ModelFile], ParityReport, pd.DataFrame]:
     """Quantize in every configured way, select the smallest file that agrees with the float one.
 
@@ -195,7 +196,7 @@ def choose_quantized(
         augmented_photos: Copies of training photos, compared on where there are few photos.
         export: Allowed differences and allowed loss of accuracy.
         file: The quantizations, in order of preference.
-        page_candidate: From `export_for_pages`.
+        page_candidates: From `export_for_pages`.
 
     Returns:
         The files, `float` and, where one passed, `quantized` and `page`; the report; and it as a
@@ -235,9 +236,9 @@ def choose_quantized(
     chosen = smallest(sizes, export.same_size)
     models = {FLOAT: float_model} | ({QUANTIZED: made[chosen]} if chosen else {})
     for_pages, page = None, None
-    if page_candidate is not None:
+    for candidate in page_candidates:
         ships = models[shipped(models)]
-        for_pages, page = choose_for_pages(page_candidate, ships, file.page, seen, judge, parity_of)
+        for_pages, page = choose_for_pages(candidate, ships, file.page, seen, judge, parity_of)
     report = ParityReport(
         photos=len(pixels),
         calibration_photos=len(seen),

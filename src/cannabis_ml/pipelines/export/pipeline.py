@@ -75,7 +75,7 @@ def _tier(tier: Tier) -> Pipeline:
                     "photo_set",
                     "params:gate",
                 ],
-                "page_candidate",
+                "page_candidates",
                 name="export_for_pages",
             ),
             Node(
@@ -88,7 +88,7 @@ def _tier(tier: Tier) -> Pipeline:
                     "augmented_photos",
                     "params:gate",
                     "params:export",
-                    "page_candidate",
+                    "page_candidates",
                 ],
                 ["models", "parity", "parity_table"],
                 name="choose_quantized",
