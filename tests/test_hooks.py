@@ -20,6 +20,15 @@ def test_nested_values_get_dotted_names():
     assert dict(flatten(nested)) == {"a.b": 1, "a.c.d": [2, 3], "e": None}
 
 
+def test_no_name_of_a_metric_ends_in_a_dot():
+    """Shares by tier have an empty name for photos that no tier answered."""
+    shares = {"test": {"answered": {"tier1": 0.9, "": 0.1}}, "": {"": 1.0}}
+    names = dict(flatten(shares))
+    assert list(names) == ["test.answered.tier1", "test.answered.(none)", "(none).(none)"]
+    keys = [f"routing.{key}" for key in names]
+    assert list(mlflow_keys(keys).values())[1] == "routing.test.answered._none_"
+
+
 @pytest.mark.parametrize(
     ("name", "spelled"), [("grade.A+", "grade.A plus"), ("Apple's (red)", "Apple_s _red_")]
 )

@@ -36,6 +36,10 @@ def of(*parts):
     return {"made_from": list(parts)}
 
 
+def add(*parts):
+    return of(*parts), of(*parts)
+
+
 PIPELINES = {
     "data": Pipeline([Node(store, "names", "photos"), Node(of_photos, "photos", "rows")]),
     "training": Pipeline(
@@ -48,6 +52,8 @@ PIPELINES = {
     "bundle": Pipeline([Node(of, ["checkpoint", "rows"], "bundle")]),
 }
 EVERYTHING = sum(PIPELINES.values(), Pipeline([]))
+# As `add_class` does: makes the checkpoint in another way, from the last one, and heads beside it.
+PIPELINES["adding"] = Pipeline([Node(add, ["checkpoint_before", "rows"], ["checkpoint", "heads"])])
 JSONS = ("rows", "checkpoint", "figure", "bundle")
 ENTRIES = ("photos", *JSONS)
 
@@ -74,8 +80,12 @@ class Project:
                     name: JSONDataset(
                         filepath=(self.folder / f"{name}.json").as_posix(), version=at(name)
                     )
-                    for name in JSONS
+                    for name in (*JSONS, "heads")
                 },
+                # One file under two names: the pipeline that writes it reads the last one.
+                "checkpoint_before": JSONDataset(
+                    filepath=(self.folder / "checkpoint.json").as_posix(), version=at("checkpoint")
+                ),
                 "lineage": LineageDataset(filepath=str(self.folder / "lineage")),
             }
         )
@@ -93,7 +103,7 @@ class Project:
         return version
 
     def versions(self):
-        return Versions(self.catalog(), EVERYTHING)
+        return Versions(self.catalog(), EVERYTHING, PIPELINES["adding"])
 
     def prune(self, keep, registered=()):
         versions = self.versions()
@@ -102,7 +112,8 @@ class Project:
         return plan
 
     def there(self):
-        return {name: entry.versions for name, entry in self.versions().entries.items()}
+        entries = self.versions().entries.items()
+        return {name: entry.versions for name, entry in entries if entry.versions}
 
     def load(self, name, version):
         return self.catalog(**{name: version}).load(name)
@@ -163,6 +174,20 @@ def test_versions_that_were_asked_for_are_what_is_rested_on(project):
     project.prune(keep=1)
     assert project.there()["photos"] == project.there()["rows"] == [newest, first]
     assert second not in project.catalog().load("lineage")
+
+
+def test_what_other_pipelines_make_goes_too_with_what_it_was_made_from(project):
+    first = project.run("data", "training")
+    old, new = (project.run("adding", "bundle") for _ in range(2))
+    assert project.there()["heads"] == [new, old]
+    assert "checkpoint_before" not in project.there()  # it is the checkpoint itself
+    plan = project.prune(1)
+    assert plan.freed["heads"] == [old]
+    assert project.there()["heads"] == [new]
+    # What the newest run read stays, and what the newest heads and figure are made from.
+    assert project.there()["checkpoint"] == [new, old, first]
+    assert project.there()["rows"] == [first]
+    project.everything()
 
 
 def test_what_a_registered_run_made_stays(project):

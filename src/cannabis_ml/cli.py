@@ -146,7 +146,7 @@ def prune(keep: int, dry_run: bool, env: str | None) -> None:
         with KedroSession.create(env=env) as session:
             context = session.load_context()  # type: ignore[attr-defined]
             tracked = getattr(context, "mlflow", None) is not None
-            versions = Versions(context.catalog, pipelines["__default__"])
+            versions = Versions(context.catalog, pipelines["__default__"], pipelines["add_class"])
             plan = versions.plan(keep, registered_runs() if tracked else ())
             if not dry_run:
                 versions.free(plan)

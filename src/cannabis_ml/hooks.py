@@ -348,12 +348,16 @@ def git_state(project_path: Path) -> dict[str, str]:
 
 
 def flatten(nested: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield `("a.b", value)` for every leaf of nested dicts; lists are leaves."""
+    """Yield `("a.b", value)` for every leaf of nested dicts; lists are leaves.
+
+    An empty key, which stands for no tier or no class, is spelled `(none)`.
+    """
     if not isinstance(nested, dict):
         yield prefix, nested
         return
     for key, value in nested.items():
-        yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
+        name = str(key) or "(none)"
+        yield from flatten(value, f"{prefix}.{name}" if prefix else name)
 
 
 def _artifact_folder(folder: str, dataset_name: str, path: Path) -> str:

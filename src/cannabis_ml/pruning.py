@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractVersionedDataset, DataCatalog, DatasetError
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml import lineage
 from cannabis_ml.datasets.lineage import LineageDataset, RunVersions
@@ -63,14 +63,22 @@ class Plan:
 class Versions:
     """The versions of a catalog on the local disk, and what each rests on.
 
+    Entries of one folder, of which runs read one and write the other, are one entry: that which
+    is written. Its last version is read to save work, or to count on from; what a run writes anew
+    does not rest on it.
+
     Args:
         catalog: Has a `LineageDataset` as its entry `lineage`.
-        pipeline: Its nodes define what is made from what.
+        *pipelines: Their nodes define what is made from what; those of what several make, all of
+            it.
     """
 
-    def __init__(self, catalog: DataCatalog, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._makers = {name: node for node in pipeline.nodes for name in node.outputs}
+    def __init__(self, catalog: DataCatalog, *pipelines: Pipeline) -> None:
+        self._nodes = [node for pipeline in pipelines for node in pipeline.nodes]
+        self._makers: dict[str, list[Node]] = {}
+        for node in self._nodes:
+            for name in node.outputs:
+                self._makers.setdefault(name, []).append(node)
         kept = catalog[lineage.ENTRY]
         if not isinstance(kept, LineageDataset):
             raise DatasetError(
@@ -84,9 +92,15 @@ class Versions:
             )
         self.lineage = kept
         self._runs: Mapping[str, RunVersions] = kept.load()
-        found = lineage.versioned(pipeline.datasets() | set(catalog.keys()), catalog)
+        names = set(catalog.keys()).union(*(pipeline.datasets() for pipeline in pipelines))
+        found = lineage.versioned(names, catalog)
         found = {name: entry for name, entry in found.items() if _is_local(entry)}
-        self._versioned = set(found)
+        by_folder: dict[Path, list[str]] = {}
+        for name in sorted(found, key=lambda name: (name not in self._makers, name)):
+            by_folder.setdefault(Path(str(found[name]._filepath)), []).append(name)
+        self._names = {same[0]: same for same in by_folder.values()}
+        self._entry_of = {name: same[0] for same in by_folder.values() for name in same}
+        found = {name: found[name] for name in self._names}
         self.entries = {
             name: Entry(name, found[name], _versions(found[name]), self._parents(name))
             for name in self._in_order(found)
@@ -154,9 +168,11 @@ class Versions:
         newest = sorted(self._runs)[-keep:]
         for name, run in self._runs.items():
             if name in newest or run.mlflow_run in registered:
-                yield from run.read.items()
+                for entry, version in run.read.items():
+                    yield self._entry_of.get(entry, entry), version
             if run.mlflow_run in registered:
-                yield from ((entry, run.version) for entry in run.written)
+                for entry in run.written:
+                    yield self._entry_of.get(entry, entry), run.version
 
     def _rested_on(self, kept: set[tuple[str, str]]) -> set[tuple[str, str]]:
         """These versions, and all that they were made from."""
@@ -182,19 +198,21 @@ class Versions:
         """The versioned entries nearest above, through what is not versioned."""
         waiting, seen, parents = [name], {name}, set()
         while waiting:
-            maker = self._makers.get(waiting.pop())
-            for source in set(maker.inputs if maker else ()) - seen:
+            makers = self._makers.get(waiting.pop(), [])
+            for source in {source for maker in makers for source in maker.inputs} - seen:
                 seen.add(source)
-                if source in self._versioned:
+                if source in self._names:
                     parents.add(source)
-                else:
+                elif source not in self._entry_of:
                     waiting.append(source)
         return sorted(parents)
 
     def _in_order(self, names: Collection[str]) -> list[str]:
         """What is made from others before them."""
-        made = [name for node in self._pipeline.nodes for name in node.outputs]
-        place = {name: number for number, name in enumerate(made)}
+        made = [name for node in self._nodes for name in node.outputs]
+        place: dict[str, int] = {}
+        for number, name in enumerate(made):
+            place.setdefault(name, number)
         return sorted(names, key=lambda name: (-place.get(name, len(made)), name))
 
 

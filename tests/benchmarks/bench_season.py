@@ -1,6 +1,6 @@
 """A season of feedback on real photos: what no retraining, naive trust and this project reach.
 
-    python tests/benchmarks/bench_season.py [--cache DIR] [--seeds 5]
+    python tests/benchmarks/bench_season.py [--cache DIR] [--seeds 5] [--sources plantdoc]
 
 Photos of PlantVillage and of PlantDoc arrive over 12 weeks; one class appears in week 5 only. 27
 people are right 9 times in 10, 3 are contrary, and one more sends 30% of all opinions: always the
@@ -186,10 +186,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--sources", nargs="+", choices=crop_embeddings.FOLDERS, default=[*crop_embeddings.FOLDERS]
+    )
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     print(machine(("numpy", "pandas", "scikit-learn")))
-    for source in crop_embeddings.FOLDERS:
+    for source in options.sources:
         photos = crop_embeddings.load(source, options.cache).of_classes(5)
         components = fit_projection(photos.embeddings)(photos.embeddings)
         for spammer in (0.3, 0.0):

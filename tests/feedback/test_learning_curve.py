@@ -43,7 +43,7 @@ def test_a_class_is_told_how_many_more_photos_it_takes():
     """An error of 0.1 = 1.265 n^-0.5 takes n = 160: 60 more than the 100 that are there."""
     told = advise("product_type", curve_of(0, 1.265, 0.5), PARAMS)
     assert told.more == 61  # 160.02 photos, rounded up
-    assert told.text.startswith("About 60 more photos of 'extract' for 90% (60 to 60)")
+    assert told.text.startswith("About 60 more photos of 'extract' for 90%; 87% now.")
 
 
 def test_a_class_that_has_enough_is_told_so():
@@ -59,6 +59,32 @@ def test_what_no_number_of_photos_reaches_is_told():
     told = advise("product_type", curve_of(0.15, 1, 0.5), PARAMS)
     assert told.more is None
     assert told.text.startswith("No number of photos of 'extract' that the curve reaches")
+
+
+def test_a_target_that_only_the_luckiest_curves_reach_is_not_promised():
+    """One curve in ten reaches 90%: no number of photos is named as enough."""
+    fits = np.tile([0.2, 1.0, 0.5], (200, 1))
+    fits[:20, 0] = 0.0
+    told = advise("h", LearningCurve("extract", np.ones(1), np.ones(1), 80, fits), PARAMS)
+    assert (told.more, told.more_low, told.more_high) == (None, 21, None)
+    assert told.text == (
+        "Whether more photos of 'extract' make 90%, the curve does not tell (69% now, +3.3 points"
+        " with twice as many): probably no number does, and surely none below 20 more."
+    )
+
+
+@pytest.mark.parametrize(
+    ("fit", "told"),
+    [
+        # A target just ahead is told of, even where the curve is nearly flat.
+        ((0.09, 0.13, 0.5), "About 70 more photos of 'extract' for 90%; 89.7% now."),
+        ((0.2, 0.01, 0.5), "More photos of 'extract' would change nothing: 80% is right now"),
+    ],
+)
+def test_a_flat_curve_changes_nothing_unless_the_target_is_near(fit, told):
+    fits = np.tile(fit, (200, 1))
+    curve = LearningCurve("extract", np.ones(1), np.ones(1), 100, fits)
+    assert advise("h", curve, PARAMS).text.startswith(told)
 
 
 def test_an_interval_without_an_upper_end_is_told():

@@ -186,7 +186,7 @@ def advise(head: str, curve: LearningCurve, params: CurveParams) -> Advice:
         more=more,
         more_low=low,
         more_high=high,
-        text=_in_words(what, now, twice - now, (more, low, high), params),
+        text=_in_words(what, curve.available, (now, twice - now), (more, low, high), params),
     )
 
 
@@ -200,35 +200,66 @@ def rounded(photos: int) -> int:
 
 def _in_words(
     what: str,
-    now: float,
-    gain: float,
+    photos: int,
+    right: tuple[float, float],
     more: tuple[int | None, int | None, int | None],
     params: CurveParams,
 ) -> str:
-    middle, low, high = more
-    reached = now >= params.target
-    if gain < params.worth:
+    """One sentence.
+
+    Args:
+        what: More photos of what.
+        photos: That there are.
+        right: Share right now, and what twice as many photos add to it.
+        more: Photos for the target, with the ends of the interval; None: no number.
+        params: The target, and the gain that is worth the work.
+    """
+    (share, gain), (middle, low, high) = right, more
+    now = _below(share, params.target)
+    reached, is_near = share >= params.target, middle is not None and middle <= photos
+    if gain < params.worth and (reached or not is_near):
         return (
-            f"More photos of {what} would change nothing: {now:.0%} is right now, and twice as"
+            f"More photos of {what} would change nothing: {now} is right now, and twice as"
             f" many would bring {100 * max(0.0, gain):.1f} points."
         )
     if reached:
         return (
-            f"{what[0].upper()}{what[1:]}: {now:.0%} is right now, which reaches"
+            f"{what[0].upper()}{what[1:]}: {now} is right now, which reaches"
             f" {params.target:.0%}; twice as many photos would bring {100 * gain:.1f} points more."
         )
-    if middle is None:
-        at_best = f"; at best {rounded(low):,} would do" if low else ""
+    doubled = f"{now} now, {100 * gain:+.1f} points with twice as many"
+    if middle is None and low is None:
         return (
             f"No number of photos of {what} that the curve reaches makes {params.target:.0%}"
-            f" ({now:.0%} now, {100 * gain:+.1f} points with twice as many){at_best}."
+            f" ({doubled})."
         )
-    open_end = f"at least {rounded(low):,}" if low else "how many, the photos do not tell closely"
-    between = open_end if high is None else f"{rounded(low or 0):,} to {rounded(high):,}"
+    if middle is None:
+        return (
+            f"Whether more photos of {what} make {params.target:.0%}, the curve does not tell"
+            f" ({doubled}): probably no number does, and surely none below"
+            f" {rounded(low or 0):,} more."
+        )
     return (
         f"About {counted(rounded(middle), 'more photo')} of {what} for {params.target:.0%}"
-        f" ({between}); {now:.0%} now."
+        f"{_between(middle, low or 0, high)}; {now} now."
     )
+
+
+def _below(share: float, target: float) -> str:
+    """A share in percent; with a decimal where it would look like a target that it is below."""
+    whole = f"{share:.0%}"
+    return f"{share:.1%}" if share < target and whole == f"{target:.0%}" else whole
+
+
+def _between(middle: int, low: int, high: int | None) -> str:
+    """The interval in parentheses; nothing where it is as narrow as numbers are told."""
+    fewest = rounded(low) if low else 0
+    if high is None:
+        return f" (at least {fewest:,})" if low else " (the photos do not tell closely)"
+    most = rounded(high)
+    if fewest == rounded(middle) == most:
+        return ""
+    return f" ({fewest:,} to {most:,})" if low else f" (at most {most:,})"
 
 
 def _more(total: float, available: int) -> int | None:

@@ -51,7 +51,7 @@ def count_proposals(
             }
         )
     columns = ["head", "name", "photos", "people", "weight", "enough", "photo_ids", "reason"]
-    table = pd.DataFrame(found, columns=columns)
+    table = pd.DataFrame(found, columns=columns).astype({"enough": bool})
     return table.sort_values(["photos", "head", "name"], ascending=[False, True, True]).reset_index(
         drop=True
     )
