@@ -73,10 +73,11 @@ async function device(one: any): Promise<unknown> {
   return { report: await checkDevice(bundle, one.tier, run, decode), seen };
 }
 
-/** Why a bundle is refused. */
+/** Why a bundle is refused, or the outputs of its model, if those are given. */
 async function refused(one: any): Promise<unknown> {
   try {
-    await (await openBundle(reader(one.files))).openTier(one.tier);
+    const tier = await (await openBundle(reader(one.files))).openTier(one.tier);
+    if (one.outputs) tier.verdict(singles(one.outputs));
     return null;
   } catch (error) {
     return String(error);

@@ -103,3 +103,19 @@ def test_a_damaged_unknown_score_is_refused(core, files):
     *refused, fine = core("refused", cases)
     assert fine is None
     assert all(found.startswith("BundleError: ") for found in refused), refused
+
+
+def test_outputs_that_no_model_gives_are_refused(core, small_bundle, files, outputs):
+    name = small_bundle.taxonomy.heads[0].name
+    first = {n: values[0].ravel().tolist() for n, values in outputs.items()}
+    missing = {n: values for n, values in first.items() if n != name}
+    short = {**first, name: first[name][:-1]}
+    # JSON has no NaN; what is not a number becomes one in a Float32Array.
+    broken = {**first, "embedding": ["NaN", *first["embedding"][1:]]}
+    cases = [as_case(files, outputs=given) for given in (missing, short, broken, first)]
+    assert core("refused", cases) == [
+        f"BundleError: The model gives 0 probabilities of '{name}', not 3.",
+        f"BundleError: The model gives 2 probabilities of '{name}', not 3.",
+        "BundleError: The model gives values that are not finite for 'embedding'.",
+        None,
+    ]

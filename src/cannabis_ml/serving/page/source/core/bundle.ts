@@ -51,8 +51,12 @@ export class Tier {
     return this.model.image_size;
   }
 
-  /** @param outputs Of the model file for this photo, as it gives them. */
+  /**
+   * @param outputs Of the model file for this photo, as it gives them.
+   * @throws BundleError where an output is missing, of another size or not finite.
+   */
   report(outputs: RawOutputs, photo: Photo, options: ReportOptions): PhotoReport {
+    checkOutputs(outputs, this.rules.decision.taxonomy);
     const facts = reportFacts(this.rules, outputs, photo, {
       tier: this.name,
       imageSize: this.imageSize,
@@ -64,8 +68,14 @@ export class Tier {
     return photoReport(facts);
   }
 
-  /** Whether this tier's answer is good enough, and which tier is asked if not. */
+  /**
+   * Whether this tier's answer is good enough, and which tier is asked if not.
+   *
+   * @param outputs As for `report`.
+   * @throws BundleError As `report`.
+   */
   verdict(outputs: RawOutputs): Verdict {
+    checkOutputs(outputs, this.rules.decision.taxonomy);
     return verdict(this.routing, this.name, this.rules, outputs);
   }
 
@@ -76,6 +86,23 @@ export class Tier {
     runtime = LITERT,
   ): FileReport {
     return compareGolden(expected, outputs, this.rules, runtime);
+  }
+}
+
+/** What no model of this taxonomy gives must not become an answer. */
+function checkOutputs(outputs: RawOutputs, taxonomy: Taxonomy): void {
+  for (const head of taxonomy.heads) {
+    const found = outputs[head.name]?.length ?? 0;
+    if (found !== head.classes.length) {
+      throw new BundleError(
+        `The model gives ${found} probabilities of '${head.name}', not ${head.classes.length}.`,
+      );
+    }
+  }
+  for (const [name, values] of Object.entries(outputs)) {
+    if (!values.every(Number.isFinite)) {
+      throw new BundleError(`The model gives values that are not finite for '${name}'.`);
+    }
   }
 }
 
