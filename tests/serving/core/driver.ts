@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 
 import {
   checkDevice,
-  greyLevelsApart,
+  grayLevelsApart,
   languages,
   openBundle,
   photoOf,
@@ -135,12 +135,13 @@ const kinds: Record<string, (one: any) => unknown> = {
   answer,
   device,
   refused,
+  model: async (one) => (await openBundle(reader(one.files))).model(one.tier),
   resized,
   upright,
   webp,
   languages,
   shortest: (one) => one.values.map(shortest),
-  apart: (one) => greyLevelsApart(bytesOf(one.ours), bytesOf(one.theirs)),
+  apart: (one) => grayLevelsApart(bytesOf(one.ours), bytesOf(one.theirs)),
 };
 
 /** JSON has no NaN and no infinity; Python reads these as floats. */

@@ -119,3 +119,12 @@ def test_outputs_that_no_model_gives_are_refused(core, small_bundle, files, outp
         "BundleError: The model gives values that are not finite for 'embedding'.",
         None,
     ]
+
+
+def test_pages_run_the_file_that_is_for_them(core, small_bundle, files):
+    manifest = json.loads(files["bundle.json"])
+    shipped = manifest["tiers"][TIER]["float"]
+    page = {**shipped, "file": "tiers/tier1.page.tflite", "format": "tflite"}
+    manifest["tiers"][TIER]["page"] = page
+    with_page = {**files, "bundle.json": json.dumps(manifest).encode()}
+    assert core("model", [as_case(given) for given in (files, with_page)]) == [shipped, page]

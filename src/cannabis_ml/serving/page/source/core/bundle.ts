@@ -40,7 +40,7 @@ export interface ReportOptions {
 export class Tier {
   constructor(
     readonly name: string,
-    /** The file that clients run. */
+    /** The file that pages run. */
     readonly model: TierFile,
     readonly rules: TierRules,
     private readonly routing: RoutingRule,
@@ -130,9 +130,9 @@ export class Bundle {
     return Object.keys(this.manifest.tiers);
   }
 
-  /** The file of a tier that clients run. */
+  /** The file of a tier that pages run; of a tier that only servers run, what these run. */
   model(tier: string): TierFile {
-    return shipped(filesOf(this.manifest, tier));
+    return ofPages(filesOf(this.manifest, tier));
   }
 
   /** Read what belongs to a tier, once; `model` is not read. */
@@ -158,7 +158,7 @@ export class Bundle {
     ]);
     const decision = new Decision(this.taxonomy, files.decision);
     const rules = new TierRules(decision, reliability as Reliability, unknown);
-    return new Tier(name, shipped(files), rules, this.routing);
+    return new Tier(name, ofPages(files), rules, this.routing);
   }
 }
 
@@ -200,7 +200,9 @@ function filesOf(manifest: BundleManifest, tier: string): TierFiles {
   throw new BundleError(`The bundle has no tier '${tier}'; it has ${tiers}.`);
 }
 
-function shipped(files: TierFiles): TierFile {
+/** Of a tier that ships in a format that browsers do not run, the one for web pages. */
+function ofPages(files: TierFiles): TierFile {
+  if (files.page) return files.page;
   return files.ships === "quantized" && files.quantized ? files.quantized : files.float;
 }
 

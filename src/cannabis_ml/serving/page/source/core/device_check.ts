@@ -2,7 +2,7 @@
 // one model file, from the photos on.
 
 import type { Bundle } from "./bundle";
-import { greyLevelsApart } from "./golden";
+import { grayLevelsApart } from "./golden";
 import { BundleError, type Photo, type RunModel } from "./types";
 import type { GoldenReport } from "./wire";
 
@@ -13,7 +13,7 @@ export type DecodePhoto = (blob: Blob, sides: Iterable<number>) => Promise<Photo
 const MOST_LEVELS = 1;
 
 /**
- * @param run Runs the model file that ships of that tier.
+ * @param run Runs that tier's `model`.
  */
 export async function checkDevice(
   bundle: Bundle,
@@ -34,7 +34,7 @@ export async function checkDevice(
   for (const [i, file] of golden.photos.entries()) {
     const input = (await load(file)).inputs.get(side) as Uint8Array;
     const seen = (await load(golden.inputs[String(side)][i])).inputs.get(side) as Uint8Array;
-    apart = Math.max(apart, greyLevelsApart(input, seen));
+    apart = Math.max(apart, grayLevelsApart(input, seen));
     outputs.push(await run(input));
   }
   const report = tier.checkGolden(expected, outputs);

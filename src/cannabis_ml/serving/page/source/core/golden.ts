@@ -49,7 +49,7 @@ export function compareGolden(
 }
 
 /** Largest difference in gray levels; 255 where the sizes differ. */
-export function greyLevelsApart(ours: Uint8Array, theirs: Uint8Array): number {
+export function grayLevelsApart(ours: Uint8Array, theirs: Uint8Array): number {
   if (ours.length !== theirs.length) return 255;
   let most = 0;
   for (let i = 0; i < ours.length; i++) most = Math.max(most, Math.abs(ours[i] - theirs[i]));

@@ -3,7 +3,7 @@
 
 export { Bundle, Tier, openBundle, type ReportOptions } from "./bundle";
 export { checkDevice, type DecodePhoto } from "./device_check";
-export { greyLevelsApart } from "./golden";
+export { grayLevelsApart } from "./golden";
 export { DEFAULT_LANGUAGE, LANGUAGES, TextsOf, languages, tagOf } from "./language";
 export { PhotoBuilder, photoOf } from "./photo";
 export { shownName } from "./shown_name";

@@ -136,7 +136,7 @@ export interface GoldenAnswers {
   about?: string;
   photos: string[];
   inputs: Record<string, string[]>;
-  tiers: Record<string, Record<string, ExpectedAnswers>>;
+  tiers: Record<string, Partial<Record<"float" | "quantized" | "page", ExpectedAnswers>>>;
   labels?: Record<string, (string | string[] | null)[]>;
 }
 
@@ -336,6 +336,7 @@ export interface TierFile {
 export interface TierFiles {
   float: TierFile;
   quantized?: TierFile | null;
+  page?: TierFile | null;
   ships: "float" | "quantized";
   decision: DecisionRule;
   reliability?: FileRef | null;
