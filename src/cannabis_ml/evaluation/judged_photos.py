@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,20 +54,25 @@ class JudgedPhotos:
     def __len__(self) -> int:
         return len(self.rows) + len(self.copy_rows)
 
-    def pixels(self, size: int) -> Iterator[np.ndarray]:
-        """Each at a model's input size, uint8 (size, size, 3), one by one."""
-        for photos, rows in self._parts:
-            for row in rows:
-                yield center_crop_resize(photos.pixels(row), size)
+    def pixels(self, size: int, order: Iterable[int] | None = None) -> Iterator[np.ndarray]:
+        """Each at a model's input size, uint8 (size, size, 3), one by one.
+
+        Args:
+            size: The model's input size.
+            order: Places, the photos' before the copies'; None for all as they stand.
+        """
+        for place in range(len(self)) if order is None else order:
+            if place < len(self.rows):
+                pixels = self.photo_set.pixels(self.rows[place])
+            else:
+                pixels = self.copies.pixels(self.copy_rows[place - len(self.rows)])
+            yield center_crop_resize(pixels, size)
 
     def truth(self, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
         """Labels of each, encoded as by `Taxonomy.encode`."""
-        parts = [photos.encode(taxonomy, rows) for photos, rows in self._parts if len(rows)]
+        sets = ((self.photo_set, self.rows), (self.copies, self.copy_rows))
+        parts = [photos.encode(taxonomy, rows) for photos, rows in sets if len(rows)]
         return {h.name: np.concatenate([part[h.name] for part in parts]) for h in taxonomy.heads}
-
-    @property
-    def _parts(self) -> tuple[tuple[PhotoSet, np.ndarray], ...]:
-        return (self.photo_set, self.rows), (self.copies, self.copy_rows)
 
 
 def photos_to_judge(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,9 @@ from cannabis_ml.inference.model_file import FLOAT, ModelFile
 from cannabis_ml.inference.outputs import relative_difference
 from cannabis_ml.inference.predictor import open_model
 from cannabis_ml.taxonomy import Kind
+
+BLOCK = 50
+"""Photos after which `outputs_one_by_one` asks whether they are enough."""
 
 
 class HeadParity(Record):
@@ -172,7 +176,11 @@ class ParityReport(Record):
         return pd.DataFrame(rows)
 
 
-def outputs_one_by_one(model: ModelFile, pixels: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+def outputs_one_by_one(
+    model: ModelFile,
+    pixels: Iterable[np.ndarray],
+    is_enough: Callable[[Mapping[str, np.ndarray]], bool] | None = None,
+) -> dict[str, np.ndarray]:
     """Outputs of a file for each photo alone, batch size 1, as on a phone.
 
     Dynamic quantization takes its ranges over the batch, so that larger batches change outputs.
@@ -180,13 +188,18 @@ def outputs_one_by_one(model: ModelFile, pixels: Iterable[np.ndarray]) -> dict[s
     Args:
         model: The file.
         pixels: uint8 RGB (S, S, 3) each, at least one.
+        is_enough: Given the outputs of every next `BLOCK` photos; True leaves out the rest.
 
     Returns:
         Every output by name, (N, …).
     """
-    predictor = open_model(model)
-    each = [predictor.invoke(photo[None]) for photo in pixels]
-    return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+    predictor, left, blocks = open_model(model), iter(pixels), []
+    while block := list(islice(left, BLOCK)):
+        each = [predictor.invoke(photo[None]) for photo in block]
+        blocks.append({name: np.concatenate([one[name] for one in each]) for name in each[0]})
+        if is_enough is not None and is_enough(blocks[-1]):
+            break
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def compare(

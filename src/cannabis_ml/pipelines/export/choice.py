@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
@@ -24,6 +24,9 @@ LARGER_THAN: Mapping[str, tuple[str, ...]] = {
 }
 """Quantizations whose file is always larger than those of the named others."""
 
+MOST_KEPT = 1 << 28
+"""Bytes of photos that are kept in memory between files, at most; else each file reads them."""
+
 MOST_LAYERS = 20
 """Largest number of layers that a report names."""
 
@@ -37,6 +40,9 @@ class Verdict(NamedTuple):
 
 class Judge:
     """Whether a quantized file agrees with its float file, and is smaller by half or faster.
+
+    Photos come in random order. Where so many decisions differ that the file can no longer pass,
+    the rest is left out, unless everything is to be tried: `export.try_all`.
 
     Args:
         float_model: The float file.
@@ -54,12 +60,8 @@ class Judge:
     ) -> None:
         self._float_model, self._decision = float_model, decision
         self._photos, self._export = photos, export
-        self._size = float_model.card.image_size
+        self._order = np.random.default_rng(0).permutation(len(photos))
         self._outputs: dict[tuple[str, str], dict[str, np.ndarray]] = {}
-
-    @cached_property
-    def _truth(self) -> dict[str, np.ndarray]:
-        return self._photos.truth(self._decision.taxonomy)
 
     def __call__(self, model: ModelFile) -> Verdict:
         """Judge one file."""
@@ -70,10 +72,14 @@ class Judge:
 
     def with_float(self, model: ModelFile) -> Verdict:
         """Judge one file by its agreement with the float file alone, whatever its size."""
-        answers, expected = self._answers(model), self._known(self._float_model)
-        compared = agreement(self._decision, answers, expected, self._truth)
+        expected = self._known(self._float_model)
+        outputs = self._answers(model, self._until_lost(expected))
+        compared = self._agreement(outputs, expected)
         export = self._export
         faults = agreement_faults(compared, export.agreement, export.max_accuracy_loss)
+        seen, count = _photos_in(outputs), len(self._photos)
+        if seen < count:
+            faults.append(f"it could no longer pass after {seen:,} of {count:,} photos")
         return Verdict(compared, faults)
 
     def with_shipped(self, model: ModelFile, ships: ModelFile) -> Verdict:
@@ -82,7 +88,7 @@ class Judge:
         Each may differ from the float file, on other photos, so that fewer decisions need be equal:
         `min_same_as_shipped`. The other limits are the same.
         """
-        compared = agreement(self._decision, self._known(model), self._known(ships), self._truth)
+        compared = self._agreement(self._known(model), self._known(ships))
         limits = self._export.agreement
         limits = limits.model_copy(update={"min_same_decisions": limits.min_same_as_shipped})
         faults = agreement_faults(
@@ -90,16 +96,65 @@ class Judge:
         )
         return Verdict(compared, faults)
 
+    def _agreement(
+        self, outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
+    ) -> dict[str, HeadAgreement]:
+        """On the photos that the first outputs are of."""
+        seen = _photos_in(outputs)
+        expected = {name: values[:seen] for name, values in expected.items()}
+        truth = {name: labels[:seen] for name, labels in self._truth.items()}
+        return agreement(self._decision, outputs, expected, truth)
+
+    def _until_lost(
+        self, expected: Mapping[str, np.ndarray]
+    ) -> Callable[[Mapping[str, np.ndarray]], bool]:
+        """Whether more decisions differ by now than may differ in all."""
+        theirs = self._decision.decide(expected)
+        share = 1 - self._export.agreement.min_same_decisions + 1e-9  # as in `agreement_faults`
+        differing = dict.fromkeys(theirs, 0)
+        seen = 0
+
+        def is_lost(outputs: Mapping[str, np.ndarray]) -> bool:
+            nonlocal seen
+            for name, ours in self._decision.decide(outputs).items():
+                differing[name] += int((ours != theirs[name][seen : seen + len(ours)]).sum())
+            seen += _photos_in(outputs)
+            lost = any(differing[name] > share * of.size for name, of in theirs.items())
+            return lost and not self._export.try_all
+
+        return is_lost
+
     def _known(self, model: ModelFile) -> dict[str, np.ndarray]:
         """Outputs, computed where they are not known."""
         key = (model.format, model.quantization)
         return self._outputs[key] if key in self._outputs else self._answers(model)
 
-    def _answers(self, model: ModelFile) -> dict[str, np.ndarray]:
+    def _answers(
+        self,
+        model: ModelFile,
+        is_enough: Callable[[Mapping[str, np.ndarray]], bool] | None = None,
+    ) -> dict[str, np.ndarray]:
         """Outputs, kept under the names of format and quantization."""
-        outputs = outputs_one_by_one(model, self._photos.pixels(self._size))
+        outputs = outputs_one_by_one(model, self._pixels(), is_enough)
         self._outputs[model.format, model.quantization] = outputs
         return outputs
+
+    def _pixels(self) -> Iterable[np.ndarray]:
+        size = self._float_model.card.image_size
+        return self._kept or self._photos.pixels(size, self._order)
+
+    @cached_property
+    def _kept(self) -> list[np.ndarray] | None:
+        """All photos at the model's input size, where they fit into memory."""
+        size = self._float_model.card.image_size
+        if 3 * size**2 * len(self._photos) > MOST_KEPT:
+            return None
+        return list(self._photos.pixels(size, self._order))
+
+    @cached_property
+    def _truth(self) -> dict[str, np.ndarray]:
+        truth = self._photos.truth(self._decision.taxonomy)
+        return {name: labels[self._order] for name, labels in truth.items()}
 
     def _too_slow(self, model: ModelFile) -> list[str]:
         from cannabis_ml.evaluation.latency import measure
@@ -200,6 +255,10 @@ def _quantize(
     kept = f", {kept_share:.0%} of the weights in float32" if quantization == "mixed" else ""
     logger.info("Trying %s%s …", quantization, kept)
     return quantize(model, quantization, photos, kept_share)
+
+
+def _photos_in(outputs: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(outputs.values())))
 
 
 def _changed_decisions(file: FileReport) -> float:

@@ -42,7 +42,8 @@ class ExportParams(BaseModel):
     )
     try_all: bool = Field(
         default=False,
-        description="Also try quantizations that can no longer give the smallest file",
+        description="Also try quantizations that can no longer give the smallest file, and each"
+        " file on all photos, not only until it can no longer pass",
     )
     latency: LatencyParams = LatencyParams()
 
