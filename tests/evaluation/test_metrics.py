@@ -11,6 +11,7 @@ from sklearn import metrics as reference
 
 from cannabis_ml.evaluation.metrics import confusion, score, score_hierarchy
 from cannabis_ml.evaluation.mistakes import confident_mistakes, confused_classes
+from cannabis_ml.evaluation.params import ReportParams
 from cannabis_ml.evaluation.predictions import decide
 from cannabis_ml.evaluation.scores import ClassScores
 from cannabis_ml.evaluation.thresholds import RESOLUTION, choose_thresholds
@@ -489,10 +490,10 @@ def test_attributes_of_a_child_head_follow_the_parent():
 
 
 def test_worst_classes_are_named_in_words(predictions, photos, taxonomy):
-    found = score(predictions, photos, taxonomy, error_limit=0.2)
+    found = score(predictions, photos, taxonomy, reports=ReportParams(error_limit=0.2))
     expected = "error above 20% on: green (50% of 2 photos, mostly taken for red)"
     assert found["colour"].in_words == expected
-    lax = score(predictions, photos, taxonomy, error_limit=0.5)["colour"]
+    lax = score(predictions, photos, taxonomy, reports=ReportParams(error_limit=0.5))["colour"]
     assert lax.in_words == "no class with an error above 50%"
     marks = found["marks"]
     assert [worst.name for worst in marks.worst_classes] == ["dot", "line"]

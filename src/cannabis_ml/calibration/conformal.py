@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -112,6 +113,17 @@ def fit_sets(  # noqa: PLR0913
     return FittedSets(PredictionSets(heads=heads), report)
 
 
+class _Scored(NamedTuple):
+    """Nonconformity of the true class of each photo, with that class and the photo's group."""
+
+    scores: np.ndarray
+    truth: np.ndarray
+    groups: np.ndarray
+
+    def at(self, rows: np.ndarray) -> _Scored:
+        return _Scored(self.scores[rows], self.truth[rows], self.groups[rows])
+
+
 @dataclass(frozen=True)
 class _Fitter:
     head: Head
@@ -137,15 +149,14 @@ class _Fitter:
                 else:
                     too_few.append(names[k])
         elif method == "clustered":
-            split = _clusters(scores, truth, groups, len(names), self.alpha, self.seed)
+            scored = _Scored(scores, truth, groups)
+            split = _clusters(scored, len(names), self.alpha, self.seed)
             if split is None:
                 method = "pooled"
                 because = "There are too few photos a class to find clusters of classes."
             else:
                 clusters, rest = split
-                quantiles = _per_cluster(
-                    scores[rest], truth[rest], groups[rest], clusters, len(names), self.alpha
-                )
+                quantiles = _per_cluster(scored.at(rest), clusters, len(names), self.alpha)
                 clustered = {k for cluster in clusters for k in cluster}
                 too_few = [names[k] for k in range(len(names)) if k not in clustered]
         sets = HeadSets(
@@ -176,7 +187,7 @@ class _Fitter:
         own = np.take_along_axis(scores, state[..., None], axis=2)[..., 0]
         of_label = np.broadcast_to(groups[:, None], known.shape)[known]
         together = conformal_quantile(own[known], of_label, self.alpha)
-        found: dict[int, list[Quantile]] = {ABSENT: [], PRESENT: []}
+        by_state: dict[int, list[Quantile]] = {ABSENT: [], PRESENT: []}
         too_few = []
         for k, name in enumerate(names):
             labelled = known[:, k]
@@ -184,7 +195,7 @@ class _Fitter:
             if both.groups < self.fewest:
                 both = together
                 too_few.append(name)
-            for which, quantiles in found.items():
+            for which, quantiles in by_state.items():
                 if self.method != "classwise":
                     quantiles.append(both)
                     continue
@@ -199,10 +210,10 @@ class _Fitter:
             kind=self.head.kind,
             alpha=self.alpha,
             method=method,
-            limits=[_limit(one) for one in found[PRESENT]],
-            absent_limits=[_limit(one) for one in found[ABSENT]],
-            groups=[one.groups for one in found[PRESENT]],
-            absent_groups=[one.groups for one in found[ABSENT]],
+            limits=[_limit(one) for one in by_state[PRESENT]],
+            absent_limits=[_limit(one) for one in by_state[ABSENT]],
+            groups=[one.groups for one in by_state[PRESENT]],
+            absent_groups=[one.groups for one in by_state[ABSENT]],
         )
         return sets, HeadReport(
             method,
@@ -216,12 +227,7 @@ class _Fitter:
 
 
 def _clusters(
-    scores: np.ndarray,
-    truth: np.ndarray,
-    groups: np.ndarray,
-    classes: int,
-    alpha: float,
-    seed: int,
+    scored: _Scored, classes: int, alpha: float, seed: int
 ) -> tuple[list[list[int]], np.ndarray] | None:
     """Clusters of classes with like scores, and the rows that are left for their limits.
 
@@ -230,6 +236,7 @@ def _clusters(
     """
     from sklearn.cluster import KMeans
 
+    scores, truth, groups = scored
     counts = np.array([len(np.unique(groups[truth == k])) for k in range(classes)])
     enough = max(fewest_groups(alpha), 1)
     frequent = np.flatnonzero(counts >= enough)
@@ -259,14 +266,10 @@ def _clusters(
 
 
 def _per_cluster(
-    scores: np.ndarray,
-    truth: np.ndarray,
-    groups: np.ndarray,
-    clusters: list[list[int]],
-    classes: int,
-    alpha: float,
+    scored: _Scored, clusters: list[list[int]], classes: int, alpha: float
 ) -> list[Quantile]:
     """Per class the quantile of its cluster; of classes in none that of all photos."""
+    scores, truth, groups = scored
     quantiles = [conformal_quantile(scores, groups, alpha)] * classes
     for cluster in clusters:
         rows = np.isin(truth, cluster)

@@ -15,6 +15,7 @@ from sklearn import metrics
 
 from cannabis_ml.evaluation.intervals import by_groups, f1_by_groups, wilson
 from cannabis_ml.evaluation.mistakes import confused_classes, in_words, wrong_attributes
+from cannabis_ml.evaluation.params import ReportParams
 from cannabis_ml.evaluation.predictions import (
     Rule,
     alone,
@@ -36,11 +37,7 @@ from cannabis_ml.evaluation.scores import (
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import MISSING, Head, Taxonomy
 
-CONFIDENCE = 0.95
-"""Of intervals, unless another is asked for."""
-
-ERROR_LIMIT = 0.2
-"""Classes with a larger error are named, unless another limit is asked for."""
+_REPORTS = ReportParams()
 
 
 def evaluate(
@@ -48,31 +45,26 @@ def evaluate(
     photos: pd.DataFrame,
     taxonomy: Taxonomy,
     rule: Rule | None = None,
-    *,
-    split: Split = Split.TEST,
-    confidence: float = CONFIDENCE,
-    error_limit: float = ERROR_LIMIT,
+    reports: ReportParams = _REPORTS,
 ) -> Evaluation:
-    """Score every head and every pair of a head and its parent on one split.
+    """Score every head and every pair of a head and its parent on the test split.
 
     Args:
         predictions: As for `score`, with a column `split`.
         photos: As for `score`.
         taxonomy: Gives the heads.
         rule: As for `score`.
-        split: The rows of `predictions` that are scored.
-        confidence: Of the intervals, in (0, 1).
-        error_limit: Classes with a larger error are named, in [0, 1).
+        reports: As for `score`.
     """
-    judged = predictions[predictions["split"] == split]
+    judged = predictions[predictions["split"] == Split.TEST]
     return Evaluation(
-        split=split,
+        split=Split.TEST,
         photos=len(judged),
         groups=len(np.unique(groups_of(judged, photos))),
-        confidence=confidence,
-        error_limit=error_limit,
-        heads=score(judged, photos, taxonomy, rule, confidence, error_limit),
-        hierarchy=score_hierarchy(judged, photos, taxonomy, rule, confidence),
+        confidence=reports.confidence,
+        error_limit=reports.error_limit,
+        heads=score(judged, photos, taxonomy, rule, reports),
+        hierarchy=score_hierarchy(judged, photos, taxonomy, rule, reports.confidence),
         thresholds=decision(taxonomy, rule).rule.thresholds,
     )
 
@@ -82,8 +74,7 @@ def score(
     photos: pd.DataFrame,
     taxonomy: Taxonomy,
     rule: Rule | None = None,
-    confidence: float = CONFIDENCE,
-    error_limit: float = ERROR_LIMIT,
+    reports: ReportParams = _REPORTS,
 ) -> dict[str, HeadScores]:
     """Compute every metric of every head.
 
@@ -95,8 +86,7 @@ def score(
         taxonomy: Gives the heads.
         rule: How is decided, calibrators included; or thresholds alone, as `choose_thresholds`
             gives them from other photos than these. `THRESHOLD` where none is given.
-        confidence: Of the intervals, in (0, 1).
-        error_limit: Classes with a larger error are named, in [0, 1).
+        reports: Confidence of the intervals, and the error above which a class is named.
 
     Raises:
         KeyError: If a predicted photo is not among `photos`.
@@ -110,10 +100,10 @@ def score(
         judged = _Judged(head, decided[head.name], truth, groups)
         if head.kind == "multilabel":
             scores[head.name] = _score_attributes(
-                judged, probs, by.thresholds(head), confidence, error_limit
+                judged, probs, by.thresholds(head), reports.confidence, reports.error_limit
             )
         else:
-            scores[head.name] = _score_classes(judged, confidence, error_limit)
+            scores[head.name] = _score_classes(judged, reports.confidence, reports.error_limit)
     return scores
 
 
@@ -122,7 +112,7 @@ def score_hierarchy(
     photos: pd.DataFrame,
     taxonomy: Taxonomy,
     rule: Rule | None = None,
-    confidence: float = CONFIDENCE,
+    confidence: float = _REPORTS.confidence,
 ) -> dict[str, HierarchyScores]:
     """Score heads together with their parents.
 

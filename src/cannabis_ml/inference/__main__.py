@@ -21,6 +21,7 @@ from cannabis_ml.inference.report_command import (
     HeatMaps,
     JSONLines,
     Printer,
+    ReportOptions,
     Reports,
     Table,
     print_json,
@@ -165,8 +166,7 @@ def _answer(options: argparse.Namespace) -> int:
         photos,
         _read,
         _printer(options, bundle.taxonomy, photos),
-        language=options.language,
-        heat_maps=heat_maps,
+        ReportOptions(options.language, heat_maps),
     )
 
 

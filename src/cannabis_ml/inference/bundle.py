@@ -208,16 +208,10 @@ class Bundle(BundleFiles):
             ConfigError: If thresholds or remote tiers do not fit, or httpx is not installed.
             ExportError: As `predictor`.
         """
-        from cannabis_ml.inference.bundle_router import bundle_router, rule_of
+        from cannabis_ml.inference.bundle_router import RouterOptions, bundle_router, rule_of
 
-        return bundle_router(
-            self,
-            rule_of(self, thresholds),
-            remote=remote,
-            workers=workers,
-            threads=threads,
-            runtime=runtime,
-        )
+        options = RouterOptions(dict(remote or {}), workers, threads, runtime)
+        return bundle_router(self, rule_of(self, thresholds), options)
 
     def check_golden(self, threads: int = 1, runtime: str | None = None) -> GoldenReport:
         """Let every model file answer for the golden photos on this machine.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -28,31 +29,40 @@ REMOTE_RUNTIME = "remote"
 """Stands for the runtime of answers of another machine that does not name its own."""
 
 
+@dataclass(frozen=True)
+class RouterOptions:
+    """How the tiers of a bundle are asked.
+
+    Attributes:
+        remote: As for `Bundle.router`.
+        workers: As for `Bundle.router`.
+        threads: As for `Bundle.predictor`.
+        runtime: As for `Bundle.predictor`.
+    """
+
+    remote: Mapping[str, str | RoutedTier] = field(default_factory=dict)
+    workers: int = 1
+    threads: int = 0
+    runtime: str | None = None
+
+
 def bundle_router(
-    bundle: Bundle,
-    rule: RoutingRule,
-    *,
-    remote: Mapping[str, str | RoutedTier] | None = None,
-    workers: int = 1,
-    threads: int = 0,
-    runtime: str | None = None,
+    bundle: Bundle, rule: RoutingRule, options: RouterOptions | None = None
 ) -> Router:
     """As `Bundle.router`, by any rule.
 
     Args:
         bundle: Gives the tiers that are not remote.
         rule: Names the tiers, in the order in which they are asked.
-        remote: As for `Bundle.router`.
-        workers: As for `Bundle.router`.
-        threads: As for `Bundle.predictor`.
-        runtime: As for `Bundle.predictor`.
+        options: None: all tiers on this machine, a photo at a time.
 
     Raises:
         ConfigError: If a remote tier is not one of the rule's, or httpx is not installed.
         BundleError: As `Bundle.predictor`.
         ExportError: As `Bundle.predictor`.
     """
-    elsewhere = dict(remote or {})
+    options = options or RouterOptions()
+    elsewhere, workers = options.remote, options.workers
     names = [tier.tier for tier in rule.tiers]
     strange = sorted(set(elsewhere) - set(names))
     if strange:
@@ -64,7 +74,10 @@ def bundle_router(
     for name in names:
         remote_one = elsewhere.get(name)
         if remote_one is None:
-            each = [tier_answerer(bundle, name, rule, threads, runtime) for _ in range(workers)]
+            each = [
+                tier_answerer(bundle, name, rule, options.threads, options.runtime)
+                for _ in range(workers)
+            ]
             tiers.append(LocalTier(name, _in_turn(each), workers))
         else:
             if isinstance(remote_one, str):

@@ -187,6 +187,34 @@ class PhotoChecks:
     heat_map: HeatMap | None = None
 
 
+@dataclass(frozen=True)
+class Gaps:
+    """What a report leaves out.
+
+    Attributes:
+        missing: As `Report.missing`.
+        unbounded: As `Report.unbounded`.
+    """
+
+    missing: Mapping[Part, list[str]]
+    unbounded: list[BackOff]
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a report is put into words.
+
+    Attributes:
+        language: Of the texts.
+        names: Of heads and classes for people, by the taxonomy's own.
+        settings: The levels.
+    """
+
+    language: str = DEFAULT_LANGUAGE
+    names: Mapping[str, str] = field(default_factory=dict)
+    settings: ReportSettings = field(default_factory=ReportSettings)
+
+
 class Report(Answer):
     """An answer and how far to trust it: a `HeadReport` by the name of each head.
 
@@ -209,12 +237,8 @@ class Report(Answer):
         answer: Answer,
         heads: Mapping[str, HeadReport],
         checks: PhotoChecks,
-        *,
-        missing: Mapping[Part, list[str]],
-        unbounded: list[BackOff],
-        settings: ReportSettings,
-        language: str = DEFAULT_LANGUAGE,
-        names: Mapping[str, str] | None = None,
+        gaps: Gaps,
+        wording: Wording,
     ) -> None:
         super().__init__(
             heads,
@@ -227,11 +251,11 @@ class Report(Answer):
         self.photo_faults = checks.faults
         self.unknown = checks.unknown
         self.heat_map = checks.heat_map
-        self.missing = dict(missing)
-        self.unbounded = unbounded
-        self.settings = settings
-        self.language = language
-        self.names = dict(names or {})
+        self.missing = dict(gaps.missing)
+        self.unbounded = gaps.unbounded
+        self.settings = wording.settings
+        self.language = wording.language
+        self.names = dict(wording.names)
 
     def __getitem__(self, name: str) -> HeadReport:
         return self.heads[name]

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,14 +42,25 @@ class Printer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report is to have.
+
+    Attributes:
+        language: Of the texts.
+        heat_maps: Where to draw heat maps; None: not asked for.
+    """
+
+    language: str
+    heat_maps: HeatMaps | None = None
+
+
 def report_photos(
     reporter: Reporter,
     photos: Sequence[str],
     read: Callable[[str], bytes],
     printer: Printer,
-    *,
-    language: str,
-    heat_maps: HeatMaps | None = None,
+    options: ReportOptions,
 ) -> int:
     """Report on photos, and print each report as it comes.
 
@@ -57,17 +69,18 @@ def report_photos(
         photos: Names, as for `read`.
         read: Gives the bytes of one.
         printer: For people or for machines.
-        language: Of the texts.
-        heat_maps: Where to draw them; None: not asked for.
+        options: Language and heat maps.
 
     Returns:
         The exit status. Photos without a report are named on stderr.
     """
-    failed = 0
+    failed, heat_maps = 0, options.heat_maps
     for name in photos:
         try:
             report = reporter.report(
-                read(name), language=language, heat_map=heat_maps.kind if heat_maps else None
+                read(name),
+                language=options.language,
+                heat_map=heat_maps.kind if heat_maps else None,
             )
         except (ValueError, OSError, CannabisMLError) as error:
             failed += 1

@@ -25,6 +25,7 @@ from cannabis_ml.inference.reliability import Findings, TierRules
 from cannabis_ml.inference.report import (
     AttributeReport,
     Band,
+    Gaps,
     HeadReport,
     Level,
     Part,
@@ -33,6 +34,7 @@ from cannabis_ml.inference.report import (
     ReportSettings,
     State,
     UnknownReport,
+    Wording,
 )
 from cannabis_ml.photos.checks.examined_file import WORKING_SIDE
 from cannabis_ml.photos.decode import MAX_PIXELS
@@ -118,14 +120,25 @@ class Reporter:
         """
         drawn = None if heat_map is None else self._heat_map(heat_map, pixels, outputs)
         faults = photo_faults(pixels, self.predictor.image_size, self.settings.defects)
-        return make_report(
-            self.predictor.answer(outputs),
-            outputs,
-            self.rules,
-            PhotoChecks(faults, heat_map=drawn),
-            self.settings,
-            language,
+        findings, answer = self.rules.apply(outputs), self.predictor.answer(outputs)
+        unknown = _unknown(self.rules, findings)
+        maker = _HeadMaker(
+            self.rules, findings, self.settings, bool(unknown and unknown.is_unknown)
         )
+        withheld = _withheld_heads(answer, self.rules.reliability.back_off, findings)
+        heads = {name: maker.report(given, withheld[name]) for name, given in answer.items()}
+        return Report(
+            answer,
+            heads,
+            PhotoChecks(faults, unknown, drawn),
+            _gaps(self.rules, unknown),
+            self._wording(language),
+        )
+
+    def _wording(self, language: str) -> Wording:
+        tag = tag_of(language)
+        names = self.rules.decision.taxonomy.names.get(tag, {})
+        return Wording(tag, names, self.settings)
 
     def _heat_map(
         self, kind: HeatMapKind, photo: np.ndarray, outputs: Mapping[str, np.ndarray]
@@ -143,49 +156,6 @@ class Reporter:
         if not answers:
             return None
         return occlusion_heat_map(photo, center_crop_resize(photo, self.predictor.image_size), ask)
-
-
-def make_report(
-    answer: Answer,
-    outputs: Mapping[str, np.ndarray],
-    rules: TierRules,
-    checks: PhotoChecks,
-    settings: ReportSettings,
-    language: str = DEFAULT_LANGUAGE,
-) -> Report:
-    """Report on one answered photo.
-
-    Args:
-        answer: As from `Predictor.answer`.
-        outputs: Of the model file for this one photo, as it gives them, (1, …).
-        rules: Of the tier.
-        checks: What else is known of the photo; `unknown` is filled in.
-        settings: Levels.
-        language: As for `language.texts_in`.
-    """
-    findings = rules.apply(outputs)
-    unknown = _unknown(rules, findings)
-    withheld = _withheld(rules.reliability.back_off, findings)
-
-    def is_withheld(head: Head) -> bool | None:
-        if withheld.get(head.name) and answer[head.name].decided is None:
-            # Without a class there is nothing to withhold, unless the parent's answer is.
-            parent = answer.get(head.parent or "")
-            return parent is not None and is_withheld(parent.head)
-        return withheld.get(head.name)
-
-    maker = _HeadMaker(rules, findings, settings, bool(unknown and unknown.is_unknown))
-    heads = {name: maker.report(given, is_withheld(given.head)) for name, given in answer.items()}
-    return Report(
-        answer,
-        heads,
-        replace(checks, unknown=unknown),
-        missing=_missing(rules, unknown),
-        unbounded=[rule for rule in rules.reliability.back_off if rule.threshold is None],
-        settings=settings,
-        language=tag_of(language),
-        names=rules.decision.taxonomy.names.get(tag_of(language)),
-    )
 
 
 @dataclass(frozen=True)
@@ -297,6 +267,27 @@ def _withheld(rules: list[BackOff], findings: Findings) -> dict[str, bool]:
         for level, name in enumerate(rule.heads):
             withheld[name] = withheld.get(name, True) and level > depth
     return withheld
+
+
+def _withheld_heads(
+    answer: Answer, rules: list[BackOff], findings: Findings
+) -> dict[str, bool | None]:
+    """Whether the answer of each head is withheld; None where no rule applies to it."""
+    withheld = _withheld(rules, findings)
+
+    def is_withheld(head: Head) -> bool | None:
+        if withheld.get(head.name) and answer[head.name].decided is None:
+            # Without a class there is nothing to withhold, unless the parent's answer is.
+            parent = answer.get(head.parent or "")
+            return parent is not None and is_withheld(parent.head)
+        return withheld.get(head.name)
+
+    return {name: is_withheld(given.head) for name, given in answer.items()}
+
+
+def _gaps(rules: TierRules, unknown: UnknownReport | None) -> Gaps:
+    unbounded = [rule for rule in rules.reliability.back_off if rule.threshold is None]
+    return Gaps(_missing(rules, unknown), unbounded)
 
 
 def _missing(rules: TierRules, unknown: UnknownReport | None) -> dict[Part, list[str]]:

@@ -219,30 +219,35 @@ def thumbnail_difference(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         float32 (M,): 0 the same, about 1 unrelated, up to 2 for a negative.
     """
     products = np.einsum("ij,ij->i", left.astype(np.float32), right.astype(np.float32))
-    return _difference(products, *_moments(left), *_moments(right), left.shape[1])
+    return _difference(products, _moments(left), _moments(right), left.shape[1])
 
 
-def _moments(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums and sums of squares of each thumbnail, exact."""
-    sums = seen.sum(axis=1, dtype=np.int64)
-    return sums, np.einsum("ij,ij->i", seen, seen, dtype=np.int64, casting="safe")
+class _Moments(NamedTuple):
+    """Sums and sums of squares of thumbnails, exact."""
+
+    sums: np.ndarray
+    squares: np.ndarray
+
+    def variations(self, size: int) -> np.ndarray:
+        """Sum of squared differences from the mean."""
+        return self.squares - self.sums * self.sums / size
 
 
-def _difference(
-    products: np.ndarray,
-    left: np.ndarray,
-    left_squares: np.ndarray,
-    right: np.ndarray,
-    right_squares: np.ndarray,
-    size: int,
-) -> np.ndarray:
+def _moments(thumbnails: np.ndarray) -> _Moments:
+    return _Moments(
+        thumbnails.sum(axis=1, dtype=np.int64),
+        np.einsum("ij,ij->i", thumbnails, thumbnails, dtype=np.int64, casting="safe"),
+    )
+
+
+def _difference(products: np.ndarray, left: _Moments, right: _Moments, size: int) -> np.ndarray:
     """From sums of products, as `thumbnail_difference`.
 
     Sums of products of 192 bytes stay below 2**24, so they are exact in float32, by whatever route
     they were summed up: a pair is linked or not, whatever it is compared along with.
     """
-    together = products.astype(np.float64) - left * right / size
-    apart = np.sqrt((left_squares - left * left / size) * (right_squares - right * right / size))
+    together = products.astype(np.float64) - left.sums * right.sums / size
+    apart = np.sqrt(left.variations(size) * right.variations(size))
     stable = _STABLE * size
     return np.maximum(1 - (together + stable) / (apart + stable), 0).astype(np.float32)
 
@@ -282,9 +287,8 @@ class _Nodes:
                 right = self.signatures[high : min(high + _SIDE, theirs.stop)]
                 products = left.astype(np.float32) @ right.astype(np.float32).T
                 sums, squares = _moments(left)
-                difference = _difference(
-                    products, sums[:, None], squares[:, None], *_moments(right), left.shape[1]
-                )
+                rows = _Moments(sums[:, None], squares[:, None])
+                difference = _difference(products, rows, _moments(right), left.shape[1])
                 at = np.flatnonzero(difference <= max_difference)
                 pairs = np.stack([low + at // len(right), high + at % len(right)], axis=1)
                 yield pairs[pairs[:, 0] < pairs[:, 1]]

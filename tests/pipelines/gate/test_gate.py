@@ -15,7 +15,7 @@ from cannabis_ml.inference.bundle_writer import write_bundle
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.gate import nodes
-from cannabis_ml.pipelines.gate.comparison import compare_tier
+from cannabis_ml.pipelines.gate.comparison import HeldOutPhotos, compare_tier
 from cannabis_ml.pipelines.gate.params import GateStageParams
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -232,7 +232,11 @@ def test_risk_is_that_of_labels_that_both_know(bundles, photo_set, compare):
     truth = photo_set.encode(bundles["other"].taxonomy, rows)
     after = found.after.iloc[:COUNT]
     evidence = compare_tier(
-        (known, before), (bundles["other"], after), TIER, np.ones(COUNT, bool), (truth, rows), GATE
+        (known, before),
+        (bundles["other"], after),
+        TIER,
+        HeldOutPhotos(np.ones(COUNT, bool), truth, rows),
+        GATE,
     )
     assert evidence.risk.groups == COUNT * 2 // 3
     assert evidence.risk.champion == 0

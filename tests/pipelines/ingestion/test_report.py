@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from cannabis_ml.photo_sets.checks.finding import Finding
+from cannabis_ml.photo_sets.checks.registry import SetFindings
+from cannabis_ml.photo_sets.predictability import Predictability
 from cannabis_ml.pipelines.ingestion.report import build_report, draw_thumbnails, render_page
 from cannabis_ml.pipelines.ingestion.report.thumbnails import EXAMPLES, MAX_THUMBNAILS
 from cannabis_ml.splits import SPLITS
@@ -22,6 +24,10 @@ TAXONOMY = Taxonomy(
     ]
 )
 EVIL = "<script>alert('x')</script> & \"quoted\"\nline.jpg"
+
+
+def checked(*findings):
+    return SetFindings(list(findings), [], [])
 
 
 def rows(n, **known):
@@ -175,7 +181,7 @@ def test_alarms_come_first_and_set_the_verdict(index):
     def finding(severity):
         return Finding("shortcuts", severity, "leaf", f"This is {severity}.", "Do that.")
 
-    report = build_report(index, TAXONOMY, [finding("warning"), finding("alarm")])
+    report = build_report(index, TAXONOMY, checked(finding("warning"), finding("alarm")))
     assert report["to_do"][0]["what"] == "This is alarm."
     assert report["verdict"]["level"] == "alarm"
     page = render_page(report)
@@ -257,12 +263,11 @@ def test_it_says_how_many_and_whether_to_trust_before_all_else(index):
 
 
 def test_what_was_measured_is_shown_even_where_nothing_is_wrong(index):
-    common = {"question": "leaf", "chance": 0.25, "photos": 27}
     measured = [
-        {**common, "kind": "file", "accuracy": 0.31},
-        {**common, "kind": "border", "accuracy": 0.28},
+        Predictability("leaf", "leaf", None, kind, 27, 27, 3, accuracy, 0.25, 0.0, False)
+        for kind, accuracy in (("file", 0.31), ("border", 0.28))
     ]
-    page = Page(render_page(build_report(index, TAXONOMY, measured=measured)))
+    page = Page(render_page(build_report(index, TAXONOMY, SetFindings([], measured, []))))
     words = " ".join(" ".join(page.words).split())
     assert "Neither file nor border gives a label away." in words
     assert "leaf 25% 31% 28% 27" in words
@@ -280,7 +285,7 @@ def test_names_cannot_become_markup():
     parts["<i>head</i>"] = "<b>a</b>"
     parts["path"] = [f"/data/{i}/{EVIL}" for i in range(len(parts))]
     finding = Finding("rare_classes", "warning", "h", "<q>said</q>", "<q>do</q>")
-    report = build_report(parts, taxonomy, [finding])
+    report = build_report(parts, taxonomy, checked(finding))
     text = render_page(report, draw_thumbnails(report, parts))
     page = Page(text)
     assert page.open == []
@@ -448,7 +453,7 @@ def test_given_training_photos_that_share_groups_are_an_alarm_with_the_remedy():
 
 def test_a_head_that_is_divided_unevenly_is_told_once(index):
     def missing(*findings):
-        steps = build_report(index, TAXONOMY, findings)["to_do"]
+        steps = build_report(index, TAXONOMY, checked(*findings))["to_do"]
         return [s for s in steps if "missing from a split" in s["what"]]
 
     uneven = [

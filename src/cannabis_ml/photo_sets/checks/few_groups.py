@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -76,15 +76,13 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -> l
     """
     sound = kept(photos).reset_index(drop=True)
     table, groups = properties_of(sound), groups_of(sound)
-    tested = [
-        (question, *_few(question, groups, params)) for question in questions(sound, taxonomy)
-    ]
+    tested = [_tested(question, groups, params) for question in questions(sound, taxonomy)]
     level = _level(tested, params)
     return [
         finding
-        for question, few, known in tested
-        for answer in few
-        if (finding := _finding(question, answer, known, table, groups, level)) is not None
+        for one in tested
+        for answer in one.few
+        if (finding := _finding(one, answer, table, groups, level)) is not None
     ]
 
 
@@ -100,9 +98,7 @@ def unchecked(
     """
     sound = kept(photos).reset_index(drop=True)
     groups = groups_of(sound)
-    tested = [
-        (question, *_few(question, groups, params)) for question in questions(sound, taxonomy)
-    ]
+    tested = [_tested(question, groups, params) for question in questions(sound, taxonomy)]
     level = _level(tested, params)
     passed_over = []
     for question, few, known in tested:
@@ -116,23 +112,33 @@ def unchecked(
     return passed_over
 
 
-def _few(
-    question: Question, groups: np.ndarray, params: ShortcutsParams
-) -> tuple[dict[str, int], np.ndarray]:
-    """Groups of each class that has few, and which photos have an answer."""
+class _Tested(NamedTuple):
+    """A question whose classes with few groups are tested.
+
+    Attributes:
+        question: A head or an attribute.
+        few: Groups of each class that has few.
+        known: Which photos have an answer, bool (N,).
+    """
+
+    question: Question
+    few: dict[str, int]
+    known: np.ndarray
+
+
+def _tested(question: Question, groups: np.ndarray, params: ShortcutsParams) -> _Tested:
     known = question.answers.notna().to_numpy()
     counts = {
         answer: len(np.unique(groups[(question.answers == answer).to_numpy()]))
         for answer in question.classes
     }
-    return {name: n for name, n in counts.items() if 0 < n < params.min_groups}, known
+    few = {name: n for name, n in counts.items() if 0 < n < params.min_groups}
+    return _Tested(question, few, known)
 
 
-def _level(
-    tested: list[tuple[Question, dict[str, int], np.ndarray]], params: ShortcutsParams
-) -> float:
+def _level(tested: list[_Tested], params: ShortcutsParams) -> float:
     columns = sum(len(p.columns) for p in PROPERTIES)
-    return params.error_rate / max(1, columns * sum(len(few) for _, few, _ in tested))
+    return params.error_rate / max(1, columns * sum(len(one.few) for one in tested))
 
 
 def _chance(groups: int, total: int) -> float:
@@ -141,13 +147,9 @@ def _chance(groups: int, total: int) -> float:
 
 
 def _finding(
-    question: Question,
-    answer: str,
-    known: np.ndarray,
-    table: pd.DataFrame,
-    groups: np.ndarray,
-    level: float,
+    tested: _Tested, answer: str, table: pd.DataFrame, groups: np.ndarray, level: float
 ) -> Finding | None:
+    question, known = tested.question, tested.known
     is_class = (question.answers == answer).to_numpy()
     mine, others = np.unique(groups[is_class]), np.unique(groups[known & ~is_class])
     # A group with photos of both cannot separate them.

@@ -20,7 +20,6 @@ from cannabis_ml.calibration.routing_choice import RoutingReport
 from cannabis_ml.calibration.unknown_choice import UnknownReport
 from cannabis_ml.evaluation.calibration_scores import CalibrationComparison
 from cannabis_ml.evaluation.latency import LatencyReport
-from cannabis_ml.evaluation.parity import ParityReport
 from cannabis_ml.evaluation.reliability_scores import ReliabilityScores
 from cannabis_ml.evaluation.scores import Evaluation, HeadScores, Interval
 from cannabis_ml.evaluation.tables import interval_of, value_of
@@ -29,7 +28,6 @@ from cannabis_ml.inference.routing import TierCost
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
-from cannabis_ml.tiers import Tier
 
 HEADLINES = {
     "multiclass": ("accuracy", "accuracy_per_group", "macro_f1"),
@@ -96,17 +94,9 @@ class TierDescription:
     trust: TierTrust
 
 
-def describe(
-    tier: Tier,
-    models: dict[str, ModelFile],
-    metrics: Evaluation,
-    parity: ParityReport,
-    latency: LatencyReport,
-    trust: TierTrust,
-) -> TierDescription:
-    """Collect the facts of one tier from the results of the stages before."""
-    card = models["float"].card
-    files = [
+def describe_files(models: dict[str, ModelFile], latency: LatencyReport) -> list[dict[str, Any]]:
+    """A row per model file of a tier: its kind, size and latency, and where it is the default."""
+    return [
         {
             "kind": kind,
             "format": model.format,
@@ -117,18 +107,6 @@ def describe(
         }
         for kind, model in models.items()
     ]
-    return TierDescription(
-        device=tier.device,
-        backbone=" + ".join(card.backbones),
-        image_size=card.image_size,
-        weights=card.weights or {},
-        teacher=tier.teacher if card.taught else None,
-        files=files,
-        machine=", ".join(_machine_part(*item) for item in latency.machine.items()),
-        metrics=metrics,
-        verdict=parity.in_words,
-        trust=trust,
-    )
 
 
 def _default(kind: str, models: Mapping[str, ModelFile]) -> str:
@@ -136,18 +114,16 @@ def _default(kind: str, models: Mapping[str, ModelFile]) -> str:
     return IN_PAGES if kind == PAGE else "yes" if kind == shipped(models) else ""
 
 
-def render(
-    bundle: BundleParams,
-    taxonomy: Taxonomy,
-    photos: pd.DataFrame,
-    started: str,
-    tiers: dict[str, TierDescription],
-    apart: str,
-    routing: RoutingReport,
-) -> str:
-    """Render the card.
+def machine_in_words(latency: LatencyReport) -> str:
+    """What latencies were measured on, in a line."""
+    return ", ".join(_machine_part(*item) for item in latency.machine.items())
 
-    Args:
+
+@dataclass(frozen=True)
+class ModelCardFacts:
+    """Facts in the model card of a bundle.
+
+    Attributes:
         bundle: Name, licence, and what no run can know.
         taxonomy: The heads.
         photos: The photo set without pixels.
@@ -155,10 +131,19 @@ def render(
         tiers: By name, smallest first.
         apart: Sentences on leaks between splits, from `apart_in_words`.
         routing: When the answer of a smaller tier is accepted.
-
-    Returns:
-        Markdown.
     """
+
+    bundle: BundleParams
+    taxonomy: Taxonomy
+    photos: pd.DataFrame
+    started: str
+    tiers: dict[str, TierDescription]
+    apart: str
+    routing: RoutingReport
+
+
+def render(facts: ModelCardFacts) -> str:
+    """Render the card as Markdown with YAML front matter."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -170,12 +155,14 @@ def render(
         "number": _number,
         "cost": _cost,
         "banded": _banded,
-        "error": lambda found: _number(None if found is None else found.value),
-        "by_chance": lambda found: _number(None if found is None else found.perfect_interval[1]),
+        "error": lambda error: _number(None if error is None else error.value),
+        "by_chance": lambda error: _number(None if error is None else error.perfect_interval[1]),
         "in_groups": _in_groups,
         "value_of": value_of,
         "interval_of": interval_of,
     }
+    bundle, taxonomy, photos = facts.bundle, facts.taxonomy, facts.photos
+    tiers, routing = facts.tiers, facts.routing
     source = resources.files("cannabis_ml.pipelines.bundle").joinpath("model_card.md.j2")
     page = environment.from_string(source.read_text(encoding="utf-8")).render(
         bundle=bundle,
@@ -183,8 +170,8 @@ def render(
         counts=_counts(taxonomy, photos),
         splits=photos["split"].value_counts().to_dict(),
         photos=len(photos),
-        apart=apart,
-        day=started[:10],
+        apart=facts.apart,
+        day=facts.started[:10],
         tiers=tiers,
         routing=routing,
         routed=routing.test or routing.calibration,

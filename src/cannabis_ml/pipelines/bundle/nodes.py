@@ -26,10 +26,12 @@ from cannabis_ml.inference.routing import RoutingRule
 from cannabis_ml.inference.unknown import UnknownScore
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.bundle.model_card import (
+    ModelCardFacts,
     TierDescription,
     TierTrust,
     apart_in_words,
-    describe,
+    describe_files,
+    machine_in_words,
     render,
 )
 from cannabis_ml.pipelines.bundle.params import BundleParams
@@ -111,7 +113,19 @@ def describe_tier(
         latency: Latency of its files.
         trust: From `collect_trust`.
     """
-    return describe(tier_named(tier), models, file_metrics, parity, latency, trust)
+    card, about = models["float"].card, tier_named(tier)
+    return TierDescription(
+        device=about.device,
+        backbone=" + ".join(card.backbones),
+        image_size=card.image_size,
+        weights=card.weights or {},
+        teacher=about.teacher if card.taught else None,
+        files=describe_files(models, latency),
+        machine=machine_in_words(latency),
+        metrics=file_metrics,
+        verdict=parity.in_words,
+        trust=trust,
+    )
 
 
 def collect_trust(
@@ -170,7 +184,9 @@ def write_model_card(
         Markdown with YAML front matter, as on the Hugging Face hub.
     """
     apart = apart_in_words(division_check["links"])
-    return render(bundle, taxonomy, photo_set.labels(), started, tiers, apart, routing_report)
+    return render(
+        ModelCardFacts(bundle, taxonomy, photo_set.labels(), started, tiers, apart, routing_report)
+    )
 
 
 def assemble(

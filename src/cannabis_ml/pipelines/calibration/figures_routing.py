@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -45,9 +45,9 @@ def risk_coverage_figure(
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = _axes(figure, "share of photos whose answer is accepted", "share of these that is wrong")
     for tier, color in zip(tiers, _colors(tiers), strict=True):
-        _draw_curve(axes, tier.score, tier.right, color=color, label=f"{tier.tier} alone")
+        _draw_curve(axes, tier.score, tier.right, _Line(color, f"{tier.tier} alone"))
     last, score, right = _ended(rule, tiers)
-    _draw_curve(axes, score, right, color=CHOSEN, label="the routing's answers", dashed=True)
+    _draw_curve(axes, score, right, _Line(CHOSEN, "the routing's answers", "--"))
     routed = judge_routing(rule, tiers, groups)
     lines = [_head_line(rule, len(last), routed.groups)]
     if routed.error_rate is None:
@@ -181,25 +181,23 @@ def _with_common_quantile(
     return float(cost), float(right.mean())
 
 
-def _draw_curve(
-    axes: Axes,
-    score: np.ndarray,
-    right: np.ndarray,
-    *,
-    color: str,
-    label: str,
-    dashed: bool = False,
-) -> None:
+class _Line(NamedTuple):
+    color: str
+    label: str
+    style: str = "-"
+
+
+def _draw_curve(axes: Axes, score: np.ndarray, right: np.ndarray, line: _Line) -> None:
     curve = risk_coverage(score, right)
     shown = curve.coverage >= LEAST_COVERAGE
     axes.plot(
         curve.coverage[shown],
         curve.risk[shown],
-        color=color,
+        color=line.color,
         lw=1.8,
-        ls="--" if dashed else "-",
+        ls=line.style,
         drawstyle="steps-post" if shown.sum() < 20 else "default",
-        label=label,
+        label=line.label,
     )
 
 

@@ -144,8 +144,7 @@ def score_file(
         photo_set.labels(),
         taxonomy,
         calibrated_decision,
-        confidence=reports.confidence,
-        error_limit=reports.error_limit,
+        reports,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,16 +29,26 @@ from cannabis_ml.taxonomy import MISSING
 Side = tuple[Bundle, pd.DataFrame]
 """A bundle, and the outputs of one of its tiers, a row per photo."""
 
-Truth = tuple[Mapping[str, np.ndarray] | None, np.ndarray]
-"""Labels of the test photos as the challenger's taxonomy encodes them, and their groups."""
+
+class HeldOutPhotos(NamedTuple):
+    """The photos of the test split among N photos.
+
+    Attributes:
+        rows: Which of the N they are, bool (N,).
+        labels: Their labels as the challenger's taxonomy encodes them; None without test photos.
+        groups: Their groups.
+    """
+
+    rows: np.ndarray
+    labels: Mapping[str, np.ndarray] | None
+    groups: np.ndarray
 
 
 def compare_tier(
     champion: Side,
     challenger: Side,
     tier: str,
-    is_test: np.ndarray,
-    truth: Truth,
+    test: HeldOutPhotos,
     gate: GateStageParams,
 ) -> TierEvidence:
     """Compare one tier of two bundles on the same photos, in the same order.
@@ -46,15 +57,14 @@ def compare_tier(
         champion: The champion, and its outputs for N photos.
         challenger: The other, and its outputs.
         tier: Name of the tier.
-        is_test: Which photos are of the test split, bool (N,). Agreement is measured on the others,
-            or on these, without their labels, where there are no others.
-        truth: Labels and groups of the test photos.
+        test: The photos of the test split. Agreement is measured on the others, or on these,
+            without their labels, where there are no others.
         gate: How sure the comparison is to be.
     """
     before, after = (_answers(side, tier) for side in (champion, challenger))
-    labels, groups = truth
-    tested = np.flatnonzero(is_test)
-    unlabelled = np.flatnonzero(~is_test)
+    labels, groups = test.labels, test.groups
+    tested = np.flatnonzero(test.rows)
+    unlabelled = np.flatnonzero(~test.rows)
     seen = unlabelled if len(unlabelled) else tested
     names = challenger[1]["photo_id"].to_numpy(str)[seen].tolist()
     evidence = TierEvidence(

@@ -130,7 +130,7 @@ def gather_evidence(
     Returns:
         All comparisons; the cost alone where there is nothing to compare with.
     """
-    from cannabis_ml.pipelines.gate.comparison import compare_tier
+    from cannabis_ml.pipelines.gate.comparison import HeldOutPhotos, compare_tier
 
     ships = bundle.manifest.tiers[tier].ships
     file = latency.files[ships]
@@ -147,9 +147,8 @@ def gather_evidence(
     rows = np.array([places[photo][0] for photo in test["photo_id"]], np.int64)
     truth = photo_set.encode(bundle.taxonomy, rows) if len(rows) else None
     groups = groups_of(test, photo_set.labels())
-    evidence = compare_tier(
-        (champion, before), (bundle, after), tier, is_test, (truth, groups), gate
-    )
+    photos = HeldOutPhotos(is_test, truth, groups)
+    evidence = compare_tier((champion, before), (bundle, after), tier, photos, gate)
     return evidence.model_copy(update={"cost": cost})
 
 

@@ -20,7 +20,6 @@ from cannabis_ml.errors import SourceError, TaxonomyError
 from cannabis_ml.photo_sets.checks import (
     conflicting_duplicate,
     exact_duplicate,
-    shortcuts,
     twin_of_test,
 )
 from cannabis_ml.photo_sets.checks.registry import SetCheckParams, check_set
@@ -253,15 +252,8 @@ def build_ingestion_report(
         Plain JSON values.
     """
     findings = check_set(divided_photos, taxonomy, split.fractions, set_checks)
-    return build_report(
-        divided_photos,
-        taxonomy,
-        findings.findings,
-        [shortcuts.as_numbers(one) for one in findings.measured],
-        split.fractions,
-        division_check["links"] if division_check else None,
-        findings.unchecked,
-    )
+    links = division_check["links"] if division_check else None
+    return build_report(divided_photos, taxonomy, findings, split.fractions, links)
 
 
 def draw_ingestion_page(

@@ -166,8 +166,7 @@ def score_predictions(
         labels,
         taxonomy,
         choose_thresholds(validation, labels, taxonomy, fewest=reports.threshold_photos),
-        confidence=reports.confidence,
-        error_limit=reports.error_limit,
+        reports,
     )
     for name, scores in evaluation.heads.items():
         if scores.n:

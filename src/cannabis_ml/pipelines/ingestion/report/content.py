@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cannabis_ml.photo_sets.checks import conflicting_duplicate, exact_duplicate, twin_of_test
-from cannabis_ml.photo_sets.checks.finding import Finding, class_counts
-from cannabis_ml.photo_sets.checks.registry import described
+from cannabis_ml.photo_sets.checks.finding import class_counts
+from cannabis_ml.photo_sets.checks.registry import SetFindings, described
+from cannabis_ml.photo_sets.checks.shortcuts import as_numbers
 from cannabis_ml.photos.checks.check import Kind
 from cannabis_ml.pipelines.ingestion.report.advice import next_steps, verdict
 from cannabis_ml.splits import SPLITS
@@ -28,11 +29,9 @@ _COPIES = {exact_duplicate.DEFECT.name, _CONFLICT}
 def build_report(
     photo_index: pd.DataFrame,
     taxonomy: Taxonomy,
-    findings: Sequence[Finding] = (),
-    measured: Sequence[Mapping[str, Any]] = (),
+    checked: SetFindings | None = None,
     wanted: Mapping[str, float] | None = None,
     links: Mapping[str, Any] | None = None,
-    unchecked: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Account for every photo.
 
@@ -43,11 +42,9 @@ def build_report(
         photo_index: One row per photo found, with `path`, `defect`, and what else is known of it;
             columns that are not there count as empty.
         taxonomy: The heads whose classes are counted.
-        findings: Of the checks of the set as a whole.
-        measured: What was measured for shortcuts, remarkable or not (`shortcuts.as_numbers`).
+        checked: What the checks of the set as a whole found; None: they did not run.
         wanted: Fractions of the splits as configured, to stand beside those reached.
         links: Near-duplicates across splits, as from `groups.check_links`.
-        unchecked: Classes of too few groups to look for shortcuts (`few_groups.unchecked`).
 
     Returns:
         Plain JSON values: `schema`, `version`, `totals`, `sources`, `splits`, `heads`, `defects`,
@@ -74,9 +71,9 @@ def build_report(
             name: {"shared": n, "given": of} for name, (n, of) in _shared(index).items()
         },
         "conflicts": _conflicts(index),
-        "findings": [finding.as_dict() for finding in findings],
-        "shortcuts": [dict(one) for one in measured],
-        "shortcuts_unchecked": [dict(one) for one in unchecked],
+        "findings": [finding.as_dict() for finding in checked.findings] if checked else [],
+        "shortcuts": [as_numbers(one) for one in checked.measured] if checked else [],
+        "shortcuts_unchecked": [dict(one) for one in checked.unchecked] if checked else [],
     }
     report["to_do"] = next_steps(report)
     report["verdict"] = verdict(report)
