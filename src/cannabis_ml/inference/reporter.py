@@ -118,7 +118,7 @@ class Reporter:
             language: As for `report`.
             heat_map: As for `report`.
         """
-        drawn = None if heat_map is None else self._heat_map(heat_map, pixels, outputs)
+        drawn = None if heat_map is None else self.heat_map(pixels, outputs, heat_map)
         faults = photo_faults(pixels, self.predictor.image_size, self.settings.defects)
         findings, answer = self.rules.apply(outputs), self.predictor.answer(outputs)
         unknown = _unknown(self.rules, findings)
@@ -140,9 +140,22 @@ class Reporter:
         names = self.rules.decision.taxonomy.names.get(tag, {})
         return Wording(tag, names, self.settings)
 
-    def _heat_map(
-        self, kind: HeatMapKind, photo: np.ndarray, outputs: Mapping[str, np.ndarray]
+    def heat_map(
+        self,
+        photo: np.ndarray,
+        outputs: Mapping[str, np.ndarray],
+        kind: HeatMapKind = "occlusion",
     ) -> HeatMap | None:
+        """Draw what the answers for one photo rest on.
+
+        Args:
+            photo: As from `pixels`.
+            outputs: As for `report_on`.
+            kind: Which to draw, see `inference.heat_map`.
+
+        Returns:
+            None where the model file gives no attention, or answers no class.
+        """
         if kind == "attention":
             attention = outputs.get(ATTENTION)
             return None if attention is None else attention_heat_map(photo, attention[0])

@@ -12,6 +12,7 @@ from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.bundle_router import rule_of
 from cannabis_ml.inference.golden import GoldenReport
 from cannabis_ml.inference.golden_check import check_opened
+from cannabis_ml.inference.heat_map import HeatMap
 from cannabis_ml.inference.local_tier import tier_answer
 from cannabis_ml.inference.report import Report
 from cannabis_ml.inference.reporter import Reporter
@@ -54,6 +55,16 @@ class LoadedBundle:
             UnreadableError: If the file gives no photo, or one that is too large.
         """
         return self._answer(photo, tier, language)[0]
+
+    def heat_map(self, photo: bytes, tier: str) -> HeatMap | None:
+        """Draw what the answers of a tier rest on; None where it answers no class.
+
+        Raises:
+            UnreadableError: As `report`.
+        """
+        with self._models[tier].borrowed() as reporter:
+            pixels = reporter.pixels(photo, max_pixels=self._photo_pixels)
+            return reporter.heat_map(pixels, reporter.predictor.outputs([pixels]))
 
     def routed(self, photo: bytes, tier: str, language: str) -> TierAnswer:
         """As `report`, with the scores that decide whether another tier is asked."""

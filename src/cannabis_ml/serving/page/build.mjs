@@ -21,6 +21,7 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 const SOURCE = join(HERE, "source");
 const BUILT = join(HERE, "built");
 const ASIDE = join(HERE, "built.new");
+const TEXTS = join(HERE, "../../inference/texts");
 const RUNTIME = join(HERE, "node_modules/@litertjs/core");
 const VARIANTS = ["litert_wasm_internal", "litert_wasm_compat_internal"];
 const SHRINK = new Set([".html", ".js", ".css", ".json", ".svg", ".wasm", ".webmanifest"]);
@@ -80,6 +81,19 @@ async function filesBelow(folder) {
     .sort();
 }
 
+/** Names all that the page is made from. */
+async function versionOf() {
+  const made = createHash("sha256");
+  const from = [
+    ...(await filesBelow(SOURCE)).map((name) => join(SOURCE, name)),
+    ...(await filesBelow(TEXTS)).map((name) => join(TEXTS, name)),
+    join(HERE, "build.mjs"),
+    join(HERE, "package-lock.json"),
+  ];
+  for (const path of from) made.update(`${relative(HERE, path).replaceAll("\\", "/")}\0`).update(await readFile(path));
+  return made.digest("hex").slice(0, 16);
+}
+
 async function compress(path) {
   const there = (suffix) => stat(path + suffix).then(() => true, () => false);
   const data = await readFile(path);
@@ -103,13 +117,16 @@ async function main() {
   await rm(ASIDE, { recursive: true, force: true });
   await mkdir(ASIDE, { recursive: true });
 
+  const version = await versionOf();
   const litert = await runtime();
-  const worker = await asset("worker.js", await bundled("worker/worker.ts"));
-  const style = await asset("app.css", await bundled("app/app.css", { format: undefined }));
-  const define = {
-    WORKER_URL: JSON.stringify(`/${worker}`),
+  const common = {
+    PAGE_VERSION: JSON.stringify(version),
     LITERT_FOLDER: JSON.stringify(`/${litert}/`),
   };
+  const workerCode = await bundled("worker/worker.ts", { define: common });
+  const worker = await asset("worker.js", workerCode);
+  const style = await asset("app.css", await bundled("app/app.css", { format: undefined }));
+  const define = { ...common, WORKER_URL: JSON.stringify(`/${worker}`) };
   const app = await asset("app.js", await bundled("app/main.ts", { define, format: "esm" }));
   const icons = {};
   for (const name of await filesBelow(join(SOURCE, "icons"))) {
@@ -129,26 +146,18 @@ async function main() {
   }
 
   const assets = {};
-  const hashed = createHash("sha256");
   for (const path of await filesBelow(ASIDE)) {
     if (path.endsWith(".br") || path.endsWith(".gz")) continue;
-    const data = await readFile(join(ASIDE, path));
-    assets[`/${path}`] = data.length;
-    hashed.update(path).update("\0").update(createHash("sha256").update(data).digest());
+    assets[`/${path}`] = (await stat(join(ASIDE, path))).size;
   }
-  const version = hashed.digest("hex").slice(0, 16);
   await writeFile(join(ASIDE, "page.json"), `${JSON.stringify({ version, assets }, null, 1)}\n`);
 
   // The variant of the runtime that a browser does not take is not fetched ahead.
   const ahead = Object.keys(assets).filter((path) => !path.startsWith(`/${litert}/`));
-  const worker_define = {
-    PAGE_VERSION: JSON.stringify(version),
-    PAGE_FILES: JSON.stringify(ahead),
-    LITERT_FOLDER: JSON.stringify(`/${litert}/`),
-  };
+  const files = { ...common, PAGE_FILES: JSON.stringify(ahead) };
   await writeFile(
     join(ASIDE, "sw.js"),
-    await bundled("worker/service_worker.ts", { define: worker_define }),
+    await bundled("worker/service_worker.ts", { define: files }),
   );
 
   const shrinking = (await filesBelow(ASIDE)).filter((path) => SHRINK.has(extname(path)));

@@ -57,6 +57,8 @@ HEADERS = {
 }
 
 FOREVER = "public, max-age=31536000, immutable"
+FOR_ONE = "private, max-age=31536000, immutable"
+"""For whoever asked alone: what may need a key."""
 ASK_AGAIN = "no-cache"
 
 NOT_BUILT = """\

@@ -26,11 +26,12 @@ class PackedBundle(BaseModel):
 
     id: str = Field(description="SHA-256 of the manifest")
     texts: dict[str, str] = Field(
-        description="By path: the manifest, the model card, the rules of tiers, and the golden"
-        " answers of the model files that run in a browser"
+        description="By path: the manifest and the model card; of tiers that run in a browser the"
+        " rules and the golden answers"
     )
     files: dict[str, str] = Field(
-        description="By path, base64: unknown scores, golden photos and inputs"
+        description="By path, base64: golden photos; of tiers that run in a browser their inputs"
+        " and unknown scores"
     )
 
 
@@ -47,8 +48,9 @@ def pack(bundle: Bundle) -> PackedBundle:
         BundleError: If one was changed meanwhile.
     """
     manifest = bundle.manifest
-    rules = [files.reliability for files in manifest.tiers.values()]
-    unknown = [files.unknown for files in manifest.tiers.values()]
+    tiers = [manifest.tiers[tier] for tier in runs_on_the_device(bundle)]
+    rules = [files.reliability for files in tiers]
+    unknown = [files.unknown for files in tiers]
     answers, pictures = _golden(bundle)
     texts = {
         MANIFEST: json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False),

@@ -12,6 +12,7 @@ from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.serving.dependencies import Allowed, AnyCaller, Person
 from cannabis_ml.serving.page.files import (
     ASK_AGAIN,
+    FOR_ONE,
     FOREVER,
     HEADERS,
     NOT_BUILT,
@@ -78,7 +79,7 @@ async def asset(request: Request, page: Page, name: str) -> Response:
 async def packed(request: Request, service: Allowed, bundle: BundleId) -> Response:
     """Manifest, model card, rules of the tiers, golden photos and their answers."""
     found = await asyncio.to_thread(packed_file, _bundle(service, bundle))
-    return found.response(request, FOREVER)
+    return found.response(request, FOR_ONE)
 
 
 @router.get(
@@ -101,7 +102,7 @@ async def model(request: Request, service: Allowed, bundle: BundleId, tier: Tier
     if file is None:
         raise ServiceError(404, f"This bundle has no tier '{tier:.40}' that runs in a browser.")
     data = await asyncio.to_thread(found.read, file)
-    return PageFile("application/octet-stream", data).response(request, FOREVER)
+    return PageFile("application/octet-stream", data).response(request, FOR_ONE)
 
 
 def _bundle(service: Service, asked: str) -> Bundle:
