@@ -192,7 +192,7 @@ def test_a_second_visit_asks_the_server_for_little(address, visit, hands):
     page = visit(address)
     kept(page, hands)
     asked = []
-    page.context.on("request", lambda request: asked.append(request))
+    page.context.on("request", asked.append)
     page.reload()
     hands.ready(page)
     from_network = [
@@ -213,6 +213,7 @@ def test_a_service_with_keys_asks_for_one(serve, bundle_of, visit, hands, photo_
     page = visit(server.address)
     page.get_by_label("API key").fill("wrong")
     page.get_by_role("button", name="Continue").click()
+    page.get_by_text("does not know that API key").wait_for()
     page.get_by_label("API key").fill("secret")
     page.get_by_role("button", name="Continue").click()
     kept(page, hands)

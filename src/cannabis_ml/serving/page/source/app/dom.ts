@@ -34,14 +34,26 @@ export function append(parent: Element, children: readonly Child[]): void {
   }
 }
 
-/** Put new children into an element; what had the focus, by `data-key`, has it again. */
+/**
+ * Put new children into an element. By `data-key`, what had the focus has it again with what was
+ * typed, and what was unfolded stays so.
+ */
 export function replace(parent: Element, ...children: Child[]): void {
   const focused = document.activeElement;
   const key = focused && parent.contains(focused) ? focused.getAttribute("data-key") : null;
+  const typed = focused instanceof HTMLInputElement ? focused.value : null;
+  const unfolded = Array.from(parent.querySelectorAll("details[open][data-key]"), keyOf);
   parent.replaceChildren();
   append(parent, children);
-  if (key) parent.querySelector<HTMLElement>(`[data-key="${CSS.escape(key)}"]`)?.focus();
+  for (const details of parent.querySelectorAll<HTMLDetailsElement>("details[data-key]")) {
+    details.open ||= unfolded.includes(keyOf(details));
+  }
+  const again = key ? parent.querySelector<HTMLElement>(`[data-key="${CSS.escape(key)}"]`) : null;
+  if (again instanceof HTMLInputElement && again.type !== "checkbox" && typed) again.value = typed;
+  again?.focus();
 }
+
+const keyOf = (element: Element): string | null => element.getAttribute("data-key");
 
 const PATHS: Readonly<Record<string, string>> = {
   camera: "M4 8h3l2-3h6l2 3h3v11H4zM12 17a4 4 0 1 0 0-8 4 4 0 0 0 0 8z",

@@ -49,7 +49,10 @@ class App implements Context {
     await this.open();
     this.render();
     void this.send();
-    setInterval(() => void this.send(), EVERY_MS);
+    setInterval(() => {
+      void this.send();
+      this.keep();
+    }, EVERY_MS);
   }
 
   private async open(): Promise<void> {
@@ -126,7 +129,6 @@ class App implements Context {
     void (async () => {
       await keepKey(key);
       await this.open();
-      this.updates.start(this.engine.caller);
     })();
   }
 
@@ -270,14 +272,18 @@ class App implements Context {
   // Showing
 
   private changed(photo?: Photo): void {
-    const { device } = this.engine;
-    if (device.state === "ready") this.updates.start(this.engine.caller);
+    this.keep();
     if (photo && photo === this.current()) {
       const head = kept.lastAnswer(photo)?.report.heads[this.engine.about?.routingHead ?? ""];
       const sure = head?.confidence ? `, ${t("report.sure", { percent: percent(head.confidence) })}` : "";
       this.announce(`${t("report.title")}: ${summary(this, photo)}${sure}`);
     }
     this.render();
+  }
+
+  /** Keep the page for use without a network, once it works with one. */
+  private keep(): void {
+    if (this.engine.device.state === "ready") this.updates.start(this.engine.caller);
   }
 
   private current(): Photo | undefined {

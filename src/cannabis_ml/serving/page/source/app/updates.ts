@@ -61,7 +61,11 @@ export class Updates {
   }
 
   private follow(worker: ServiceWorker | null): void {
-    worker?.addEventListener("statechange", () => this.found());
+    worker?.addEventListener("statechange", () => {
+      // It could not fetch everything: the next call of `start` tries again.
+      if (worker.state === "redundant" && !this.registration?.active) this.started = false;
+      this.found();
+    });
   }
 
   private found(): void {

@@ -94,18 +94,18 @@ function svgOf(name: string, attributes: Record<string, string | number>): SVGEl
 }
 
 /** All classes with their probabilities, and what the set and the neighbours are. */
-export function possibilities(about: BundleAbout | null, head: HeadJSON, open: boolean): HTMLElement {
-  const names = Object.keys(head.probs);
+export function possibilities(about: BundleAbout | null, name: string, head: HeadJSON): HTMLElement {
+  const classes = Object.keys(head.probs);
   const ordered =
     head.kind === "ordinal"
-      ? names
-      : names.sort((a, b) => (head.probs[b] as number) - (head.probs[a] as number));
+      ? classes
+      : classes.sort((a, b) => (head.probs[b] as number) - (head.probs[a] as number));
   const answer = typeof head.best_guess === "string" ? nameOf(about, head.best_guess) : "";
   return h(
     "details.possibilities",
-    { open, "data-key": "possibilities" },
+    { "data-key": `possibilities ${name}` },
     h("summary", {}, t("report.details")),
-    h("ul.bars", {}, ...ordered.map((name) => bar(about, name, head))),
+    h("ul.bars", {}, ...ordered.map((each) => bar(about, each, head))),
     head.or_better === null
       ? null
       : h("p.note", {}, t("report.or_better", { answer, percent: percent(head.or_better) })),

@@ -111,14 +111,23 @@ function failed(
     { type: "button", "data-key": "again", onclick: () => context.restart() },
     t("state.again"),
   );
-  if (device.fault === "key") return line("bad", t("state.key"), keyForm(context));
+  if (device.fault === "key") {
+    const wrong = context.engine.caller.key !== null;
+    return line("bad", t(wrong ? "state.key_wrong" : "state.key"), keyForm(context));
+  }
   if (device.fault === "disagrees") return line("bad", t("state.disagrees"));
   if (device.fault === "network") return line("bad", t("state.no_bundle"), again);
-  return line("bad", t("state.unsupported"), h("details.why", {}, h("summary", {}, "?"), device.detail));
+  return line("bad", t("state.unsupported"), h("details.why", { "data-key": "why" }, h("summary", {}, "?"), device.detail));
 }
 
 function keyForm(context: Context): HTMLElement {
-  const field = h("input", { id: "key", type: "password", autocomplete: "off", required: true });
+  const field = h("input", {
+    id: "key",
+    "data-key": "key",
+    type: "password",
+    autocomplete: "off",
+    required: true,
+  });
   return h(
     "form.key",
     {

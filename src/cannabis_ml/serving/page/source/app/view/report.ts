@@ -94,7 +94,7 @@ function answers(context: Context, photo: Photo): Child[] {
     found.notes.length
       ? h(
           "details.notes",
-          {},
+          { "data-key": "notes" },
           h("summary", {}, t("report.notes")),
           ...found.notes.map((note) => h("p.note", {}, note)),
         )
@@ -115,7 +115,7 @@ function headCard(
   const body =
     head.kind === "multilabel"
       ? attributes(about, name, head)
-      : [...verdict(about, name, head, main), possibilities(about, head, false)];
+      : [...verdict(about, name, head, main), possibilities(about, name, head)];
   return h(
     `section.card.head-card.${level}${main ? ".main" : ""}`,
     { "aria-label": nameOf(about, name) },
