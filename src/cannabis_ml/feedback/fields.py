@@ -66,10 +66,20 @@ def _utc(value: datetime) -> datetime:
     return value
 
 
-Identifier = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_identifier)]
+Identifier = Annotated[
+    str,
+    Field(
+        min_length=1, max_length=128, json_schema_extra={"pattern": f"^{_ID.pattern}$"}
+    ),  # the pattern is shown, the reason is better in words
+    AfterValidator(_identifier),
+]
 """An id that a machine made: a key, a pseudonym, a bundle's id."""
 
-PhotoId = Annotated[str, Field(max_length=64), AfterValidator(_photo_id)]
+PhotoId = Annotated[
+    str,
+    Field(max_length=64, json_schema_extra={"pattern": f"^{_PHOTO_ID.pattern}$"}),
+    AfterValidator(_photo_id),
+]
 """SHA-256 of a stored photo's bytes, in hex."""
 
 ClassName = Annotated[str, Field(max_length=200), AfterValidator(_name)]

@@ -22,7 +22,7 @@ from cannabis_ml.serving.jobs import routes as job_routes
 from cannabis_ml.serving.jobs.runner import JobRunner
 from cannabis_ml.serving.metrics import ServiceMetrics
 from cannabis_ml.serving.models import LoadedBundle
-from cannabis_ml.serving.openapi import ServiceApp
+from cannabis_ml.serving.openapi import ServiceApp, operation_id
 from cannabis_ml.serving.page import routes as page_routes
 from cannabis_ml.serving.page.files import PageFiles
 from cannabis_ml.serving.pool import Admission, WorkerPool
@@ -110,6 +110,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        generate_unique_id_function=operation_id,
     )
     app.state.service = service
     app.state.feedback, app.state.jobs = desk, jobs

@@ -13,7 +13,7 @@ from cannabis_ml.serving.learning_schemas import LearningStatus
 from cannabis_ml.serving.problems import responses
 from cannabis_ml.serving.state import Service
 
-router = APIRouter()
+router = APIRouter(tags=["feedback"])
 
 
 @router.post(

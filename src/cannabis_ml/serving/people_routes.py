@@ -46,11 +46,13 @@ class ErasedCounts(BaseModel):
     photos: int = Field(description="That nobody else had sent")
 
 
-router = APIRouter()
+router = APIRouter(tags=["people"])
 
 
 @router.delete("/v2/people/{pseudonym}", summary="Erase a person's data", responses=OF_PEOPLE)
-async def erase(pseudonym: Pseudonym, request: Request, service: Admin, desk: Desk) -> ErasedCounts:
+async def erase_person(
+    pseudonym: Pseudonym, request: Request, service: Admin, desk: Desk
+) -> ErasedCounts:
     """Submissions, opinions, the pseudonym, and photos that nobody else sent. Cannot be undone.
 
     Erasing once more erases nothing, and is no error; what the person's phone still sends later is
@@ -74,7 +76,7 @@ async def erase(pseudonym: Pseudonym, request: Request, service: Admin, desk: De
         200: {"content": {ZIP: {"schema": {"type": "string", "format": "binary"}}}},
     },
 )
-async def export(
+async def export_person(
     pseudonym: Pseudonym, request: Request, service: Admin, desk: Desk
 ) -> StreamingResponse:
     """A zip: `feedback.jsonl` with a submission per line, and the photos that were kept."""

@@ -62,12 +62,20 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route declares of its errors in the OpenAPI document."""
     return {
         status: {
-            "model": Problem,
             "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            **({"headers": _RETRY_AFTER} if status in (429, 503) else {}),
         }
         for status in sorted(statuses)
     }
+
+
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds until another attempt may succeed",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
 
 
 def problem(request: Request, status: int, detail: str, headers: dict[str, str]) -> JSONResponse:

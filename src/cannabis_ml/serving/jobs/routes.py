@@ -40,17 +40,20 @@ JobId = Annotated[
     str, Path(pattern=r"^[0-9a-f]{32}$", examples=["0f3c9c1e5d2b4a6f8e7d6c5b4a392817"])
 ]
 
-router = APIRouter()
+router = APIRouter(tags=["jobs"])
 
 
 @router.post(
     "/v2/jobs",
     status_code=202,
     summary="Answer many photos at leisure",
-    responses=responses(400, 401, 408, 413, 415, 422, 429, 503, 504),
+    responses={
+        **responses(400, 401, 408, 413, 415, 422, 429, 503, 504),
+        202: {"headers": {"Location": {"description": "Of the job", "schema": {"type": "string"}}}},
+    },
     openapi_extra=JOB_BODY,
 )
-async def create(
+async def create_job(
     request: Request, response: Response, service: Allowed, desk: Desk, language: Language = None
 ) -> JobStatus:
     """Photos in fields `photo` of a form, or a zip of them. Live requests go first.
@@ -76,7 +79,7 @@ async def create(
 
 
 @router.get("/v2/jobs/{job}", summary="How far a job is", responses=OF_JOBS)
-async def status(job: JobId, request: Request, service: Allowed, desk: Desk) -> JobStatus:
+async def job_status(job: JobId, request: Request, service: Allowed, desk: Desk) -> JobStatus:
     """State and progress."""
     owner = service.guard.key_of(request)
     deadline = service.settings.limits.deadline_seconds
@@ -87,7 +90,7 @@ async def status(job: JobId, request: Request, service: Allowed, desk: Desk) -> 
 @router.delete(
     "/v2/jobs/{job}", status_code=204, summary="End a job and delete all of it", responses=OF_JOBS
 )
-async def delete(job: JobId, request: Request, service: Allowed, desk: Desk) -> None:
+async def delete_job(job: JobId, request: Request, service: Allowed, desk: Desk) -> None:
     """Photos that wait are not answered any more; results are gone."""
     owner = service.guard.key_of(request)
     deadline = service.settings.limits.deadline_seconds
@@ -107,7 +110,7 @@ async def delete(job: JobId, request: Request, service: Allowed, desk: Desk) -> 
         },
     },
 )
-async def results(
+async def job_results(
     job: JobId,
     request: Request,
     service: Allowed,

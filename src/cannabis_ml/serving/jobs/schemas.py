@@ -52,10 +52,12 @@ JOB_BODY: dict[str, Any] = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
+                    "minProperties": 1,
                     "properties": {
-                        FIELD: {"type": "array", "items": _PHOTO},
-                        ZIP_FIELD: _PHOTO,
+                        FIELD: {"type": "array", "items": _PHOTO, "minItems": 1},
+                        ZIP_FIELD: {**_PHOTO, "contentMediaType": ZIP},
                     },
+                    "additionalProperties": False,
                 }
             },
             ZIP: {"schema": _PHOTO},

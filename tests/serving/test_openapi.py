@@ -1,0 +1,143 @@
+"""The OpenAPI document, and a service that keeps to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import httpx
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from openapi_spec_validator import validate
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from cannabis_ml.serving.app import create_app
+from cannabis_ml.serving.settings import ServiceSettings, hash_key
+
+HEAD = "kind.of thing"
+ADMIN = "key-of-an-admin"
+
+TFLITE_FILES = "/v2/bundles/{bundle}/tiers/{tier}"
+"""Of which the bundle here has none."""
+
+EXAMPLES = 15
+"""Of each operation."""
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+def app(small_bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("openapi")
+    given = {
+        "feedback": {"database": f"sqlite:///{folder / 'feedback.db'}"},
+        "admin_key_hashes": [hash_key(ADMIN)],
+        "jobs": {"follow_seconds": 2},
+    }
+    return create_app(small_bundle, ServiceSettings.model_validate(given))
+
+
+@pytest.fixture(scope="module")
+def address(app):
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started or not app.state.service.is_ready:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def there(address, app, jpeg):
+    """What parameters of paths may name."""
+    label = app.state.service.loaded.bundle.taxonomy[HEAD].class_names[0]
+    told = {
+        "key": "key-1",
+        "person": "p-1",
+        "at": "2026-05-01T12:00:00Z",
+        "photo_id": "ab" * 32,
+        "opinions": [{"head": HEAD, "verdict": "corrected", "label": label}],
+    }
+    httpx.post(f"{address}/v2/feedback", json=told).raise_for_status()
+    photos = [("photo", ("a.jpg", jpeg(), "image/jpeg"))]
+    job = httpx.post(f"{address}/v2/jobs", files=photos).raise_for_status().json()["id"]
+    loaded = app.state.service.loaded
+    return {"job": job, "pseudonym": "p-1", "bundle": loaded.id, "tier": loaded.tiers[0]}
+
+
+def test_nothing_is_answered_that_is_not_declared(app, address, there):
+    seen = set()
+    every = schemathesis.openapi.from_dict(app.openapi()).get_all_operations()
+    for operation in sorted((one.ok() for one in every), key=lambda one: one.method == "delete"):
+        for status in hold_to_its_declaration(operation, address, there):
+            seen.add((operation.method, operation.path, status))
+    # What is declared was seen too, not refusals alone.
+    for path, operations in app.openapi()["paths"].items():
+        for method, operation in operations.items() if path != TFLITE_FILES else ():
+            good = {int(status) for status in operation["responses"] if status < "300"}
+            assert any((method, path, status) in seen for status in good), (method, path)
+
+
+def hold_to_its_declaration(operation, address, there):
+    """The statuses that were seen."""
+    seen = set()
+
+    @given(case=operation.as_strategy(), is_there=st.booleans())
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def hold(case, is_there):
+        if is_there and operation.method != "delete":
+            case.path_parameters = {name: there[name] for name in case.path_parameters or {}}
+        found = case.call(base_url=address, headers={"x-api-key": ADMIN})
+        seen.add(found.status_code)
+        case.validate_response(found, checks=CHECKS)
+
+    hold()
+    if operation.method == "delete":
+        path = operation.path.format(**there)
+        found = httpx.delete(address + path, headers={"x-api-key": ADMIN})
+        seen.add(found.status_code)
+    return seen
+
+
+def test_document_is_one(app):
+    validate(app.openapi())
+
+
+def test_operations_have_names_of_their_own(app):
+    paths = app.openapi()["paths"]
+    operations = [one for path in paths.values() for one in path.values()]
+    names = [one["operationId"] for one in operations]
+    assert len(set(names)) == len(names)
+    assert {"analyze", "feedback", "learning_status", "create_job", "erase_person"} <= set(names)
+    assert all(one["summary"] and one["description"] for one in operations)
+
+
+def test_a_key_is_declared_where_it_is_asked_for(app):
+    document = app.openapi()
+    assert document["components"]["securitySchemes"]["apiKey"]["name"] == "x-api-key"
+    assert "security" not in document["paths"]["/healthz"]["get"]
+    assert {"apiKey": []} in document["paths"]["/v2/analyze"]["post"]["security"]
