@@ -18,6 +18,7 @@ from cannabis_ml.photo_sets.hash_pairs import find_pairs
 from cannabis_ml.photo_sets.near_duplicates import (
     MAX_DIFFERENCE,
     MAX_DISTANCE,
+    Limits,
     chains,
     cluster,
     links_across,
@@ -207,7 +208,7 @@ def test_no_link_leaves_a_cluster_and_none_is_missed(
     with pytest.MonkeyPatch.context() as patch:  # so that runs of one hash cross the blocks
         patch.setattr(near_duplicates, "_FEW", few)
         patch.setattr(near_duplicates, "_SIDE", side)
-        labels = cluster(hashes, seen, max_distance, max_difference)
+        labels = cluster(hashes, seen, Limits(max_distance, max_difference))
     leader = list(range(len(rows)))
     for i, j in links_of(hashes, seen, max_distance, max_difference):
         assert labels[i] == labels[j]
@@ -219,7 +220,7 @@ def test_no_link_leaves_a_cluster_and_none_is_missed(
 def test_links_beyond_what_is_kept_at_once_are_joined_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near_duplicates, "_LINKS_KEPT", 3)
     monkeypatch.setattr(near_duplicates, "_CHUNK", 1)
-    assert cluster(chain(16, 4), np.repeat(thumbnails(1), 16, axis=0), 4).max() == 0
+    assert cluster(chain(16, 4), np.repeat(thumbnails(1), 16, axis=0), Limits(4)).max() == 0
 
 
 def test_many_frames_of_a_still_scene_stay_linear_in_memory() -> None:
@@ -247,7 +248,7 @@ def test_links_across_are_those_of_brute_force(
         for i, j in links_of(hashes, seen, max_distance)
         if own[i] != own[j] and own[i] >= 0 and own[j] >= 0
     ]
-    found = links_across(hashes, seen, own, max_distance)
+    found = links_across(hashes, seen, own, Limits(max_distance))
     assert found.links == len(links)
     assert set(np.flatnonzero(found.crosses)) == {end for link in links for end in link}
 
@@ -261,7 +262,7 @@ def test_links_across_do_not_count_photos_without_a_hash() -> None:
 
 def test_a_chain_is_one_cluster() -> None:
     # Each photo is 4 bits from the next, so all are linked, and the ends are unrelated.
-    assert cluster(chain(16, 4), np.repeat(thumbnails(1), 16, axis=0), max_distance=4).max() == 0
+    assert cluster(chain(16, 4), np.repeat(thumbnails(1), 16, axis=0), Limits(4)).max() == 0
 
 
 def test_a_chain_is_found_with_the_limit_that_breaks_it() -> None:
@@ -271,13 +272,13 @@ def test_a_chain_is_found_with_the_limit_that_breaks_it() -> None:
     right = [flipped(bridge[-1], [bit]) for bit in range(8)]
     values = np.array([0, *left, *bridge, *right], np.uint64)
     seen = np.repeat(thumbnails(1), len(values), axis=0)
-    labels = cluster(values, seen, max_distance=5)
-    (found,) = chains(values, seen, labels, most=10, max_distance=5)
+    labels = cluster(values, seen, Limits(5))
+    (found,) = chains(values, seen, labels, most=10, limits=Limits(5))
     assert found.photos.tolist() == list(range(21))
     assert found.max_distance == 3
     assert found.max_difference is None  # all thumbnails are the same
     assert found.difference == 0
-    assert chains(values, seen, labels, most=21, max_distance=5) == []
+    assert chains(values, seen, labels, most=21, limits=Limits(5)) == []
 
 
 def test_a_chain_of_thumbnails_is_found_with_the_limit_that_breaks_it() -> None:
@@ -286,7 +287,9 @@ def test_a_chain_of_thumbnails_is_found_with_the_limit_that_breaks_it() -> None:
     assert found.max_distance is None  # one hash for all
     assert found.max_difference is not None
     for limit, is_small in ((0, True), (0.001, False)):
-        sizes = Counter(cluster(same, seen, MAX_DISTANCE, found.max_difference + limit).tolist())
+        sizes = Counter(
+            cluster(same, seen, Limits(difference=found.max_difference + limit)).tolist()
+        )
         assert (max(sizes.values()) <= 30) == is_small
     assert found.difference > MAX_DIFFERENCE
 
@@ -299,15 +302,15 @@ def test_clusters_do_not_depend_on_the_order_of_photos(
     seen = thumbnails(3)[hashes % np.uint64(3)]
     order = np.arange(len(hashes))
     random.shuffle(order)  # type: ignore[attr-defined]
-    before = cluster(hashes, seen, max_distance)
-    after = cluster(hashes[order], seen[order], max_distance)
+    before = cluster(hashes, seen, Limits(max_distance))
+    after = cluster(hashes[order], seen[order], Limits(max_distance))
     assert same_groups(before[order], after)
 
 
 @given(hash_lists(), st.integers(0, 12))
 @settings(max_examples=100, deadline=None)
 def test_clusters_are_numbered_by_appearance(hashes: np.ndarray, max_distance: int) -> None:
-    labels = cluster(hashes, thumbnails(2)[hashes % np.uint64(2)], max_distance)
+    labels = cluster(hashes, thumbnails(2)[hashes % np.uint64(2)], Limits(max_distance))
     assert list(dict.fromkeys(labels.tolist())) == list(range(labels.max() + 1))
 
 

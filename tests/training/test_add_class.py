@@ -146,9 +146,9 @@ def test_a_projection_ends_up_in_the_network(start, photo_set, taxonomy, embeddi
 
 def test_a_head_grows_and_keeps_learning(start, photo_set, taxonomy, embeddings, tmp_path):
     params = AddClassParams(method="grow", epochs=2, rehearsal=6)
-    checkpoint = add_class.add_by_growing(
-        start, photo_set, taxonomy, embeddings, params, TRAINING, tmp_path, ""
-    )
+    plan = add_class.growth_plan(start, params, TRAINING)
+    data = add_class.growth_data(start, photo_set, taxonomy, params)
+    checkpoint = add_class.add_by_growing(data, plan, embeddings, tmp_path, "")
     assert checkpoint.card.taxonomy == taxonomy
     assert add_class.weights_hash(restore(checkpoint)) == embeddings.weights
     for name, array in start.state.items():

@@ -13,7 +13,9 @@ from cannabis_ml.photo_sets.near_duplicates import (
     DEFECT,
     MAX_DIFFERENCE,
     MAX_DISTANCE,
+    STANDARD,
     Chain,
+    Limits,
     chains,
     cluster,
     links_across,
@@ -48,6 +50,11 @@ class GroupParams(BaseModel):
         description="Share of the photos in one chain of near-duplicates above which a warning"
         " names the limits that break it",
     )
+
+    @property
+    def limits(self) -> Limits:
+        """How much near-duplicates may differ."""
+        return Limits(self.max_distance, self.max_difference)
 
 
 def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFrame:
@@ -110,8 +117,8 @@ def check_links(
     """
     is_kept = divided_photos["defect"].isna()
     kept, splits = checked_photos[is_kept], divided_photos.loc[is_kept, "split"]
-    distance = max(MAX_DISTANCE, groups.max_distance)
-    difference = max(MAX_DIFFERENCE, groups.max_difference)
+    distance = max(STANDARD.distance, groups.max_distance)
+    difference = max(STANDARD.difference, groups.max_difference)
     report: dict[str, Any] = {
         "looked_for": groups.near_duplicates,
         "max_distance": distance,
@@ -127,7 +134,7 @@ def check_links(
         return report
     parts = pd.Categorical(splits, categories=SPLITS).codes.astype(int)
     hashes, thumbnails, valid = _fingerprints(kept)
-    crossing = links_across(hashes, thumbnails, parts, distance, difference, valid=valid)
+    crossing = links_across(hashes, thumbnails, parts, Limits(distance, difference), valid=valid)
     report["across_splits"] = crossing.links
     report["photos_across"] = {
         name: int(n) for name, n in splits[crossing.crosses].value_counts().sort_index().items()
@@ -176,9 +183,7 @@ def _chains(sound: pd.DataFrame, clusters: pd.Series, groups: GroupParams) -> li
     if not len(near) or np.bincount(numbers).max() <= most:
         return []
     hashes, thumbnails, _ = _fingerprints(near)
-    long_chains = chains(
-        hashes, thumbnails, numbers, most, groups.max_distance, groups.max_difference
-    )
+    long_chains = chains(hashes, thumbnails, numbers, most, groups.limits)
     return [_as_numbers(chain, near, len(sound), groups) for chain in long_chains]
 
 
@@ -212,7 +217,7 @@ def _clusters(sound: pd.DataFrame, groups: GroupParams) -> pd.Series:
         return numbers
     hashes, thumbnails, valid = _fingerprints(sound)
     clusters = pd.Series(
-        cluster(hashes, thumbnails, groups.max_distance, groups.max_difference, valid=valid),
+        cluster(hashes, thumbnails, groups.limits, valid=valid),
         index=sound.index,
     )
     in_company = clusters[clusters.duplicated(keep=False)]

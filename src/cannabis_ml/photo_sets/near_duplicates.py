@@ -39,11 +39,25 @@ _LINKS_KEPT = 1 << 20  # until the components that they make are worked out
 _STABLE = 1.0  # grey levels squared: the constant of SSIM's structure term
 
 
+class Limits(NamedTuple):
+    """How much near-duplicates may differ.
+
+    Attributes:
+        distance: Bits in which their hashes may differ, 0 to 64.
+        difference: Of `thumbnail_difference` between them, 0 to 2.
+    """
+
+    distance: int = MAX_DISTANCE
+    difference: float = MAX_DIFFERENCE
+
+
+STANDARD = Limits()
+
+
 def cluster(
     hashes: np.ndarray,
     signatures: np.ndarray,
-    max_distance: int = MAX_DISTANCE,
-    max_difference: float = MAX_DIFFERENCE,
+    limits: Limits = STANDARD,
     *,
     valid: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -63,8 +77,7 @@ def cluster(
     Args:
         hashes: uint64 (N,).
         signatures: uint8 (N, B), the bytes of the thumbnails.
-        max_distance: Bits in which linked hashes may differ, 0 to 64.
-        max_difference: Of `thumbnail_difference` between linked photos, 0 to 2.
+        limits: How much linked photos may differ.
         valid: bool (N,), False for photos without a hash: each is a cluster of its own. None
             takes all for valid.
 
@@ -74,9 +87,9 @@ def cluster(
     Raises:
         ValueError: If an argument is of another type, shape or range.
     """
-    rows, nodes, which = _nodes_of(hashes, signatures, max_distance, valid)
+    rows, nodes, which = _nodes_of(hashes, signatures, limits.distance, valid)
     labels = np.arange(len(hashes)) + len(nodes.hashes)  # beyond those of any cluster
-    links = nodes.links(max_distance, max_difference)
+    links = nodes.links(*limits)
     labels[rows] = _components(links, len(nodes.hashes))[which]
     return _numbered_by_appearance(labels)
 
@@ -97,8 +110,7 @@ def links_across(
     hashes: np.ndarray,
     signatures: np.ndarray,
     parts: np.ndarray,
-    max_distance: int = MAX_DISTANCE,
-    max_difference: float = MAX_DIFFERENCE,
+    limits: Limits = STANDARD,
     *,
     valid: np.ndarray | None = None,
 ) -> Crossing:
@@ -110,8 +122,7 @@ def links_across(
         hashes: As for `cluster`.
         signatures: As for `cluster`.
         parts: int (N,), the part that each photo is in; negative for photos that are in none.
-        max_distance: As for `cluster`.
-        max_difference: As for `cluster`.
+        limits: As for `cluster`.
         valid: As for `cluster`.
 
     Raises:
@@ -119,7 +130,7 @@ def links_across(
     """
     if parts.shape != hashes.shape or not np.issubdtype(parts.dtype, np.integer):
         raise ValueError(f"`parts` is int ({len(hashes)},), not {parts.dtype} {parts.shape}.")
-    rows, nodes, which = _nodes_of(hashes, signatures, max_distance, valid)
+    rows, nodes, which = _nodes_of(hashes, signatures, limits.distance, valid)
     n, width = len(nodes.hashes), max(int(parts.max(initial=-1)) + 1, 1)
     of_row = parts[rows]
     inside = of_row >= 0
@@ -128,7 +139,7 @@ def links_across(
     # Photos of one node have equal hashes and thumbnails: every two of them are linked.
     links = (count.sum(axis=1) ** 2 - (count**2).sum(axis=1)).sum() // 2
     is_near = count > 0  # whether a node, or one that it is linked to, is in the part
-    for pairs in nodes.links(max_distance, max_difference):
+    for pairs in nodes.links(*limits):
         left, right = pairs.T
         together = (count[left] * count[right]).sum()
         links += (count[left].sum(axis=1) * count[right].sum(axis=1)).sum() - together
@@ -163,8 +174,7 @@ def chains(
     signatures: np.ndarray,
     clusters: np.ndarray,
     most: int,
-    max_distance: int = MAX_DISTANCE,
-    max_difference: float = MAX_DIFFERENCE,
+    limits: Limits = STANDARD,
 ) -> list[Chain]:
     """Find clusters of more than `most` photos, and limits at which they fall apart.
 
@@ -173,8 +183,7 @@ def chains(
         signatures: As for `cluster`.
         clusters: int (N,), as `cluster` returns them, for the same limits.
         most: Photos that a cluster may have.
-        max_distance: As for `cluster`.
-        max_difference: As for `cluster`.
+        limits: As for `cluster`.
 
     Returns:
         The largest first, those of one size in the order of their first photos.
@@ -188,7 +197,7 @@ def chains(
         def is_small(
             distance: int, thousandths: float, ours: np.ndarray = ours, seen: np.ndarray = seen
         ) -> bool:
-            parts = cluster(ours, seen, distance, thousandths / 1000)
+            parts = cluster(ours, seen, Limits(distance, thousandths / 1000))
             return bool(np.bincount(parts).max() <= most)
 
         first = np.repeat(seen[:1], len(seen), axis=0)
@@ -196,9 +205,12 @@ def chains(
             Chain(
                 photos,
                 float(thumbnail_difference(first, seen).max()),
-                _largest(max_distance, lambda d: is_small(d, 1000 * max_difference)),
+                _largest(limits.distance, lambda d: is_small(d, 1000 * limits.difference)),
                 _in_thousandths(
-                    _largest(math.ceil(1000 * max_difference), lambda t: is_small(max_distance, t))
+                    _largest(
+                        math.ceil(1000 * limits.difference),
+                        lambda t: is_small(limits.distance, t),
+                    )
                 ),
             )
         )

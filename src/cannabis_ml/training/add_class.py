@@ -161,38 +161,63 @@ def add_in_closed_form(
 
 
 def add_by_growing(
-    start: Checkpoint,
-    photo_set: PhotoSet,
-    taxonomy: Taxonomy,
-    embeddings: Embeddings,
-    params: AddClassParams,
-    training: TrainingParams,
-    workspace: Path,
-    tier: str,
+    data: TrainingData, plan: TrainingPlan, embeddings: Embeddings, workspace: Path, tier: str
 ) -> Checkpoint:
     """Train heads grown by the new classes on new photos and a balanced choice of old ones.
+
+    Args:
+        data: From `growth_data`.
+        plan: From `growth_plan`.
+        embeddings: Of all photos, by this network: the frozen phase looks at no photo.
+        workspace: As for `train.fit`.
+        tier: As for `train.fit`.
+
+    Raises:
+        TrainingError: As `train.fit`.
+    """
+    from cannabis_ml.training.train import fit
+
+    checkpoint, _ = fit(data, plan, workspace, tier, features=embeddings.values)
+    return checkpoint
+
+
+def growth_data(
+    start: Checkpoint, photo_set: PhotoSet, taxonomy: Taxonomy, params: AddClassParams
+) -> TrainingData:
+    """Training photos of the new classes, and a balanced choice of old ones.
 
     Args:
         start: The trained network.
         photo_set: Photos with labels.
         taxonomy: With the new classes.
-        embeddings: Of all photos, by this network: the frozen phase looks at no photo.
-        params: Epochs, rates, old photos.
-        training: Parameters that all trainings share.
-        workspace: As for `train.fit`.
-        tier: As for `train.fit`.
+        params: How many old photos.
 
     Raises:
-        TrainingError: As `train.fit`, and if no head has another class.
+        TrainingError: If no head has another class than before.
     """
-    from cannabis_ml.training.train import fit
+    rows = _rows_to_learn(start.card.taxonomy, taxonomy, photo_set, params)
+    return replace(TrainingData.of_split(photo_set, taxonomy), rows=rows)
 
-    if not isinstance(start.card.hidden, int):
+
+def growth_plan(
+    start: Checkpoint, params: AddClassParams, training: TrainingParams
+) -> TrainingPlan:
+    """The same network, its heads trained first, then its last layers too.
+
+    Args:
+        start: The trained network.
+        params: Epochs and rates.
+        training: Parameters that all trainings share.
+
+    Raises:
+        TrainingError: If a head is behind a random projection.
+    """
+    card = start.card
+    if not isinstance(card.hidden, int):
         raise TrainingError(
             "The champion has a head behind a random projection, which is not trained further: set"
             " add_class.method: closed_form, or train anew: kedro run --pipeline=retrain."
         )
-    rows = _rows_to_learn(start.card.taxonomy, taxonomy, photo_set, params)
     phases = [
         Phase(
             name="heads",
@@ -210,7 +235,6 @@ def add_by_growing(
                 train=LastBlocks(last_blocks=params.last_blocks),
             )
         )
-    card = start.card
     model = ModelParams(
         backbone=card.backbone,
         image_size=card.image_size,
@@ -219,10 +243,7 @@ def add_by_growing(
         ensemble=card.ensemble,
         hidden=card.hidden,
     )
-    plan = TrainingPlan(model, training, Schedule(phases=phases), start)
-    data = replace(TrainingData.of_split(photo_set, taxonomy), rows=rows)
-    checkpoint, _ = fit(data, plan, workspace, tier, features=embeddings.values)
-    return checkpoint
+    return TrainingPlan(model, training, Schedule(phases=phases), start)
 
 
 def changed_heads(before: Taxonomy, after: Taxonomy) -> list[Head]:

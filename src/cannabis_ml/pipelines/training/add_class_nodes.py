@@ -68,15 +68,19 @@ def add_classes(
     Raises:
         TrainingError: If there is nothing to add or to learn it from, or the method does not fit.
     """
-    from cannabis_ml.training.add_class import add_by_growing, add_in_closed_form
+    from cannabis_ml.training.add_class import (
+        add_by_growing,
+        add_in_closed_form,
+        growth_data,
+        growth_plan,
+    )
 
     start = _there(champion_start)
     if add_class.method == "closed_form":
         return add_in_closed_form(start, photo_set, taxonomy, embeddings, add_class)
-    grown = add_by_growing(
-        start, photo_set, taxonomy, embeddings, add_class, training, workspace, tier
-    )
-    return grown, {}
+    plan = growth_plan(start, add_class, training)
+    data = growth_data(start, photo_set, taxonomy, add_class)
+    return add_by_growing(data, plan, embeddings, workspace, tier), {}
 
 
 def predict_embedded(
