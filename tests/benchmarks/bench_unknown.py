@@ -91,7 +91,8 @@ def judge(run: FinishedRun, tier: str, files: dict[str, list[Path]], drawn: int)
     test = run.photos(tier, Split.TEST)
     linear = linear_head(checkpoint.state, checkpoint.card, head)
     fitted = fit_candidates(head.name, train.outputs, train.truth[head.name], linear=linear)
-    choice = choose_unknown(fitted, test.outputs, test.groups, near=near or None, far=far or None)
+    unknown = {name: of for name, of in (("near", near), ("far", far)) if of}
+    choice = choose_unknown(fitted, test.outputs, test.groups, unknown)
     counts = {kind: len(outputs[head.name]) for kind, outputs in kinds.items()}
     print(
         f"\n{tier}: {len(test.groups)} known test photos, {len(files['near'])} near, {counts} far;"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from cannabis_ml.evaluation.groups import group_samples
+from cannabis_ml.evaluation.groups import Bootstrap, group_samples
 from cannabis_ml.evaluation.ranking import (
     accuracy_at,
     augrc,
@@ -105,7 +105,7 @@ def test_the_score_that_knows_more_is_best():
     sure = random.random(400)
     right = random.random(400) < sure
     scores = {"noise": random.random(400), "sure": sure, "same": sure**2}
-    found = score_ranking(scores, right, np.arange(400), repeats=200)
+    found = score_ranking(scores, right, np.arange(400), bootstrap=Bootstrap(200))
     assert found["best"] == "sure"
     assert found["scores"]["noise"]["augrc_above_best_interval"][0] > 0
     assert found["scores"]["same"]["augrc_above_best_interval"] == pytest.approx([0, 0])
@@ -122,7 +122,9 @@ def test_photos_of_one_group_make_intervals_wider():
     for copies in (1, 6):
         c, r = np.repeat(sure, 6), np.repeat(right, 6)
         groups = np.arange(360) // 6 if copies == 6 else np.arange(360)
-        low, high = score_ranking({"s": c}, r, groups, repeats=300)["scores"]["s"]["augrc_interval"]
+        low, high = score_ranking({"s": c}, r, groups, bootstrap=Bootstrap(300))["scores"]["s"][
+            "augrc_interval"
+        ]
         width[copies] = high - low
     assert width[6] > 1.8 * width[1]  # sqrt(6) = 2.4 by theory
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,6 +30,12 @@ GAMMA, LARGEST = 0.1, 100
 
 DEFAULT: tuple[Method, ...] = ("relative_mahalanobis", "max_probability")
 """Taken, the first that could be fitted, where there are no unknown photos to choose by."""
+
+
+Distance = Literal["near", "far"]
+
+REPEATS = 200
+"""Bootstrap samples behind intervals and standard errors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +163,7 @@ def choose_unknown(
     candidates: Mapping[Method, UnknownScore],
     known: Mapping[str, np.ndarray],
     groups: np.ndarray,
-    *,
-    near: Mapping[str, np.ndarray] | None = None,
-    far: Mapping[str, np.ndarray] | None = None,
-    repeats: int = 200,
+    unknown: Mapping[Distance, Mapping[str, np.ndarray]],
     seed: int = 0,
 ) -> UnknownChoice:
     """Choose by the mean AUROC on near and far unknown photos.
@@ -171,24 +174,24 @@ def choose_unknown(
         candidates: As from `fit_candidates`.
         known: Outputs for known photos that were not trained on.
         groups: Of each known photo a number or name, (N,).
-        near: Outputs for photos of classes that were left out of training; each photo counts.
-        far: Outputs for photos of something else altogether; each photo counts.
-        repeats: Bootstrap samples behind intervals and standard errors.
-        seed: Of these samples.
+        unknown: Outputs for unknown photos, each of which counts: `near`, of classes that were left
+            out of training, and `far`, of something else altogether. Either may be missing.
+        seed: Of the bootstrap samples behind intervals and standard errors.
 
     Raises:
         ValueError: If there is no candidate.
     """
     if not candidates:
         raise ValueError("There is no unknown score to choose from.")
-    unknown = {name: outputs for name, outputs in (("near", near), ("far", far)) if outputs}
     table: dict[str, dict[str, Any]] = {}
     drawn: dict[Method, np.ndarray] = {}
     for method, score in candidates.items():
         own = score.score(known)
-        others = {name: score.score(outputs) for name, outputs in unknown.items()}
+        others: dict[str, np.ndarray] = {
+            name: score.score(outputs) for name, outputs in unknown.items()
+        }
         aurocs = {name: _auroc(own, scores) for name, scores in others.items()}
-        samples = _resampled(own, np.asarray(groups), others, repeats, seed)
+        samples = _resampled(own, np.asarray(groups), others, seed)
         table[method] = {
             name: value
             for kind in ("near", "far")
@@ -240,15 +243,14 @@ def _resampled(
     known: np.ndarray,
     groups: np.ndarray,
     others: Mapping[str, np.ndarray],
-    repeats: int,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """AUROC on bootstrap samples, the same for each score, (repeats,)."""
-    rows = group_samples(groups, repeats, seed)
+    """AUROC on bootstrap samples, the same for each score, (REPEATS,)."""
+    rows = group_samples(groups, REPEATS, seed)
     samples = {}
     for name, scores in others.items():
         random = np.random.default_rng([seed, len(scores)])
-        draws = random.integers(len(scores), size=(repeats, len(scores)))
+        draws = random.integers(len(scores), size=(REPEATS, len(scores)))
         samples[name] = np.array(
             [_auroc(known[r], scores[d]) for r, d in zip(rows, draws, strict=True)]
         )

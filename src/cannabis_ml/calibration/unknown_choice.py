@@ -131,12 +131,15 @@ def choose_unknown_score(
         CalibrationError: If the configured method cannot be fitted.
     """
     candidates, refused = _candidates(head, known, linear, params.seed)
+    pooled: dict[fits.Distance, dict[str, np.ndarray]] = {
+        "near": _pooled([of for kind, of in unknown.items() if kind in params.near]),
+        "far": _pooled([of for kind, of in unknown.items() if kind not in params.near]),
+    }
     choice = fits.choose_unknown(
         candidates,
         known.held_out,
         known.groups,
-        near=_pooled([of for kind, of in unknown.items() if kind in params.near]),
-        far=_pooled([of for kind, of in unknown.items() if kind not in params.near]),
+        {distance: outputs for distance, outputs in pooled.items() if outputs},
         seed=params.seed,
     )
     method, because = choice.method, choice.because
@@ -190,10 +193,9 @@ def _candidates(
     return candidates, refused
 
 
-def _pooled(parts: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray] | None:
-    if not parts:
-        return None
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _pooled(parts: list[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    names = parts[0] if parts else ()
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,18 @@ def group_shares(groups: np.ndarray) -> np.ndarray:
     """As `group_weights`, but they sum to 1."""
     which, sizes = _sizes(groups)
     return 1.0 / (sizes[which] * len(sizes))
+
+
+class Bootstrap(NamedTuple):
+    """How bootstrap samples of groups are drawn.
+
+    Attributes:
+        repeats: How many samples.
+        seed: Of the draws.
+    """
+
+    repeats: int = 1000
+    seed: int = 0
 
 
 def group_samples(groups: np.ndarray, repeats: int, seed: int) -> Sequence[np.ndarray]:

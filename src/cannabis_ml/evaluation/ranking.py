@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from cannabis_ml.evaluation.groups import group_samples, percentile_interval
+from cannabis_ml.evaluation.groups import Bootstrap, group_samples, percentile_interval
 from cannabis_ml.evaluation.intervals import by_groups
 from cannabis_ml.inference.confidence import p_norm
 
 COVERAGES = (0.6, 0.8, 1.0)
 """Coverages at which accuracy is reported."""
+
+_BOOTSTRAP = Bootstrap()
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +138,7 @@ def score_ranking(
     groups: np.ndarray,
     *,
     coverages: Sequence[float] = COVERAGES,
-    repeats: int = 1000,
-    seed: int = 0,
+    bootstrap: Bootstrap = _BOOTSTRAP,
 ) -> dict[str, Any]:
     """How well each confidence score ranks the answers of one head.
 
@@ -146,8 +147,7 @@ def score_ranking(
         right: As for `risk_coverage`.
         groups: Of each photo a number or name, (N,); photos of a group are right or wrong together.
         coverages: At which accuracy is reported.
-        repeats: Bootstrap samples of groups behind the intervals.
-        seed: Of these samples; the same samples serve all scores.
+        bootstrap: Samples of groups behind the intervals; the same samples serve all scores.
 
     Returns:
         JSON-able: `n`, `groups`, `accuracy` with `accuracy_interval`, `best` (the name with the
@@ -162,7 +162,7 @@ def score_ranking(
     right, groups = np.asarray(right, bool), np.asarray(groups)
     areas = {name: augrc(confidence, right) for name, confidence in scores.items()}
     best = min(areas, key=lambda name: areas[name])
-    samples = list(group_samples(groups, repeats, seed))
+    samples = list(group_samples(groups, *bootstrap))
     drawn = {
         name: np.array([augrc(confidence[rows], right[rows]) for rows in samples])
         for name, confidence in scores.items()
