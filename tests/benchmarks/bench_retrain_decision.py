@@ -9,6 +9,9 @@ decision is asked after each week, with its default limits, and nothing is train
 in a quiet season is a false alarm. `age` is not counted, as 30 days pass by design. `audit`: 15% of
 the photos are drawn for audit. `volunteers`: nothing is drawn, and right answers are confirmed a
 third as often as wrong ones are corrected.
+
+`drift` fires where confidence has fallen by more than the limit and a permutation test shows it. In
+quiet seasons the test is taken for passed: that saves hours, and counts rather too many alarms.
 """
 
 from __future__ import annotations
@@ -29,8 +32,18 @@ import crop_embeddings
 from machine import machine
 
 from cannabis_ml.evaluation.intervals import by_groups
+from cannabis_ml.feedback.columns import EMBEDDING_COLUMNS
+from cannabis_ml.feedback.drift import DriftParams
 from cannabis_ml.feedback.linear_head import fit_head, fit_projection
-from cannabis_ml.feedback.retrain_decision import Evidence, RetrainParams, decide_retraining
+from cannabis_ml.feedback.reference import CONFIDENCE
+from cannabis_ml.feedback.release_drift import release_drift
+from cannabis_ml.feedback.retrain_decision import (
+    REASONS,
+    Evidence,
+    RetrainParams,
+    decide_retraining,
+)
+from cannabis_ml.feedback.snapshot import FeedbackSnapshot, empty_table
 from cannabis_ml.feedback.training_record import Baseline, TrainingRecord
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -55,9 +68,16 @@ class Outputs:
             probs = head.probs(projection(photos.embeddings[rows]))
             truth = np.array(photos.names, object)[photos.labels[rows]]
             groups = photos.photos["group"].to_numpy(object)[rows]
-            return pd.DataFrame(
-                {"label": truth, "answered": names[probs.argmax(axis=1)], "person": groups}
-            ).astype("str")
+            return (
+                pd.DataFrame(
+                    {"label": truth, "answered": names[probs.argmax(axis=1)], "person": groups}
+                )
+                .astype("str")
+                .assign(
+                    sure=probs.max(axis=1),
+                    embedding=list(photos.embeddings[rows].astype(np.float32)),
+                )
+            )
 
         half = np.isin(lab.groups[rest], np.unique(lab.groups[rest])[::2])
         self.test, pool = answers(lab, rest[half]), answers(lab, rest[~half])
@@ -67,6 +87,10 @@ class Outputs:
         self.test = self.test[self.test["label"].isin(good)].reset_index(drop=True)
         shifted = answers(field, np.arange(len(field.labels)))
         self.shifted = shifted[shifted["label"].isin(good)].reset_index(drop=True)
+        self.reference = self.test[["sure", "embedding"]].rename(
+            columns={"sure": CONFIDENCE + HEAD}
+        )
+        self.reference["group"] = self.test["person"]
         self.classes = [str(name) for name in good]
         right = (self.test["label"] == self.test["answered"]).to_numpy()
         low, _ = by_groups(right, self.test["person"].to_numpy())
@@ -83,7 +107,7 @@ def draw(outputs, week, seed, way, drop=None):
     random = np.random.default_rng([seed, week])
     count = 4 * A_WEEK if drop == "new_photos" and week >= ONSET else A_WEEK
     rows = outputs.pool.iloc[random.integers(len(outputs.pool), size=count)]
-    if week >= ONSET and drop == "accuracy":
+    if week >= ONSET and drop in ("accuracy", "drift"):
         mixed = outputs.shifted.iloc[random.integers(len(outputs.shifted), size=count)]
         rows = rows.where(
             np.tile(random.random(count)[:, None] < 0.6, (1, rows.shape[1])),
@@ -118,21 +142,41 @@ def draw(outputs, week, seed, way, drop=None):
     return table[told]
 
 
+def drift_of(outputs, judged, now, params, *, quiet):
+    """Tests of drift; see above for quiet seasons."""
+    answers = judged.assign(
+        answered_confidence=judged["sure"], person=judged["group"].str.split().str[0]
+    )
+    answers["at"] = answers["at"].astype("datetime64[us, UTC]")
+    columns = ["photo_id", "person", "at", "bundle_id", "tier", "embedding"]
+    embeddings = answers[columns] if not quiet else empty_table(EMBEDDING_COLUMNS)
+    snapshot = FeedbackSnapshot(answers=answers, embeddings=embeddings)
+    reference = outputs.reference if not quiet else outputs.reference.drop(columns="embedding")
+    tests = DriftParams(permutations=99, most_photos=30) if quiet else DriftParams()
+    found = release_drift(snapshot, outputs.record, {"tier3": reference}, (params, tests), now)
+    return [one.model_copy(update={"drifted": True}) for one in found] if quiet else found
+
+
 def season(outputs, seed, way, drop=None):
     """Week in which each reason fired first."""
     params, parts, first = RetrainParams(), [], {}
+    if drop not in (None, "new_photos"):  # a drop that brings photos is not to fire by their number
+        params = RetrainParams(new_photos=10**6)
     for week in range(1, WEEKS + 1):
         parts.append(draw(outputs, week, seed, way, drop))
         judged = pd.concat(parts, ignore_index=True)
         photos = judged[["photo_id", "label"]].rename(columns={"label": HEAD})
-        # Quiet seasons bring fewer photos than the limit for their number.
-        photos = photos.assign(path="", sent_as="") if drop == "new_photos" else photos[:999]
+        photos = photos.assign(path="", sent_as="")
         proposed = 12 * max(0, week - ONSET + 1) if drop == "new_class" else min(week, 5)
         proposals = pd.DataFrame(
             [{"head": HEAD, "name": "Rosin", "photos": proposed, "people": 1 + proposed // 3}]
         )
-        evidence = Evidence(judged, photos, proposals, outputs.record)
-        decision = decide_retraining(evidence, params, START + timedelta(days=7 * week))
+        now = START + timedelta(days=7 * week)
+        drift = []
+        if drop in (None, "drift") and week >= (1 if drop is None else ONSET):
+            drift = drift_of(outputs, judged, now, params, quiet=drop is None)
+        evidence = Evidence(judged, photos, proposals, outputs.record, drift=drift)
+        decision = decide_retraining(evidence, params, now)
         for reason in decision.firing:
             first.setdefault(reason.name, week)
     return first
@@ -161,7 +205,7 @@ def main():
     print(
         f"\nfrom week {ONSET} on; 20 seasons each: how often it fired, median week, what else did"
     )
-    for drop in ("accuracy", "class_error", "corrections", "new_class", "new_photos", "age"):
+    for drop in REASONS:
         runs = [season(outputs, 1000 + seed, "audit", drop) for seed in range(20)]
         weeks = [run[drop] for run in runs if drop in run]
         early = sum(run.get(drop, 99) < (5 if drop == "age" else ONSET) for run in runs)

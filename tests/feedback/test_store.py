@@ -93,6 +93,41 @@ def test_a_retry_with_the_same_key_changes_nothing(store, submit, photo):
     assert len(store.opinions(history=True)) == store.summary().submissions == 1
 
 
+def test_many_at_once_are_taken_in_as_one_by_one(store, submit, encode, draw):
+    photos = [encode(draw(i)) for i in range(3)]
+    first = submit()
+    store.add(first, photos[0])
+    late = submit(at="2099-01-01T00:00:00Z")
+    items = [
+        (first, photos[0]),  # a retry
+        (submit(person="bob"), photos[1]),
+        (submit(person="bob"), photos[1]),  # the same opinion again
+        (late, photos[2]),
+        (submit(person="eve"), b"no photo"),
+        (submit(person="eve"), photos[2]),
+    ]
+    found = store.add_all(items)
+    assert found[0].is_retry
+    assert [(one.taken, one.repeated) for one in (found[1], found[2], found[5])] == [
+        (1, 0),
+        (0, 1),
+        (1, 0),
+    ]
+    assert "in the future" in str(found[3])
+    assert isinstance(found[4], FeedbackRefusedError)
+    assert sorted(store.opinions()["person"]) == ["ann", "bob", "eve"]
+    assert store.add_all([]) == []
+
+
+def test_one_who_was_erased_costs_the_others_of_a_batch_nothing(store, submit, photo):
+    store.add(submit(person="gone"), photo)
+    store.erase_person("gone")
+    found = store.add_all([(submit(person=name), photo) for name in ("bob", "gone", "eve")])
+    assert [getattr(one, "taken", None) for one in found] == [1, None, 1]
+    assert "was erased on request" in str(found[1])
+    assert sorted(store.opinions()["person"]) == ["bob", "eve"]
+
+
 def test_a_key_used_for_something_else_is_refused(store, submit, photo, other_photo):
     store.add(submit(key="k"), photo)
     for changed, sent in (

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -60,6 +60,11 @@ class Database:
             if self.is_sqlite
             else self.engine.execution_options(isolation_level="REPEATABLE READ")
         )
+        self._lookups = (
+            self.engine
+            if self.is_sqlite
+            else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        )
         try:
             with _errors_of(self.engine.url):
                 migrate(self.engine)
@@ -71,6 +76,12 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """One consistent view of all tables."""
         with _errors_of(self.engine.url), self._readers.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def looking_up(self) -> Iterator[Connection]:
+        """Single statements, each of which sees the last committed state: saves round trips."""
+        with _errors_of(self.engine.url), self._lookups.begin() as connection:
             yield connection
 
     def write(self, change: Callable[[Connection], Result]) -> Result:
@@ -109,6 +120,10 @@ class Database:
     def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that does nothing where the row is there already."""
         return _insert(self.is_sqlite, table)
+
+    def insert_numbered(self, table: Table) -> Executable:
+        """As `insert`; gives the `id` of the new row, nothing where the row is there already."""
+        return _insert_numbered(self.is_sqlite, table)
 
     def replace(self, table: Table, columns: tuple[str, ...]) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that replaces some columns where the row is there already."""
@@ -149,6 +164,11 @@ def _inserts(is_sqlite: bool, table: Table) -> sqlite.Insert | postgresql.Insert
 @cache
 def _insert(is_sqlite: bool, table: Table) -> sqlite.Insert | postgresql.Insert:
     return _inserts(is_sqlite, table).on_conflict_do_nothing()
+
+
+@cache
+def _insert_numbered(is_sqlite: bool, table: Table) -> Executable:
+    return _insert(is_sqlite, table).returning(table.c.id)
 
 
 @cache

@@ -25,10 +25,13 @@ from cannabis_ml.feedback.opinions import Label
 from cannabis_ml.feedback.reading import read_label, unpack_embedding
 from cannabis_ml.feedback.store import FeedbackStore
 from cannabis_ml.feedback.submission import Record, read_part
-from cannabis_ml.feedback.taking import written_label
+from cannabis_ml.feedback.taking import Receipt, written_label
 
 RECORDS = "feedback.jsonl"
 MARKS = "marks.json"
+
+BATCH, BATCH_BYTES = 200, 64_000_000
+"""Records that are taken in together, and bytes of photos in memory from which on no more are."""
 
 
 @dataclass(frozen=True)
@@ -136,23 +139,43 @@ def import_folder(store: FeedbackStore, folder: Path) -> Imported:
         raise FeedbackError(f"{folder} has no {RECORDS}: it is not an export of feedback.")
     if (folder / MARKS).is_file():
         _bury(store, _read_marks(folder))
-    taken = opinions = retries = 0
-    refused: list[tuple[str, str]] = []
+    refused: dict[int, str] = {}
+    receipts: list[Receipt] = []
+    for batch in _batches(folder, refused):
+        for number, found in zip(batch, store.restore_all(batch.values()), strict=True):
+            if isinstance(found, FeedbackRefusedError):
+                refused[number] = str(found)
+            else:
+                receipts.append(found)
+    if (folder / MARKS).is_file():
+        _mark(store, _read_marks(folder))
+    retries = sum(receipt.is_retry for receipt in receipts)
+    opinions = sum(receipt.taken for receipt in receipts)
+    faults = ((f"{RECORDS}, line {number}", refused[number]) for number in sorted(refused))
+    return Imported(len(receipts) - retries, opinions, retries, tuple(faults))
+
+
+def _batches(
+    folder: Path, refused: dict[int, str]
+) -> Iterator[dict[int, tuple[Record, bytes | None]]]:
+    """Records by line, as many as are taken in together; what cannot be read goes to `refused`."""
+    batch: dict[int, tuple[Record, bytes | None]] = {}
+    size = 0
     with (folder / RECORDS).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 record = read_part(Record, line)
                 photo = _photo(folder, record.photo) if record.photo else None
-                receipt = store.restore(record, photo)
             except FeedbackRefusedError as error:
-                refused.append((f"{RECORDS}, line {number}", str(error)))
+                refused[number] = str(error)
                 continue
-            taken += not receipt.is_retry
-            opinions += receipt.taken
-            retries += receipt.is_retry
-    if (folder / MARKS).is_file():
-        _mark(store, _read_marks(folder))
-    return Imported(taken, opinions, retries, tuple(refused))
+            batch[number] = (record, photo)
+            size += len(photo or b"")
+            if len(batch) >= BATCH or size >= BATCH_BYTES:
+                yield batch
+                batch, size = {}, 0
+    if batch:
+        yield batch
 
 
 def _records(connection: Connection, person: str | None) -> Iterator[Record]:

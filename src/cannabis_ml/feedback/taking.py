@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
 from cannabis_ml.errors import FeedbackRefusedError
 from cannabis_ml.feedback import tables as t
@@ -76,7 +76,13 @@ _FIND_SUBMISSION = (
     .where(t.people.c.pseudonym == bindparam("pseudonym"), t.submissions.c.key == bindparam("key"))
 )
 _FIND_PHOTO = select(t.photos).where(t.photos.c.photo_id == bindparam("photo_id"))
-_FIND_SENT = select(t.photos).join(t.uploads).where(t.uploads.c.sent_sha256 == bindparam("sent"))
+_SENT_AS = select(t.uploads.c.photo_id).where(t.uploads.c.sent_sha256 == bindparam("sent"))
+_FIND_SENT = (
+    select(t.photos)
+    .where(or_(t.photos.c.photo_id == bindparam("sent"), t.photos.c.photo_id.in_(_SENT_AS)))
+    .order_by(t.photos.c.photo_id != bindparam("sent"))
+    .limit(1)
+)
 _HISTORY = (
     select(t.opinions, t.submissions.c.bundle_id)
     .join(t.submissions)
@@ -124,8 +130,7 @@ def earlier_receipt(connection: Connection, submission: Submission, digest: str)
 
 def find_photo(connection: Connection, sha256: str) -> Row[Any] | None:
     """The row of a photo by its id, or by the hash of the bytes that were sent."""
-    found = connection.execute(_FIND_PHOTO, {"photo_id": sha256}).first()
-    return found or connection.execute(_FIND_SENT, {"sent": sha256}).first()
+    return connection.execute(_FIND_SENT, {"sent": sha256}).first()
 
 
 def take(connection: Connection, database: Database, arrived: Arrived) -> Receipt:
@@ -138,7 +143,7 @@ def take(connection: Connection, database: Database, arrived: Arrived) -> Receip
     submission = arrived.submission
     person_id = _locked_person(connection, database, arrived)
     _take_photo(connection, database, arrived, person_id)
-    insert = database.insert(t.submissions).returning(t.submissions.c.id)
+    insert = database.insert_numbered(t.submissions)
     submission_id = connection.execute(insert, _row(arrived, person_id)).scalar()
     if submission_id is None:
         before = earlier_receipt(connection, submission, arrived.digest)
