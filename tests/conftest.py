@@ -84,19 +84,27 @@ def _succeeded(done):
 
 
 @pytest.fixture(scope="session")
-def kedro(tmp_path_factory):
+def kedro():
     """`kedro(project, "run", …)`; fails with what was printed unless `check=False`.
 
     A process of its own, forked from one that has Kedro's libraries loaded.
     """
-    outputs = tmp_path_factory.mktemp("kedro")
-    with _module("kedro_server").KedroServer() as server:
+    forks = _module("fork_server")
+    with forks.ForkServer(forks.KEDRO) as server:
 
         def kedro(project, *arguments, check=True):
-            done = server.run(arguments, project, _environment(), outputs)
+            done = server.run(["-m", "kedro", *arguments], cwd=project, env=_environment())
             return _succeeded(done) if check else done
 
         yield kedro
+
+
+@pytest.fixture(scope="session")
+def training_processes():
+    """Runs scripts that train: `training_processes.run([script, …], env={…})`."""
+    forks = _module("fork_server")
+    with forks.ForkServer(forks.TRAINING) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

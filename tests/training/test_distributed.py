@@ -1,7 +1,5 @@
 """Two processes that share every batch learn what one learns."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +56,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def start(folder, transformer_file):
+def start(folder, transformer_file, training_processes):
     """Start training in a process of its own: `start(name, environment, **training)`."""
     import json
     import os
@@ -82,12 +80,9 @@ def start(folder, transformer_file):
             "result": str(folder / f"{name}.safetensors"),
         }
         loop = Path(__file__).with_name("loop.py")
-        return subprocess.Popen(
-            [sys.executable, str(script), str(loop), json.dumps(given)],
+        return training_processes.start(
+            [script, loop, json.dumps(given)],
             env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
         )
 
     return start
@@ -107,8 +102,8 @@ def transformer_file(tmp_path_factory):
 
 def finished(*processes):
     for process in processes:
-        said, _ = process.communicate()
-        assert process.returncode == 0, said[-4000:]
+        done = process.wait()
+        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +30,17 @@ SCHEDULE = Schedule.model_validate(
 )
 
 
-def start(backbone_file, workspace, result, **environment):
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), str(backbone_file), str(workspace), str(result)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def start(training_processes, backbone_file):
+    """Train in a process of its own: `start(workspace, result, DIE_AT="3")`."""
+
+    def start(workspace, result, **environment):
+        return training_processes.run(
+            [SCRIPT, backbone_file, workspace, result],
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )
+
+    return start
 
 
 def weights(result):
@@ -47,9 +48,9 @@ def weights(result):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(backbone_file, tmp_path_factory):
+def undisturbed(start, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = start(backbone_file, folder / "work", folder / "end.safetensors")
+    done = start(folder / "work", folder / "end.safetensors")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder / "end.safetensors"
 
@@ -64,26 +65,24 @@ def same_end(one, other):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("every", ["1", "2"])
-def test_killed_at_random_steps_it_ends_with_the_same_weights(
-    undisturbed, backbone_file, tmp_path, every
-):
+def test_killed_at_random_steps_it_ends_with_the_same_weights(undisturbed, start, tmp_path, every):
     deaths = sorted(random.Random(int(every)).sample(range(1, STEPS), 3))
     result = tmp_path / "end.safetensors"
     for step in deaths:
-        done = start(backbone_file, tmp_path / "work", result, DIE_AT=str(step), EVERY=every)
+        done = start(tmp_path / "work", result, DIE_AT=str(step), EVERY=every)
         assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
         assert not result.exists()
-    done = start(backbone_file, tmp_path / "work", result, EVERY=every)
+    done = start(tmp_path / "work", result, EVERY=every)
     assert done.returncode == 0, done.stderr[-3000:]
     same_end(result, undisturbed)
 
 
 @pytest.mark.slow
-def test_workers_change_nothing_after_a_kill_either(undisturbed, backbone_file, tmp_path):
+def test_workers_change_nothing_after_a_kill_either(undisturbed, start, tmp_path):
     result = tmp_path / "end.safetensors"
     work = tmp_path / "work"
-    assert start(backbone_file, work, result, DIE_AT="8", WORKERS="2").returncode == -signal.SIGKILL
-    assert start(backbone_file, work, result, WORKERS="1").returncode == 0
+    assert start(work, result, DIE_AT="8", WORKERS="2").returncode == -signal.SIGKILL
+    assert start(work, result, WORKERS="1").returncode == 0
     same_end(result, undisturbed)
 
 
