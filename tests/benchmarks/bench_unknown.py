@@ -109,8 +109,9 @@ def judge(run: FinishedRun, tier: str, files: dict[str, list[Path]], drawn: int)
         low, high = by_groups(alarms, test.groups) or (0.0, 1.0)
         caught = "  ".join(_caught(score.is_unknown(of)) for of in (near, far) if of)
         print(
-            f"  {method:20}{_area(row, 'near'):>22}{_area(row, 'far'):>22}"
-            f"  {alarms.mean():5.1%} ({low:.1%} to {high:.1%}), {caught}; {row['bytes']:,} bytes"
+            f"  {method:20}{_area(row.near, row.near_interval):>22}"
+            f"{_area(row.far, row.far_interval):>22}"
+            f"  {alarms.mean():5.1%} ({low:.1%} to {high:.1%}), {caught}; {row.bytes:,} bytes"
         )
     print(f"  {choice.because}")
     best = fitted[choice.method]
@@ -146,11 +147,11 @@ def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:
     return area
 
 
-def _area(row: dict, which: str) -> str:
-    if row[which] is None:
+def _area(auroc: float | None, interval: list[float] | None) -> str:
+    if auroc is None or interval is None:
         return "-"
-    low, high = row[f"{which}_interval"]
-    return f"{row[which]:.3f} ({low:.3f}, {high:.3f})"
+    low, high = interval
+    return f"{auroc:.3f} ({low:.3f}, {high:.3f})"
 
 
 def _caught(unknown: np.ndarray) -> str:

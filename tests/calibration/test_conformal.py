@@ -177,7 +177,7 @@ def test_coverage_is_as_promised(copies):
         sets = fitted.sets.apply(part(outputs, second), part(decided, second), FLAT)
         scored = score_sets(sets, part(labels, second), groups[second], FLAT)
         for name in held:
-            held[name] += round(scored[name]["coverage"] * scored[name]["n"])
+            held[name] += round(scored[name].coverage * scored[name].n)
     for name, labelled in (("kind", 50), ("grade", 50), ("marks", 150)):
         # Sets of one repetition share a limit: their coverage varies by sqrt(0.1 * 0.9 / 121).
         n = 200 * labelled
@@ -227,8 +227,8 @@ def test_classwise_covers_each_class_and_pooled_does_not():
         )
         sets = fitted.sets.apply(part(outputs, ~first), part(decided, ~first), taxonomy)
         scored = score_sets(sets, part(labels, ~first), groups[~first], taxonomy)["kind"]
-        hard[method] = scored["per_class"]["a"]["coverage"]
-        assert scored["coverage"] > 0.87
+        hard[method] = scored.per_class["a"].coverage
+        assert scored.coverage > 0.87
     assert hard["pooled"] < 0.8
     assert hard["classwise"] > 0.86
     assert hard["clustered"] > 0.84
@@ -288,7 +288,7 @@ def test_rare_attributes_share_a_limit_and_states_may_have_their_own():
     assert marks.groups[1] + marks.absent_groups[1] == 400
     sets = fitted.sets.apply(outputs, decided, FLAT)
     scored = score_sets(sets, labels, groups, FLAT)["marks"]
-    assert scored["coverage"] > 0.89
+    assert scored.coverage > 0.89
 
 
 def test_sets_travel_as_json():

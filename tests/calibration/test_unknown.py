@@ -300,11 +300,11 @@ def test_the_best_is_chosen_and_a_simpler_one_that_is_as_good(candidates, new):
     known, away = new
     chosen = choose_unknown(candidates, known, np.arange(200), {"far": away})
     table = chosen.table
-    assert table["mahalanobis"]["mean"] > 0.95
-    best = max(table.values(), key=lambda row: row["mean"])["mean"]
-    assert table[chosen.method]["mean"] > best - 0.02
+    assert table["mahalanobis"].mean > 0.95
+    best = max(row.mean for row in table.values())
+    assert table[chosen.method].mean > best - 0.02
     assert METHODS.index(chosen.method) <= METHODS.index("relative_mahalanobis")
-    assert table["knn"]["near"] is None
+    assert table["knn"].near is None
     again = choose_unknown(candidates, known, np.arange(200), {"far": away})
     assert again == chosen
 
@@ -313,8 +313,8 @@ def test_near_and_far_count_alike(candidates, new):
     known, away = new
     chosen = choose_unknown(candidates, known, np.arange(200), {"near": known, "far": away})
     for row in chosen.table.values():
-        assert row["near"] == pytest.approx(0.5)
-        assert row["mean"] == pytest.approx((row["near"] + row["far"]) / 2)
+        assert row.near == pytest.approx(0.5)
+        assert row.mean == pytest.approx((row.near + row.far) / 2)
 
 
 def test_without_unknown_photos_the_literature_decides(candidates, new):

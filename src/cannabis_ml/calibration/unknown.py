@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -55,20 +55,39 @@ class LinearHead:
 
 
 @dataclass(frozen=True)
+class Separation:
+    """How well an unknown score separates unknown photos from known ones.
+
+    Attributes:
+        near: AUROC of near against known photos; None without such photos, as with `far`.
+        near_interval: Of its bootstrap samples.
+        far: AUROC of far against known photos.
+        far_interval: Of its bootstrap samples.
+        mean: Of those AUROC that there are.
+        bytes: Size of the score.
+    """
+
+    near: float | None
+    near_interval: list[float] | None
+    far: float | None
+    far_interval: list[float] | None
+    mean: float | None
+    bytes: int
+
+
+@dataclass(frozen=True)
 class UnknownChoice:
     """Which unknown score serves a tier best.
 
     Attributes:
         method: The one to take.
         because: Why, in a sentence.
-        table: Per candidate, JSON-able: `near` and `far`, AUROC of unknown against known photos
-            with `…_interval`, None where there were no such photos; `mean` of those there are;
-            and `bytes`.
+        table: By candidate, how well it separates unknown photos from known ones.
     """
 
     method: Method
     because: str
-    table: dict[str, dict[str, Any]]
+    table: dict[Method, Separation]
 
 
 def fit_unknown(
@@ -183,7 +202,7 @@ def choose_unknown(
     """
     if not candidates:
         raise ValueError("There is no unknown score to choose from.")
-    table: dict[str, dict[str, Any]] = {}
+    table: dict[Method, Separation] = {}
     drawn: dict[Method, np.ndarray] = {}
     for method, score in candidates.items():
         own = score.score(known)
@@ -192,19 +211,15 @@ def choose_unknown(
         }
         aurocs = {name: _auroc(own, scores) for name, scores in others.items()}
         samples = _resampled(own, np.asarray(groups), others, seed)
-        table[method] = {
-            name: value
-            for kind in ("near", "far")
-            for name, value in (
-                (kind, aurocs.get(kind)),
-                (
-                    f"{kind}_interval",
-                    percentile_interval(samples[kind]) if kind in samples else None,
-                ),
-            )
-        }
-        table[method]["mean"] = float(np.mean(list(aurocs.values()))) if aurocs else None
-        table[method]["bytes"] = score.size
+        intervals = {name: percentile_interval(areas) for name, areas in samples.items()}
+        table[method] = Separation(
+            near=aurocs.get("near"),
+            near_interval=intervals.get("near"),
+            far=aurocs.get("far"),
+            far_interval=intervals.get("far"),
+            mean=float(np.mean(list(aurocs.values()))) if aurocs else None,
+            bytes=score.size,
+        )
         if samples:
             drawn[method] = np.mean(list(samples.values()), axis=0)
     if not unknown:
@@ -215,19 +230,19 @@ def choose_unknown(
 
 def _simplest_of_the_best(
     candidates: Mapping[Method, UnknownScore],
-    table: dict[str, dict[str, Any]],
+    table: dict[Method, Separation],
     drawn: Mapping[Method, np.ndarray],
 ) -> UnknownChoice:
     ordered = sorted(candidates, key=METHODS.index)
-    best = max(ordered, key=lambda method: table[method]["mean"])
+    means = {method: table[method].mean or 0.0 for method in ordered}
+    best = max(ordered, key=lambda method: means[method])
     for method in ordered:
-        behind = table[best]["mean"] - table[method]["mean"]
+        behind = means[best] - means[method]
         if behind <= np.std(drawn[best] - drawn[method]):
             break
-    why = f"{best} has the highest mean AUROC, {table[best]['mean']:.3f}"
+    why = f"{best} has the highest mean AUROC, {means[best]:.3f}"
     if method != best:
-        mean = table[method]["mean"]
-        why += f"; {method} ({mean:.3f}) is simpler and within one standard error"
+        why += f"; {method} ({means[method]:.3f}) is simpler and within one standard error"
     return UnknownChoice(method, f"{why}.", table)
 
 

@@ -164,7 +164,7 @@ def choose_unknown_score(
         unknown_photos={kind: len(of[head.name]) for kind, of in unknown.items()},
         candidates={
             name: UnknownCandidate(
-                **choice.table[name],
+                **vars(choice.table[name]),
                 by_kind={
                     kind: _auroc(own[name], candidates[name].score(of))
                     for kind, of in unknown.items()

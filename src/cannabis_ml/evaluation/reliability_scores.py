@@ -123,13 +123,12 @@ def score_reliability(
         classes = reliability.sets.apply(calibrated.outputs, calibrated.decided, taxonomy)
         for name, scores in score_sets(classes, truth, groups, taxonomy, confidence).items():
             limits = reliability.sets.heads[name]
-            least = least_coverage(limits.alpha, min(limits.groups), scores["groups"])
-            coverage = scores["coverage"]
+            least = least_coverage(limits.alpha, min(limits.groups), scores.groups)
             sets[name] = SetScores(
                 promised=1 - limits.alpha,
                 least_by_chance=least,
-                kept=None if coverage is None else coverage >= least,
-                **{k: scores[k] for k in SetScores.model_fields if k in scores},
+                kept=None if scores.coverage is None else scores.coverage >= least,
+                **scores.model_dump(exclude={"per_class"}),
             )
     bands = {
         name: _score_band(

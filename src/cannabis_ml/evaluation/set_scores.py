@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from cannabis_ml.evaluation.intervals import by_groups
+from cannabis_ml.evaluation.scores import Interval, Record
 from cannabis_ml.taxonomy import MISSING, Taxonomy
+
+
+class ClassCoverage(Record):
+    """Coverage of the prediction sets of one class."""
+
+    n: int
+    coverage: float | None
+
+
+class SetCoverage(Record):
+    """Coverage and size of the prediction sets of one head."""
+
+    n: int = Field(description="Labels; of a multilabel head, of attributes")
+    groups: int
+    coverage: float | None = Field(description="Share of sets that hold the truth")
+    coverage_interval: Interval | None
+    mean_size: float | None = Field(description="Classes in a set; of an attribute 1 or 2 states")
+    single: float | None = Field(description="Share of sets with one class")
+    per_class: dict[str, ClassCoverage]
 
 
 def score_sets(
@@ -17,7 +37,7 @@ def score_sets(
     groups: np.ndarray,
     taxonomy: Taxonomy,
     confidence: float = 0.95,
-) -> dict[str, Any]:
+) -> dict[str, SetCoverage]:
     """Coverage and size per head, on photos with a label.
 
     Args:
@@ -28,10 +48,7 @@ def score_sets(
         confidence: Of the intervals.
 
     Returns:
-        Per head, JSON-able: `n` labels in `groups`; `coverage`, the share of them in the set, with
-        `coverage_interval`; `mean_size`, the mean number of classes, of an attribute 1 or 2;
-        `single`, the share of sets with one class; and `per_class` of `n` and `coverage`. None
-        where there is no label.
+        Per head; coverage and sizes are None without a label.
     """
     scores_by_head = {}
     for name, inside in sets.items():
@@ -47,18 +64,18 @@ def score_sets(
             known = truth != MISSING
             which, column = np.asarray(groups)[known], truth[known]
             held, sizes = inside[known, column], inside.sum(axis=1)[known]
-        scores_by_head[name] = {
-            "n": len(held),
-            "groups": len(np.unique(which)),
-            "coverage": _mean(held),
-            "coverage_interval": by_groups(held, which, confidence),
-            "mean_size": _mean(sizes),
-            "single": _mean(sizes == 1),
-            "per_class": {
-                c: {"n": int((column == k).sum()), "coverage": _mean(held[column == k])}
+        scores_by_head[name] = SetCoverage(
+            n=len(held),
+            groups=len(np.unique(which)),
+            coverage=_mean(held),
+            coverage_interval=by_groups(held, which, confidence),
+            mean_size=_mean(sizes),
+            single=_mean(sizes == 1),
+            per_class={
+                c: ClassCoverage(n=int((column == k).sum()), coverage=_mean(held[column == k]))
                 for k, c in enumerate(names)
             },
-        }
+        )
     return scores_by_head
 
 

@@ -36,6 +36,9 @@ THRESHOLD = 0.5
 
 SMALLEST = calibrators.SMALLEST
 
+NamedAnswer = str | list[str] | None
+"""A class; of a multilabel head the attributes that are there; None without an answer."""
+
 FAINTEST_PARENT = 1e-12
 """Probabilities of a parent are held above this, so that a child has an answer even where every
 parent that has children is out of the question."""
@@ -215,7 +218,7 @@ class Decision:
         parent = decided[head.parent]
         return self.taxonomy.allowed_pairs(head)[parent] & (parent != MISSING)[:, None]
 
-    def named(self, outputs: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
+    def named(self, outputs: Mapping[str, np.ndarray]) -> dict[str, list[NamedAnswer]]:
         """As `decide`, in class names.
 
         Returns:
@@ -224,9 +227,9 @@ class Decision:
         """
         return self.names_of(self.decide(outputs))
 
-    def names_of(self, decided: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
+    def names_of(self, decided: Mapping[str, np.ndarray]) -> dict[str, list[NamedAnswer]]:
         """Class names of what `decide` gives, as from `named`."""
-        names_by_head: dict[str, list[Any]] = {}
+        names_by_head: dict[str, list[NamedAnswer]] = {}
         for name, classes in decided.items():
             names = self.taxonomy[name].class_names
             if classes.ndim == 2:

@@ -19,8 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from cannabis_ml.errors import BundleError
 from cannabis_ml.inference import prediction_sets
 from cannabis_ml.inference.backoff import UNSURE
+from cannabis_ml.inference.decision import NamedAnswer
 from cannabis_ml.inference.model_file import FileKind
 from cannabis_ml.inference.outputs import EMBEDDING, relative_difference
+from cannabis_ml.inference.prediction_sets import NamedSet
 from cannabis_ml.inference.predictor import Predictor
 from cannabis_ml.inference.reliability import Findings, TierRules
 from cannabis_ml.photos.decode import decode
@@ -51,12 +53,6 @@ kernel in its own way."""
 
 Values = list[float] | list[list[float]] | list[list[list[float]]]
 """One entry per photo: a number, (K,), or (P, K)."""
-
-NamedAnswer = str | list[str] | None
-"""A class; of a multilabel head the attributes that are there; None where there is no answer."""
-
-NamedSet = list[str] | dict[str, list[str]]
-"""Classes that are possible; of a multilabel head `present`, `absent` and `unsure`."""
 
 
 class Conclusions(BaseModel):

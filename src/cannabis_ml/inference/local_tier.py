@@ -45,11 +45,13 @@ def tier_answer(
     scores = confidence_scores(heads[rule.head], probs, disagreement)
     if rule.score not in scores:
         raise ConfigError(f"This model file does not give the routing score '{rule.score}'.")
+    decided = decision.named(outputs)[rule.head][0]
+    assert not isinstance(decided, list)  # the head is not multilabel
     return TierAnswer(
         answer,
         float(scores[rule.score][0]),
         None if unknown is None else float(unknown.score(outputs)[0]),
-        decision.named(outputs)[rule.head][0],
+        decided,
     )
 
 

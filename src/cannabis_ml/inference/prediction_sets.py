@@ -8,7 +8,7 @@ heads that imply each other are consistent: each class of a set goes with a clas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +17,9 @@ from cannabis_ml.inference.outputs import GIVEN
 from cannabis_ml.taxonomy import MISSING, Head, Kind, Taxonomy
 
 SetMethod = Literal["pooled", "clustered", "classwise"]
+
+NamedSet = list[str] | dict[str, list[str]]
+"""Classes that are possible; of a multilabel head `present`, `absent` and `unsure`."""
 
 ABSENT, PRESENT = 0, 1
 """Places of the two states of an attribute in a set."""
@@ -166,7 +169,7 @@ def consistent(
     return extended
 
 
-def named(sets: Mapping[str, np.ndarray], taxonomy: Taxonomy, row: int = 0) -> dict[str, Any]:
+def named(sets: Mapping[str, np.ndarray], taxonomy: Taxonomy, row: int = 0) -> dict[str, NamedSet]:
     """The sets of one photo in class names.
 
     Args:
@@ -178,7 +181,7 @@ def named(sets: Mapping[str, np.ndarray], taxonomy: Taxonomy, row: int = 0) -> d
         Per head the list of classes; of a multilabel head `present`, `absent` and `unsure`, each a
         list of attributes.
     """
-    names_by_head: dict[str, Any] = {}
+    names_by_head: dict[str, NamedSet] = {}
     for name, values in sets.items():
         names, one = taxonomy[name].class_names, values[row]
         if one.ndim == 1:

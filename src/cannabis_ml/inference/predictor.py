@@ -13,7 +13,7 @@ from PIL import Image
 from cannabis_ml.errors import ExportError, PhotoError
 from cannabis_ml.inference.answer import Answer, HeadAnswer
 from cannabis_ml.inference.cards import FileCard
-from cannabis_ml.inference.decision import Decision
+from cannabis_ml.inference.decision import Decision, NamedAnswer
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.outputs import (
     ALEATORIC,
@@ -166,7 +166,7 @@ class Predictor(ABC):
         outputs = self.outputs(photos, batch_size)
         return {head.name: outputs[head.name] for head in self.taxonomy.heads}
 
-    def decide(self, outputs: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
+    def decide(self, outputs: Mapping[str, np.ndarray]) -> dict[str, list[NamedAnswer]]:
         """Decide on every head, by the decision that the model was scored with.
 
         Args:

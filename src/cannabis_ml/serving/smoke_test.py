@@ -10,7 +10,8 @@ import httpx
 
 from cannabis_ml.errors import DeploymentError
 from cannabis_ml.inference.bundle import Bundle
-from cannabis_ml.inference.golden import GoldenAnswers, NamedAnswer
+from cannabis_ml.inference.decision import NamedAnswer
+from cannabis_ml.inference.golden import GoldenAnswers
 from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.settings import ServiceSettings
 from cannabis_ml.serving.state import Service
