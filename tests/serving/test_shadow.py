@@ -82,14 +82,14 @@ def test_nobody_waits_for_a_challenger_that_hangs(client_of, other_bundle, jpeg)
     client = client_of(challenger=other_bundle, shadow_share=1.0)
     service, begun, go = client.app.state.service, threading.Event(), threading.Event()
     challenger = service.bundles.served.challenger
-    report = challenger.report
+    answer = challenger.answer
 
     def hanging(*given):
         begun.set()
         go.wait()
-        return report(*given)
+        return answer(*given)
 
-    challenger.report = hanging
+    challenger.answer = hanging
     try:
         for _ in range(4):
             assert client.post("/v2/analyze", content=jpeg()).status_code == 200
@@ -103,7 +103,7 @@ def test_nobody_waits_for_a_challenger_that_hangs(client_of, other_bundle, jpeg)
 
 def test_a_challenger_that_fails_is_counted(client_of, other_bundle, jpeg):
     client = client_of(challenger=other_bundle, shadow_share=1.0)
-    client.app.state.service.bundles.served.challenger.report = None
+    client.app.state.service.bundles.served.challenger.answer = None
     assert client.post("/v2/analyze", content=jpeg()).status_code == 200
     ended(client, 1)
     assert counts(client, "shadow_dropped_total") == {'reason="failed"': 1.0}

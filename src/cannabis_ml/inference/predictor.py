@@ -29,9 +29,11 @@ from cannabis_ml.photos.resize import center_crop_resize
 PhotoLike = Path | str | bytes | np.ndarray | Image.Image
 """A photo: where its file is, the file's bytes, uint8 RGB (height, width, 3), or a Pillow image."""
 
-FINER = 4
-"""A JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the model's side remains: on photos of
-24 megapixels several times faster, and within two grey levels of decoding it whole."""
+FINER = 8
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 where this many times the model's side remains: photos of 12
+megapixels three times faster, and within one grey level of decoding them whole, single pixels of
+tier 3 within two. Half as many would be a quarter faster and three levels off, which changed four
+times as many answers (tests/benchmarks/bench_reduced_decode.py)."""
 
 
 class Predictor(ABC):

@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.types import Scope
 
+from cannabis_ml.inference.answer import Answer
 from cannabis_ml.inference.report import Report
 from cannabis_ml.serving.bundles import ServedBundles
 from cannabis_ml.serving.pool import Admission
@@ -99,19 +100,21 @@ class ServiceMetrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def observe_report(self, report: Report, bundle: str) -> None:
+    def observe_answer(self, answer: Answer, bundle: str) -> None:
         """A photo was answered.
 
         Args:
-            report: The answer.
+            answer: Whether the photo is unknown is counted of reports alone.
             bundle: Id of the bundle that gave it.
         """
-        tier, short = report.tier or "", shown(bundle)
-        for name, head in report.heads.items():
-            if head.confidence is not None:
-                self._confidence.labels(short, tier, name).observe(head.confidence)
-        is_unknown = report.unknown is not None and report.unknown.is_unknown
-        self._known.labels(short, tier, "yes" if is_unknown else "no").inc()
+        tier, short = answer.tier or "", shown(bundle)
+        for name, head in answer.items():
+            if isinstance(head.decided, str):
+                confidence = float(head.probs[head.classes.index(head.decided)])
+                self._confidence.labels(short, tier, name).observe(confidence)
+        if isinstance(answer, Report):
+            is_unknown = answer.unknown is not None and answer.unknown.is_unknown
+            self._known.labels(short, tier, "yes" if is_unknown else "no").inc()
 
     def observe_switch(self, outcome: Literal["taken", "refused", "failed"]) -> None:
         """A deployment was looked at."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
+from cannabis_ml.inference.answer import Answer
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.bundle_router import rule_of
 from cannabis_ml.inference.golden import GoldenReport
@@ -48,8 +49,18 @@ class LoadedBundle:
         """The smallest first."""
         return self.bundle.tiers
 
+    def answer(self, photo: bytes, tier: str) -> Answer:
+        """Classes and probabilities for one photo, in this thread.
+
+        Raises:
+            UnreadableError: As `report`.
+        """
+        with self._models[tier].borrowed() as reporter:
+            pixels = reporter.pixels(photo, max_pixels=self._photo_pixels)
+            return reporter.predictor.answer(reporter.predictor.outputs([pixels]))
+
     def report(self, photo: bytes, tier: str, language: str) -> Report:
-        """Answer for one photo in this thread.
+        """As `answer`, with all that tells how far to trust it.
 
         Raises:
             UnreadableError: If the file gives no photo, or one that is too large.

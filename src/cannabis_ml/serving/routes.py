@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, aclosing
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from cannabis_ml.inference.report import Report
 from cannabis_ml.inference.report_json import PhotoReport, photo_report
 from cannabis_ml.inference.router import Routed
 from cannabis_ml.serving.dependencies import (
@@ -75,8 +74,13 @@ async def analyze(
 ) -> PhotoReport:
     """Confidence, alternatives, prediction sets and advice of the largest tier."""
     told = language_of(language, service)
-    report, _ = await _of_largest_tier(request, service, person, told)
-    return photo_report(report)
+
+    async def work(loaded: LoadedBundle, photo: bytes) -> PhotoReport:
+        report = await service.pool.run(lambda: loaded.report(photo, loaded.tiers[-1], told))
+        service.answered(photo, report, loaded)
+        return photo_report(report)
+
+    return await let_in(request, service, person, work)
 
 
 @router.post(
@@ -85,9 +89,13 @@ async def analyze(
 )  # fmt: skip
 async def classify(request: Request, service: Allowed, person: Person) -> Classification:
     """Every class with its probability, by the largest tier."""
-    told = service.settings.language
-    report, loaded = await _of_largest_tier(request, service, person, told)
-    return classification(report, loaded.bundle)
+
+    async def work(loaded: LoadedBundle, photo: bytes) -> Classification:
+        answer = await service.pool.run(lambda: loaded.answer(photo, loaded.tiers[-1]))
+        service.answered(photo, answer, loaded)
+        return classification(answer, loaded.bundle)
+
+    return await let_in(request, service, person, work)
 
 
 @router.post(
@@ -153,19 +161,6 @@ async def readyz(service: AnyCaller) -> Health:
 async def metrics(service: AnyCaller) -> Response:
     """Requests, times, confidence and unknown photos per tier, in Prometheus' text format."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
-
-
-async def _of_largest_tier(
-    request: Request, service: Service, person: str | None, language: str
-) -> tuple[Report, LoadedBundle]:
-    """Let a request in, read its photo, and report on it in a thread."""
-
-    async def work(loaded: LoadedBundle, photo: bytes) -> tuple[Report, LoadedBundle]:
-        report = await service.pool.run(lambda: loaded.report(photo, loaded.tiers[-1], language))
-        service.answered(photo, report, loaded)
-        return report, loaded
-
-    return await let_in(request, service, person, work)
 
 
 async def _events(

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from cannabis_ml.inference.report import Report
+from cannabis_ml.inference.answer import Answer
 from cannabis_ml.serving.bundles import ServedBundles
 from cannabis_ml.serving.models import LoadedBundle
 from cannabis_ml.serving.pool import Admission
@@ -39,7 +39,7 @@ class ShadowObserver(Protocol):
 @dataclass(frozen=True)
 class _Answered:
     photo: bytes
-    told: Report
+    told: Answer
     by: LoadedBundle
 
 
@@ -76,7 +76,7 @@ class Shadow:
             self._waiting.put(None)
             self._thread.join()
 
-    def offer(self, photo: bytes, told: Report, by: LoadedBundle) -> None:
+    def offer(self, photo: bytes, told: Answer, by: LoadedBundle) -> None:
         """A photo was answered. Returns at once; called by one thread.
 
         Args:
@@ -123,11 +123,11 @@ class Shadow:
             asked = answered.told.tier or ""
             tier = asked if asked in challenger.tiers else challenger.tiers[-1]
             start = time.perf_counter()
-            found = challenger.report(answered.photo, tier, answered.told.language)
+            found = challenger.answer(answered.photo, tier)
             seconds = time.perf_counter() - start
             same = {
-                name: head.decided == found.heads[name].decided
-                for name, head in answered.told.heads.items()
-                if name in found.heads
+                name: head.decided == found[name].decided
+                for name, head in answered.told.items()
+                if name in found
             }
             self._observer.observe_shadow(challenger.id, same, seconds)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from cannabis_ml.inference.report import Report
+from cannabis_ml.inference.answer import Answer
 from cannabis_ml.serving.bundles import Served, ServedBundles
 from cannabis_ml.serving.guard import Guard
 from cannabis_ml.serving.metrics import ServiceMetrics
@@ -51,16 +51,16 @@ class Service:
             return "The golden photos are being checked."
         return "" if self.is_ready else "The golden photos get other answers on this machine."
 
-    def answered(self, photo: bytes, report: Report, loaded: LoadedBundle) -> None:
+    def answered(self, photo: bytes, answer: Answer, loaded: LoadedBundle) -> None:
         """Count an answer, and let the challenger answer too where that is drawn.
 
         Args:
             photo: Its file.
-            report: What the person was told.
+            answer: What the person was told.
             loaded: Which bundle answered.
         """
-        self.metrics.observe_report(report, loaded.id)
-        self.shadow.offer(photo, report, loaded)
+        self.metrics.observe_answer(answer, loaded.id)
+        self.shadow.offer(photo, answer, loaded)
 
     async def prepare(self) -> None:
         """Open the models of what is served first, and compare their golden answers."""
