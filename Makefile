@@ -20,12 +20,15 @@ help:  ## List the targets
 run: $(READY)  ## Run everything on sample photos: from photos to a tracked, exported model
 	$(BIN)/kedro run
 
+HOST ?= 127.0.0.1
 PORT ?= 8000
 
 serve: $(READY) page  ## Serve the newest bundle of `make run`, with the page that answers on the phone
 	@bundle=$$(ls -td data/06_models/bundle/*/bundle 2>/dev/null | head -1); \
 	test -n "$$bundle" || { echo "There is no bundle yet: make run"; exit 1; }; \
-	exec $(BIN)/python -m cannabis_ml.serving "$$bundle" --port $(PORT)
+	mkdir -p data/01_raw/feedback; \
+	exec $(BIN)/python -m cannabis_ml.serving "$$bundle" --host $(HOST) --port $(PORT) \
+	    --feedback sqlite:///data/01_raw/feedback/feedback.db
 
 page: $(PAGE)/built/page.json  ## Build the page that `make serve` shows
 

@@ -164,7 +164,7 @@ def test_everything_is_deleted_from_the_device(store, visit, hands, photo_of, co
         of_head(page).get_by_role("button", name="Right").click()
         told(page, "sent when there is a network")
         page.locator(".bottom").get_by_text("History").click()
-        page.get_by_text("1 opinions wait").wait_for()
+        page.get_by_text("Opinions that wait for a network: 1").wait_for()
         page.get_by_role("button", name="Delete all").click()
         page.get_by_role("button", name="Delete all from this device").click()
         page.get_by_role("heading", name="What does your photo show?").wait_for()

@@ -141,6 +141,15 @@ export class Engine {
     this.changed();
   }
 
+  /** Answers that the device gave before it was found to compute otherwise than it should. */
+  private takeBack(): void {
+    for (const photo of kept.photos()) {
+      if (!photo.file || !photo.answers.some((each) => each.where === "device")) continue;
+      photo.answers = [];
+      void this.askServer(photo, photo.file);
+    }
+  }
+
   private tell(message: ToWorker): void {
     this.worker?.postMessage(message);
   }
@@ -165,7 +174,11 @@ export class Engine {
       case "checked":
         this.reports = message.reports;
         await put("settings", message.passed ? message.holdsFor : "", "checked");
-        if (!message.passed) return this.fail("disagrees", "");
+        if (!message.passed) {
+          this.fail("disagrees", "");
+          this.takeBack();
+          return;
+        }
         break;
       case "failed":
         return this.fail(message.fault, message.detail);

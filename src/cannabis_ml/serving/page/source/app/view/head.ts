@@ -30,10 +30,18 @@ export function answerOf(about: BundleAbout | null, head: HeadJSON): string {
 /** The answer and the advice. */
 export function verdict(about: BundleAbout | null, name: string, head: HeadJSON, main: boolean): Child[] {
   const level = head.recommendation.level;
+  const answer = answerOf(about, head);
   const guess = head.backed_off && typeof head.best_guess === "string" ? head.best_guess : null;
+  // Of a photo unlike all that the model knows the page says so once, above.
+  if (level === "unknown") {
+    return [
+      h("p.head-name", {}, nameOf(about, name)),
+      h(main ? "h2.answer-name.unlike" : "h3.answer-name.unlike", {}, t("report.unlike", { name: answer })),
+    ];
+  }
   return [
     h("p.head-name", {}, nameOf(about, name)),
-    h(main ? "h2.answer-name" : "h3.answer-name", {}, answerOf(about, head)),
+    h(main ? "h2.answer-name" : "h3.answer-name", {}, answer),
     guess ? h("p.guess", {}, t("report.guess", { name: nameOf(about, guess) })) : null,
     level
       ? h(
@@ -49,6 +57,7 @@ export function verdict(about: BundleAbout | null, name: string, head: HeadJSON,
 
 function advice(head: HeadJSON): Child {
   const { level, text } = head.recommendation;
+  if (level === "unknown" || head.attributes?.some((each) => each.level === "unknown")) return null;
   // The first sentence stands in the mark already.
   const mark = level ? `${t(`level.${level}` as TextKey)}.` : "";
   const rest = text?.startsWith(mark) ? text.slice(mark.length).trim() : text;

@@ -59,12 +59,16 @@ function picture(context: Context, photo: Photo): Child {
   const url = pictureOf(photo);
   if (!url) return null;
   const canDraw = photo.file !== undefined && lastAnswer(photo) !== undefined;
+  const shown = h("img", {
+    src: photo.heatMap ?? url,
+    alt: photo.heatMap ? t("report.heat_text") : t("report.photo", { name: photo.name }),
+  }) as HTMLImageElement;
+  const frame = h("div.frame", {}, shown);
+  if (!photo.heatMap) shown.addEventListener("load", () => showSquare(frame, shown));
   return h(
     "figure.picture",
     {},
-    photo.heatMap
-      ? h("img", { src: photo.heatMap, alt: t("report.heat_text") })
-      : h("img", { src: url, alt: t("report.photo", { name: photo.name }) }),
+    frame,
     photo.heatMap ? h("figcaption", {}, t("report.heat_text")) : null,
     canDraw
       ? h(
@@ -75,6 +79,16 @@ function picture(context: Context, photo: Photo): Child {
         )
       : null,
   );
+}
+
+/** Darken what the model does not see: it is given the largest centred square. */
+function showSquare(frame: HTMLElement, shown: HTMLImageElement): void {
+  const { naturalWidth: width, naturalHeight: height } = shown;
+  const side = Math.min(width, height);
+  frame.style.setProperty("--ratio", String(width / height));
+  frame.style.setProperty("--across", `${(50 * (width - side)) / width}%`);
+  frame.style.setProperty("--down", `${(50 * (height - side)) / height}%`);
+  if (Math.max(width, height) > 1.05 * side) frame.title = t("report.square");
 }
 
 function answers(context: Context, photo: Photo): Child[] {
@@ -152,7 +166,7 @@ function banners(context: Context, photo: Photo, answered: Answered): Child[] {
 /** A better answer replaced the first one. */
 function changed(context: Context, photo: Photo, answered: Answered): Child {
   const before = photo.answers[photo.answers.length - 2];
-  if (answered.where !== "server" || !before) return null;
+  if (answered.where !== "server" || !before || answered.report.unknown?.is_unknown) return null;
   const said = (each: Answered): string => {
     const main = mainHead(context, each);
     return main ? answerOf(context.engine.about, main[1]) : each.report.summary;
