@@ -190,7 +190,7 @@ def test_text_is_written_and_read_as_utf8_whatever_the_locale(registered, catalo
         if config["type"].endswith("TextDataset")
         or config.get("save_args", {}).get("ensure_ascii") is False
     }
-    assert {"model_card", "division_check"} <= set(texts)
+    assert {"model_card", "ingestion_report"} <= set(texts)
     for name, config in texts.items():
         for way in ("open_args_load", "open_args_save"):
             assert config["fs_args"][way]["encoding"] == "utf-8", name

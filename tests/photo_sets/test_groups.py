@@ -178,8 +178,8 @@ def test_no_link_crosses_a_split_whatever_the_photos(shown, given_splits, seed):
     grouped = group_photos(photos, GroupParams())
     divided, _ = split_photos(grouped, empty_ledger(), KINDS, SplitParams(seed=seed))
     links = check_links(photos, divided, GroupParams())
-    assert links["across_splits"] == 0
-    assert links["photos_across"] == {}
+    assert links.across_splits == 0
+    assert links.photos_across == {}
     kept = divided[divided["defect"].isna()]
     fingers = [prints[i] for i in kept.index]
     splits = kept["split"].tolist()
@@ -206,11 +206,11 @@ def test_a_chain_is_told_with_limits_that_break_it(caplog):
     assert "lower ingestion.groups.max_difference to" in caplog.text
 
     divided = grouped.assign(split="train")
-    (chain,) = check_links(photos, divided, GroupParams())["chains"]
-    lower = chain["lower"]["max_difference"]
+    (chain,) = check_links(photos, divided, GroupParams()).chains
+    lower = chain.lower.max_difference
     again = group_photos(photos, GroupParams(max_difference=lower))
     assert again["group"].value_counts().iloc[0] <= 10
-    assert (chain["first"], chain["last"]) == ("000.jpg", "039.jpg")
+    assert (chain.first, chain.last) == ("000.jpg", "039.jpg")
 
 
 def test_few_photos_are_no_chain(caplog):
@@ -230,9 +230,9 @@ def test_what_lower_limits_cut_is_counted():
     grouped = group_photos(photos, tight)
     divided, _ = split_photos(grouped, empty_ledger(), KINDS, SplitParams())
     links = check_links(photos, divided, tight)
-    assert links["across_splits"] > 0
-    assert set(links["photos_across"]) <= set(SPLITS)
-    assert (links["max_distance"], links["max_difference"]) == (MAX_DISTANCE, MAX_DIFFERENCE)
+    assert links.across_splits > 0
+    assert set(links.photos_across) <= set(SPLITS)
+    assert (links.max_distance, links.max_difference) == (MAX_DISTANCE, MAX_DIFFERENCE)
 
 
 def test_links_that_nobody_looked_for_are_not_counted():
@@ -240,8 +240,8 @@ def test_links_that_nobody_looked_for_are_not_counted():
     without = GroupParams(near_duplicates=False)
     divided = group_photos(photos, without).assign(split="train")
     links = check_links(photos, divided, without)
-    assert links["looked_for"] is False
-    assert links["across_splits"] is None
+    assert links.looked_for is False
+    assert links.across_splits is None
 
 
 def test_groups_that_the_source_names_are_counted():
@@ -249,4 +249,4 @@ def test_groups_that_the_source_names_are_counted():
     grouped = group_photos(photos, GroupParams())
     divided = grouped.assign(split=["train", "test", "test", "train", "train"])
     links = check_links(photos, divided, GroupParams())
-    assert (links["kept"], links["in_named_groups"], links["named_groups_across"]) == (5, 3, 1)
+    assert (links.kept, links.in_named_groups, links.named_groups_across) == (5, 3, 1)

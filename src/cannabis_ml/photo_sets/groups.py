@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from cannabis_ml.photo_sets.link_report import ChainReport, LinkReport, LowerLimits
 from cannabis_ml.photo_sets.near_duplicates import (
     DEFECT,
     MAX_DIFFERENCE,
@@ -90,13 +90,13 @@ def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFr
         *(f"{n:,}" for n in (len(near), near.nunique())),
     )
     for chain in _chains(checked_photos[is_sound], photos.loc[is_sound, "cluster"], groups):
-        log.warning("%s\n%s", chain_sentence(chain), chain_advice(chain))
+        log.warning("%s\n%s", chain.sentence, chain.advice)
     return photos
 
 
 def check_links(
     checked_photos: pd.DataFrame, divided_photos: pd.DataFrame, groups: GroupParams
-) -> dict[str, Any]:
+) -> LinkReport:
     """Count near-duplicates that lie in different splits.
 
     A pair counts if it is within the limits set or within the standard ones, whichever are wider:
@@ -106,77 +106,42 @@ def check_links(
         checked_photos: One row per photo found, sound ones with `phash` and `thumbnail`.
         divided_photos: The same rows with `cluster` and, for photos kept, `split`.
         groups: What counts as near.
-
-    Returns:
-        Plain JSON values: `looked_for` (whether near-duplicates were), `max_distance` and
-        `max_difference` (the limits that pairs were counted within), `across_splits` (pairs in
-        different splits; null if none were looked for), `photos_across` (split -> its photos in
-        such pairs), `kept` (photos), `in_named_groups` (those whose source names their plant,
-        burst or what else must stay together), `named_groups_across` (such groups in several
-        splits) and `chains`.
     """
     is_kept = divided_photos["defect"].isna()
     kept, splits = checked_photos[is_kept], divided_photos.loc[is_kept, "split"]
     distance = max(STANDARD.distance, groups.max_distance)
     difference = max(STANDARD.difference, groups.max_difference)
-    report: dict[str, Any] = {
-        "looked_for": groups.near_duplicates,
-        "max_distance": distance,
-        "max_difference": difference,
-        "across_splits": None,
-        "photos_across": {},
-        "kept": len(kept),
-        "in_named_groups": int(kept["group"].notna().sum()),
-        "named_groups_across": int((splits.groupby(kept["group"]).nunique() > 1).sum()),
-        "chains": [],
-    }
+    report = LinkReport(
+        looked_for=groups.near_duplicates,
+        max_distance=distance,
+        max_difference=difference,
+        kept=len(kept),
+        in_named_groups=int(kept["group"].notna().sum()),
+        named_groups_across=int((splits.groupby(kept["group"]).nunique() > 1).sum()),
+    )
     if not groups.near_duplicates:
         return report
     parts = pd.Categorical(splits, categories=SPLITS).codes.astype(int)
     hashes, thumbnails, valid = _fingerprints(kept)
     crossing = links_across(hashes, thumbnails, parts, Limits(distance, difference), valid=valid)
-    report["across_splits"] = crossing.links
-    report["photos_across"] = {
-        name: int(n) for name, n in splits[crossing.crosses].value_counts().sort_index().items()
-    }
-    report["chains"] = _chains(kept, divided_photos.loc[is_kept, "cluster"], groups)
     if crossing.links:
         log.warning(
             "%s links across splits: pairs of near-duplicates within the standard limits that"
             " ingestion.groups does not count as near",
             f"{crossing.links:,}",
         )
-    return report
-
-
-def chain_sentence(chain: dict[str, Any]) -> str:
-    """A chain of `check_links`, as a sentence."""
-    return (
-        f"A chain of near-duplicates holds {chain['photos']:,} of {chain['of']:,} photos "
-        f"({chain['share']:.0%}), from {chain['first']} to {chain['last']}: each is nearly the same"
-        f" as another, and the farthest differs from the first by {chain['difference']:.3f}, where"
-        f" {chain['max_difference']:g} makes near-duplicates. They all share one split."
+    across = splits[crossing.crosses].value_counts().sort_index()
+    return report.model_copy(
+        update={
+            "across_splits": crossing.links,
+            "photos_across": {str(name): int(n) for name, n in across.items()},
+            "chains": _chains(kept, divided_photos.loc[is_kept, "cluster"], groups),
+        }
     )
 
 
-def chain_advice(chain: dict[str, Any]) -> str:
-    """What to do about a chain of `check_links`."""
-    lower = [
-        f"{name} to {chain['lower'][name]:g}"
-        for name in ("max_difference", "max_distance")
-        if chain["lower"][name] is not None
-    ]
-    if not lower:
-        return "No lower limits break it: bring photos of other plants."
-    return (
-        "If they show one plant, bring photos of others. If not, lower"
-        f" ingestion.groups.{' or '.join(lower)}: then no part of it is as large. The pairs that"
-        " this cuts are counted as links across splits."
-    )
-
-
-def _chains(sound: pd.DataFrame, clusters: pd.Series, groups: GroupParams) -> list[dict[str, Any]]:
-    """Clusters that hold more than their share of the photos, as plain JSON values."""
+def _chains(sound: pd.DataFrame, clusters: pd.Series, groups: GroupParams) -> list[ChainReport]:
+    """Clusters that hold more than their share of the photos."""
     most = max(FEW, int(groups.max_share * len(sound)))
     is_near = clusters.notna().to_numpy()
     near, numbers = sound[is_near], clusters[is_near].to_numpy(np.int64)
@@ -184,21 +149,21 @@ def _chains(sound: pd.DataFrame, clusters: pd.Series, groups: GroupParams) -> li
         return []
     hashes, thumbnails, _ = _fingerprints(near)
     long_chains = chains(hashes, thumbnails, numbers, most, groups.limits)
-    return [_as_numbers(chain, near, len(sound), groups) for chain in long_chains]
+    return [_reported(chain, near, len(sound), groups) for chain in long_chains]
 
 
-def _as_numbers(chain: Chain, near: pd.DataFrame, of: int, groups: GroupParams) -> dict[str, Any]:
+def _reported(chain: Chain, near: pd.DataFrame, of: int, groups: GroupParams) -> ChainReport:
     paths = sorted(near["path"].iloc[chain.photos])
-    return {
-        "photos": len(paths),
-        "of": of,
-        "share": round(len(paths) / of, 4),
-        "first": paths[0],
-        "last": paths[-1],
-        "difference": round(chain.difference, 4),
-        "max_difference": groups.max_difference,
-        "lower": {"max_distance": chain.max_distance, "max_difference": chain.max_difference},
-    }
+    return ChainReport(
+        photos=len(paths),
+        of=of,
+        share=round(len(paths) / of, 4),
+        first=paths[0],
+        last=paths[-1],
+        difference=round(chain.difference, 4),
+        max_difference=groups.max_difference,
+        lower=LowerLimits(max_distance=chain.max_distance, max_difference=chain.max_difference),
+    )
 
 
 def _fingerprints(photos: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -34,6 +34,7 @@ from cannabis_ml.evaluation.scores import (
 from cannabis_ml.inference.cards import FileCard
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.routing import TierCost
+from cannabis_ml.photo_sets.link_report import DivisionCheck
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.bundle import model_card
 from cannabis_ml.pipelines.bundle.nodes import (
@@ -227,7 +228,7 @@ def card(photo_set, **links):
         name: describe_tier(name, **reports(quantized))
         for name, quantized in (("tier1", True), ("tier3", False))
     }
-    checked = {"links": LINKS | links}
+    checked = division(**links)
     started = "2031-05-06T07:08:09+00:00"
     return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, routing(), **tiers)
 
@@ -241,6 +242,10 @@ LINKS = {
     "in_named_groups": 0,
     "named_groups_across": 0,
 }
+
+
+def division(**links):
+    return DivisionCheck(links=LINKS | links)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +293,7 @@ def test_card_names_the_tiers_that_there_are_and_their_teachers(photo_set):
 
     def page(file):
         found = reports(quantized=False) | {"models": {"float": file(b"12345678", "onnx")}}
-        started, checked = "2031-05-06T07:08:09+00:00", {"links": LINKS}
+        started, checked = "2031-05-06T07:08:09+00:00", division()
         tiers = {"tier1": describe_tier("tier1", **found)}
         return write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, routing(), **tiers)
 
@@ -323,7 +328,7 @@ def test_card_tells_how_probabilities_are_calibrated(photo_set, chosen, confiden
     found = reports(True, chosen)
     found["file_metrics"] = found["file_metrics"].model_copy(update={"confidence": confidence})
     tiers = {"tier1": describe_tier("tier1", **found)}
-    started, checked = "2031-05-06T07:08:09+00:00", {"links": LINKS}
+    started, checked = "2031-05-06T07:08:09+00:00", division()
     page = write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, routing(), **tiers)
     why = "none of 3 did better" if chosen == "none" else "lowest \\| log loss"
     assert f"| tier1 | kind | 40 photos in 30 groups | {chosen} | {why} |" in page
@@ -351,7 +356,7 @@ def test_card_tells_promises_and_what_test_photos_show(photo_set):
 def test_card_tells_where_there_is_nothing_to_tell(photo_set):
     found = reports(True) | {"trust": trust(back_off={}, unknown=None, sets={})}
     tiers = {"tier1": describe_tier("tier1", **found)}
-    checked = {"links": LINKS}
+    checked = division()
     started = "2031-05-06T07:08:09+00:00"
     page = write_model_card(
         photo_set, TAXONOMY, BUNDLE, started, checked, routing(test=None), **tiers
@@ -428,7 +433,7 @@ def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_se
     odd = Taxonomy.model_validate({"heads": [{"name": "<kind>", "classes": names}]})
     tiers = {"tier1": describe_tier("tier1", **report)}
     started = "2031-05-06T07:08:09+00:00"
-    page = write_model_card(photo_set, odd, BUNDLE, started, {"links": LINKS}, routing(), **tiers)
+    page = write_model_card(photo_set, odd, BUNDLE, started, division(), routing(), **tiers)
     read = as_read(page.split("---\n", 2)[2])
     for name in names:
         assert name in read  # its row
@@ -443,8 +448,6 @@ def test_card_says_how_an_ordinal_answer_is_read(photo_set):
     tiers = {"tier1": describe_tier("tier1", **found)}
     graded = Taxonomy.model_validate({"heads": [grade]})
     started = "2031-05-06T07:08:09+00:00"
-    page = write_model_card(
-        photo_set, graded, BUNDLE, started, {"links": LINKS}, routing(), **tiers
-    )
+    page = write_model_card(photo_set, graded, BUNDLE, started, division(), routing(), **tiers)
     assert "is the median" in page
     assert "is the median" not in card(photo_set)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cannabis_ml.photo_sets.checks.finding import Finding
 from cannabis_ml.photo_sets.checks.registry import SetFindings
+from cannabis_ml.photo_sets.link_report import LinkReport
 from cannabis_ml.photo_sets.predictability import Predictability
 from cannabis_ml.pipelines.ingestion.report import build_report, draw_thumbnails, render_page
 from cannabis_ml.pipelines.ingestion.report.thumbnails import EXAMPLES, MAX_THUMBNAILS
@@ -391,17 +392,20 @@ def test_fifty_thousand_photos_take_seconds():
 
 def links(**changed):
     """As `check_links` gives them."""
-    return {
-        "looked_for": True,
-        "max_distance": 8,
-        "max_difference": 0.045,
-        "across_splits": 0,
-        "photos_across": {},
-        "kept": 9,
-        "in_named_groups": 0,
-        "named_groups_across": 0,
-        "chains": [],
-    } | changed
+    return LinkReport(
+        **{
+            "looked_for": True,
+            "max_distance": 8,
+            "max_difference": 0.045,
+            "across_splits": 0,
+            "photos_across": {},
+            "kept": 9,
+            "in_named_groups": 0,
+            "named_groups_across": 0,
+            "chains": [],
+        }
+        | changed
+    )
 
 
 def test_links_across_splits_are_counted_and_an_alarm_where_there_are_any(index):

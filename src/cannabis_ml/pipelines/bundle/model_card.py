@@ -25,6 +25,7 @@ from cannabis_ml.evaluation.scores import Evaluation, HeadScores, Interval
 from cannabis_ml.evaluation.tables import interval_of, value_of
 from cannabis_ml.inference.model_file import PAGE, ModelFile, shipped
 from cannabis_ml.inference.routing import TierCost
+from cannabis_ml.photo_sets.link_report import LinkReport
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
@@ -193,23 +194,23 @@ def render(facts: ModelCardFacts) -> str:
     return f"---\n{head}---\n\n{page}"
 
 
-def apart_in_words(links: Mapping[str, Any]) -> str:
+def apart_in_words(links: LinkReport) -> str:
     """Sentences on leaks between splits: what was checked, and what was found.
 
     Args:
-        links: As `photo_sets.groups.check_links` returns it.
+        links: From `photo_sets.groups.check_links`.
     """
-    bits, difference = links["max_distance"], links["max_difference"]
+    bits, difference = links.max_distance, links.max_difference
     limits = f"within {bits} bits of 64 and a difference of {difference:g}"
-    if not links["looked_for"]:
+    if not links.looked_for:
         near = "Near-duplicates were not looked for: some may lie in several splits."
-    elif links["across_splits"]:
-        n = links["across_splits"]
+    elif links.across_splits:
+        n = links.across_splits
         pairs = f"{n:,} pair{'' if n == 1 else 's'} of near-duplicates ({limits})"
         near = f"{pairs} {'lies' if n == 1 else 'lie'} in different splits: scores may be too high."
     else:
         near = f"No near-duplicates ({limits}) lie in different splits: all pairs were looked at."
-    named, kept, torn = links["in_named_groups"], links["kept"], links["named_groups_across"]
+    named, kept, torn = links.in_named_groups, links.kept, links.named_groups_across
     if not named:
         unchecked = (
             "The source does not give groups of photos (of one plant or burst), so whether any of"

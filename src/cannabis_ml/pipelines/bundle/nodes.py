@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.reliability import Reliability
 from cannabis_ml.inference.routing import RoutingRule
 from cannabis_ml.inference.unknown import UnknownScore
+from cannabis_ml.photo_sets.link_report import DivisionCheck
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.pipelines.bundle.model_card import (
     ModelCardFacts,
@@ -165,7 +165,7 @@ def write_model_card(
     taxonomy: Taxonomy,
     bundle: BundleParams,
     started: str,
-    division_check: dict[str, Any],
+    division_check: DivisionCheck,
     routing_report: RoutingReport,
     **tiers: TierDescription,
 ) -> str:
@@ -183,7 +183,7 @@ def write_model_card(
     Returns:
         Markdown with YAML front matter, as on the Hugging Face hub.
     """
-    apart = apart_in_words(division_check["links"])
+    apart = apart_in_words(division_check.links)
     return render(
         ModelCardFacts(bundle, taxonomy, photo_set.labels(), started, tiers, apart, routing_report)
     )

@@ -26,6 +26,7 @@ from cannabis_ml.photo_sets.checks.registry import SetCheckParams, check_set
 from cannabis_ml.photo_sets.given_splits import splits_that_count
 from cannabis_ml.photo_sets.groups import GroupParams, check_links
 from cannabis_ml.photo_sets.labels import unify_labels
+from cannabis_ml.photo_sets.link_report import DivisionCheck
 from cannabis_ml.photo_sets.photo_set import PhotoStream
 from cannabis_ml.photo_sets.split_ledger import ingestion_of
 from cannabis_ml.photo_sets.split_params import SplitParams
@@ -218,18 +219,15 @@ def keep_sound_photos(divided_photos: pd.DataFrame, split_ledger: pd.DataFrame) 
 
 def check_division(
     checked_photos: pd.DataFrame, divided_photos: pd.DataFrame, groups: GroupParams
-) -> dict[str, Any]:
+) -> DivisionCheck:
     """Search for near-duplicates and named groups in more than one split.
 
     Args:
         checked_photos: One row per photo found, sound ones with their fingerprints.
         divided_photos: The same rows with `split`.
         groups: What counts as near.
-
-    Returns:
-        Plain JSON values: `links` as `check_links` returns it.
     """
-    return {"links": check_links(checked_photos, divided_photos, groups)}
+    return DivisionCheck(links=check_links(checked_photos, divided_photos, groups))
 
 
 def build_ingestion_report(
@@ -237,7 +235,7 @@ def build_ingestion_report(
     taxonomy: Taxonomy,
     split: SplitParams,
     set_checks: SetCheckParams,
-    division_check: dict[str, Any] | None = None,
+    division_check: DivisionCheck | None = None,
 ) -> dict[str, Any]:
     """Report what became of every photo, and run the checks of the whole set.
 
@@ -252,7 +250,7 @@ def build_ingestion_report(
         Plain JSON values.
     """
     findings = check_set(divided_photos, taxonomy, split.fractions, set_checks)
-    links = division_check["links"] if division_check else None
+    links = None if division_check is None else division_check.links
     return build_report(divided_photos, taxonomy, findings, split.fractions, links)
 
 

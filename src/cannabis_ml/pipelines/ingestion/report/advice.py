@@ -9,7 +9,7 @@ from typing import Any
 from cannabis_ml.photo_sets.checks import conflicting_duplicate, twin_of_test
 from cannabis_ml.photo_sets.checks.finding import listed
 from cannabis_ml.photo_sets.checks.registry import DEFECTS, described
-from cannabis_ml.photo_sets.groups import chain_advice, chain_sentence
+from cannabis_ml.photo_sets.link_report import LinkReport
 from cannabis_ml.photos.decode import SUFFIXES
 from cannabis_ml.text import counted
 
@@ -133,22 +133,24 @@ def _steps_of_links(report: Mapping[str, Any]) -> Iterator[dict[str, str]]:
             "how": twin_of_test.REMEDY,
             "see": "near-duplicates" if report["near_duplicates"]["clusters"] else "set-aside",
         }
-    links = report["links"] or {}
-    for chain in links.get("chains", []):
+    if report["links"] is None:
+        return
+    links = LinkReport.model_validate(report["links"])
+    for chain in links.chains:
         yield {
             "severity": "warning",
-            "what": chain_sentence(chain),
-            "how": chain_advice(chain),
+            "what": chain.sentence,
+            "how": chain.advice,
             "see": "near-duplicates",
         }
-    if links.get("across_splits"):
-        named = ", ".join(f"{n:,} in {name}" for name, n in links["photos_across"].items())
+    if links.across_splits:
+        named = ", ".join(f"{n:,} in {name}" for name, n in links.photos_across.items())
         yield {
             "severity": "alarm",
-            "what": f"{counted(links['across_splits'], 'link')} across splits: pairs of"
+            "what": f"{counted(links.across_splits, 'link')} across splits: pairs of"
             f" near-duplicates that are learnt from and judged by (photos: {named}).",
             "how": "Raise ingestion.groups.max_distance and max_difference to"
-            f" {links['max_distance']} and {links['max_difference']:g} again, or look at the pairs"
+            f" {links.max_distance} and {links.max_difference:g} again, or look at the pairs"
             " and be sure that they show different plants.",
             "see": "near-duplicates" if report["near_duplicates"]["clusters"] else "classes",
         }

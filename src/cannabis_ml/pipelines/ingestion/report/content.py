@@ -13,6 +13,7 @@ from cannabis_ml.photo_sets.checks import conflicting_duplicate, exact_duplicate
 from cannabis_ml.photo_sets.checks.finding import class_counts
 from cannabis_ml.photo_sets.checks.registry import SetFindings, described
 from cannabis_ml.photo_sets.checks.shortcuts import as_numbers
+from cannabis_ml.photo_sets.link_report import LinkReport
 from cannabis_ml.photos.checks.check import Kind
 from cannabis_ml.pipelines.ingestion.report.advice import next_steps, verdict
 from cannabis_ml.splits import SPLITS
@@ -31,7 +32,7 @@ def build_report(
     taxonomy: Taxonomy,
     checked: SetFindings | None = None,
     wanted: Mapping[str, float] | None = None,
-    links: Mapping[str, Any] | None = None,
+    links: LinkReport | None = None,
 ) -> dict[str, Any]:
     """Account for every photo.
 
@@ -66,7 +67,7 @@ def build_report(
         "heads": [_head(head, index, sound, taxonomy) for head in taxonomy.heads],
         "defects": _defects(index),
         "near_duplicates": _near_duplicates(index, taxonomy),
-        "links": dict(links) if links else None,
+        "links": None if links is None else links.model_dump(),
         "shared_groups": {
             name: {"shared": n, "given": of} for name, (n, of) in _shared(index).items()
         },
