@@ -107,7 +107,7 @@ def tflite(once):
 def bundle_of(tflite, tmp_path_factory):
     """Tier 1 as TFLite, tier 2 as ONNX, of the same weights times `factor`: `bundle_of(factor=2)`.
 
-    `tier2="tflite"` lets the second tier run in a browser too.
+    `tier2="tflite"` and `tier2="page"`, beside ONNX, let the second tier run in a browser too.
     """
     made = {}
 
@@ -124,6 +124,8 @@ def _written(folder, tflite, factor, tier2, name):
     network = _network()
 
     def file(tier, kind):
+        if kind == "page":
+            return {**file(tier, "onnx"), "page": file(tier, "tflite")["float"]}
         weights = {head: np.float32(factor) * w for head, w in network.WEIGHTS.items()}
         raw = network.onnx_model(weights).SerializeToString() if kind == "onnx" else tflite
         card = network.card(quantization="float", format=kind, tier=tier)

@@ -99,11 +99,14 @@ def test_a_better_answer_of_the_server_replaces_the_first_one(
     assert [each["where"] for each in kept["answers"]] == ["device", "server"]
 
 
+@pytest.mark.parametrize("tier2", ["tflite", "page"])
 def test_tier_2_answers_on_the_device_where_the_bundle_holds_it(
-    serve, bundle_of, visit, hands, photo_of, colors
+    serve, bundle_of, visit, hands, photo_of, colors, tier2
 ):
-    page = visit(serve(bundle_of(tier2="tflite")).address)
+    page = visit(serve(bundle_of(tier2=tier2)).address)
     hands.ready(page)
+    page.locator(".bottom").get_by_text("About").click()
+    page.get_by_text("tier2: on this device").wait_for()
     sent = []
     page.on("request", lambda request: sent.append(request.method))
     hands.choose(page, photo_of(colors["unsure"]))

@@ -113,25 +113,44 @@ def test_a_page_that_is_not_built_says_how_to_build_it(small_bundle, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_packed_bundle_holds_what_a_page_reads(bundle_of):
-    bundle = bundle_of()
+def test_packed_bundles_hold_what_a_page_reads(bundle_of):
+    bundle = bundle_of(tier2="page")
     with TestClient(create_app(bundle)) as client:
-        found = client.get(f"/v2/bundles/{bundle.manifest.content_sha256}/page")
-        model = client.get(f"/v2/bundles/{bundle.manifest.content_sha256}/tiers/tier1")
-    assert model.content == bundle.model_file("tier1").data
+        own = f"/v2/bundles/{bundle.manifest.content_sha256}"
+        found = client.get(f"{own}/page")
+        larger = client.get(f"{own}/tiers/tier2/page").json()
+        model = client.get(f"{own}/tiers/tier2")
+    assert model.content == bundle.read(bundle.manifest.tiers["tier2"].page.file)
     assert "immutable" in found.headers["cache-control"]
     packed = found.json()
+    assert packed["tiers"] == larger["tiers"] == ["tier1", "tier2"]
     manifest = json.loads(packed["texts"]["bundle.json"])
     assert manifest["content_sha256"] == packed["id"] == bundle.manifest.content_sha256
     routing = json.loads(packed["texts"]["routing.json"])
     assert routing["tiers"][0]["accept_from"] == bundle.routing.tiers[0].accept_from
     score = UnknownScore.from_bytes(base64.b64decode(packed["files"]["unknown/tier1.npz"]))
     assert np.isfinite(score.threshold)
-    # ONNX files do not run in a browser, so that what belongs to them is left out.
-    assert "unknown/tier2.npz" not in packed["files"]
     golden = json.loads(packed["texts"]["golden/answers.json"])
-    assert list(golden["tiers"]) == ["tier1"]
+    assert {tier: list(kinds) for tier, kinds in golden["tiers"].items()} == {
+        "tier1": ["float"],
+        "tier2": ["page"],
+    }
     assert set(golden["photos"]) <= set(packed["files"])
+    # What larger tiers need comes later.
+    assert "unknown/tier2.npz" not in packed["files"]
+    assert "unknown/tier2.npz" in larger["files"]
+
+
+@pytest.mark.slow
+def test_files_that_no_browser_runs_are_left_out(bundle_of):
+    bundle = bundle_of()
+    with TestClient(create_app(bundle)) as client:
+        own = f"/v2/bundles/{bundle.manifest.content_sha256}"
+        packed = client.get(f"{own}/page").json()
+        assert client.get(f"{own}/tiers/tier2/page").status_code == 404
+        assert client.get(f"{own}/tiers/tier2").status_code == 404
+    assert packed["tiers"] == ["tier1"]
+    assert list(json.loads(packed["texts"]["golden/answers.json"])["tiers"]) == ["tier1"]
 
 
 def test_other_bundles_and_tiers_that_no_browser_runs_are_not_found(page_client, small_bundle):

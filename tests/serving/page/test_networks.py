@@ -192,7 +192,11 @@ def test_a_second_visit_asks_the_server_for_little(address, visit, hands):
     page = visit(address)
     kept(page, hands)
     asked = []
-    page.context.on("request", asked.append)
+
+    def note(request):
+        asked.append(request)
+
+    page.context.on("request", note)
     page.reload()
     hands.ready(page)
     from_network = [

@@ -21,7 +21,7 @@ from cannabis_ml.serving.page.files import (
     PageFile,
     PageFiles,
 )
-from cannabis_ml.serving.page.packing import PackedBundle, packed_file, runs_on_the_device
+from cannabis_ml.serving.page.packing import PackedBundle, files_for_pages, packed_file
 from cannabis_ml.serving.problems import ServiceError, responses
 from cannabis_ml.serving.state import Service
 
@@ -77,9 +77,25 @@ async def asset(request: Request, page: Page, name: str) -> Response:
     responses=responses(401, 404, 422, 429),
 )
 async def packed(request: Request, service: Allowed, bundle: BundleId) -> Response:
-    """Manifest, model card, rules of the tiers, golden photos and their answers."""
+    """Manifest, model card, golden photos and their answers, and the smallest tier's rules."""
     found = await asyncio.to_thread(packed_file, _bundle(service, bundle))
     return found.response(request, FOR_ONE)
+
+
+@router.get(
+    "/v2/bundles/{bundle}/tiers/{tier}/page",
+    summary="What a page needs of a larger tier besides its model file",
+    response_model=PackedBundle,
+    responses=responses(401, 404, 422, 429),
+)
+async def packed_tier(
+    request: Request, service: Allowed, bundle: BundleId, tier: TierName
+) -> Response:
+    """Its rules and golden inputs."""
+    found = _bundle(service, bundle)
+    _file_for_pages(found, tier)
+    packed = await asyncio.to_thread(packed_file, found, tier)
+    return packed.response(request, FOR_ONE)
 
 
 @router.get(
@@ -96,12 +112,9 @@ async def packed(request: Request, service: Allowed, bundle: BundleId) -> Respon
     },
 )
 async def model(request: Request, service: Allowed, bundle: BundleId, tier: TierName) -> Response:
-    """The TFLite file that ships of a tier."""
+    """The TFLite file of a tier."""
     found = _bundle(service, bundle)
-    file = runs_on_the_device(found).get(tier)
-    if file is None:
-        raise ServiceError(404, f"This bundle has no tier '{tier:.40}' that runs in a browser.")
-    data = await asyncio.to_thread(found.read, file)
+    data = await asyncio.to_thread(found.read, _file_for_pages(found, tier))
     return PageFile("application/octet-stream", data).response(request, FOR_ONE)
 
 
@@ -110,6 +123,13 @@ def _bundle(service: Service, asked: str) -> Bundle:
         if loaded.id == asked:
             return loaded.bundle
     raise ServiceError(404, f"The bundle {asked:.64} is not served here; see /v2/bundle.")
+
+
+def _file_for_pages(bundle: Bundle, tier: str) -> str:
+    file = files_for_pages(bundle).get(tier)
+    if file is None:
+        raise ServiceError(404, f"This bundle has no tier '{tier:.40}' that runs in a browser.")
+    return file.file
 
 
 def _sent(request: Request, file: PageFile | None, caching: str) -> Response:

@@ -27,6 +27,8 @@ export class Engine {
   about: BundleAbout | null = null;
   device: DeviceState = { state: "opening" };
   reports: GoldenReport[] = [];
+  /** Tiers that answer here. */
+  open: string[] = [];
   private worker: Worker | undefined;
 
   /**
@@ -156,6 +158,7 @@ export class Engine {
 
   private fail(fault: Fault, detail: string): void {
     this.device = { state: "failed", fault, detail };
+    this.open = [];
     this.changed();
   }
 
@@ -169,7 +172,10 @@ export class Engine {
           message.share < 1 ? { state: "loading", share: message.share } : { state: "checking" };
         break;
       case "ready":
-        if (this.device.state !== "failed") this.device = { state: "ready" };
+        if (this.device.state !== "failed") {
+          this.device = { state: "ready" };
+          this.open = (this.about?.onDevice ?? []).slice(0, 1);
+        }
         break;
       case "checked":
         this.reports = message.reports;
@@ -179,6 +185,10 @@ export class Engine {
           this.takeBack();
           return;
         }
+        break;
+      case "opened":
+        this.reports = [...this.reports, message.report];
+        this.open = [...this.open, message.tier];
         break;
       case "failed":
         return this.fail(message.fault, message.detail);

@@ -16,3 +16,5 @@ export function headersOf(caller: Caller): Record<string, string> {
   if (caller.key) headers[KEY_HEADER] = caller.key;
   return headers;
 }
+export const packedTierPath = (bundle: string, tier: string): string =>
+  `${modelPath(bundle, tier)}/page`;

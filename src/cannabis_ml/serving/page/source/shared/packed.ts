@@ -4,20 +4,24 @@ import type { ReadFile } from "../core/types";
 
 export interface PackedBundle {
   readonly id: string;
+  /** Tiers that run in a browser, smallest first. */
+  readonly tiers: readonly string[];
   /** By path, UTF-8. */
   readonly texts: Readonly<Record<string, string>>;
   /** By path, base64. */
   readonly files: Readonly<Record<string, string>>;
 }
 
-/** Reads files out of a packed bundle. */
-export function readerOf(packed: PackedBundle): ReadFile {
+/** Reads files out of packed bundles; more of them may be added later. */
+export function readerOf(packs: readonly PackedBundle[]): ReadFile {
   return async (path) => {
-    const text = packed.texts[path];
-    if (text !== undefined) return new TextEncoder().encode(text).buffer as ArrayBuffer;
-    const encoded = packed.files[path];
-    if (encoded === undefined) throw new Error(`The packed bundle has no ${path}.`);
-    return bytesOf(encoded).buffer as ArrayBuffer;
+    for (const { texts, files } of packs) {
+      const text = texts[path];
+      if (text !== undefined) return new TextEncoder().encode(text).buffer as ArrayBuffer;
+      const encoded = files[path];
+      if (encoded !== undefined) return bytesOf(encoded).buffer as ArrayBuffer;
+    }
+    throw new Error(`The packed bundle has no ${path}.`);
   };
 }
 

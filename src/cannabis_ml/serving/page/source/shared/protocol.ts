@@ -41,6 +41,8 @@ export type FromWorker =
   | { kind: "ready"; milliseconds: number }
   /** `holdsFor` names page, bundle and browser. */
   | { kind: "checked"; passed: boolean; reports: GoldenReport[]; holdsFor: string }
+  /** A larger tier answers here from now on. */
+  | { kind: "opened"; tier: string; report: GoldenReport }
   /** The models cannot run here; the server may still be asked. */
   | { kind: "failed"; fault: Fault; detail: string }
   | {

@@ -3,7 +3,13 @@
 //
 // The server writes `self.BUNDLE`, the bundle's id, before this script: it changes with either.
 
-import { BUNDLE_NOW, headersOf, modelPath, packedPath } from "../shared/address";
+import {
+  BUNDLE_NOW,
+  headersOf,
+  modelPath,
+  packedPath,
+  packedTierPath,
+} from "../shared/address";
 import { callerOf } from "../shared/identity";
 import type { PackedBundle } from "../shared/packed";
 import { runtimeVariant } from "../shared/relaxed_simd";
@@ -70,16 +76,17 @@ async function fill(): Promise<void> {
   ]);
 
   const now = await fetch(BUNDLE_NOW, { headers, cache: "no-store" });
-  const about = (await now.clone().json()) as { id: string; tiers: { name: string; format: string }[] };
+  const about = (await now.clone().json()) as { id: string };
   // Bundles were exchanged meanwhile: the next look for updates finds the new one.
   if (about.id !== self.BUNDLE) throw new Error("Another bundle is served by now.");
   const packed = await fetched(packedPath(self.BUNDLE), headers);
-  const { id } = (await packed.clone().json()) as PackedBundle;
-  if (id !== self.BUNDLE) throw new Error("The packed bundle is another one.");
+  const { tiers } = (await packed.clone().json()) as PackedBundle;
   await cache.put(packedPath(self.BUNDLE), packed);
-  for (const { name, format } of about.tiers) {
-    if (format !== "tflite") continue;
-    const path = modelPath(self.BUNDLE, name);
+  const [, ...larger] = tiers;
+  for (const path of [
+    ...tiers.map((tier) => modelPath(self.BUNDLE, tier)),
+    ...larger.map((tier) => packedTierPath(self.BUNDLE, tier)),
+  ]) {
     await cache.put(path, await fetched(path, headers));
   }
   await cache.put(BUNDLE_NOW, now);

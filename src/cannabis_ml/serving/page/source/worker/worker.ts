@@ -5,7 +5,13 @@ import { checkDevice, openBundle, type Bundle, type Tier } from "../core/index";
 import { decodePhoto } from "../core/decode";
 import { PhotoError, type Photo, type RunModel } from "../core/types";
 import type { GoldenReport } from "../core/wire";
-import { BUNDLE_NOW, headersOf, modelPath, packedPath } from "../shared/address";
+import {
+  BUNDLE_NOW,
+  headersOf,
+  modelPath,
+  packedPath,
+  packedTierPath,
+} from "../shared/address";
 import { readerOf, type PackedBundle } from "../shared/packed";
 import type { Caller, Fault, FromWorker, ToWorker } from "../shared/protocol";
 import { openModel, openRuntime } from "./runtime";
@@ -49,12 +55,17 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
 
 async function start(caller: Caller, checked: string | null): Promise<void> {
   const began = performance.now();
+  let tiers: readonly string[];
   try {
-    bundle = await readBundle(caller);
     if (typeof OffscreenCanvas === "undefined") {
       throw new StartError("unsupported", "This browser cannot read pixels in a worker.");
     }
-    await openTiers(bundle, caller);
+    [bundle, tiers] = await readBundle(caller);
+    const [first] = tiers;
+    if (!first) throw new StartError("unsupported", "No model of this bundle runs in a browser.");
+    const data = receiveModel(bundle, first, caller, (share) => tell({ kind: "loading", share }));
+    await Promise.all([data, openRuntime()]);
+    open.set(first, await opened(bundle, first, await data));
   } catch (error) {
     open.clear();
     tell({ kind: "failed", ...faultOf(error) });
@@ -66,13 +77,18 @@ async function start(caller: Caller, checked: string | null): Promise<void> {
   if (checked !== holdsFor) await checking();
   tell({ kind: "ready", milliseconds: performance.now() - began });
   if (checked === holdsFor) turn = turn.then(checking);
+  void openLarger(bundle, tiers.slice(1), caller);
 }
 
-async function readBundle(caller: Caller): Promise<Bundle> {
+/** What was fetched of the bundle; larger tiers add theirs. */
+const packs: PackedBundle[] = [];
+
+/** Open the bundle; returns it with the tiers that run here. */
+async function readBundle(caller: Caller): Promise<[Bundle, readonly string[]]> {
   const { id } = (await (await get(BUNDLE_NOW, caller)).json()) as { id: string };
   const packed = (await (await get(packedPath(id), caller)).json()) as PackedBundle;
-  const read = readerOf(packed);
-  const found = await openBundle(read);
+  packs.push(packed);
+  const found = await openBundle(readerOf(packs));
   tell({
     kind: "bundle",
     about: {
@@ -81,40 +97,55 @@ async function readBundle(caller: Caller): Promise<Bundle> {
       created: found.manifest.created,
       taxonomy: found.taxonomy,
       tiers: found.tiers,
-      onDevice: runsHere(found),
+      onDevice: packed.tiers,
       routingHead: found.routing.head,
       modelCard: packed.texts[found.manifest.model_card.file] ?? "",
     },
   });
-  return found;
+  return [found, packed.tiers];
 }
 
-function runsHere(found: Bundle): string[] {
-  return found.tiers.filter((tier) => found.model(tier).format === "tflite");
-}
-
-async function openTiers(found: Bundle, caller: Caller): Promise<void> {
-  const tiers = runsHere(found);
-  if (tiers.length === 0) {
-    throw new StartError("unsupported", "No model of this bundle runs in a browser.");
-  }
-  const total = tiers.reduce((sum, tier) => sum + found.model(tier).bytes, 0);
+async function receiveModel(
+  found: Bundle,
+  tier: string,
+  caller: Caller,
+  progress: (share: number) => void,
+): Promise<Uint8Array> {
+  const total = found.model(tier).bytes;
   let came = 0;
-  const models = Promise.all(
-    tiers.map(async (tier) => {
-      const response = await get(modelPath(found.id, tier), caller);
-      return received(response, (bytes) => {
-        came += bytes;
-        tell({ kind: "loading", share: Math.min(1, came / total) });
+  return received(await get(modelPath(found.id, tier), caller), (bytes) => {
+    came += bytes;
+    progress(Math.min(1, came / total));
+  });
+}
+
+async function opened(found: Bundle, name: string, data: Uint8Array): Promise<OpenTier> {
+  return { tier: await found.openTier(name), run: await openModel(data) };
+}
+
+/** Open larger tiers, each once it passed its check; photos are answered meanwhile. */
+async function openLarger(found: Bundle, tiers: readonly string[], caller: Caller): Promise<void> {
+  for (const name of tiers) {
+    try {
+      const path = packedTierPath(found.id, name);
+      const packed = (await (await get(path, caller)).json()) as PackedBundle;
+      const data = await receiveModel(found, name, caller, () => {});
+      const opening = turn.then(async () => {
+        packs.push(packed);
+        const larger = await opened(found, name, data);
+        const report = await checkDevice(found, name, larger.run, decodePhoto);
+        if (!report.passed) throw new Error("Its answers for known photos are others here.");
+        // Where the smallest tier fails its check meanwhile, none answers.
+        if (open.size > 0) open.set(name, larger);
+        tell({ kind: "opened", tier: name, report });
       });
-    }),
-  );
-  const [data] = await Promise.all([models, openRuntime()]);
-  for (const [index, name] of tiers.entries()) {
-    open.set(name, {
-      tier: await found.openTier(name),
-      run: await openModel(data[index] as Uint8Array),
-    });
+      turn = opening.catch(() => undefined);
+      await opening;
+    } catch (error) {
+      // The server answers for it.
+      console.warn(`${name} cannot be run here:`, error);
+      return;
+    }
   }
 }
 

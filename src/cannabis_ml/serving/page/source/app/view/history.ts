@@ -86,7 +86,7 @@ export function about(context: Context): Child[] {
             "ul.tiers",
             {},
             ...bundle.tiers.map((tier) => {
-              const here = bundle.onDevice.includes(tier);
+              const here = context.engine.open.includes(tier);
               return h(
                 "li",
                 {},
