@@ -150,7 +150,7 @@ def test_a_full_disk_is_readable_whatever_was_being_written():
     assert told.startswith("There is no room for /data/x.json: No space left on device.")
 
 
-def test_what_a_data_set_says_itself_is_readable():
+def test_messages_of_data_sets_are_readable():
     told = DatasetError("holds no photo set: run the ingestion pipeline.")
     assert readable_cause(raised(told)) is told
 

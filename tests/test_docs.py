@@ -116,7 +116,7 @@ def where_do_i_change():
             yield name.replace("tierN", "tier1"), file.strip(" `")
 
 
-def test_every_parameter_that_the_readme_says_to_change_is_in_its_file():
+def test_every_parameter_that_the_readme_names_is_in_its_file():
     asked = list(where_do_i_change())
     assert len(asked) > 15
     for name, file in asked:

@@ -106,7 +106,7 @@ def test_table_names_every_head_and_shows_what_is_missing():
     assert "–" in text
 
 
-def test_git_state_tells_commit_and_uncommitted_changes(tmp_path):
+def test_git_state_has_commit_and_uncommitted_changes(tmp_path):
     def git(*args):
         subprocess.run(["git", "-C", tmp_path, *args], check=True, capture_output=True)
 

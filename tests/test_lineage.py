@@ -153,7 +153,7 @@ def hook(catalog, monkeypatch):
     return LineageHook()
 
 
-def test_the_record_is_there_before_anything_runs_and_says_what_was_really_read(hook, catalog):
+def test_the_record_is_there_before_anything_runs_and_lists_what_was_really_read(hook, catalog):
     catalog = catalog()
     hook.before_pipeline_run({"run_id": NOW}, DATA + TRAINING, catalog)
     assert catalog.load("lineage")[NOW].version_of("photos") == NOW

@@ -361,7 +361,7 @@ def test_runs_of_registered_models_are_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_frees_what_it_said_it_would(copy_project, tmp_path):
+def test_the_command_frees_what_it_announced(copy_project, tmp_path):
     project = copy_project(tmp_path / "project")
     data = project / "data/envs/test"
 

@@ -40,13 +40,13 @@ def ask(monkeypatch):
 
 
 @pytest.mark.parametrize(("due", "code", "sign"), [(True, 0, "!"), (False, NOT_DUE, "-")])
-def test_the_exit_code_tells_whether_to_train(ask, due, code, sign):
+def test_the_exit_code_is_the_decision_to_train(ask, due, code, sign):
     done = ask(MemoryDataset(decision(due)))
     assert done.exit_code == code
     assert f"{sign} The last training is 31 days old." in done.output
 
 
-def test_no_decision_is_an_error_that_says_what_to_run(ask, tmp_path):
+def test_no_decision_is_an_error_with_the_command_to_run(ask, tmp_path):
     model = "cannabis_ml.feedback.retrain_decision.RetrainDecision"
     done = ask(TypedJSONDataset(filepath=str(tmp_path / "none.json"), model=model))
     assert done.exit_code == 1

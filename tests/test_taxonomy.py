@@ -42,12 +42,12 @@ def test_default_taxonomy_is_what_the_product_promises(default_spec):
     assert default["quality_grade"].class_names == ["A+", "A", "B", "C", "F"]
 
 
-def test_every_default_class_says_what_the_eye_sees(default_spec):
+def test_every_default_class_describes_what_the_eye_sees(default_spec):
     silent = [c.name for head in default_spec.heads for c in head.classes if len(c.about) < 15]
     assert silent == []
 
 
-def test_all_faults_are_told_in_one_error():
+def test_all_faults_are_reported_in_one_error():
     with pytest.raises(TaxonomyError) as told:
         taxonomy(
             {"name": "a", "classes": ["x", "y", "x"]},

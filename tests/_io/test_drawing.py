@@ -133,7 +133,7 @@ def test_a_font_of_boxes_has_no_letters(fonts, caplog):
     assert "Osmanya" in caplog.text
 
 
-def test_what_cannot_be_drawn_is_told_once_with_what_to_install(fonts, caplog):
+def test_what_cannot_be_drawn_is_reported_once_with_what_to_install(fonts, caplog):
     caplog.set_level(logging.WARNING)
     for _ in range(2):
         with pytest.warns(UserWarning, match="missing from font"):

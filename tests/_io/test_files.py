@@ -128,7 +128,7 @@ def test_a_full_disk_is_one_sentence_with_a_remedy(number, tmp_path):
         sqlite3.OperationalError("database or disk is full"),
     ],
 )
-def test_every_writer_can_say_that_a_disk_is_full(error):
+def test_every_writer_reports_a_full_disk(error):
     assert disk_full(error) is error
     wrapped = ValueError("Failed while saving")
     wrapped.__cause__ = error
@@ -139,7 +139,7 @@ def test_every_writer_can_say_that_a_disk_is_full(error):
     assert "There is no room" in str(no_room(error))
 
 
-def test_other_errors_say_nothing_of_disks():
+def test_other_errors_do_not_mention_disks():
     assert disk_full(OSError(errno.EACCES, "Permission denied")) is None
     circle = ValueError("a")
     circle.__context__ = other = ValueError("b")

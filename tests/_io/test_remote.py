@@ -28,7 +28,7 @@ def remote():
         ("/a:b/c", False),
     ],
 )
-def test_an_address_is_told_from_a_path(path, expected):
+def test_an_address_is_not_a_path(path, expected):
     assert is_remote(path) is expected
 
 

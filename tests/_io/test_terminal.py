@@ -99,7 +99,7 @@ def test_sessions_started_below_the_project_log_names_as_they_are(copy_project, 
 
 
 @pytest.mark.parametrize("name", ["[/red]", "[old]", ":smile:", "\\[bold]"])
-def test_what_comes_out_is_told_with_paths_as_they_are(name, tmp_path, capsys):
+def test_results_are_listed_with_paths_as_they_are(name, tmp_path, capsys):
     path = tmp_path / name / "page.html"
     dataset = TextDataset(filepath=str(path), metadata={"look_here": "page"})
     dataset.save("")

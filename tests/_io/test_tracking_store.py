@@ -61,7 +61,7 @@ def test_a_copied_project_has_artifacts_of_its_own(first, tmp_path):
     assert copy.said(early) == "early"
 
 
-def test_artifacts_left_behind_are_found_and_told_of(first, tmp_path, caplog):
+def test_artifacts_left_behind_are_found_and_reported(first, tmp_path, caplog):
     early = first.run("early")
     (tmp_path / "second").mkdir()
     first.database.rename(tmp_path / "second/mlflow.db")
@@ -80,7 +80,7 @@ def test_artifacts_left_behind_are_found_and_told_of(first, tmp_path, caplog):
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
 
 
-def test_artifacts_that_are_nowhere_are_told_of(first, tmp_path, caplog):
+def test_artifacts_that_are_nowhere_are_reported(first, tmp_path, caplog):
     first.run("early")
     (tmp_path / "second").mkdir()
     first.database.rename(tmp_path / "second/mlflow.db")

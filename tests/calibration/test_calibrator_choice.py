@@ -73,7 +73,7 @@ def test_a_temperature_keeps_every_answer(drawn):
     np.testing.assert_array_equal(after.argmax(axis=1), examples.probs.argmax(axis=1))
 
 
-def test_isotonic_regression_is_refused_for_few_photos_and_says_so(drawn):
+def test_isotonic_regression_is_refused_for_few_photos_and_reports_it(drawn):
     examples = drawn.examples(photos=300, power=2.0)
     found = {one.name: one for one in choose(FOUR, examples).candidates}
     assert found["isotonic"].log_loss is None
@@ -113,7 +113,7 @@ def test_with_very_few_photos_nothing_is_fitted(drawn):
     assert all(one.refused for one in choice.candidates if one.name != "none")
 
 
-def test_without_photos_the_choice_says_so():
+def test_without_photos_the_choice_gives_that_reason():
     empty = Examples(np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.int64))
     choice = choose(FOUR, empty)
     assert (choice.chosen, choice.photos, choice.groups) == ("none", 0, 0)

@@ -249,7 +249,7 @@ def test_a_known_scale_and_shift_of_grades_are_recovered(drawn, shifts, kind):
     np.testing.assert_allclose(found.shifts, shifts, atol=0.08)
 
 
-def test_a_class_that_is_said_too_often_is_mended_by_structured_scaling_alone(drawn):
+def test_a_class_predicted_too_often_is_mended_by_structured_scaling_alone(drawn):
     truth = drawn.true_probs(4000, 3, 6)
     labels = drawn.labels_from(truth, 6)
     said = truth * [1.0, 1.0, 6.0]

@@ -152,7 +152,7 @@ def test_looser_promises_are_cheaper():
     assert costs[1] < 100
 
 
-def test_what_cannot_be_promised_says_what_would_do():
+def test_what_cannot_be_promised_names_how_many_photos_would_do():
     random = np.random.default_rng(1)
     needed, kept = [], 0
     for seed in range(12):

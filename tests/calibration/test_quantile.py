@@ -42,7 +42,7 @@ def test_weights_sum_to_the_groups():
     assert weights == pytest.approx([1 / 3, 1, 1 / 3, 1, 1 / 3])
 
 
-def test_of_no_photo_nothing_can_be_said():
+def test_of_no_photo_nothing_is_known():
     assert conformal_quantile(np.zeros(0), np.zeros(0), 0.1).value == math.inf
 
 

@@ -38,7 +38,7 @@ def tiers():
     return {"tier1": tier(0, 0.1, 5.0), "tier3": tier(1, 0.03, 100.0)}
 
 
-def test_a_promise_that_can_be_kept_is_the_rule_and_is_told(tiers):
+def test_a_promise_that_can_be_kept_is_the_rule_and_is_reported(tiers):
     rule, report = choose_routing(KIND, tiers, RoutingParams())
     assert report.thresholds == "promised"
     assert report.kept
@@ -52,7 +52,7 @@ def test_a_promise_that_can_be_kept_is_the_rule_and_is_told(tiers):
     assert [row.cost for row in rule.tiers] == [TierCost(5.0), TierCost(100.0)]
 
 
-def test_what_cannot_be_promised_is_told_and_thresholds_are_fixed(tiers):
+def test_what_cannot_be_promised_is_reported_and_thresholds_are_fixed(tiers):
     few = {
         name: tier(seed, 0.05, 5.0, {split: 25 for split in Split if split != Split.TRAIN})
         for seed, name in enumerate(("tier1", "tier3"))
@@ -115,7 +115,7 @@ def test_without_validation_photos_part_of_the_calibration_photos_designs(tiers)
     assert report.test is None
 
 
-def test_without_calibration_photos_it_is_told_what_to_set(tiers):
+def test_without_calibration_photos_the_error_names_what_to_set(tiers):
     counts = {**COUNTS, Split.CALIBRATION: 0}
     none = {"tier1": tier(0, 0.1, 5.0, counts)}
     with pytest.raises(CalibrationError, match=r"no routing can be chosen.*calibration\.routing"):

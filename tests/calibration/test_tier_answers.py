@@ -95,7 +95,7 @@ def test_the_score_that_ranks_errors_best_routes():
     assert chosen.augrc["entropy"] < chosen.augrc["margin"]
 
 
-def test_of_scores_that_cannot_be_told_apart_the_simplest_routes():
+def test_of_scores_that_do_not_differ_the_simplest_routes():
     tier = drawn("margin", photos=12)
     scores = {name: tier.scores["margin"].copy() for name in ("max_probability", "margin")}
     scores["max_probability"][0] = scores["max_probability"][1]

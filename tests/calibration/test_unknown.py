@@ -333,7 +333,7 @@ def test_labels_that_are_unknown_are_left_out(training, new):
     )
 
 
-def test_what_cannot_be_fitted_says_why(training):
+def test_what_cannot_be_fitted_is_refused_with_the_reason(training):
     outputs, labels = training
     with pytest.raises(ValueError, match="needs the linear head"):
         fit_unknown("fdbd", "colour", outputs, labels)

@@ -40,7 +40,7 @@ def known():
     return KnownPhotos(train, labels, held_out, np.arange(60))
 
 
-def test_the_score_that_tells_unknown_photos_is_taken_and_keeps_known_ones(known):
+def test_the_score_that_separates_unknown_photos_is_taken_and_keeps_known_ones(known):
     far = {"noise": outputs(30, 2, away=4)[0], "text": outputs(12, 3, away=-4)[0]}
     score, report = choose_unknown_score(KIND, known, far, None, UnknownParams())
     assert report.method == score.method
@@ -66,7 +66,7 @@ def test_kinds_called_near_count_apart_from_the_others(known):
     assert found.mean == pytest.approx((found.near + found.far) / 2)
 
 
-def test_without_unknown_photos_there_is_a_default_and_it_says_so(known):
+def test_without_unknown_photos_there_is_a_default_and_it_reports_it(known):
     score, report = choose_unknown_score(KIND, known, {}, None, UnknownParams())
     assert score.method == "relative_mahalanobis"
     assert report.because == "There were no unknown photos to choose by."

@@ -204,7 +204,7 @@ def test_damaged_files_are_made_anew(store, maker):
     assert contents(store._filepath) == whole
 
 
-def test_an_absent_store_says_what_to_run(store):
+def test_an_absent_store_names_what_to_run(store):
     assert not store.exists()
     with pytest.raises(DatasetError, match="run the augmentation pipeline"):
         store.load()

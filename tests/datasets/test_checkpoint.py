@@ -70,7 +70,7 @@ def test_damaged_file_is_named(tmp_path, checkpoint, damage):
         dataset.load()
 
 
-def test_file_of_another_kind_is_told_apart(tmp_path):
+def test_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"a": np.zeros(1)}, path, metadata={"format": "pt"})
     with pytest.raises(DatasetError, match="no 'cannabis_ml' card"):
@@ -87,7 +87,7 @@ def test_file_of_another_kind_is_told_apart(tmp_path):
         ({"taxonomy_sha256": "0" * 64}, "taxonomy_sha256 is of another taxonomy"),
     ],
 )
-def test_a_card_that_makes_no_sense_is_told(tmp_path, said, complaint):
+def test_a_card_that_makes_no_sense_is_reported(tmp_path, said, complaint):
     path = tmp_path / "model.safetensors"
     card = {**CARD.model_dump(), **said}
     save_file({"a": np.zeros(1)}, path, metadata={"cannabis_ml": json.dumps(card)})

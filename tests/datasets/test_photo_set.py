@@ -254,7 +254,7 @@ class TestVersions:
         with pytest.raises(DatasetError, match=rf"1 of the 1 files of .*{shard.name}"):
             opened(tmp_path / "set", 1)
 
-    def test_none_at_all_says_what_to_run(self, tmp_path):
+    def test_none_at_all_names_what_to_run(self, tmp_path):
         with pytest.raises(DatasetError, match="run the ingestion pipeline"):
             PhotoSetDataset(filepath=str(tmp_path / "set"), version=Version(None, None)).load()
 

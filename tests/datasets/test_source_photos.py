@@ -28,7 +28,7 @@ def refusal(**entry):
         ({"kind": "sample", "path": "x", "count": -1}, "count"),
     ],
 )
-def test_wrong_entries_are_told_in_words(source, told):
+def test_wrong_entries_are_reported_in_words(source, told):
     with pytest.raises(SourceError, match=told):
         SourcePhotosDataset(source=source)
 
@@ -115,7 +115,7 @@ def test_sources_without_a_path_are_all_named(complaint):
     assert "--params one=PATH,two=PATH" in message
 
 
-def test_every_fault_of_every_source_is_told_at_once():
+def test_every_fault_of_every_source_is_reported_at_once():
     message = refusal(
         sources={
             "a": {"kind": "folder", "path": "x", "patern": "y", "group_pattern": "(("},

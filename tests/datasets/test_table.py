@@ -31,7 +31,7 @@ def odd():
 EXPECTED = ["Blatt", "3 bytes", 2**64 - 1, 0.5, True, [0.25, None], "2026-11-21 12:00:00"]
 
 
-def test_every_cell_can_be_said_in_json(odd):
+def test_every_cell_can_be_written_as_json(odd):
     shown = json.loads(json.dumps(table_preview(odd), allow_nan=False))
     assert shown["columns"] == list(odd.columns)
     assert shown["index"] == [0, 1]

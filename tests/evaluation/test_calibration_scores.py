@@ -148,7 +148,7 @@ def test_bins_are_fewer_where_photos_are_few():
 
 
 @pytest.mark.parametrize("head", [KIND, GRADE, LOOK])
-def test_without_labels_nothing_is_said(head):
+def test_without_labels_there_are_no_scores(head):
     none = np.full((5, 3), np.nan) if head is LOOK else np.full(5, MISSING)
     probs = np.full((5, len(head.classes)), 0.25)
     found = score_head(head, probs, none, recalibrate=recalibrated)

@@ -59,7 +59,7 @@ def test_wilson_of_misses_mirrors_that_of_hits(counts):
 
 
 @given(COUNTS, st.integers(2, 20))
-def test_more_photos_of_the_same_share_say_more(counts, times):
+def test_more_photos_of_the_same_share_narrow_the_interval(counts, times):
     hits, n = counts
     few, many = wilson(hits, n), wilson(hits * times, n * times)
     assert many[1] - many[0] < few[1] - few[0]
@@ -73,7 +73,7 @@ def test_to_be_surer_takes_a_wider_interval(counts):
     assert higher >= high
 
 
-def test_of_no_photo_nothing_can_be_said():
+def test_of_no_photo_nothing_is_known():
     assert wilson(0, 0) is None
     assert f1_interval(0, 0, 0) is None
 
@@ -90,7 +90,7 @@ def test_f1_interval_holds_the_f1(counts, confidence):
 
 
 @given(TRIPLES)
-def test_f1_interval_does_not_tell_misses_from_claims_in_vain(counts):
+def test_f1_interval_counts_false_negatives_and_false_positives_alike(counts):
     hits, in_vain, missed = counts
     assert f1_interval(hits, in_vain, missed) == f1_interval(hits, missed, in_vain)
 
@@ -192,7 +192,7 @@ def test_without_a_difference_to_learn_from_a_group_counts_as_one(hit):
 
 
 @pytest.mark.parametrize("hits", [0, 3, 7])
-def test_a_single_group_says_no_more_than_one_photo(hits):
+def test_a_single_group_counts_as_one_photo(hits):
     assert effective_photos(np.arange(7) < hits, np.zeros(7, int)) == pytest.approx(1)
 
 
@@ -213,7 +213,7 @@ def test_neither_order_nor_names_of_groups_matter(order):
     assert by_groups(hits[shuffled], which[shuffled]) == pytest.approx(by_groups(hits, which))
 
 
-def test_of_no_photo_in_no_group_nothing_can_be_said():
+def test_of_no_photo_in_no_group_nothing_is_known():
     nothing = np.zeros(0, bool)
     assert by_groups(nothing, nothing) is None
     assert f1_by_groups(nothing, nothing, nothing) is None

@@ -66,7 +66,7 @@ def test_memory_is_that_of_the_model_alone(model, photos):
     assert held[0]
 
 
-def test_every_single_time_is_told(model, photos, tmp_path):
+def test_every_single_time_is_reported(model, photos, tmp_path):
     import cv2
 
     (tmp_path / "model.onnx").write_bytes(model.data)
@@ -88,6 +88,6 @@ def test_timing_imports_no_training_framework(model, tmp_path):
     assert not {"torch", "tensorflow", "kedro", "datasets"} & loaded
 
 
-def test_file_that_cannot_be_opened_is_told(photos):
+def test_file_that_cannot_be_opened_is_reported(photos):
     with pytest.raises(ExportError, match=r"float\.onnx could not be timed: .*whole onnx file"):
         measure({"float": ModelFile(b"nothing", "onnx")}, photos, QUICK)

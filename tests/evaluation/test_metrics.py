@@ -541,7 +541,7 @@ def bursts():
     return said, photos
 
 
-def test_scores_tell_groups_and_take_their_intervals(bursts, taxonomy):
+def test_scores_count_groups_and_take_their_intervals(bursts, taxonomy):
     heads = Taxonomy(heads=[taxonomy["colour"], taxonomy["marks"]])
     found = score(*bursts, heads)
     colour = found["colour"]

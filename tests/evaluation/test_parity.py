@@ -222,7 +222,7 @@ def test_at_most_so_many_photos_judge_and_copies_only_where_there_are_few():
     assert (len(found.rows), len(found.copy_rows)) == (30, 0)
 
 
-def test_no_photo_to_judge_by_is_told():
+def test_no_photo_to_judge_by_is_reported():
     photos = photo_set(["test"] * 4)
     with pytest.raises(ExportError, match="No photo is left to compare quantized files on"):
         photos_to_judge(photos, PhotoSet(photos.arrow.select([])), (), AgreementParams())

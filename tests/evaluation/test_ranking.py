@@ -140,7 +140,7 @@ def test_samples_hold_whole_groups():
     assert [rows.tolist() for rows in again] == [first.tolist(), second.tolist()]
 
 
-def test_p_norm_ranks_better_where_the_scale_of_logits_says_nothing():
+def test_p_norm_ranks_better_where_the_scale_of_logits_is_random():
     random = np.random.default_rng(0)
     n, classes = 4000, 20
     strength = random.exponential(1.0, n)

@@ -103,7 +103,7 @@ def test_names_survive_in_the_signature(model, checkpoint):
     assert signature == (SIGNATURE, {"inputs": ["photos"], "outputs": sorted(outputs)})
 
 
-def test_file_tells_where_it_comes_from(model, checkpoint):
+def test_file_has_its_provenance(model, checkpoint):
     card = model.card.model_dump(mode="json", exclude_none=True)
     before = checkpoint.card.model_dump(mode="json", exclude_none=True)
     assert {key: card[key] for key in before} == before

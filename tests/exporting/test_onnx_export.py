@@ -158,13 +158,13 @@ def test_run_that_trained_goes_before_the_run_that_exports(checkpoint):
     assert to_onnx(trained, Provenance(run="exports")).card.run == "trained"
 
 
-def test_card_tells_classes_and_size(model, taxonomy):
+def test_card_has_classes_and_size(model, taxonomy):
     tier = ONNXPredictor(model)
     assert tier.taxonomy == taxonomy
     assert tier.image_size == SIZE
 
 
-def test_nodes_are_called_as_their_modules_and_no_path_of_this_machine_is_told(model):
+def test_nodes_have_names_of_modules_and_no_path_of_this_machine(model):
     names = [node.name for node in onnx.load_model_from_string(model.data).graph.node]
     assert len(set(names)) == len(names)
     assert "backbone.blocks.0.0.conv" in names

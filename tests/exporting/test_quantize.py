@@ -253,7 +253,7 @@ def test_layers_of_a_module_go_together_where_there_are_many():
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_what_a_quantizer_cannot_do_is_told(float_file, kind, monkeypatch):
+def test_what_a_quantizer_cannot_do_is_reported(float_file, kind, monkeypatch):
     def fail(*arguments):
         raise KeyError("no such\noperator")
 

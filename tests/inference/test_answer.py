@@ -102,7 +102,7 @@ def test_what_is_not_a_photo_is_refused(bundle, given):
         bundle.predict(given)
 
 
-def test_what_cannot_be_read_is_told_by_its_reason(bundle, tmp_path):
+def test_what_cannot_be_read_is_refused_with_the_reason(bundle, tmp_path):
     with pytest.raises(FileNotFoundError):
         bundle.predict(tmp_path / "absent.jpg")
     with pytest.raises(UnreadableError, match="truncated"):
@@ -153,7 +153,7 @@ def answer_of(probs, decided, kind="ordinal", parent_decided=None, **other):
     return HeadAnswer(taxonomy["grade"], probs, probs, decided, parent_decided)
 
 
-def test_an_ordinal_answer_tells_what_it_stands_on():
+def test_an_ordinal_answer_has_its_cumulative_probabilities():
     found = answer_of([0.44, 0.25, 0.31], "B")
     assert found.in_words() == ["B or better 0.69"]
     assert found.sureness["or_better"] == pytest.approx(0.69)

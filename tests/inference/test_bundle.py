@@ -65,7 +65,7 @@ def files_of(bundle: Path) -> dict[str, bytes]:
 # What is written
 
 
-def test_a_bundle_says_what_it_is(form, small):
+def test_a_bundle_describes_itself(form, small):
     bundle = Bundle.open(form)
     said = bundle.manifest
     assert (said.name, said.created) == ("small", "2026-11-21T12:00:00+00:00")
@@ -202,7 +202,7 @@ def test_a_model_file_taken_out_of_a_bundle_still_shows_damage(contents, model_f
     assert not (tmp_path / "c").exists()
 
 
-def test_the_manifest_is_what_its_schema_says(written):
+def test_the_manifest_follows_its_schema(written):
     said = json.loads((written / "bundle.json").read_text(encoding="utf-8"))
     assert set(said) == set(BundleManifest.model_json_schema()["properties"])
     assert said["schema_version"] == 4
@@ -299,7 +299,7 @@ def test_golden_answers_hold_what_follows_from_the_outputs(form, small, photos):
 
 
 @pytest.mark.parametrize("name", ["reliability/tier1.json", "unknown/tier1.npz", "routing.json"])
-def test_altered_rules_are_told(bundle, name):
+def test_altered_rules_are_reported(bundle, name):
     data = bytearray((bundle / name).read_bytes())
     data[len(data) // 2] ^= 1
     (bundle / name).write_bytes(data)
@@ -446,13 +446,13 @@ def test_all_that_is_wrong_is_listed(bundle):
     ]
 
 
-def test_a_file_cut_short_is_told_by_its_size(bundle):
+def test_a_file_cut_short_is_noticed_by_its_size(bundle):
     size = (bundle / FLOAT).stat().st_size
     os.truncate(bundle / FLOAT, size - 7)
     assert f"{FLOAT} was altered: {size - 7:,} bytes instead of {size:,}" in refused(bundle)
 
 
-def test_exchanged_files_are_told(bundle):
+def test_exchanged_files_are_reported(bundle):
     one, other = bundle / FLOAT, bundle / QUANTIZED
     one_data, other_data = one.read_bytes(), other.read_bytes()
     one.write_bytes(other_data)
@@ -493,7 +493,7 @@ def test_backslashes_hide_nothing(bundle, tmp_path):
 
 
 @pytest.mark.parametrize("version", [0, 1, 3, 5, "4", True, 4.0, None, [4]])
-def test_an_unknown_schema_is_told(bundle, version):
+def test_an_unknown_schema_is_reported(bundle, version):
     edited(bundle, schema_version=version)
     told = refused(bundle)
     assert f"schema_version {version!r}; known here is 4" in told
@@ -501,12 +501,12 @@ def test_an_unknown_schema_is_told(bundle, version):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"schema_version": 4}', "\0"])
-def test_a_manifest_that_is_none_is_told(bundle, text):
+def test_a_manifest_that_is_none_is_reported(bundle, text):
     (bundle / "bundle.json").write_text(text)
     assert "bundle.json" in refused(bundle)
 
 
-def test_an_edited_manifest_is_told(bundle):
+def test_an_edited_manifest_is_reported(bundle):
     path = bundle / "bundle.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"small"', '"large"'), "utf-8")
     assert "bundle.json was altered: its checksum differs" in refused(bundle)
@@ -545,7 +545,7 @@ def test_a_manifest_that_contradicts_itself_is_refused(bundle):
         assert complaint in refused(bundle)
 
 
-def test_a_file_altered_after_opening_is_told(bundle):
+def test_a_file_altered_after_opening_is_reported(bundle):
     opened = Bundle.open(bundle)
     path = bundle / FLOAT
     path.write_bytes(path.read_bytes()[:-1] + b"\7")

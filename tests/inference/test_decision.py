@@ -51,7 +51,7 @@ def _drawn(photos=500, seed=0):
     return outputs
 
 
-def test_no_attribute_contradicts_what_is_said_of_its_parent():
+def test_no_attribute_contradicts_the_class_of_its_parent():
     decided = Decision(FAMILY).decide(_drawn())
     assert list(decided) == ["mark", "crop", "state"]
     allowed = {MISSING: [], 0: [], 1: [0, 1], 2: [2]}

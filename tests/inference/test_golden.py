@@ -123,7 +123,7 @@ def test_pictures_hold_the_very_pixels(photos):
     assert golden.gray_levels_apart(files[names[0]], files[inputs["16"][1]], 16) > 1
 
 
-def test_conclusions_are_what_the_rules_say_by_hand(expected, rules):
+def test_conclusions_follow_the_rules_by_hand(expected, rules):
     found = expected.conclusions
     # The square root of each probability, by their sum: a temperature of 2.
     assert found.calibrated["kind.of thing"][0] == pytest.approx([0.5229, 0.2795, 0.1976], abs=1e-4)
@@ -189,7 +189,7 @@ def test_what_follows_from_other_outputs_is_counted(rules, expected, same):
     assert "the same on 50.0% of photos or more" in report.in_words()
 
 
-def test_calibration_that_tells_outputs_apart_fails_though_these_are_close(small, same, expected):
+def test_calibration_that_separates_close_outputs_fails(small, same, expected):
     """0.5 and 0.509 are within the tolerance, what a temperature of 0.05 makes of them is not."""
     cold = DecisionRule.model_validate(
         {"calibrators": {"kind.of thing": {"kind": "temperature", "temperature": 0.05}}}

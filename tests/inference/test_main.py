@@ -128,7 +128,7 @@ def test_heat_maps_of_photos_of_one_name_do_not_overwrite_each_other(
     assert told["heat_map"]["kind"] == "occlusion"
 
 
-def test_a_model_without_attention_says_that_it_gives_no_heat_map(run, folder, tmp_path):
+def test_a_model_without_attention_reports_that_it_gives_no_heat_map(run, folder, tmp_path):
     status, out, _ = run(
         folder / "1.png", "--heat-map", tmp_path / "maps", "--heat-map-of", "attention"
     )
@@ -250,7 +250,7 @@ def test_a_folder_may_itself_be_hidden(run, folder):
     assert run(folder / ".deep", "--json")[0] == 0
 
 
-def test_nothing_but_hidden_files_is_told(run, folder):
+def test_nothing_but_hidden_files_is_reported(run, folder):
     (folder / ".DS_Store").touch()
     status, _, err = run(folder / ".DS_Store")
     assert status == 2
@@ -369,7 +369,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(written, folder):
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 @pytest.mark.parametrize("as_json", [True, False])
-def test_names_that_the_output_cannot_say_cost_no_answer(encoding, as_json, written, folder):
+def test_names_that_the_output_cannot_encode_cost_no_answer(encoding, as_json, written, folder):
     photo = (folder / "1.png").read_bytes()
     names = [b"caf\xe9.png", "花.png".encode(), b"last.png"]
     odd = os.fsencode(folder) + b"/odd"
@@ -406,7 +406,7 @@ def test_a_runtime_is_chosen_by_name(run, folder):
     assert run(folder / "1.png", "--runtime", "tflite")[0] == 2
 
 
-def test_check_says_what_the_runtime_does_not_run(run):
+def test_check_lists_what_the_runtime_does_not_run(run):
     status, out, _ = run("--check", "--runtime", "litert")
     assert status == 0
     assert out.count("litert: agrees") == 2

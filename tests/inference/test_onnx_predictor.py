@@ -57,7 +57,7 @@ def test_no_photos_give_no_answers(tier):
     assert tier.probs([])["type"].shape == (0, 3)
 
 
-def test_file_says_what_it_is(tier):
+def test_file_describes_itself(tier):
     assert tier.taxonomy == TAXONOMY
     assert tier.image_size == SIZE
 

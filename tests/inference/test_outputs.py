@@ -87,7 +87,7 @@ def test_differences_are_relative_where_values_are_large():
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
-def test_a_file_must_give_what_its_card_says(model_file, kind):
+def test_outputs_of_a_file_must_match_its_card(model_file, kind):
     def output(*shape):
         return {"shape": list(shape), "meaning": "told"}
 

@@ -54,7 +54,7 @@ def test_no_photos_give_no_answers(model_file, kind):
 
 
 @both
-def test_a_tier_says_what_it_is(small, model_file, kind):
+def test_a_predictor_describes_itself(small, model_file, kind):
     tier = open_model(model_file(kind, photo_set_fingerprint="f"))
     assert (tier.format, tier.image_size) == (kind, small.size)
     assert tier.taxonomy == small.taxonomy
@@ -173,7 +173,7 @@ def test_the_format_is_one_of_two():
 @pytest.mark.parametrize(
     ("kind", "module"), [("onnx", "onnxruntime"), ("tflite", "ai_edge_litert.interpreter")]
 )
-def test_a_missing_runtime_says_what_to_install(model_file, monkeypatch, kind, module):
+def test_a_missing_runtime_names_what_to_install(model_file, monkeypatch, kind, module):
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(ExportError, match=r"pip install 'cannabis_ml\[inference\]'"):
         open_model(model_file(kind))

@@ -11,7 +11,7 @@ from cannabis_ml.taxonomy import Head
 GRADE = Head(name="grade", kind="ordinal", classes=["A+", "A", "B", "C", "F"])
 
 
-def test_the_median_is_told_by_what_it_stands_on():
+def test_the_median_is_reported_by_cumulative_probability():
     probs = np.array([0.44, 0.25, 0.20, 0.06, 0.05])
     assert GRADE.class_names[GRADE.answer(probs)] == "A"
     assert in_words(GRADE, probs, "A") == ["A or better 0.69", "A+ to B 0.89"]
@@ -25,20 +25,20 @@ def test_the_median_is_told_by_what_it_stands_on():
         ([0, 0, 0.1, 0.3, 0.6], ["F 0.60", "C to F 0.90"]),
     ],
 )
-def test_or_better_is_not_said_where_it_says_nothing(probs, words):
+def test_or_better_is_left_out_where_it_is_trivial(probs, words):
     probs = np.array(probs)
     assert in_words(GRADE, probs, GRADE.class_names[GRADE.answer(probs)]) == words
 
 
 @pytest.mark.parametrize("k", [2, 3])
-def test_neighbors_that_are_all_classes_are_not_told(k):
+def test_neighbors_that_are_all_classes_are_left_out(k):
     head = Head(name="age", kind="ordinal", classes=list("abc")[:k])
     told = in_words(head, np.full(k, 1 / k), "b")
     assert told == (["b 0.50"] if k == 2 else ["b or better 0.67"])
 
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=5).filter(lambda p: sum(p) > 0.01))
-def test_what_is_told_of_a_median_never_contradicts_it(weights):
+def test_words_about_a_median_never_contradict_it(weights):
     """As likely as not, or more; one step around is no less likely than the class itself."""
     probs = np.array(weights) / sum(weights)
     k = int(GRADE.answer(probs))

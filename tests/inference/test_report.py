@@ -134,7 +134,7 @@ def test_levels_are_compared_with_calibrated_confidence_alone():
     assert (found.is_calibrated, found.level) == (True, "likely")
 
 
-def test_without_a_calibrator_nothing_is_recommended_and_the_report_says_why():
+def test_without_a_calibrator_nothing_is_recommended_and_the_reason_reported():
     found = report(calibrators={"plant": Uncalibrated()})
     assert found["plant"].level == "reliable"
     assert (found["grade"].is_calibrated, found["grade"].level) == (False, None)
@@ -263,14 +263,14 @@ def test_the_band_of_an_attribute_is_around_the_probability_that_it_is_there():
     ]
 
 
-def test_calibrated_attributes_are_what_is_told():
+def test_reported_attributes_are_calibrated():
     affine = Affine(slopes=(1.0, 1.0, 1.0), shifts=(0.0, float(np.log(6)), 0.0))
     found = report(calibrators={**NONE, "marks": affine})["marks"]
     spot = found.attributes[1]  # odds of 2/3, times 6
     assert (spot.probability, spot.raw_probability) == pytest.approx((0.8, 0.4))
 
 
-def test_an_ordinal_answer_is_told_with_what_it_stands_on():
+def test_an_ordinal_answer_is_reported_with_what_it_stands_on():
     said = text(report(grade=[0.45, 0.25, 0.3]))
     assert "grade: B" in said
     assert "B or better: 70%." in said
@@ -327,7 +327,7 @@ def test_a_class_that_has_no_child_is_not_called_unsure():
     assert unsure["condition"].backed_off is (unsure["condition"].decided is None) is True
 
 
-def test_a_rule_without_threshold_withholds_nothing_and_the_report_says_so():
+def test_a_rule_without_threshold_withholds_nothing_and_the_report_reports_it():
     found = report(reliability=chain(None, groups=7))
     assert found["condition"].answer == "early_blight"
     assert found["condition"].backed_off is None
@@ -342,7 +342,7 @@ def unknown_above(threshold, kept=0.95):
     return UnknownScore("max_probability", "plant", threshold=threshold, kept=kept)
 
 
-def test_an_unknown_photo_is_told_without_touching_its_confidence():
+def test_an_unknown_photo_is_reported_without_changing_its_confidence():
     known = report(unknown=unknown_above(-0.5))
     assert (known.unknown.is_unknown, known["plant"].level) == (False, "reliable")
     assert "The photo is like those that the model learned from." in text(known)
@@ -355,7 +355,7 @@ def test_an_unknown_photo_is_told_without_touching_its_confidence():
     assert "Of 100 photos that are like them, 5 are flagged so by mistake." in text(odd)
 
 
-def test_a_score_without_threshold_tells_nothing():
+def test_a_score_without_threshold_is_not_reported():
     found = report(unknown=unknown_above(np.inf, kept=None))
     assert found.unknown is None
     assert "unknown" in found.missing

@@ -144,7 +144,7 @@ def test_options_of_routing_go_with_it(bundle, files, capfd):
     assert "--tier and --float do not go with it" in capfd.readouterr().err
 
 
-def test_a_rule_that_accepts_nothing_is_told():
+def test_a_rule_that_accepts_nothing_is_reported():
     nothing = RoutingRule(head="h", tiers=[TierThresholds(tier="tier1", accept_from=None)])
     assert nothing.in_words() == [
         "by h, max probability: no answer is accepted, as no error rate could be promised",

@@ -42,7 +42,7 @@ def test_what_is_named_is_taken_or_refused(installed):
         runtime_for("tflite", "tflite")
 
 
-def test_where_none_is_there_every_way_to_install_one_is_told(installed):
+def test_where_none_is_there_every_way_to_install_one_is_reported(installed):
     installed()
     with pytest.raises(ExportError) as refused:
         runtime_for("tflite")
@@ -50,7 +50,7 @@ def test_where_none_is_there_every_way_to_install_one_is_told(installed):
         assert how in str(refused.value)
 
 
-def test_a_runtime_that_is_named_but_missing_says_what_to_install(model_file, monkeypatch):
+def test_a_runtime_that_is_named_but_missing_names_what_to_install(model_file, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(ExportError, match=r"pip install 'cannabis_ml\[tensorflow\]'"):
         open_model(model_file("tflite"), runtime="tensorflow")
@@ -84,7 +84,7 @@ def test_golden_photos_are_checked_where_the_runtime_runs_the_file(written):
     ]
 
 
-def test_a_bundle_without_a_file_for_the_runtime_says_so(contents, model_file, tmp_path):
+def test_a_bundle_without_a_file_for_the_runtime_reports_it(contents, model_file, tmp_path):
     from cannabis_ml.inference.bundle_writer import write_bundle
 
     made = write_bundle(tmp_path / "b", contents(tiers={"tier2": {"float": model_file("onnx")}}))

@@ -36,7 +36,7 @@ def read(data, kind):
 
 
 @both
-def test_a_file_without_a_card_says_none(bare, kind):
+def test_a_file_without_a_card_has_none(bare, kind):
     assert read(bare[kind], kind) is None
     assert not seal.is_whole(bare[kind])
 

@@ -243,6 +243,6 @@ def test_hub_out_of_reach_is_an_error_that_changes_no_setting(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("source", ["package", "hub", "random"])
-def test_unknown_backbone_is_told_near_ones(source):
+def test_unknown_backbone_is_refused_with_near_names(source):
     with pytest.raises(WeightsError, match="test_efficientnet"):
         load_backbone(ModelParams(backbone="test_effnet", weights=[source]))

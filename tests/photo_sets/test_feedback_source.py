@@ -45,7 +45,7 @@ def indexed(source, feedback):
     return listed[["path", "source", "product", "grade"]].assign(photo_id=ids, **look)
 
 
-def test_nothing_is_added_where_nobody_said_anything():
+def test_nothing_is_added_without_opinions():
     source = given(("a", "plant", "A"))
     assert add_feedback(source, empty_feedback_photos()) is source
     index = indexed(source, empty_feedback_photos())

@@ -196,7 +196,7 @@ def is_link(one, other):
     return bool(near and (one.phash ^ other.phash).bit_count() <= MAX_DISTANCE)
 
 
-def test_a_chain_is_told_with_limits_that_break_it(caplog):
+def test_a_chain_is_reported_with_limits_that_break_it(caplog):
     prints = [*walk(40), *others(20)]
     photos = frames(prints)
     grouped = group_photos(photos, GroupParams())
@@ -218,7 +218,7 @@ def test_few_photos_are_no_chain(caplog):
     assert "chain" not in caplog.text
 
 
-def test_a_chain_that_no_limits_break_says_so(caplog):
+def test_a_chain_that_no_limits_break_reports_it(caplog):
     one = walk(1)[0]
     group_photos(frames([one] * 12), GroupParams())
     assert "No lower limits break it: bring photos of other plants." in caplog.text

@@ -163,7 +163,7 @@ class TestSplit:
         assert "2 photos are near-duplicates of held-out photos" in caplog.text
         assert len(ledger) == 98
 
-    def test_copies_in_all_given_splits_are_told_with_the_remedy(self, caplog):
+    def test_copies_in_all_given_splits_are_reported_with_the_remedy(self, caplog):
         # As where photos were augmented first and divided then: 100 photos, four times each.
         groups = [f"photo {i % 100}" for i in range(400)]
         photos = grouped(400, group=groups, given_split=["train"] * 300 + ["test"] * 100)
@@ -184,7 +184,7 @@ class TestSplit:
         counts = divide(anew, ledger)[0]["split"].value_counts()
         assert counts[list(SPLITS)].tolist() == [140, 20, 20, 20]
 
-    def test_the_largest_group_is_told_where_nothing_can_be_divided(self):
+    def test_the_largest_group_is_reported_where_nothing_can_be_divided(self):
         photos = grouped(100, group=["one chain"] * 99 + [None])
         with pytest.raises(SourceError, match=r"2 groups; the largest holds 99\)"):
             divide(photos)
@@ -194,13 +194,13 @@ class TestSplit:
         photos.loc[[0, 95], "group"] = "one plant"
         assert split_of(photos)["0.jpg"] == "test"
 
-    def test_too_few_photos_are_told(self):
+    def test_too_few_photos_are_reported(self):
         with pytest.raises(SourceError, match="no photo falls into") as caught:
             split_of(grouped(2))
         assert "2 photos (2 groups)" in str(caught.value)
         assert "parameters_ingestion.yml" in str(caught.value)
 
-    def test_head_of_a_single_class_is_told(self):
+    def test_head_of_a_single_class_is_reported(self):
         with pytest.raises(SourceError, match="train shows only 'a' of the head 'kind'"):
             divide(grouped(200, kind=["a"] * 200), taxonomy=TAXONOMY)
 

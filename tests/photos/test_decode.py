@@ -138,7 +138,7 @@ def test_reducing_keeps_at_least_what_is_asked_for(draw, encode):
     assert (photo.width, photo.height) == (640, 480)
 
 
-def test_header_says_what_the_photo_is(draw, encode):
+def test_header_has_format_and_size(draw, encode):
     exif = Image.Exif()
     exif[0x0112] = 6
     header = read_header(encode(draw(width=64, height=48).convert("L"), exif=exif))

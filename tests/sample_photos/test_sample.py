@@ -203,7 +203,7 @@ def _detail(pixels: np.ndarray) -> float:
         ("amber_trichomes", "hash", _orange),
     ],
 )
-def test_an_attribute_is_seen_where_its_label_says_so(
+def test_an_attribute_is_seen_where_it_is_labelled(
     attribute: str, product_type: str, measure: Callable[[np.ndarray], float], lots: list[Lot]
 ) -> None:
     gains = []

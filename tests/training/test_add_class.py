@@ -168,7 +168,7 @@ def test_old_photos_that_are_shown_again_are_balanced(before, taxonomy, photo_se
     assert len(labels) - counts["blue"] == 6  # two of them without a colour
 
 
-def test_what_cannot_be_added_is_told(start, before, photo_set, taxonomy, embeddings):
+def test_what_cannot_be_added_is_reported(start, before, photo_set, taxonomy, embeddings):
     def add(found, photos=photo_set):
         add_class.add_in_closed_form(start, photos, found, embeddings, AddClassParams())
 

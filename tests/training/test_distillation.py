@@ -65,7 +65,7 @@ def teacher(photo_set, taxonomy):
     return pd.DataFrame(rows)
 
 
-def test_student_learns_what_its_teacher_says(photo_set, taxonomy, model, teacher):
+def test_student_learns_its_teachers_predictions(photo_set, taxonomy, model, teacher):
     checkpoint, _, _ = fit_student(
         TrainingData.of_split(photo_set, taxonomy).taught_by(teacher),
         TrainingPlan(model, TRAINING, schedule(weight=1.0, temperature=1.0)),
@@ -101,7 +101,7 @@ def test_teacher_without_weight_changes_nothing(photo_set, taxonomy, model, teac
         np.testing.assert_array_equal(array, checkpoint.state[name], err_msg=name)
 
 
-def test_gain_is_told_against_the_same_training_without_teacher(
+def test_gain_is_reported_against_the_same_training_without_teacher(
     photo_set, taxonomy, model, teacher, monkeypatch
 ):
     curves = []

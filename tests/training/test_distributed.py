@@ -153,7 +153,7 @@ def test_two_machines_reach_the_loss_of_one(start, alone, folder):
     assert_same(folder, "machine0", "machine1")
 
 
-def test_error_of_another_process_is_told_as_it_is():
+def test_error_of_another_process_is_reported_unchanged():
     from cannabis_ml.networks.params import ModelParams
     from cannabis_ml.training.schedule import TrainingParams, TrainingPlan
     from cannabis_ml.training.train import _explained

@@ -187,7 +187,7 @@ def test_other_training_starts_from_the_beginning(fit, tmp_path):
     assert len(list((tmp_path / "runs").iterdir())) == resume.RUNS_KEPT
 
 
-def test_full_disk_is_told_and_the_last_state_stays(fit, tmp_path, monkeypatch):
+def test_full_disk_is_reported_and_the_last_state_stays(fit, tmp_path, monkeypatch):
     save = torch.save
     left = [5]
 
@@ -216,7 +216,7 @@ def test_full_disk_is_told_and_the_last_state_stays(fit, tmp_path, monkeypatch):
         MemoryError(),
     ],
 )
-def test_lack_of_memory_is_told_with_what_to_lower(fit, tmp_path, monkeypatch, error):
+def test_lack_of_memory_is_reported_with_what_to_lower(fit, tmp_path, monkeypatch, error):
     def fails(*_):
         raise error
 

@@ -57,7 +57,7 @@ def test_history_has_a_row_per_epoch(trained, taxonomy):
     assert history["learning_rate"].iloc[-1] < SCHEDULE.phases[0].learning_rate
 
 
-def test_card_tells_what_the_checkpoint_is(trained, photo_set, taxonomy):
+def test_card_describes_the_checkpoint(trained, photo_set, taxonomy):
     checkpoint, history = trained
     card = checkpoint.card
     assert NetworkCard.model_validate_json(card.model_dump_json()) == card
@@ -296,7 +296,7 @@ def test_training_leaves_the_process_and_the_folder_as_they_were(
         assert chatter not in said.out + said.err
 
 
-def test_each_epoch_is_told_in_a_line(photo_set, taxonomy, caplog):
+def test_each_epoch_is_logged_in_a_line(photo_set, taxonomy, caplog):
     with caplog.at_level(logging.INFO, logger="cannabis_ml"):
         train.fit(
             TrainingData.of_split(photo_set, taxonomy), TrainingPlan(MODEL, TRAINING, SCHEDULE)

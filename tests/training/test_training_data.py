@@ -67,7 +67,7 @@ def test_the_teachers_probabilities_stand_in_the_order_of_the_rows(
         data.taught_by(teacher[teacher["photo_id"] != data.photo_ids[2]]).teacher_probs()
 
 
-def test_fingerprints_tell_photos_copies_rows_and_weights_apart(photo_set, taxonomy, balanced_rows):
+def test_fingerprints_differ_by_photos_copies_rows_and_weights(photo_set, taxonomy, balanced_rows):
     def fingerprints(rows=balanced_rows, **given):
         return tuple(TrainingData.balanced(photo_set, taxonomy, rows, **given).fingerprints)
 

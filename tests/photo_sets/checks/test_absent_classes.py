@@ -22,7 +22,7 @@ def test_silent_when_all_are_there():
     assert find(photos("dry", "spots", "mould", None), LEAF, PARAMS) == []
 
 
-def test_says_when_every_photo_of_a_class_was_set_aside():
+def test_reports_classes_whose_every_photo_was_set_aside():
     table = photos("dry", "spots", "mould", "mould")
     table.loc[2:, "defect"] = "truncated"
     (finding,) = find(table, LEAF, PARAMS)
@@ -31,7 +31,7 @@ def test_says_when_every_photo_of_a_class_was_set_aside():
     )
 
 
-def test_a_head_without_labels_is_said_in_one_breath():
+def test_a_head_without_labels_is_one_finding():
     (finding,) = find(photos(None, None), LEAF, PARAMS)
     assert finding.sentence == "No photo has a label for 'leaf'."
 

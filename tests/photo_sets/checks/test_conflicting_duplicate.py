@@ -19,7 +19,7 @@ def found(rows):
     return conflicting_duplicate.find(photos, TAXONOMY)
 
 
-def test_all_copies_are_named_also_those_that_say_nothing():
+def test_all_copies_are_named_also_those_without_labels():
     told = found([["a", "x", "p", None], ["b", "x", "q", None], ["c", "x", None, None]])
     assert told.nunique() == 1
     assert told.notna().all()
@@ -39,7 +39,7 @@ def test_photos_without_copies():
     assert found([["a", "x", "p", 1], ["b", "y", "q", 0]]).isna().all()
 
 
-def test_rows_of_one_file_are_told_as_such_with_their_sources():
+def test_rows_of_one_file_are_reported_as_such_with_their_sources():
     photos = pd.DataFrame({"path": "a", "photo_id": "x", "kind": ["p", "q"], "m.wet": None})
     told = conflicting_duplicate.find(photos, TAXONOMY)
     assert told[0] == "a is listed under different labels: kind is 'p' or 'q'."

@@ -60,7 +60,7 @@ def test_a_path_may_stand_in_several_rows(photos):
     assert exact_duplicate.sentences(rows, instead).notna().all()
 
 
-def test_copies_are_told_from_rows_of_the_same_file():
+def test_copies_are_not_rows_of_the_same_file():
     names = [("a", "x"), ("b", "x"), ("b", "x"), ("c", "y"), ("c", "y"), ("c", "y")]
     rows = table([[path, name, None, None, None] for path, name in names])
     told = exact_duplicate.sentences(rows, exact_duplicate.find(rows)).to_dict()

@@ -30,7 +30,7 @@ def photos(rare=7, per_group=10, others=40, seed=0):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("per_group", [1, 10])
-def test_silent_where_nothing_tells(seed, per_group):
+def test_no_finding_without_a_separating_property(seed, per_group):
     assert few_groups.find(photos(per_group=per_group, seed=seed), LEAF, PARAMS) == []
 
 
@@ -47,7 +47,7 @@ def test_width_that_gives_a_class_of_few_groups_away_is_an_alarm():
     assert finding.numbers["chance"] == 41 / comb(47, 7)
 
 
-def test_one_exception_is_enough_to_say_nothing():
+def test_one_exception_is_enough_for_no_finding():
     table = photos()
     table.loc[table["leaf"] == "mould", "width"] = 256
     table.loc[len(table) - 1, "width"] = 256

@@ -13,7 +13,7 @@ def photos(**counts):
     return pd.DataFrame({"leaf": labels, "defect": None})
 
 
-def test_tells_the_ratio_and_both_classes():
+def test_names_the_ratio_and_both_classes():
     (finding,) = find(photos(dry=30, spots=12, mould=1), LEAF, ImbalanceParams())
     assert finding.sentence == (
         "The largest class of 'leaf' has 30 times the photos of the smallest: 'dry' 30, 'mould' 1."

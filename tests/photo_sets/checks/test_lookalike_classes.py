@@ -11,7 +11,7 @@ def of(classes, labels=()):
     return find(photos, taxonomy)
 
 
-def test_names_that_differ_in_case_are_told_with_their_photos():
+def test_names_that_differ_in_case_are_reported_with_their_photos():
     (finding,) = of(["Apple", "apple", "plum"], ["apple", "apple", "Apple", "plum"])
     assert finding.sentence == (
         "Classes of 'leaf' whose names look the same: 'Apple' (1 photo) and 'apple' (2 photos)."
@@ -28,5 +28,5 @@ def test_names_that_look_the_same_at_a_glance(name):
 
 
 @pytest.mark.parametrize("names", [["A", "A+"], ["A-", "A"], ["leafspot", "leaf spot"], ["1", "2"]])
-def test_names_that_can_be_told_apart(names):
+def test_names_that_look_different(names):
     assert of(names) == []

@@ -49,14 +49,14 @@ def test_no_photos_no_words():
     assert find(photos(), LEAF, RareClassesParams()) == []
 
 
-def test_photos_of_one_burst_are_told_as_such():
+def test_photos_of_one_burst_are_reported_as_such():
     table = photos(dry=9, spots=5).assign(group=["burst"] * 8 + [f"plant {i}" for i in range(6)])
     (finding,) = find(table, LEAF, RareClassesParams(min_photos=10))
     assert finding.sentence.endswith("'spots' (5), 'dry' (9 in 2 groups).")
     assert finding.numbers["groups"] == {"spots": 5, "dry": 2}
 
 
-def test_groups_of_attributes_are_told_too():
+def test_groups_of_attributes_are_reported_too():
     table = pd.DataFrame({"look.seeds": pd.array([1] * 12 + [0] * 4, dtype="Int8")})
     table["look.stems"] = table["look.hair"] = pd.array([pd.NA] * 16, dtype="Int8")
     table["group"] = [f"plant {i}" for i in range(12)] + ["burst"] * 4

@@ -76,14 +76,14 @@ def test_names_the_property_and_the_class(words, column, value):
     assert finding.classes == ["dry"]
 
 
-def test_says_the_telling_value():
+def test_names_the_value_that_gives_the_class_away():
     table = photos()
     table.loc[table["leaf"] == "dry", "height"] = 512
     (finding,) = find(table, LEAF, PARAMS)
     assert "(512 px in 100% of them and in 0% of the rest)" in finding.sentence
 
 
-def test_the_longer_side_tells_whichever_way_the_camera_was_held():
+def test_the_longer_side_is_found_whichever_way_the_camera_was_held():
     table = photos()
     is_dry, lies = table["leaf"] == "dry", table.index % 2 == 0
     table[["width", "height"]] = table[["width", "height"]].clip(upper=800)
@@ -110,7 +110,7 @@ def test_the_background_is_a_warning_of_its_own():
     assert finding.severity == "warning"
 
 
-def test_says_so_when_no_class_stands_out_but_all_are_given_away():
+def test_reports_when_no_class_stands_out_but_all_are_given_away():
     table = photos(1000)
     middle = table["leaf"].map({"healthy": 400, "dry": 500, "spots": 600, "mould": 700})
     table["height"] = (middle + np.random.default_rng(1).normal(0, 55, 1000)).astype("int")

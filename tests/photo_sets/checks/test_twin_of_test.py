@@ -30,7 +30,7 @@ def test_groups_of_one_split_stay():
     assert (found([["a", "g", 1, "train"], ["b", "g", 1, "train"]]) == "-").all()
 
 
-def test_each_twin_is_told_of_the_first_photo_that_stays():
+def test_each_twin_names_the_first_photo_that_stays():
     told = found(
         [
             ["t1", "g", 1, "train"],

@@ -29,7 +29,7 @@ def test_labels_of_photos_set_aside_do_not_count():
     assert find(table, LEAF)[0].numbers == {"labelled": {"train": 1, "validation": 1}}
 
 
-def test_labels_of_attributes_count_also_where_they_say_no():
+def test_negative_labels_of_attributes_count_too():
     look = Taxonomy(heads=[Head(name="look", kind="multilabel", classes=["seeds", "stems"])])
     table = photos(None, None, None)
     table["look.seeds"] = pd.array([0, 0, 0], dtype="Int8")

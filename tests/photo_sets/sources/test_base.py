@@ -22,7 +22,7 @@ def groups(names, pattern=COUNTED, run=1):
     return GroupedSource(group_pattern=pattern, group_run=run).groups_by_name(names)
 
 
-def test_no_pattern_tells_of_no_groups():
+def test_no_pattern_gives_no_groups():
     assert GroupedSource().groups_by_name(["a_1.jpg", "b"]) == [None, None]
 
 
@@ -47,7 +47,7 @@ def test_photos_that_are_added_change_no_group(numbers, run):
 
 
 @given(first=st.integers(0, 9999), gap=st.integers(0, 300), run=st.integers(1, 100))
-def test_a_run_is_no_longer_than_it_says(first, gap, run):
+def test_a_run_is_no_longer_than_its_limit(first, gap, run):
     one, other = groups([f"a_{first}.jpg", f"a_{first + gap}.jpg"], run=run)
     assert one != other or gap < run
 
@@ -60,7 +60,7 @@ def test_pattern_that_matches_nothing_is_an_error_not_a_leak():
 @pytest.mark.parametrize(
     ("pattern", "told"), [("((", "not a regular expression"), ("a", "no group")]
 )
-def test_bad_patterns_are_told_before_any_photo_is_read(pattern, told):
+def test_bad_patterns_are_reported_before_any_photo_is_read(pattern, told):
     with pytest.raises(ValidationError, match=told):
         GroupedSource(group_pattern=pattern)
 
@@ -113,7 +113,7 @@ def test_rows_that_contradict_each_other_keep_what_they_say():
     assert merge_rows(photos, ["kind"])["kind"].tolist()[::2] == ["oak", "elm"]
 
 
-def test_names_of_one_photo_say_together_what_they_agree_on():
+def test_names_of_one_photo_give_what_they_agree_on():
     labels = {
         "red oak": {"genus": "oak", "species": "red"},
         "white oak": {"genus": "oak", "species": "white"},

@@ -50,7 +50,7 @@ def test_published_numbers_of_classes():
     assert len(set(class_folders("plantdoc")) - only_for_detection) == 28
 
 
-def test_plantdoc_says_nothing_that_plantvillage_cannot_say():
+def test_plantdoc_has_no_class_that_plantvillage_lacks():
     assert pairs("plantdoc") <= pairs("plantvillage")
 
 

@@ -250,7 +250,7 @@ def test_images_around_class_folders_is_not_the_class(tree, load):
     assert photos["label"].tolist() == ["apple", "plum"]
 
 
-def test_splits_of_images_without_classes_are_told(tree, complaint):
+def test_splits_of_images_without_classes_are_reported(tree, complaint):
     message = complaint(kind="folder", path=str(tree("train/images/1.jpg", "test/images/2.jpg")))
     assert "has no class folders: its 2 photos lie in 'test/images', 'train/images'" in message
 
@@ -327,23 +327,23 @@ def test_missing_folder_is_named_with_what_is_there(tmp_path, complaint):
     assert f"up to {tmp_path} it does" in message
 
 
-def test_no_path_says_how_to_give_one(complaint):
+def test_no_path_names_how_to_give_one(complaint):
     assert "--params photos=PATH" in complaint(kind="folder", path=None)
 
 
-def test_empty_folder_says_so(tmp_path, complaint):
+def test_empty_folder_reports_it(tmp_path, complaint):
     assert "it is empty" in complaint(kind="folder", path=str(tmp_path))
     (tmp_path / "a").mkdir()
     (tmp_path / ".hidden.jpg").touch()
     assert "it is empty" in complaint(kind="folder", path=str(tmp_path))
 
 
-def test_folder_without_photos_tells_what_it_holds(tree, complaint):
+def test_folder_without_photos_lists_what_it_holds(tree, complaint):
     message = complaint(kind="folder", path=str(tree("a/1.txt", "a/2.txt", "b/3.csv")))
     assert ".txt (2), .csv (1)" in message
 
 
-def test_photos_without_class_folders_are_told(tree, complaint):
+def test_photos_without_class_folders_are_reported(tree, complaint):
     message = complaint(kind="folder", path=str(tree("1.jpg", "2.jpg")))
     assert "its 2 photos lie directly in it" in message
     assert "PATH/CLASS/photo.jpg" in message
@@ -351,7 +351,7 @@ def test_photos_without_class_folders_are_told(tree, complaint):
     assert "its 1 photo lies directly in it" in message
 
 
-def test_file_instead_of_folder_is_told(tree, complaint):
+def test_file_instead_of_folder_is_reported(tree, complaint):
     message = complaint(kind="folder", path=str(tree("a/1.jpg") / "a/1.jpg"))
     assert "is a file" in message
 
@@ -362,7 +362,7 @@ def test_real_plantdoc_gives_classes_and_splits(real_photos, load):
     assert photos["label"].nunique() == 27
 
 
-def test_defaults_fill_what_no_folder_says(tree, load):
+def test_defaults_fill_what_no_folder_gives(tree, load):
     root = tree("apple/1.jpg", "junk/2.jpg", "odd/3.jpg", "4.jpg")
     photos = load(
         kind="folder",

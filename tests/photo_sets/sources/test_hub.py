@@ -251,7 +251,7 @@ class TestErrors:
         assert f"me/x is not on this machine yet, and {NOBODY} cannot be reached" in told
         assert "Connect to the network" in told
 
-    def test_offline_mode_is_told(self, read, hub, tmp_path):
+    def test_offline_mode_is_reported(self, read, hub, tmp_path):
         offline = type(read)(tmp_path / "hf", hub.url, HF_HUB_OFFLINE="1")
         told = offline(repo="me/x", revision="0" * 40, path=str(tmp_path))["error"]
         offline.close()
@@ -304,7 +304,7 @@ class TestLocalFolder:
             ("train", "oak"),
         ]
 
-    def test_split_without_a_meaning_is_told(self, load, tmp_path, photos, parquet, caplog):
+    def test_split_without_a_meaning_is_reported(self, load, tmp_path, photos, parquet, caplog):
         for number, name in enumerate(["train", "holdout"]):
             file = tmp_path / f"set/data/{name}-00000-of-00001.parquet"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -319,6 +319,6 @@ class TestLocalFolder:
         assert not SourcePhotosDataset(source=source).exists()
         assert len(load(**source)) == 4
 
-    def test_missing_folder_is_told(self, complaint, tmp_path):
+    def test_missing_folder_is_reported(self, complaint, tmp_path):
         message = complaint(kind="hub", repo=str(tmp_path / "no"), path=str(tmp_path))
         assert "is not a folder" in message

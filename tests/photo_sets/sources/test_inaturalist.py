@@ -133,16 +133,16 @@ def test_test_file_without_annotations_is_read(annotations, load):
         ({"categories": None}, "not an annotations file"),
     ],
 )
-def test_files_of_another_form_are_told(changed, told, annotations, complaint):
+def test_files_of_another_form_are_reported(changed, told, annotations, complaint):
     assert told in complaint(kind="inaturalist", path=annotations(**changed))
 
 
-def test_broken_json_is_told(tmp_path, complaint):
+def test_broken_json_is_reported(tmp_path, complaint):
     (tmp_path / "a.json").write_text("{")
     assert "cannot be read as JSON" in complaint(kind="inaturalist", path=str(tmp_path / "a.json"))
 
 
-def test_unknown_fields_and_categories_are_told(annotations, complaint):
+def test_unknown_fields_and_categories_are_reported(annotations, complaint):
     message = complaint(kind="inaturalist", path=annotations(), heads={"f": "family"})
     assert "lack 'family' (head 'f')" in message
     assert "'genus'" in message
@@ -152,7 +152,7 @@ def test_unknown_fields_and_categories_are_told(annotations, complaint):
     assert "no photo of the categories in label_map: 'Fagus'" in message
 
 
-def test_wrong_root_is_told(annotations, complaint):
+def test_wrong_root_is_reported(annotations, complaint):
     message = complaint(kind="inaturalist", path=annotations(), photos_root="elsewhere")
     assert "None of the 4 photos" in message
     assert "photos_root" in message

@@ -88,7 +88,7 @@ def test_file_is_not_taken_for_the_one_that_another_name_means(find, caplog):
     assert "2 names in list.csv may mean a file that others mean too" in caplog.text
 
 
-def test_ends_of_paths_must_tell_all_apart(find):
+def test_ends_of_paths_must_be_unique(find):
     listed = ["/data/oak/1.jpg", "/data/elm/1.jpg", "/data/elm/2.jpg"]
     with pytest.raises(SourceError, match="nor what such paths end in"):
         find(listed, ["1.jpg"])

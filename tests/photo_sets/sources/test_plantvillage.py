@@ -66,7 +66,7 @@ def test_captures_are_read_off_real_names(name, series, number):
 
 
 @pytest.mark.parametrize("name", ["Healthy (100).jpg", "image (1).jpg", "1.jpg", "IMG 7.jpg"])
-def test_names_that_tell_no_capture(name):
+def test_names_without_a_capture(name):
     assert not re.search(CAPTURE, f"{SCAB}/{name}")
 
 
@@ -117,19 +117,19 @@ class TestLeafMap:
             "plantvillage/Soybean___healthy:::9.0",
         ]
 
-    def test_map_that_lists_none_of_the_photos_is_told(self, tree, complaint, leaf_map):
+    def test_map_that_lists_none_of_the_photos_is_reported(self, tree, complaint, leaf_map):
         root = tree(f"{SCAB}/1.jpg")
         message = complaint(kind="plantvillage", path=str(root), leaf_map=leaf_map)
         assert "lists none of the 1 photo" in message
 
     @pytest.mark.parametrize("content", ["[1]", "{", '{"a": 1}'])
-    def test_file_of_another_form_is_told(self, content, tree, complaint):
+    def test_file_of_another_form_is_reported(self, content, tree, complaint):
         root = tree(f"{SCAB}/{UUID}RS_HL 1.JPG")
         (root / "map.json").write_text(content)
         message = complaint(kind="plantvillage", path=str(root), leaf_map=str(root / "map.json"))
         assert "is not a leaf map" in message
 
-    def test_missing_file_is_told(self, tree, complaint):
+    def test_missing_file_is_reported(self, tree, complaint):
         root = tree(f"{SCAB}/{UUID}RS_HL 1.JPG")
         message = complaint(kind="plantvillage", path=str(root), leaf_map="nowhere.json")
         assert "nowhere.json cannot be opened" in message

@@ -143,7 +143,7 @@ def test_folders_of_splits_in_a_table_without_splits_are_warned_of(table, load, 
     assert not caplog.text
 
 
-def test_column_that_says_nothing_but_splits_is_warned_of(table, load, caplog):
+def test_column_of_splits_alone_is_warned_of(table, load, caplog):
     rows = [{"path": f"{i}.jpg", "Subset": s} for i, s in enumerate(["train", "Testing"])]
     path = table(rows)
     load(kind="table", path=str(path))
@@ -164,7 +164,7 @@ def test_column_that_says_nothing_but_splits_is_warned_of(table, load, caplog):
         ("t.xlsx", b"PK", "not a table of a kind"),
     ],
 )
-def test_unreadable_tables_are_told(name, content, told, tmp_path, complaint):
+def test_unreadable_tables_are_reported(name, content, told, tmp_path, complaint):
     (tmp_path / name).write_bytes(content)
     assert told in complaint(kind="table", path=str(tmp_path / name))
 
@@ -252,7 +252,7 @@ def test_names_are_the_same_in_both_forms_and_with_blanks(name, tmp_path, table,
     assert all(Path(path).is_file() for path in photos["path"])
 
 
-def test_map_that_says_two_things_of_one_name_is_refused(table):
+def test_map_with_two_values_of_one_name_is_refused(table):
     label_map = {"kind": {"Gänse": "a", "Ga\u0308nse ": "b"}}
     with pytest.raises(SourceError, match="'Gänse' is written twice"):
         SourcePhotosDataset(source={"kind": "table", "path": "x.csv", "label_map": label_map})

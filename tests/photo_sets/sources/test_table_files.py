@@ -65,19 +65,19 @@ def test_quoted_cells_hold_commas_quotes_and_lines(csv):
         ("a\n" + "x,y\n" * 20, "20 rows of"),
     ],
 )
-def test_every_row_that_is_longer_than_the_header_is_told(text, told, csv):
+def test_every_row_that_is_longer_than_the_header_is_reported(text, told, csv):
     with pytest.raises(SourceError) as caught:
         read_table(csv(text))
     assert told in str(caught.value)
     assert "between quotation marks" in str(caught.value)
 
 
-def test_quotation_mark_that_is_never_closed_is_told(csv):
+def test_quotation_mark_that_is_never_closed_is_reported(csv):
     with pytest.raises(SourceError, match="line 3 or after it is never closed"):
         read_table(csv('path,label\na.jpg,x\nb.jpg,"y\nc.jpg,z\n'))
 
 
-def test_columns_of_one_name_are_told(csv):
+def test_columns_of_one_name_are_reported(csv):
     with pytest.raises(SourceError, match="more than one column called 'label'"):
         read_table(csv("path,label,label \na.jpg,x,y\n"))
 

@@ -38,7 +38,7 @@ def test_large_photos_are_judged_at_the_working_size(draw, encode):
     assert (small.width, small.height) == (2000, 1500)
 
 
-def test_what_cannot_be_opened_is_told(tmp_path, monkeypatch, write_photo):
+def test_what_cannot_be_opened_is_reported(tmp_path, monkeypatch, write_photo):
     path = write_photo(tmp_path / "x.jpg")
     monkeypatch.setattr(
         "pathlib.Path.read_bytes", lambda _: (_ for _ in ()).throw(PermissionError(13, "no"))

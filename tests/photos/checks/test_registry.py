@@ -16,7 +16,7 @@ def test_every_check_is_listed_once_with_its_kind():
         assert {check.kind for check in checks} == {kind}
 
 
-def test_every_check_says_what_it_finds():
+def test_every_check_describes_what_it_finds():
     assert all(len(check.about) > 20 for check in CHECKS)
 
 

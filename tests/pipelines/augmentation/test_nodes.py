@@ -300,7 +300,7 @@ def test_the_pipeline_runs_in_memory_and_draws_a_preview(photo_set, tmp_path):
     assert len(titles) == 6 * 3
 
 
-def test_preview_without_copies_says_so(photo_set, saved):
+def test_preview_without_copies_reports_it(photo_set, saved):
     photos = photo_set(rows_of(2))
     figure = draw_augmentation_preview(photos, PhotoSet(saved(photos, copies=0)), TAXONOMY)
     assert "No copies" in figure.texts[0].get_text()

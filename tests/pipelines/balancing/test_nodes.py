@@ -160,7 +160,7 @@ def test_ties_are_broken_evenly():
     assert abs(leaves.mean() - 2000) < 160
 
 
-def test_an_empty_class_is_told_and_weighs_one(caplog):
+def test_an_empty_class_is_reported_and_weighs_one(caplog):
     _, weights = balance(photo_set(["leaf", "root"]), strategy="weighted")
     assert weights["kind"]["seed"] == 1.0
     assert "No training photo of kind: seed" in caplog.text

@@ -303,7 +303,7 @@ def test_card_names_the_tiers_that_there_are_and_their_teachers(photo_set):
     assert "| tier1 | wide + deep, 8 px |" in page(Fused)
 
 
-def test_card_tells_files_scores_and_counts(photo_set):
+def test_card_lists_files_scores_and_counts(photo_set):
     page = card(photo_set)
     assert "| tier1 | b, 8 px | onnx | dynamic_int8 | 0.0 | 12.3 | yes |" in page
     assert "| tier1 | b, 8 px | onnx | float | 0.0 | 12.3 |  |" in page
@@ -323,7 +323,7 @@ def test_card_tells_files_scores_and_counts(photo_set):
 
 @pytest.mark.parametrize("confidence", [0.5, 0.99])
 @pytest.mark.parametrize("chosen", ["none", "temperature"])
-def test_card_tells_how_probabilities_are_calibrated(photo_set, chosen, confidence):
+def test_card_describes_calibration(photo_set, chosen, confidence):
     """Of every head of every tier; what intervals hold has nothing to do with it."""
     found = reports(True, chosen)
     found["file_metrics"] = found["file_metrics"].model_copy(update={"confidence": confidence})
@@ -335,7 +335,7 @@ def test_card_tells_how_probabilities_are_calibrated(photo_set, chosen, confiden
     assert ("as the networks give them" in page) == (chosen == "none")
 
 
-def test_card_tells_promises_and_what_test_photos_show(photo_set):
+def test_card_has_promises_and_test_results(photo_set):
     page = card(photo_set)
     of_60 = "60 photos in 50 groups"
     assert f"| tier1 | kind | {of_60} | 0.700 | 0.500 | 0.123 | 0.123 | 0.046 |" in page
@@ -353,7 +353,7 @@ def test_card_tells_promises_and_what_test_photos_show(photo_set):
     assert "of the test split, which nothing was chosen on" in told
 
 
-def test_card_tells_where_there_is_nothing_to_tell(photo_set):
+def test_card_names_what_is_missing(photo_set):
     found = reports(True) | {"trust": trust(back_off={}, unknown=None, sets={})}
     tiers = {"tier1": describe_tier("tier1", **found)}
     checked = division()
@@ -442,7 +442,7 @@ def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_se
     assert any(line.startswith("<strong_open><kind><strong_close>") for line in read)
 
 
-def test_card_says_how_an_ordinal_answer_is_read(photo_set):
+def test_card_explains_ordinal_answers(photo_set):
     grade = {"name": "kind", "kind": "ordinal", "classes": ["oak", "a|b"]}
     found = reports(quantized=False) | {"file_metrics": evaluation(kind="ordinal")}
     tiers = {"tier1": describe_tier("tier1", **found)}

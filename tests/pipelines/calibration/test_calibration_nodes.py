@@ -91,7 +91,7 @@ def test_validation_photos_count_where_that_is_asked_for(outputs, photo_set):
     assert report.heads["kind"].photos == COUNT / 2
 
 
-def test_no_photo_to_calibrate_on_is_told_with_a_remedy(outputs, photo_set):
+def test_no_photo_to_calibrate_on_is_reported_with_a_remedy(outputs, photo_set):
     none = outputs[outputs["split"] != "calibration"]
     with pytest.raises(CalibrationError, match="use_validation"):
         nodes.calibrate("tier1", none, photo_set, TAXONOMY, DecisionRule(), PARAMS)

@@ -24,7 +24,7 @@ def _colors(axes):
     return [to_hex(color) for color in points.get_facecolors()]
 
 
-def test_points_outside_the_band_of_perfection_are_red_and_told():
+def test_points_outside_the_band_of_perfection_are_red_and_reported():
     sure = _scores(3.0)
     figure = reliability_diagram("kind", {"before": sure, "after": _scores()})
     before, after = figure.axes[0], figure.axes[1]
@@ -53,7 +53,7 @@ def test_points_lie_where_the_bins_are():
     assert sum(heights) == pytest.approx(1)
 
 
-def test_groups_are_told():
+def test_groups_are_reported():
     figure = reliability_diagram("kind", {"before": _scores(groups=np.arange(300) // 3)})
     assert figure.get_suptitle() == "kind: 300 photos in 100 groups, each counting as one"
 

@@ -95,7 +95,7 @@ def test_a_routing_that_accepts_nothing_is_drawn():
     assert cost[0] == pytest.approx([110, 0.75])
 
 
-def test_groups_and_missing_costs_are_told():
+def test_groups_and_missing_costs_are_reported():
     figure = cost_accuracy_figure(RULE, TIERS, GROUPS // 2, TierCost(energy=1))
     title = figure.axes[0].get_title(loc="left")
     assert "20 test photos in 10 groups" in title

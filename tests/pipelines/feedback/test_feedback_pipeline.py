@@ -213,7 +213,7 @@ def test_the_decision_fires_on_the_photos_that_are_new(done):
     assert [reason.name for reason in decision.firing] == ["new_photos"]
 
 
-def test_the_page_tells_the_decision_and_shows_what_was_corrected(done):
+def test_the_page_shows_the_decision_and_corrections(done):
     page = done.load("feedback_page")
     assert "Train anew" in page
     assert page.count("data:image/jpeg;base64,") == 3
@@ -254,7 +254,7 @@ def test_without_feedback_nothing_is_listed_and_nothing_fires(tmp_path, record):
     assert "No need to train anew" in catalog.load("feedback_page")
 
 
-def test_feedback_without_known_classes_is_told_of(store):
+def test_feedback_without_known_classes_is_reported(store):
     with pytest.raises(FeedbackError, match=r"(?s)24 opinions, but no class is known.*kedro run"):
         vet(store.load(), None, DERIVED, VettingParams())
 

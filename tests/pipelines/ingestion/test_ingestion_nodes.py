@@ -62,7 +62,7 @@ class TestResolve:
         with pytest.raises(TaxonomyError, match="'format'"):
             resolve_taxonomy(source("1"), spec)
 
-    def test_source_of_another_taxonomy_is_told(self):
+    def test_source_of_another_taxonomy_is_reported(self):
         spec = TaxonomySpec(heads=[{"name": "grade", "classes": ["a", "b"]}])
         with pytest.raises(TaxonomyError, match="The source labels 'kind'"):
             resolve_taxonomy(source("1", kind=["a"]), spec)
@@ -180,7 +180,7 @@ class TestCopies:
         assert (kept["kind"], kept["traits.wet"], kept["traits.old"]) == ("b", 1, 0)
         assert pd.isna(kept["defect"])
 
-    def test_no_photo_left_is_told(self):
+    def test_no_photo_left_is_reported(self):
         index = source(["a.jpg"]).assign(photo_id="x", defect="empty", detail="No bytes.")
         with pytest.raises(SourceError, match="1 empty") as caught:
             set_aside_copies(index, TAXONOMY)
@@ -231,7 +231,7 @@ class TestStore:
         assert not stored.getexif()
         assert stored.size == ((40, 48) if kind == "lying" else (48, 40))
 
-    def test_photo_that_changed_meanwhile_is_told(self, tmp_path, encode):
+    def test_photo_that_changed_meanwhile_is_reported(self, tmp_path, encode):
         (tmp_path / "x.jpg").write_bytes(encode())
         photos = source([tmp_path / "x.jpg"], photo_id=["0" * 64], kind=["a"])
         stream = store_photos(photos.assign(split="train"), TAXONOMY, StoreParams())

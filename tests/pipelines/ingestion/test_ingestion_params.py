@@ -18,7 +18,7 @@ def test_fractions_must_sum_to_one():
 @pytest.mark.parametrize(
     "model", [IndexParams, DefectParams, GroupParams, SplitParams, StoreParams]
 )
-def test_every_field_is_described_and_typing_errors_are_told(model):
+def test_every_field_is_described_and_typing_errors_are_reported(model):
     assert all(field.description for field in model.model_fields.values())
     with pytest.raises(ValidationError):
         model(sed=1)

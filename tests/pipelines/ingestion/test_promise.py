@@ -267,7 +267,7 @@ def _content(state, seed, draw, encode):
     }[state]()
 
 
-def test_nothing_usable_is_told(tmp_path):
+def test_nothing_usable_is_reported(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.jpg").touch()

@@ -205,7 +205,7 @@ def test_classes_missing_from_a_split_are_named(index):
     assert "1 class is missing from a split of 'leaf': 'healthy' (test)." in steps
 
 
-def test_nothing_kept_is_said_at_once():
+def test_nothing_kept_is_reported_first():
     report = build_report(table(rows(3, defect="empty", split=None)), TAXONOMY)
     assert report["verdict"]["title"] == "No photo can be used"
     assert "No photo can be used" in render_page(report)
@@ -254,7 +254,7 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(index):
     assert all(source.startswith("data:") for source in sources)
 
 
-def test_it_says_how_many_and_whether_to_trust_before_all_else(index):
+def test_counts_and_verdict_come_first(index):
     report = build_report(index, TAXONOMY)
     words = " ".join(" ".join(Page(render_page(report)).words).split())
     start = words[: words.index("What to do")]
@@ -455,7 +455,7 @@ def test_given_training_photos_that_share_groups_are_an_alarm_with_the_remedy():
     assert not [s for s in report["to_do"] if "copied whole" in s["how"]]
 
 
-def test_a_head_that_is_divided_unevenly_is_told_once(index):
+def test_a_head_that_is_divided_unevenly_is_reported_once(index):
     def missing(*findings):
         steps = build_report(index, TAXONOMY, checked(*findings))["to_do"]
         return [s for s in steps if "missing from a split" in s["what"]]

@@ -80,7 +80,7 @@ def texts(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_head_report_shows_every_class_and_says_the_worst(scored, taxonomy):
+def test_head_report_shows_every_class_and_names_the_worst(scored, taxonomy):
     figures = nodes.draw_head_reports(scored[0])
     assert set(figures) == {head.name for head in taxonomy.heads}
     for head in taxonomy.heads:
@@ -105,7 +105,7 @@ def test_nothing_is_cut_off(part, scored, better):
         assert (np.array([inside.x1, inside.y1]) <= size + 0.05).all()
 
 
-def test_mistakes_are_wrong_and_told_with_both_probabilities(
+def test_mistakes_are_wrong_and_reported_with_both_probabilities(
     predictions, photo_set, taxonomy, scored
 ):
     reports = ReportParams(mistakes=5)
@@ -120,7 +120,7 @@ def test_mistakes_are_wrong_and_told_with_both_probabilities(
         assert sheet.get_tightbbox().y0 >= -0.05
 
 
-def test_a_head_without_a_mistake_says_so(better_predictions, photo_set, taxonomy, better):
+def test_a_head_without_a_mistake_reports_it(better_predictions, photo_set, taxonomy, better):
     sheets = nodes.draw_mistakes(better_predictions, photo_set, taxonomy, better)
     assert "no mistake" in sheets["age"].get_suptitle()
 

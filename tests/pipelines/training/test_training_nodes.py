@@ -189,7 +189,7 @@ def test_metrics_are_plain_json(scored):
     assert type(metrics).model_validate_json(text) == metrics
 
 
-def test_without_test_photos_nothing_can_be_said(predictions, photo_set, taxonomy):
+def test_without_test_photos_nothing_is_known(predictions, photo_set, taxonomy):
     metrics, table = score_predictions(
         predictions[predictions["split"] == "validation"], photo_set, taxonomy
     )
@@ -252,7 +252,7 @@ def test_sheet_shows_every_test_photo_once(sheet):
         ("d", [("oil 90%", FAINT), ("fair or better 80%", RIGHT), ("1 of 1 attributes", RIGHT)]),
     ],
 )
-def test_sheet_tells_answers_from_labels(sheet, photo, expected):
+def test_sheet_shows_predictions_beside_labels(sheet, photo, expected):
     told = [(text.get_text(), text.get_color()) for text in sheet[photo].texts]
     assert told[: len(expected)] == expected
 

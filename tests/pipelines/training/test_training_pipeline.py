@@ -27,7 +27,7 @@ def test_every_tier_makes_the_same_things(pipeline):
     assert made("tier2") == made("tier1") == made("tier3") | {"distillation"}
 
 
-def test_students_learn_from_what_the_teacher_says_of_every_split(pipeline):
+def test_students_learn_from_the_teachers_predictions_of_every_split(pipeline):
     for tier in ("tier2", "tier1"):
         (node,) = pipeline.filter(node_names=[f"{tier}.train_student"]).nodes
         assert "tier3.predictions" in node.inputs
