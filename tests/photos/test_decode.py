@@ -296,3 +296,16 @@ def test_real_bad_files_get_sensible_verdicts(real_photos):
             except UnreadableError as error:
                 seen = error.defect
             assert seen in verdicts, path
+
+
+def test_header_of_too_many_pixels_is_refused_before_one_is_decoded():
+    row = zlib.compress(bytes(1000))  # decoding would fail: there are not enough of them
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", row), (b"IEND", b""))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    for limit in ({}, {"max_pixels": 1_000_000}):
+        with pytest.raises(UnreadableError, match="30000 x 30000"):
+            read_header(data, **limit)

@@ -78,7 +78,7 @@ def clean_photo(
     if len(data) > max_bytes:
         raise FeedbackRefusedError(f"photo: {len(data):,} bytes, more than {max_bytes:,}")
     try:
-        header = read_header(data)
+        header = read_header(data, max_pixels=max_pixels)
         pixels = examine(data, max_pixels=max_pixels).pixels
     except UnreadableError as error:
         raise FeedbackRefusedError(f"photo: {error.detail}") from None
@@ -102,7 +102,7 @@ def strip_photo(data: bytes, *, max_pixels: int = MAX_PHOTO_PIXELS) -> tuple[byt
 
     Args:
         data: The file as sent.
-        max_pixels: Refuse more than this, where it has to be decoded.
+        max_pixels: Refuse more than this.
 
     Returns:
         JPEG with `.jpg`, or PNG with `.png`.
@@ -110,7 +110,7 @@ def strip_photo(data: bytes, *, max_pixels: int = MAX_PHOTO_PIXELS) -> tuple[byt
     Raises:
         UnreadableError: If it is not a photo.
     """
-    header = read_header(data)
+    header = read_header(data, max_pixels=max_pixels)
     if header.format in ("JPEG", "MPO"):
         stripped = _stripped_jpeg(data, header.orientation)
         if stripped is not None:

@@ -177,13 +177,22 @@ def examine(
     return _opened(data, read)
 
 
-def read_header(data: bytes) -> Header:
-    """Read the metadata of a photo, without decoding a pixel.
+def read_header(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """Read the metadata of a photo. Pixels are decoded only where EXIF may stand behind them (PNG).
+
+    Args:
+        data: The file.
+        max_pixels: Refuse more than this, before a pixel is decoded.
 
     Raises:
         UnreadableError: If not even that can be read; the pixels may still be damaged.
     """
-    return _opened(data, _header)
+
+    def read(image: Image.Image) -> Header:
+        _limit_pixels(image, max_pixels)
+        return _header(image)
+
+    return _opened(data, read)
 
 
 def has_photo_header(path: Path) -> bool:

@@ -105,6 +105,7 @@ def _run(options: argparse.Namespace, settings: ServiceSettings, copies: Path) -
         log_config=None,
         access_log=False,  # ours has no addresses
         server_header=False,
+        ws="none",  # a connection that asks to be one would be held for ever
         proxy_headers=False,  # `Guard` reads them, of proxies that are trusted
         timeout_graceful_shutdown=int(settings.limits.deadline_seconds),
     )

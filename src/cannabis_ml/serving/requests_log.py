@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, sent)
+        except ClientDisconnect:
+            pass  # nobody is there to be told; the log has status 0
         finally:
             seconds = time.perf_counter() - start
             self._observe(scope, status, seconds)

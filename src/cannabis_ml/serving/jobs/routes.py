@@ -64,7 +64,8 @@ async def create_job(
     """
     told, owner = tag_of(language_of(language, service)), service.guard.key_of(request)
     board, left = desk.jobs, threading.Event()
-    limits, seconds = service.settings.limits, board.settings.upload_seconds
+    limits = service.settings.limits
+    seconds = max(limits.deadline_seconds, board.settings.upload_seconds)
     with board.uploads.one():
         await desk.ask(board.check_room)
         async with _received(request, board.settings, limits.photo_bytes) as sent:

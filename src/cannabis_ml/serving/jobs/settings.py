@@ -17,7 +17,7 @@ class JobSettings(BaseModel):
         default=256 * MEGABYTE, ge=1024, description="Of all photos of a job; status 413 above"
     )
     upload_seconds: float = Field(
-        default=300.0, gt=0, description="Until all photos are there and stored"
+        default=300.0, gt=0, description="Until all photos are there; as long again to store them"
     )
     uploads: int = Field(default=2, ge=1, description="Jobs that are sent at once; 503 above")
     waiting_photos: int = Field(
