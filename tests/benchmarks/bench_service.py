@@ -44,6 +44,8 @@ from cannabis_ml.serving.models import LoadedBundle
 SIDES = {"512 px": (512, 512), "12 MP": (4000, 3000)}
 CLIENTS = (1, 8, 32, 128)
 ROUTES = ("/api/v1/classify", "/v2/analyze")
+RETRY_AFTER = 1.0
+"""Seconds that refused clients wait, as they are told."""
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -162,7 +164,7 @@ def _bare(loaded: LoadedBundle, photo: bytes, route: str, seconds: float) -> tup
 
 def _asked(server: Server, route: str, photo: Path, clients: int, seconds: float) -> Load:
     command = [sys.executable, str(Path(__file__).with_name("http_load.py"))]
-    given = [str(server.port), route, str(photo), str(clients), str(seconds), "0.05"]
+    given = [str(server.port), route, str(photo), str(clients), str(seconds), str(RETRY_AFTER)]
     done = subprocess.run([*command, *given], check=True, capture_output=True, text=True)
     return Load(**json.loads(done.stdout))
 

@@ -17,10 +17,12 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from cannabis_ml.errors import DeploymentError
 from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.deploy_command import main as deploy
 from cannabis_ml.serving.deployments import Deployments, open_served
 from cannabis_ml.serving.following import Follower
+from cannabis_ml.serving.replicas import wait_for
 from cannabis_ml.serving.settings import ServiceSettings
 
 
@@ -175,6 +177,8 @@ def test_no_request_fails_while_bundles_are_exchanged(
             try:
                 deployed(str(other_bundle.path))
                 deployed(str(third_bundle.path))
+                deployed(str(small_bundle.path), "--trial")
+                deployed("--end-trial")
                 deployed("--back")
                 deployed("--back")
             finally:
@@ -186,5 +190,16 @@ def test_no_request_fails_while_bundles_are_exchanged(
     assert {bundle for bundle, _ in found} == set(expected)
     for bundle, probability in found:
         assert probability == pytest.approx(expected[bundle], abs=1e-6)
-    assert 'cannabis_ml_switches_total{outcome="taken"} 4.0' in text
+    assert 'cannabis_ml_switches_total{outcome="taken"} 6.0' in text
     assert text.count("cannabis_ml_models_open{") == 1
+
+
+def test_waiting_ends_with_the_replicas_that_did_not_take_it():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(DeploymentError, match="1 of 1 replicas") as found:
+            list(wait_for([url], "ab" * 32, "cd" * 32, seconds=0.1))
+    assert "abababababab and cdcdcdcdcdcd on trial" in str(found.value)
+    assert f"{url}: ConnectError" in str(found.value)
+    assert "deploy --back" in str(found.value)

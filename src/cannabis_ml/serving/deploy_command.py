@@ -99,7 +99,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.wait_for:
         from cannabis_ml.serving.replicas import wait_for
 
-        for told in wait_for(options.wait_for, record.champion, options.wait_seconds):
+        for told in wait_for(
+            options.wait_for, record.champion, record.challenger, options.wait_seconds
+        ):
             print(told, flush=True)
     return 0
 

@@ -28,6 +28,7 @@ from cannabis_ml.serving.schemas import (
     RoutedReport,
     bundle_info,
     classification,
+    health,
     routed_report,
 )
 from cannabis_ml.serving.state import Service
@@ -137,7 +138,7 @@ async def bundle(service: Allowed, person: Person) -> BundleInfo:
 @router.get("/healthz", summary="Whether the process lives")
 async def healthz(service: AnyCaller) -> Health:
     """Answers as long as the process does."""
-    return Health(bundle=service.loaded.id)
+    return _health(service)
 
 
 @router.get(
@@ -149,7 +150,13 @@ async def readyz(service: AnyCaller) -> Health:
     """Send photos here from this answer on."""
     if not service.is_ready:
         raise ServiceError(503, service.not_ready, {"retry-after": "5"})
-    return Health(bundle=service.loaded.id)
+    return _health(service)
+
+
+def _health(service: Service) -> Health:
+    served = service.bundles.served
+    rival = None if served.challenger is None else served.challenger.bundle
+    return health(served.champion.bundle, rival)
 
 
 @router.get(

@@ -70,7 +70,16 @@ class Health(BaseModel):
     """How the service is."""
 
     status: Literal["ok"] = "ok"
-    bundle: str = Field(description="Which bundle answers")
+    bundle: str = Field(description="Which bundle answers: the champion")
+    challenger: str | None = Field(
+        default=None, description="Which bundle is on trial beside it; null: none"
+    )
+
+
+def health(champion: Bundle, challenger: Bundle | None) -> Health:
+    """Name the bundles that answer."""
+    rival = None if challenger is None else challenger.manifest.content_sha256
+    return Health(bundle=champion.manifest.content_sha256, challenger=rival)
 
 
 def bundle_info(bundle: Bundle) -> BundleInfo:
