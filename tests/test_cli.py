@@ -21,7 +21,7 @@ from cannabis_ml import cli
 def run(**options):
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
     opened = mlflow.start_run()
-    for _ in range(3):  # as kedro-mlflow does at every node
+    for _ in range(3):  # as kedro-mlflow does at every node where `nested` is true
         mlflow.start_run(opened.info.run_id, nested=True)
     if sys.argv[2] == "fail":
         raise ValueError("a bug")

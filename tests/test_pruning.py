@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -361,35 +362,28 @@ def test_runs_of_registered_models_are_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_frees_what_it_announced(copy_project, tmp_path):
-    project = copy_project(tmp_path / "project")
+def test_the_command_frees_what_it_announced(photos_ready, kedro, tmp_path):
+    project = tmp_path / "project"
+    shutil.copytree(photos_ready[0], project)
     data = project / "data/envs/test"
-
-    def run(*command):
-        done = subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=project,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")},
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-        return done.stdout
-
-    for _ in range(2):
-        run("kedro", "run", "--env=test", "--pipeline=data")
+    kedro(project, "run", "--env=test", "--pipeline=data")
 
     def files():
         return {path: path.stat().st_size for path in data.rglob("*") if path.is_file()}
 
     before = files()
-    told = run("kedro", "prune", "--keep=1", "--dry-run", "--env=test").splitlines()[-1]
+    done = kedro(project, "prune", "--keep=1", "--dry-run", "--env=test")
+    told = done.stdout.splitlines()[-1]
     assert told.startswith("Would free ")
     assert files() == before
-    done = run("cannabis_ml", "prune", "--keep", "1", "--env", "test").splitlines()[-1]
-    assert done == told.replace("Would free", "Freed")
-    freed = int(done.split()[1].replace(",", ""))
+    environment = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")}
+    command = [sys.executable, "-m", "cannabis_ml", "prune", "--keep", "1", "--env", "test"]
+    done = subprocess.run(
+        command, cwd=project, capture_output=True, text=True, env=environment, check=True
+    )
+    last = done.stdout.splitlines()[-1]
+    assert last == told.replace("Would free", "Freed")
+    freed = int(last.split()[1].replace(",", ""))
     records = sum(size for path, size in before.items() if "lineage" in str(path.parent.name))
     left = sum(size for path, size in files().items())
     assert left + freed == pytest.approx(sum(before.values()), abs=records)

@@ -173,9 +173,14 @@ def small():
 
 
 @pytest.fixture(scope="session")
-def bare():
+def bare(once):
     """Bytes by format, as a converter leaves them: without a card."""
-    return {"onnx": onnx_model().SerializeToString(), "tflite": tflite_bytes()}
+
+    def convert(folder):
+        (folder / "small.tflite").write_bytes(tflite_bytes())
+
+    tflite = (once("small-network", convert) / "small.tflite").read_bytes()
+    return {"onnx": onnx_model().SerializeToString(), "tflite": tflite}
 
 
 @pytest.fixture(scope="session")
