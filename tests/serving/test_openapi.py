@@ -26,8 +26,8 @@ from cannabis_ml.serving.settings import ServiceSettings, hash_key
 HEAD = "kind.of thing"
 ADMIN = "key-of-an-admin"
 
-TFLITE_FILES = "/v2/bundles/{bundle}/tiers/{tier}"
-"""Of which the bundle here has none."""
+TFLITE_FILES = "/tiers/"
+"""In paths of what the bundle here has none of."""
 
 EXAMPLES = 15
 """Of each operation."""
@@ -90,7 +90,7 @@ def test_nothing_is_answered_that_is_not_declared(app, address, there):
             seen.add((operation.method, operation.path, status))
     # What is declared was seen too, not refusals alone.
     for path, operations in app.openapi()["paths"].items():
-        for method, operation in operations.items() if path != TFLITE_FILES else ():
+        for method, operation in operations.items() if TFLITE_FILES not in path else ():
             good = {int(status) for status in operation["responses"] if status < "300"}
             assert any((method, path, status) in seen for status in good), (method, path)
 
