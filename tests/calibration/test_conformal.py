@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from cannabis_ml.calibration.conformal import fit_sets
+from cannabis_ml.calibration.conformal import SetParams, fit_sets
 from cannabis_ml.calibration.quantile import conformal_quantile
+from cannabis_ml.evaluation.answered import Calibrated
 from cannabis_ml.evaluation.set_scores import score_sets
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.prediction_sets import (
@@ -50,6 +51,10 @@ TREE = Taxonomy.model_validate(
     }
 )
 ALPHA = 0.1
+
+
+def fit(outputs, decided, labels, groups, taxonomy=FLAT, **params):
+    return fit_sets(Calibrated(outputs, decided), labels, groups, taxonomy, SetParams(**params))
 
 
 def softmax(logits):
@@ -99,10 +104,9 @@ def test_sets_are_those_of_crepes(method):
     crepes = pytest.importorskip("crepes", reason="needs pip install crepes")
     outputs, decided, labels, groups = drawn(np.random.default_rng(0), 900)
     first, second = np.arange(600), np.arange(600, 900)
-    fitted = fit_sets(
+    fitted = fit(
         *(part(v, first) for v in (outputs, decided, labels)),
         groups[first],
-        FLAT,
         method=method,
         fewest=0,
     )
@@ -153,7 +157,12 @@ def test_sets_are_those_of_mapie():
     )
     theirs.conformalize(outputs["kind"][first], labels["kind"][first])
     _, expected = theirs.predict_set(outputs["kind"][second])
-    fitted = fit_sets(*(part(v, first) for v in (outputs, decided, labels)), groups[first], FLAT)
+    fitted = fit_sets(
+        Calibrated(part(outputs, first), part(decided, first)),
+        part(labels, first),
+        groups[first],
+        FLAT,
+    )
     sets = fitted.sets.apply(part(outputs, second), part(decided, second), FLAT)["kind"]
     # They leave out the answer itself where it is improbable.
     sets[np.arange(300), decided["kind"][second]] &= expected[
@@ -172,7 +181,10 @@ def test_coverage_is_as_promised(copies):
         first = groups < 120
         second = np.flatnonzero(~first)[::copies]
         fitted = fit_sets(
-            *(part(v, first) for v in (outputs, decided, labels)), groups[first], FLAT
+            Calibrated(part(outputs, first), part(decided, first)),
+            part(labels, first),
+            groups[first],
+            FLAT,
         )
         sets = fitted.sets.apply(part(outputs, second), part(decided, second), FLAT)
         scored = score_sets(sets, part(labels, second), groups[second], FLAT)
@@ -220,10 +232,11 @@ def test_classwise_covers_each_class_and_pooled_does_not():
     hard = {}
     for method in ("pooled", "classwise", "clustered"):
         fitted = fit_sets(
-            *(part(v, first) for v in (outputs, decided, labels)),
+            Calibrated(part(outputs, first), part(decided, first)),
+            part(labels, first),
             groups[first],
             taxonomy,
-            method=method,
+            SetParams(method=method),
         )
         sets = fitted.sets.apply(part(outputs, ~first), part(decided, ~first), taxonomy)
         scored = score_sets(sets, part(labels, ~first), groups[~first], taxonomy)["kind"]
@@ -242,21 +255,27 @@ def test_too_few_photos_of_a_class_are_reported():
     rare = part(labels, slice(None))
     rare["kind"] = np.where(labels["kind"] == 2, MISSING, labels["kind"])
     rare["kind"][:5] = 2
-    fitted = fit_sets(outputs, decided, rare, groups, FLAT, method="classwise", fewest=0)
+    fitted = fit_sets(
+        Calibrated(outputs, decided), rare, groups, FLAT, SetParams(method="classwise", fewest=0)
+    )
     assert fitted.report["kind"].infinite == ("c",)
     assert fitted.sets.heads["kind"].limits[2] is None
     sets = fitted.sets.apply(outputs, decided, FLAT)
     assert sets["kind"][:, 2].all()
-    pooled = fit_sets(outputs, decided, rare, groups, FLAT, method="classwise")
+    pooled = fit_sets(
+        Calibrated(outputs, decided), rare, groups, FLAT, SetParams(method="classwise")
+    )
     assert "c" in pooled.report["kind"].pooled
     assert pooled.report["kind"].infinite == ()
-    limits = fit_sets(outputs, decided, rare, groups, FLAT).sets.heads["kind"].limits
+    limits = fit(outputs, decided, rare, groups).sets.heads["kind"].limits
     assert pooled.sets.heads["kind"].limits[2] == limits[2]
 
 
 def test_clusters_need_photos():
     outputs, decided, labels, groups = drawn(np.random.default_rng(0), 100)
-    fitted = fit_sets(outputs, decided, labels, groups, FLAT, method="clustered")
+    fitted = fit_sets(
+        Calibrated(outputs, decided), labels, groups, FLAT, SetParams(method="clustered")
+    )
     assert fitted.report["kind"].method == "pooled"
     assert fitted.report["kind"].asked == "clustered"
     assert "too few" in fitted.report["kind"].because
@@ -264,7 +283,7 @@ def test_clusters_need_photos():
 
 def test_of_too_few_photos_every_class_is_in():
     outputs, decided, labels, groups = drawn(np.random.default_rng(0), 8)
-    fitted = fit_sets(outputs, decided, labels, groups, FLAT)
+    fitted = fit(outputs, decided, labels, groups)
     assert fitted.report["kind"].infinite == tuple("abcde")
     assert fitted.sets.apply(outputs, decided, FLAT)["kind"].all()
 
@@ -272,7 +291,7 @@ def test_of_too_few_photos_every_class_is_in():
 def test_heads_without_labels_have_no_sets():
     outputs, decided, labels, groups = drawn(np.random.default_rng(0), 50)
     labels["kind"] = np.full(50, MISSING)
-    fitted = fit_sets(outputs, decided, labels, groups, FLAT)
+    fitted = fit(outputs, decided, labels, groups)
     assert set(fitted.sets.heads) == {"grade", "marks"}
     assert set(fitted.sets.apply(outputs, decided, FLAT)) == {"grade", "marks"}
 
@@ -280,7 +299,9 @@ def test_heads_without_labels_have_no_sets():
 def test_rare_attributes_share_a_limit_and_states_may_have_their_own():
     outputs, decided, labels, groups = drawn(np.random.default_rng(0), 400)
     labels["marks"][30:, 0] = np.nan
-    fitted = fit_sets(outputs, decided, labels, groups, FLAT, method="classwise")
+    fitted = fit_sets(
+        Calibrated(outputs, decided), labels, groups, FLAT, SetParams(method="classwise")
+    )
     marks = fitted.sets.heads["marks"]
     assert fitted.report["marks"].pooled == ("x",)
     assert marks.limits[0] == marks.absent_limits[0]
@@ -294,7 +315,11 @@ def test_rare_attributes_share_a_limit_and_states_may_have_their_own():
 def test_sets_travel_as_json():
     outputs, decided, labels, groups = drawn(np.random.default_rng(0), 100)
     fitted = fit_sets(
-        outputs, decided, labels, groups, FLAT, method="classwise", fewest=0, alpha=0.01
+        Calibrated(outputs, decided),
+        labels,
+        groups,
+        FLAT,
+        SetParams(method="classwise", fewest=0, alpha=0.01),
     )
     read = PredictionSets.model_validate_json(fitted.sets.model_dump_json())
     assert read == fitted.sets

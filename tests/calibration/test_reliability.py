@@ -129,9 +129,7 @@ def test_every_head_gets_a_band_and_a_set_and_every_chain_a_back_off(crops):
     fitted, report = fit_reliability(crops, calibrated, CROPS, params, ["calibration"])
     assert list(fitted.bands) == ["plant", "pest", "look"]
     assert list(fitted.faults(CROPS)) == []
-    expected = fit_sets(
-        calibrated.outputs, calibrated.decided, crops.truth, crops.groups, CROPS
-    ).sets
+    expected = fit_sets(calibrated, crops.truth, crops.groups, CROPS).sets
     assert fitted.sets == expected
     (rule,) = fitted.back_off
     assert rule.heads == ["plant", "pest"]

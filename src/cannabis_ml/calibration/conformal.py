@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml.calibration.quantile import Quantile, conformal_quantile, fewest_groups
+from cannabis_ml.evaluation.answered import Calibrated
 from cannabis_ml.inference.prediction_sets import (
     ABSENT,
     PRESENT,
@@ -63,17 +65,32 @@ class FittedSets:
     report: dict[str, HeadReport] = field(default_factory=dict)
 
 
-def fit_sets(  # noqa: PLR0913
-    outputs: Mapping[str, np.ndarray],
-    decided: Mapping[str, np.ndarray],
+class SetParams(BaseModel):
+    """How prediction sets are fitted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: float = Field(
+        default=ALPHA, gt=0, lt=1, description="How often the truth may be outside"
+    )
+    method: SetMethod = Field(default="pooled", description="How limits are shared")
+    fewest: int = Field(
+        default=FEWEST, ge=0, description="Groups of a class for a limit of its own"
+    )
+    seed: int = Field(
+        default=0, ge=0, description="Of the division into photos that cluster and that limit"
+    )
+
+
+_PARAMS = SetParams()
+
+
+def fit_sets(
+    calibrated: Calibrated,
     labels: Mapping[str, np.ndarray],
     groups: np.ndarray,
     taxonomy: Taxonomy,
-    *,
-    alpha: float = ALPHA,
-    method: SetMethod = "pooled",
-    fewest: int = FEWEST,
-    seed: int = 0,
+    params: SetParams = _PARAMS,
 ) -> FittedSets:
     """Limits for every head that has labels.
 
@@ -84,23 +101,18 @@ def fit_sets(  # noqa: PLR0913
     are labelled, else that of all attributes together; with `classwise`, absent and present apart.
 
     Args:
-        outputs: Calibrated, as from `Decision.calibrated`, for photos that nothing was fitted on.
-        decided: As from `Decision.decide`.
+        calibrated: Outputs and decisions for photos that nothing was fitted on.
         labels: As from `Taxonomy.encode`.
         groups: Of each photo a number or name, (N,).
         taxonomy: Gives the heads.
-        alpha: How often the truth may be outside, in (0, 1).
-        method: How limits are shared.
-        fewest: Groups for a limit of its own; 0 gives each class one, infinite below
-            `fewest_groups(alpha)`.
-        seed: Of the split between clustering and limits.
+        params: With `fewest` 0 each class has a limit, infinite below `fewest_groups(alpha)`.
     """
     groups = np.asarray(groups)
     heads: dict[str, HeadSets] = {}
     report: dict[str, HeadReport] = {}
     for head in taxonomy.heads:
-        fitter = _Fitter(head, alpha, method, fewest, seed)
-        scores = nonconformity(head, outputs[head.name], decided[head.name])
+        fitter = _Fitter(head, params)
+        scores = nonconformity(head, calibrated.outputs[head.name], calibrated.decided[head.name])
         truth = np.asarray(labels[head.name])
         known = ~np.isnan(truth) if head.kind == "multilabel" else truth != MISSING
         if not known.any():
@@ -127,48 +139,45 @@ class _Scored(NamedTuple):
 @dataclass(frozen=True)
 class _Fitter:
     head: Head
-    alpha: float
-    method: SetMethod
-    fewest: int
-    seed: int
+    params: SetParams
 
     def classes(
         self, scores: np.ndarray, truth: np.ndarray, groups: np.ndarray
     ) -> tuple[HeadSets, HeadReport]:
         """Of a multiclass or ordinal head, from the scores of the true classes."""
         names, because = self.head.class_names, ""
-        pooled = conformal_quantile(scores, groups, self.alpha)
+        pooled = conformal_quantile(scores, groups, self.params.alpha)
         quantiles, too_few = [pooled] * len(names), []
         clusters: list[list[int]] = []
-        method: SetMethod = self.method
+        method: SetMethod = self.params.method
         if method == "classwise":
             for k in range(len(names)):
-                own = conformal_quantile(scores[truth == k], groups[truth == k], self.alpha)
-                if own.groups >= self.fewest:
+                own = conformal_quantile(scores[truth == k], groups[truth == k], self.params.alpha)
+                if own.groups >= self.params.fewest:
                     quantiles[k] = own
                 else:
                     too_few.append(names[k])
         elif method == "clustered":
             scored = _Scored(scores, truth, groups)
-            split = _clusters(scored, len(names), self.alpha, self.seed)
+            split = _clusters(scored, len(names), self.params.alpha, self.params.seed)
             if split is None:
                 method = "pooled"
                 because = "There are too few photos a class to find clusters of classes."
             else:
                 clusters, rest = split
-                quantiles = _per_cluster(scored.at(rest), clusters, len(names), self.alpha)
+                quantiles = _per_cluster(scored.at(rest), clusters, len(names), self.params.alpha)
                 clustered = {k for cluster in clusters for k in cluster}
                 too_few = [names[k] for k in range(len(names)) if k not in clustered]
         sets = HeadSets(
             kind=self.head.kind,
-            alpha=self.alpha,
+            alpha=self.params.alpha,
             method=method,
             limits=[_limit(one) for one in quantiles],
             groups=[one.groups for one in quantiles],
         )
         return sets, HeadReport(
             method,
-            self.method,
+            self.params.method,
             pooled.groups,
             pooled.photos,
             infinite=tuple(sets.infinite(names)),
@@ -186,29 +195,29 @@ class _Fitter:
         state = np.where(truth == 1, PRESENT, ABSENT)
         own = np.take_along_axis(scores, state[..., None], axis=2)[..., 0]
         of_label = np.broadcast_to(groups[:, None], known.shape)[known]
-        together = conformal_quantile(own[known], of_label, self.alpha)
+        together = conformal_quantile(own[known], of_label, self.params.alpha)
         by_state: dict[int, list[Quantile]] = {ABSENT: [], PRESENT: []}
         too_few = []
         for k, name in enumerate(names):
             labelled = known[:, k]
-            both = conformal_quantile(own[labelled, k], groups[labelled], self.alpha)
-            if both.groups < self.fewest:
+            both = conformal_quantile(own[labelled, k], groups[labelled], self.params.alpha)
+            if both.groups < self.params.fewest:
                 both = together
                 too_few.append(name)
             for which, quantiles in by_state.items():
-                if self.method != "classwise":
+                if self.params.method != "classwise":
                     quantiles.append(both)
                     continue
                 rows = labelled & (state[:, k] == which)
-                apart = conformal_quantile(own[rows, k], groups[rows], self.alpha)
-                enough = apart.groups >= self.fewest
+                apart = conformal_quantile(own[rows, k], groups[rows], self.params.alpha)
+                enough = apart.groups >= self.params.fewest
                 quantiles.append(apart if enough else both)
                 if not enough and name not in too_few:
                     too_few.append(name)
-        method: SetMethod = "classwise" if self.method == "classwise" else "pooled"
+        method: SetMethod = "classwise" if self.params.method == "classwise" else "pooled"
         sets = HeadSets(
             kind=self.head.kind,
-            alpha=self.alpha,
+            alpha=self.params.alpha,
             method=method,
             limits=[_limit(one) for one in by_state[PRESENT]],
             absent_limits=[_limit(one) for one in by_state[ABSENT]],
@@ -217,12 +226,12 @@ class _Fitter:
         )
         return sets, HeadReport(
             method,
-            self.method,
+            self.params.method,
             together.groups,
             together.photos,
             infinite=tuple(sets.infinite(names)),
             pooled=tuple(too_few),
-            because="" if method == self.method else "Attributes are not clustered.",
+            because="" if method == self.params.method else "Attributes are not clustered.",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,19 +44,6 @@ class BandParams(_Params):
     )
 
 
-class SetParams(_Params):
-    """How prediction sets are fitted."""
-
-    alpha: float = Field(
-        default=conformal.ALPHA, gt=0, lt=1, description="How often the truth may be outside"
-    )
-    method: Literal["pooled", "clustered", "classwise"] = "pooled"
-    fewest: int = Field(
-        default=conformal.FEWEST, ge=0, description="Groups of a class for a limit of its own"
-    )
-    seed: int = Field(default=0, ge=0)
-
-
 class BackOffParams(_Params):
     """How back-off is fitted."""
 
@@ -73,7 +59,7 @@ class ReliabilityParams(_Params):
     """How bands, sets and back-off are fitted."""
 
     bands: BandParams = BandParams()
-    sets: SetParams = SetParams()
+    sets: conformal.SetParams = conformal.SetParams()
     back_off: BackOffParams = BackOffParams()
 
 
@@ -177,17 +163,7 @@ def fit_reliability(
             groups=len(np.unique(events.groups)),
             mean_width=float((ends[:, 1] - ends[:, 0]).mean()),
         )
-    sets = conformal.fit_sets(
-        calibrated.outputs,
-        calibrated.decided,
-        photos.truth,
-        photos.groups,
-        taxonomy,
-        alpha=params.sets.alpha,
-        method=params.sets.method,
-        fewest=params.sets.fewest,
-        seed=params.sets.seed,
-    )
+    sets = conformal.fit_sets(calibrated, photos.truth, photos.groups, taxonomy, params.sets)
     chains = {}
     for chain in chains_of(taxonomy):
         confidence, right, groups = chain_events(

@@ -42,7 +42,8 @@ class Checkpoint:
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                names = file.keys()
+                state = {name: file.get_tensor(name) for name in names}
         except FileNotFoundError:
             raise
         except (SafetensorError, OSError) as error:

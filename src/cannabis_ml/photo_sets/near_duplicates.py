@@ -13,6 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from cannabis_ml.photo_sets.hash_pairs import check_hashes, pairs_of_distinct, ranges
+from cannabis_ml.photo_sets.thumbnails import (
+    Moments,
+    difference_of,
+    moments,
+    thumbnail_difference,
+)
 from cannabis_ml.photos.checks.check import Defect
 
 DEFECT = Defect(
@@ -36,7 +42,6 @@ _CHUNK = 1 << 13  # pairs whose thumbnails are compared at once
 _SIDE = 1 << 10  # photos on each side whose thumbnails are compared with one another at once
 _FEW = 1 << 8  # pairs of photos up to which two hashes are not worth a matrix product
 _LINKS_KEPT = 1 << 20  # until the components that they make are worked out
-_STABLE = 1.0  # grey levels squared: the constant of SSIM's structure term
 
 
 class Limits(NamedTuple):
@@ -217,53 +222,6 @@ def chains(
     return found_chains
 
 
-def thumbnail_difference(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Dissimilarity of thumbnails, invariant to brightness and contrast.
-
-    One minus the structure term of SSIM (Wang et al. 2004, equation 10) over all bytes: in effect
-    one minus their correlation. Colours count: one offset and one gain for all channels.
-
-    Args:
-        left: uint8 (M, B).
-        right: uint8 (M, B).
-
-    Returns:
-        float32 (M,): 0 the same, about 1 unrelated, up to 2 for a negative.
-    """
-    products = np.einsum("ij,ij->i", left.astype(np.float32), right.astype(np.float32))
-    return _difference(products, _moments(left), _moments(right), left.shape[1])
-
-
-class _Moments(NamedTuple):
-    """Sums and sums of squares of thumbnails, exact."""
-
-    sums: np.ndarray
-    squares: np.ndarray
-
-    def variations(self, size: int) -> np.ndarray:
-        """Sum of squared differences from the mean."""
-        return self.squares - self.sums * self.sums / size
-
-
-def _moments(thumbnails: np.ndarray) -> _Moments:
-    return _Moments(
-        thumbnails.sum(axis=1, dtype=np.int64),
-        np.einsum("ij,ij->i", thumbnails, thumbnails, dtype=np.int64, casting="safe"),
-    )
-
-
-def _difference(products: np.ndarray, left: _Moments, right: _Moments, size: int) -> np.ndarray:
-    """From sums of products, as `thumbnail_difference`.
-
-    Sums of products of 192 bytes stay below 2**24, so they are exact in float32, by whatever route
-    they were summed up: a pair is linked or not, whatever it is compared along with.
-    """
-    together = products.astype(np.float64) - left.sums * right.sums / size
-    apart = np.sqrt(left.variations(size) * right.variations(size))
-    stable = _STABLE * size
-    return np.maximum(1 - (together + stable) / (apart + stable), 0).astype(np.float32)
-
-
 class _Nodes:
     """Distinct photos, sorted by hash, then thumbnail."""
 
@@ -298,9 +256,9 @@ class _Nodes:
             for high in range(first, theirs.stop, _SIDE):
                 right = self.signatures[high : min(high + _SIDE, theirs.stop)]
                 products = left.astype(np.float32) @ right.astype(np.float32).T
-                sums, squares = _moments(left)
-                rows = _Moments(sums[:, None], squares[:, None])
-                difference = _difference(products, rows, _moments(right), left.shape[1])
+                sums, squares = moments(left)
+                rows = Moments(sums[:, None], squares[:, None])
+                difference = difference_of(products, rows, moments(right), left.shape[1])
                 at = np.flatnonzero(difference <= max_difference)
                 pairs = np.stack([low + at // len(right), high + at % len(right)], axis=1)
                 yield pairs[pairs[:, 0] < pairs[:, 1]]
