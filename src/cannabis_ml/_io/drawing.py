@@ -20,7 +20,7 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 __all__ = ["Axes", "Figure"]
 
@@ -136,7 +136,7 @@ def _installed_since(known: Iterable[font_manager.FontEntry]) -> list[font_manag
         try:
             manager.addfont(path)
         except Exception as error:  # whatever lies among a system's fonts
-            log.debug("%s is not a font that Matplotlib can draw: %s", path, error)
+            logger.debug("%s is not a font that Matplotlib can draw: %s", path, error)
     return manager.ttflist[before:]
 
 
@@ -188,7 +188,7 @@ def _warn_once(missing: frozenset[str]) -> None:
         for script, letters in scripts.items()
     )
     packages = " ".join(sorted({PACKAGES.get(script, OTHER_SCRIPTS) for script in scripts}))
-    log.warning(
+    logger.warning(
         "No font on this machine has the letters of %s: in figures they are boxes. Install fonts"
         " and run again: on Debian and Ubuntu `apt-get install %s`, elsewhere the Noto fonts of"
         " these scripts from https://fonts.google.com/noto",

@@ -16,7 +16,7 @@ import cv2
 
 from cannabis_ml._io.parallel import available_workers
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
@@ -70,7 +70,9 @@ class Helpers:
             if not self._up and self._starting and all(f.done() for f in self._starting):
                 self._up = all(f.exception() is None for f in self._starting)
                 if not self._up:
-                    log.warning("No processes could be started (%s)", self._starting[0].exception())
+                    logger.warning(
+                        "No processes could be started (%s)", self._starting[0].exception()
+                    )
                 self._starting = []
             return self._pool if self._up else None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 60
 """How long another run may hold the database."""
@@ -44,7 +44,7 @@ def follow_move(database: Path, experiment: str, artifacts: Path) -> None:
             )
         moved, left = _move_runs(db, row[0], artifacts)
     if moved and not artifacts.is_dir():
-        log.warning(
+        logger.warning(
             "The project was moved. The artifacts of %s are neither in %s nor in %s: if you have"
             " the old folder, move what is in it to the new one.",
             _runs(moved),
@@ -52,9 +52,11 @@ def follow_move(database: Path, experiment: str, artifacts: Path) -> None:
             artifacts,
         )
     elif moved:
-        log.info("The project was moved: the artifacts of %s are in %s.", _runs(moved), artifacts)
+        logger.info(
+            "The project was moved: the artifacts of %s are in %s.", _runs(moved), artifacts
+        )
     if left and old != artifacts:
-        log.warning(
+        logger.warning(
             "The artifacts of %s stay in %s, where they are still found. To have all in one"
             " place, move what is in it to %s.",
             _runs(left),

@@ -15,7 +15,7 @@ from cannabis_ml.photo_sets.labels import unify_labels
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.text import counted
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SOURCE = "feedback"
 """Its name in the column `source`."""
@@ -59,7 +59,7 @@ def note_feedback(feedback_photos: pd.DataFrame, photos: pd.DataFrame) -> pd.Dat
     Returns:
         `feedback_photos`, once there is a photo set that they went into.
     """
-    log.info(
+    logger.info(
         "%s of feedback given, %s kept as such",
         counted(len(feedback_photos), "photo"),
         f"{int((photos['source'] == SOURCE).sum()):,}",
@@ -104,7 +104,7 @@ def with_corrections(
     photos.loc[hit, taxonomy.columns] = merged
     changed = int(((old != merged) & (old.notna() | merged.notna())).any(axis=1).sum())
     if changed:
-        log.info("Labels of %s are now as people corrected them", counted(changed, "photo"))
+        logger.info("Labels of %s are now as people corrected them", counted(changed, "photo"))
     return photos
 
 

@@ -14,7 +14,7 @@ from cannabis_ml.splits import HELD_OUT, Split
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.text import counted
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def splits_that_count(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
@@ -40,7 +40,7 @@ def splits_that_count(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
     unjudged = given.isin(HELD_OUT) & ~has_label
     for split, n in given[unjudged].value_counts().items():
         rest = int((given == split).sum()) - n
-        log.warning(
+        logger.warning(
             "%s given as %s without a label, which cannot be scored: not used as such%s",
             counted(n, "photo"),
             split,
@@ -58,7 +58,7 @@ def splits_that_count(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
             if (has & (is_given | known.isna())).any():
                 continue
             of_head = has & known.eq(Split.TRAIN).fillna(False)
-            log.warning(
+            logger.warning(
                 "No photo given as %s has a label for '%s': of those given as train, %s with one"
                 " are divided anew",
                 split,

@@ -23,7 +23,7 @@ from cannabis_ml.photo_sets.near_duplicates import (
 from cannabis_ml.photos.phash import THUMBNAIL_BYTES
 from cannabis_ml.splits import SPLITS
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FEW = 10
 """Photos that a chain may have in any set."""
@@ -84,13 +84,13 @@ def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFr
     photos["group"] = photos["group"].astype("str")
     photos.loc[linked.index, "group"] = named
     near = photos["cluster"].dropna()
-    log.info(
+    logger.info(
         "%s photos in %s groups; %s of them are near-duplicates in %s clusters",
         *(f"{n:,}" for n in (is_sound.sum(), photos.loc[is_sound, "group"].nunique())),
         *(f"{n:,}" for n in (len(near), near.nunique())),
     )
     for chain in _chains(checked_photos[is_sound], photos.loc[is_sound, "cluster"], groups):
-        log.warning("%s\n%s", chain.sentence, chain.advice)
+        logger.warning("%s\n%s", chain.sentence, chain.advice)
     return photos
 
 
@@ -125,7 +125,7 @@ def check_links(
     hashes, thumbnails, valid = _fingerprints(kept)
     crossing = links_across(hashes, thumbnails, parts, Limits(distance, difference), valid=valid)
     if crossing.links:
-        log.warning(
+        logger.warning(
             "%s links across splits: pairs of near-duplicates within the standard limits that"
             " ingestion.groups does not count as near",
             f"{crossing.links:,}",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SHARD_PHOTOS = 64
 """Photos per shard on average. A new photo rewrites one; a kill costs the making of one."""
@@ -121,7 +121,7 @@ class ShardStore:
             lock.acquire(timeout=0)
         except Timeout:
             if timeout:
-                log.info("Waiting for another run that is writing photos into %s", self.root)
+                logger.info("Waiting for another run that is writing photos into %s", self.root)
             self._wait(lock, timeout)
         try:
             yield

@@ -18,7 +18,7 @@ class SplitParams(BaseModel):
     train: float = Field(default=0.7, gt=0, le=1, description="Share that models learn from")
     validation: float = Field(default=0.1, ge=0, lt=1, description="Share that picks the epoch")
     calibration: float = Field(
-        default=0.1, ge=0, lt=1, description="Share that calibrates and quantises"
+        default=0.1, ge=0, lt=1, description="Share that calibrates and quantizes"
     )
     test: float = Field(default=0.1, ge=0, lt=1, description="Share that only the report sees")
 

@@ -25,7 +25,7 @@ from cannabis_ml.photo_sets.split_params import SplitParams
 from cannabis_ml.splits import HELD_OUT, SPLITS, Split
 from cannabis_ml.taxonomy import Taxonomy
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 TWIN = twin_of_test.DEFECT.name
 
@@ -69,15 +69,15 @@ def split_photos(
     photos.loc[twins.index, "split"] = None
     kept = photos[photos["defect"].isna()]
     counts = kept["split"].value_counts()
-    log.info("Split: %s", ", ".join(f"{name} {counts.get(name, 0):,}" for name in SPLITS))
+    logger.info("Split: %s", ", ".join(f"{name} {counts.get(name, 0):,}" for name in SPLITS))
     if len(twins):
-        log.warning(
+        logger.warning(
             "%s photos are near-duplicates of held-out photos, or share their group: set aside",
             f"{len(twins):,}",
         )
     shared = twin_of_test.shared(photos[photos["defect"].isna() | photos["defect"].eq(TWIN)])
     if shared:
-        log.warning("%s\n%s", twin_of_test.shared_sentence(shared), twin_of_test.REMEDY)
+        logger.warning("%s\n%s", twin_of_test.shared_sentence(shared), twin_of_test.REMEDY)
     _check_splits(kept, taxonomy, shared)
     return photos, _extended(split_ledger_before, kept, split)
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _SYSTEM = frozenset(
     {
@@ -81,7 +81,7 @@ def _walk(
             with os.scandir(folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
-            log.warning("A folder cannot be opened: %s", error)
+            logger.warning("A folder cannot be opened: %s", error)
             if parts:
                 yield parts
             continue

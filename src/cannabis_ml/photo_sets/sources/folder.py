@@ -33,7 +33,7 @@ from cannabis_ml.photos.found_files import files_below, may_be_photo
 from cannabis_ml.splits import Split
 from cannabis_ml.text import Name, counted, normal
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 CONTAINERS = frozenset(
     {
@@ -154,7 +154,7 @@ class ClassFolders(SplitSource):
             )
         loose = [parts for parts in photos if layout.class_of(parts) is None]
         if loose:
-            log.warning(
+            logger.warning(
                 "%s in %s %s in no class folder, but %s: kept, without a label",
                 counted(len(loose), "photo"),
                 root,
@@ -163,7 +163,7 @@ class ClassFolders(SplitSource):
             )
         outer = {layout.outermost_of(parts) for parts in photos} - {None}
         if self.class_folder == "parent" and len(counts) == 1 and len(outer) > 1:
-            log.warning(
+            logger.warning(
                 "All photos in %s are labelled '%s', after the folder that they lie"
                 " in. If the folders around it, such as %s, name the classes, set class_folder: top"
                 " in the source.",
@@ -207,7 +207,7 @@ class ClassFolders(SplitSource):
             raise SourceError(self.unexplained(unexplained, root) + hint)
         unused = sorted(set(self.label_map) - set(counts))
         if unused:
-            log.warning("label_map names folders that %s does not have: %s", root, some(unused))
+            logger.warning("label_map names folders that %s does not have: %s", root, some(unused))
         return labels
 
     def _explained(self, name: str) -> dict[str, str | None] | None:
@@ -332,7 +332,7 @@ def _where_loose(files: Sequence[tuple[str, ...]]) -> str:
 
 def _log_others(others: Sequence[tuple[str, ...]], root: Path) -> None:
     if others:
-        log.info(
+        logger.info(
             "%s in %s %s like a photo (%s): listed, to be set aside",
             counted(len(others), "file"),
             root,

@@ -44,7 +44,7 @@ from cannabis_ml.photo_sets.sources.table import merged_groups
 from cannabis_ml.splits import Split
 from cannabis_ml.text import Name, NormalNames, normal, one_line
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _SHA = re.compile(r"[0-9a-f]{40}")
 _TABLE = "labels.parquet"
@@ -128,7 +128,7 @@ class HubSource(SplitSource):
         revision = self._local_state() if self.is_local else str(self.revision)
         if not self.is_local and not _SHA.fullmatch(revision):
             revision = ask_hub(self.repo, revision)
-            log.info("%s is at commit %s", self.repo, revision)
+            logger.info("%s is at commit %s", self.repo, revision)
         folder = self._folder(revision)
         if not (folder / _TABLE).is_file():
             if not self.is_local:
@@ -169,7 +169,7 @@ class HubSource(SplitSource):
 
     def _fetch(self, folder: Path, revision: str) -> None:
         """Write the photos and the table of everything else, whole or not at all."""
-        log.info("Reading %s at %s into %s", self.repo, revision[:12], folder)
+        logger.info("Reading %s at %s into %s", self.repo, revision[:12], folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (
             written_aside(folder) as aside,
@@ -322,7 +322,7 @@ class HubSource(SplitSource):
         if len(splits) > 1:
             unknown = sorted(n for n in splits if splits[n] is None and n not in self.split_map)
             if unknown:
-                log.warning(
+                logger.warning(
                     "%s has splits with unknown names: %s. Their photos are"
                     " divided as if none were given; map them under split_map, such as"
                     " {'%s': test}.",

@@ -28,7 +28,7 @@ from cannabis_ml.photo_sets.sources.table import merged_groups
 from cannabis_ml.splits import Split
 from cannabis_ml.text import Name, NormalNames, counted, normal, one_line
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _OBSERVATION = ("rights_holder", "date", "latitude", "longitude")
 _KEPT = ("license", "rights_holder")
@@ -81,7 +81,7 @@ class INaturalistSource(GroupedSource):
         chosen, names = [image for image, _ in kept], [of_image for _, of_image in kept]
         several = {str(image["file_name"]) for image, of_image in kept if len(of_image) > 1}
         if several:
-            log.warning(
+            logger.warning(
                 "%s in %s %s of several categories: kept, with what these agree on",
                 counted(len(several), "photo"),
                 path,
@@ -145,7 +145,9 @@ class INaturalistSource(GroupedSource):
             labels[name] = by_field | (mapped or {})
         unused = sorted(set(self.label_map) - set(labels))
         if unused:
-            log.warning("label_map names categories that %s does not have: %s", path, some(unused))
+            logger.warning(
+                "label_map names categories that %s does not have: %s", path, some(unused)
+            )
         return labels
 
 

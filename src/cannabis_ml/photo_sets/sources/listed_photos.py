@@ -21,7 +21,7 @@ from cannabis_ml.photo_sets.sources.base import some
 from cannabis_ml.photos.decode import SUFFIXES
 from cannabis_ml.text import counted, normal
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _DRIVE = re.compile(r"/?[A-Za-z]:[\\/]")
@@ -40,7 +40,7 @@ class ListedPhoto(NamedTuple):
     name: str
 
 
-class _Found(NamedTuple):
+class _FoundFile(NamedTuple):
     """A file. `is_sure`: its name is the one looked for, but for Unicode's forms and blanks."""
 
     file: Path
@@ -67,7 +67,7 @@ def find_photos(listed: Sequence[str], root: Path, where: Path) -> list[ListedPh
         SourceError: If not one is found; the message gives the remedy.
     """
     names = list(dict.fromkeys(listed))
-    files = {name: _Found(root / name) for name in names if _is_file(root / name)}
+    files = {name: _FoundFile(root / name) for name in names if _is_file(root / name)}
     folders = _Folders()
     elsewhere = {}
     for name in names:
@@ -107,9 +107,9 @@ def _taken_apart(name: str) -> tuple[tuple[str, ...], bool]:
 
 def _found_by_ends(
     apart: Mapping[str, tuple[str, ...]], root: Path, where: Path, folders: _Folders
-) -> dict[str, _Found]:
+) -> dict[str, _FoundFile]:
     """Find below `root` what the ends of paths name."""
-    best: dict[str, _Found] = {}
+    best: dict[str, _FoundFile] = {}
     best_skipped = 0
     different = len(set(apart.values()))
     for skipped in range(max(map(len, apart.values()), default=0)):
@@ -122,7 +122,7 @@ def _found_by_ends(
         if len(best) == len(apart):
             break
     if best:
-        log.warning(
+        logger.warning(
             "%s in %s %s from elsewhere, as '%s': found below %s, %s left out",
             counted(len(best), "path"),
             where,
@@ -134,12 +134,12 @@ def _found_by_ends(
     return best
 
 
-def _unambiguous(files: Mapping[str, _Found], where: Path) -> dict[str, _Found]:
+def _unambiguous(files: Mapping[str, _FoundFile], where: Path) -> dict[str, _FoundFile]:
     """Leave out guesses at a file that another name stands for too."""
     claims = Counter(hit.file for hit in files.values())
     doubtful = [name for name, hit in files.items() if not hit.is_sure and claims[hit.file] > 1]
     if doubtful:
-        log.warning(
+        logger.warning(
             "%s in %s may mean a file that others mean too, and %s counted as missing: %s",
             counted(len(doubtful), "name"),
             where,
@@ -149,7 +149,7 @@ def _unambiguous(files: Mapping[str, _Found], where: Path) -> dict[str, _Found]:
     return {name: hit for name, hit in files.items() if name not in doubtful}
 
 
-def _as_photo(name: str, hit: _Found | None, is_elsewhere: bool, root: Path) -> ListedPhoto:
+def _as_photo(name: str, hit: _FoundFile | None, is_elsewhere: bool, root: Path) -> ListedPhoto:
     if hit is None and is_elsewhere:
         return ListedPhoto(printable(name), normal(name))
     file = hit.file if hit else root / name
@@ -189,10 +189,10 @@ class _Folders:
     def __init__(self) -> None:
         self._listings: dict[Path, tuple[dict[str, list[str]], ...]] = {}
 
-    def find(self, start: Path, parts: Iterable[str]) -> _Found | None:
+    def find(self, start: Path, parts: Iterable[str]) -> _FoundFile | None:
         """The file that `parts` lead to from `start`, if that is one file."""
         parts = list(parts)
-        place = _Found(start)
+        place = _FoundFile(start)
         for depth, part in enumerate(parts, start=1):
             is_last = depth == len(parts)
             step = None if part != ".." else (part, True)
@@ -200,7 +200,7 @@ class _Folders:
                 step = step or self._step(place.file, spelling, is_last)
             if step is None:
                 return None
-            place = _Found(place.file / step[0], place.is_sure and step[1])
+            place = _FoundFile(place.file / step[0], place.is_sure and step[1])
         return place if parts and _is_file(place.file) else None
 
     def _step(self, folder: Path, name: str, is_last: bool) -> tuple[str, bool] | None:

@@ -16,7 +16,7 @@ from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.sources.base import Source, Text
 from cannabis_ml.photo_sets.sources.table import TableSource
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class DrawnSource(Source):
@@ -62,7 +62,7 @@ class SampleSource(DrawnSource):
     def draw(self) -> None:
         from cannabis_ml.sample_photos import write_sample_photos
 
-        log.info("Drawing %s sample photos in %s", f"{self.count:,}", self.folder)
+        logger.info("Drawing %s sample photos in %s", f"{self.count:,}", self.folder)
         write_sample_photos(
             self.folder, self.count, self.seed, size=self.size, workers=self.workers
         )

@@ -15,7 +15,7 @@ from typing import Annotated
 from cannabis_ml.splits import Split, split_rank
 from cannabis_ml.text import Name, NormalNames, normal
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 SplitMap = Annotated[dict[Name, Split | None], NormalNames]
 """Name of a split as written -> what it is, or null (not a split)."""
@@ -154,7 +154,7 @@ def warn_of_untaken(
         ]
         if doubtful:
             one = len(doubtful) == 1
-            log.warning(
+            logger.warning(
                 "In %s, %s %s like the %s of %s and %s not taken as such. Write what %s under"
                 " split_map of the source, as {'%s': test}, or {'%s': null} for a class.",
                 "/".join([str(where), *above]),
@@ -188,7 +188,7 @@ def warn_of_unlisted_splits(paths: Iterable[Sequence[str]], where: object, remed
         listed = ", ".join(
             f"'{name}' ({n:,} photo{'' if n == 1 else 's'})" for name, n in sorted(counts.items())
         )
-        log.warning(
+        logger.warning(
             "Photos in %s lie in folders that look like splits, and are divided as if they did"
             " not: %s. %s",
             where,
@@ -208,7 +208,7 @@ def warn_of_split_columns(columns: Mapping[str, Iterable[str | None]], where: ob
         values = set(cells) - {None}
         splits = {split_of_name(str(value)) for value in values}
         if None not in splits and splits - {Split.TRAIN}:
-            log.warning(
+            logger.warning(
                 "The column '%s' of %s holds nothing but names of splits (%s), and is not used as"
                 " such. If it gives the splits, set split_column: %s in the source.",
                 name,

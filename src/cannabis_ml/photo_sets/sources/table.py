@@ -30,7 +30,7 @@ from cannabis_ml.photo_sets.sources.split_names import (
 from cannabis_ml.photo_sets.sources.table_files import read_table
 from cannabis_ml.text import Name, counted
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class TableSource(SplitSource):
@@ -68,7 +68,7 @@ class TableSource(SplitSource):
         listed = [as_text(value) for value in table[self.path_column]]
         nameless = sum(not name for name in listed)
         if nameless:
-            log.warning("%s of %s have no path: left out", counted(nameless, "row"), path)
+            logger.warning("%s of %s have no path: left out", counted(nameless, "row"), path)
         keep = [i for i, name in enumerate(listed) if name]
         photos = find_photos([str(listed[i]) for i in keep], root, path)
         paths = [photo.path for photo in photos]

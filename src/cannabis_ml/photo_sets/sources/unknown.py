@@ -9,7 +9,7 @@ from pydantic import Field
 
 from cannabis_ml.photo_sets.sources.sample import DrawnSource
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class UnknownSource(DrawnSource):
@@ -21,5 +21,5 @@ class UnknownSource(DrawnSource):
     def draw(self) -> None:
         from cannabis_ml.sample_photos.unknown_photos import write_unknown_photos
 
-        log.info("Drawing %s unknown photos in %s", f"{self.count:,}", self.folder)
+        logger.info("Drawing %s unknown photos in %s", f"{self.count:,}", self.folder)
         write_unknown_photos(self.folder, self.count, self.seed, size=self.size)

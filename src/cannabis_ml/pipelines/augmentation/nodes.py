@@ -20,7 +20,7 @@ from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Head, Taxonomy
 from cannabis_ml.text import did_you_mean
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def augment_photos(
@@ -136,7 +136,7 @@ def _find(label: str, taxonomy: Taxonomy, where: str, faults: list[str]) -> _Lab
                 return _Label(head, name)
             faults.append(f"{where}: '{label}'{did_you_mean(name, head.class_names)}")
             return None
-    log.debug("%s of augmentation: this taxonomy has no '%s'", where, label)
+    logger.debug("%s of augmentation: this taxonomy has no '%s'", where, label)
     return None
 
 

@@ -16,7 +16,7 @@ from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Head, Taxonomy
 from cannabis_ml.text import did_you_mean
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 UNLABELLED = -1
 
@@ -213,4 +213,4 @@ def _warn_of_empty(codes: list[np.ndarray], heads: list[Head]) -> None:
         counts = np.bincount(code[code >= 0], minlength=len(head.class_names))
         empty = [name for name, n in zip(head.class_names, counts, strict=True) if n == 0]
         if empty:
-            log.warning("No training photo of %s: %s", head.name, ", ".join(empty))
+            logger.warning("No training photo of %s: %s", head.name, ", ".join(empty))

@@ -45,7 +45,7 @@ from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.taxonomy_spec import TaxonomySpec
 from cannabis_ml.text import lookalikes
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 INDEX_TYPES = {
     "photo_id": "str",
@@ -107,10 +107,10 @@ def resolve_taxonomy(source_photos: pd.DataFrame, taxonomy: TaxonomySpec) -> Tax
     labels = unify_labels(source_photos, resolved)
     for head in resolved.heads:
         if not labels[head.columns].notna().any(axis=None):
-            log.warning("No photo has a label for the head '%s'", head.name)
+            logger.warning("No photo has a label for the head '%s'", head.name)
         for names in lookalikes(head.class_names):
             alike = " and ".join(map(repr, names))
-            log.warning("Classes of '%s' whose names look the same: %s", head.name, alike)
+            logger.warning("Classes of '%s' whose names look the same: %s", head.name, alike)
     if not labels.notna().any(axis=None):
         named = [str(c) for c in source_photos.columns if c not in RESERVED]
         raise TaxonomyError(
@@ -206,7 +206,7 @@ def keep_sound_photos(divided_photos: pd.DataFrame, split_ledger: pd.DataFrame) 
     """
     is_sound = divided_photos["defect"].isna()
     defects = divided_photos["defect"].value_counts()
-    log.info(
+    logger.info(
         "%s photos found, %s kept, %s set aside%s",
         *(f"{n:,}" for n in (len(is_sound), is_sound.sum(), (~is_sound).sum())),
         f" ({', '.join(f'{n:,} {name}' for name, n in defects.items())})" if len(defects) else "",

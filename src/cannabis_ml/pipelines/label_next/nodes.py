@@ -24,7 +24,7 @@ from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Head
 from cannabis_ml.text import counted
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def look_at_photos(
@@ -68,7 +68,7 @@ def look_at_photos(
     predictors = {tier: bundle.predictor(tier) for tier in tiers}
     seen = look(chosen, head, predictors)
     labelled = int(seen["label"].notna().sum())
-    log.info(
+    logger.info(
         "Looked at %s, %s without a label for '%s'",
         counted(len(seen), "photo"),
         f"{len(seen) - labelled:,}",
@@ -115,7 +115,7 @@ def measure_learning_curves(
     head = head_to_label(bundle.taxonomy, label_next.head)
     advice = PhotoAdvice(advice=advise_photos(photos_seen, head, label_next))
     for one in advice.advice:
-        log.info("%s", one.text)
+        logger.info("%s", one.text)
     return advice
 
 
