@@ -34,6 +34,9 @@ PHONE = {
     "locale": "en-US",
 }
 
+ELSEWHERE = "page.test"
+"""This machine under a name that browsers trust less without https."""
+
 ANSWER = "main .answer-name"
 ROUTING_HEAD = "kind.of thing"
 SURE_FROM = 0.95
@@ -65,8 +68,11 @@ def browser(page_is_built):
     if found is None:
         pytest.skip(f"no browser to open the page with: none of {', '.join(CHROMIUM)} is there")
     with playwright.sync_playwright() as driver:
-        # Refused to root without it; the page is our own.
-        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        options = [
+            "--no-sandbox",  # refused to root without it; the page is our own
+            f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1",
+        ]
+        browser = driver.chromium.launch(executable_path=found, args=options)
         yield browser
         browser.close()
 
@@ -157,8 +163,9 @@ def _written(folder, tflite, factor, tier2, name):
 class Server:
     """A service that can be stopped and started again at the same address."""
 
-    def __init__(self, bundle, settings, port=0):
-        self.app = create_app(bundle, ServiceSettings.model_validate(settings))
+    def __init__(self, bundle, settings, port=0, challenger=None):
+        settings = ServiceSettings.model_validate(settings)
+        self.app = create_app(bundle, settings, challenger=challenger)
         config = uvicorn.Config(
             self.app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=1
         )
@@ -180,8 +187,8 @@ def serve():
     """Start a service: `serve(bundle, limits={…}, port=…)`."""
     running = []
 
-    def start(bundle, port=0, **settings):
-        running.append(Server(bundle, settings, port))
+    def start(bundle, port=0, challenger=None, **settings):
+        running.append(Server(bundle, settings, port, challenger))
         return running[-1]
 
     yield start
@@ -257,4 +264,6 @@ def hands():
         yield
         context.set_offline(False)
 
-    return SimpleNamespace(ready=ready, choose=choose, no_network=no_network, answer=ANSWER)
+    return SimpleNamespace(
+        ready=ready, choose=choose, no_network=no_network, answer=ANSWER, elsewhere=ELSEWHERE
+    )

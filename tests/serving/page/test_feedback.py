@@ -129,13 +129,30 @@ def test_what_waits_survives_the_page_being_closed(store, visit, hands, photo_of
     assert opinion["verdict"] == "confirmed"
 
 
+def test_without_https_the_photo_itself_names_the_photo(
+    store, visit, hands, photo_of, colors, tmp_path
+):
+    """Browsers compute no hash and keep no page there."""
+    server, opinions = store
+    page = visit(f"http://{hands.elsewhere}:{server.port}")
+    assert page.evaluate("() => isSecureContext") is False
+    answered(page, hands, photo_of(colors["sure"]))
+    of_head(page).get_by_role("button", name="Right").click()
+    told(page, "sent, thank you")
+    (opinion,) = opinions()
+    assert opinion["verdict"] == "confirmed"
+    assert not [each for each in tmp_path.rglob("*") if each.suffix == ".png"]
+
+
 def test_a_tap_can_be_taken_back(store, visit, hands, photo_of, colors):
     server, opinions = store
     page = visit(server.address)
     answered(page, hands, photo_of(colors["sure"]))
-    of_head(page).get_by_role("button", name="Right").click()
-    of_head(page).get_by_role("button", name="Undo").click()
-    of_head(page).get_by_role("button", name="Not sure").click()
+    with hands.no_network(page.context):
+        of_head(page).get_by_role("button", name="Right").click()
+        of_head(page).get_by_role("button", name="Undo").click()
+        of_head(page).get_by_role("button", name="Not sure").click()
+        told(page, "You: not sure")
     told(page, "sent, thank you")
     assert [each["verdict"] for each in opinions()] == ["unsure"]
 

@@ -50,13 +50,31 @@ def test_the_page_answers_after_the_server_was_killed(
     running = start_process(bundle_of(), free_port)
     page = visit(f"http://127.0.0.1:{free_port}")
     kept(page, hands)
-    running.send_signal(signal.SIGKILL)
+    running.kill()
     running.wait()
     page.reload()
     hands.ready(page)
     hands.choose(page, photo_of(colors["sure"]))
     page.wait_for_selector(hands.answer)
     assert "tier1" in page.locator(".source").inner_text()
+
+
+def test_the_device_s_answer_stands_while_the_server_is_slow(
+    bundle_of, visit, hands, photo_of, free_port, colors
+):
+    running = start_process(bundle_of(), free_port)
+    try:
+        page = visit(f"http://127.0.0.1:{free_port}")
+        kept(page, hands)
+        running.send_signal(signal.SIGSTOP)
+        hands.choose(page, photo_of(colors["unsure"]))
+        page.get_by_text("asking the server for a better answer").wait_for()
+        assert "tier1" in page.locator(".source").inner_text()
+        running.send_signal(signal.SIGCONT)
+        page.wait_for_selector(".banner.better")
+    finally:
+        running.kill()
+        running.wait()
 
 
 def test_an_unsure_answer_waits_for_the_server_to_return(
@@ -199,6 +217,7 @@ def test_a_second_visit_asks_the_server_for_little(address, visit, hands):
     page.context.on("request", note)
     page.reload()
     hands.ready(page)
+    assert len(asked) > 5
     from_network = [
         request.url
         for request in asked
@@ -223,6 +242,24 @@ def test_a_service_with_keys_asks_for_one(serve, bundle_of, visit, hands, photo_
     kept(page, hands)
     hands.choose(page, photo_of(colors["unsure"]))
     page.wait_for_selector(".banner.better")
+
+
+def test_people_keep_the_bundle_that_they_were_given(serve, bundle_of, visit, hands):
+    """Sixteen at once, of whom the challenger answers half."""
+    champion, challenger = bundle_of(), bundle_of(factor=0.5, name="newer")
+    server = serve(champion, challenger=challenger, challenger_share=0.5)
+    pages = [visit(server.address) for _ in range(16)]
+    first = [name_when_ready(page, hands) for page in pages]
+    for page in pages:
+        page.reload()
+    assert [name_when_ready(page, hands) for page in pages] == first
+    # Less likely than 1 in 1,000 to be outside, of a binomial distribution.
+    assert 1 < first.count("newer") < 15
+
+
+def name_when_ready(page, hands):
+    hands.ready(page)
+    return page.locator(".brand").inner_text()
 
 
 def test_everything_that_the_service_worker_keeps_was_built():

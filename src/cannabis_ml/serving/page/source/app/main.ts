@@ -3,13 +3,13 @@
 import { callerOf, forget, keepKey, randomId } from "../shared/identity";
 import { clear, get, put } from "../shared/database";
 import * as queue from "../shared/feedback_queue";
-import type { Opinion, Submission, Waiting } from "../shared/feedback_queue";
+import type { Opinion, Said, Sent, Submission, Waiting } from "../shared/feedback_queue";
 import type { Context } from "./context";
 import { h, icon, replace, type Child } from "./dom";
 import { Engine, inputOf } from "./engine";
 import { language, languages, percent, setLanguage, t } from "./language";
 import * as kept from "./photos";
-import type { Photo, Said } from "./photos";
+import type { Photo } from "./photos";
 import { heatMap } from "./server";
 import { Updates } from "./updates";
 import { about, history } from "./view/history";
@@ -45,6 +45,7 @@ class App implements Context {
     root.append(skip, this.top, this.main, this.bottom, this.live);
     this.listen();
     await kept.load();
+    kept.settleAllBut(new Set((await queue.waiting()).map(({ key }) => key)));
     this.consent = (await get<boolean>("settings", "consent")) ?? false;
     await this.open();
     this.render();
@@ -92,6 +93,9 @@ class App implements Context {
     addEventListener("online", () => this.network(true));
     addEventListener("offline", () => this.network(false));
     addEventListener("visibilitychange", () => void this.send());
+    navigator.serviceWorker?.addEventListener("message", ({ data }: MessageEvent<Sent[]>) => {
+      void this.settle(data);
+    });
     addEventListener("paste", (event) => {
       const files = Array.from(event.clipboardData?.files ?? []);
       if (files.length) this.take(files);
@@ -247,19 +251,12 @@ class App implements Context {
 
   private async send(): Promise<void> {
     const done = await queue.send();
-    for (const each of done) {
-      const photo = kept.photos().find((one) => Object.values(one.said).some((s) => s.key === each.key));
-      if (!photo) continue;
-      photo.said = Object.fromEntries(
-        Object.entries(photo.said).map(([head, said]) => [
-          head,
-          said.key === each.key
-            ? { ...said, state: each.state, detail: each.state === "refused" ? each.detail : "" }
-            : said,
-        ]),
-      );
-      await kept.save(photo);
-    }
+    await queue.record(done);
+    await this.settle(done);
+  }
+
+  private async settle(done: readonly Sent[]): Promise<void> {
+    kept.settle(done);
     await this.count();
   }
 

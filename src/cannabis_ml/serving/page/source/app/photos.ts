@@ -1,7 +1,7 @@
 // Answered photos: in memory while the page is open, and without the photo itself on the device.
 
 import type { PhotoReport } from "../core/wire";
-import type { Verdict as Opinion } from "../shared/feedback_queue";
+import { settled, type Said, type Sent } from "../shared/feedback_queue";
 import type { Fault } from "../shared/protocol";
 import { all, clear, put, remove } from "../shared/database";
 
@@ -11,14 +11,6 @@ export interface Answered {
   readonly milliseconds: number;
   /** Id of the bundle that answered. */
   readonly bundle: string;
-}
-
-export interface Said {
-  readonly key: string;
-  readonly verdict: Opinion;
-  readonly label: string | string[] | null;
-  readonly state: "waiting" | "sent" | "refused";
-  readonly detail: string;
 }
 
 /** What goes on at the server. */
@@ -65,6 +57,18 @@ export async function load(): Promise<void> {
   const kept = await all<Photo>("photos");
   kept.sort((a, b) => b.at - a.at);
   shown.push(...kept);
+}
+
+/** Show what became of submissions. */
+export function settle(done: readonly Sent[]): void {
+  for (const photo of shown) photo.said = settled(photo.said, done) ?? photo.said;
+}
+
+/** Submissions that no one waits for any more were sent: the page was closed before it noted so. */
+export function settleAllBut(waiting: ReadonlySet<string>): void {
+  const keys = shown.flatMap((photo) => Object.values(photo.said));
+  const lost = keys.filter((each) => each.state === "waiting" && !waiting.has(each.key));
+  settle(lost.map(({ key }) => ({ key, state: "sent" })));
 }
 
 export function add(photo: Photo): void {

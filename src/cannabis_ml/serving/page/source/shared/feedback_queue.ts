@@ -49,6 +49,15 @@ export type Sent =
   | { readonly key: string; readonly state: "sent" }
   | { readonly key: string; readonly state: "refused"; readonly detail: string };
 
+/** What a person said of one head, as it is kept with the photo. */
+export interface Said {
+  readonly key: string;
+  readonly verdict: Verdict;
+  readonly label: string | string[] | null;
+  readonly state: "waiting" | "sent" | "refused";
+  readonly detail: string;
+}
+
 /** Later is better than never for these; all others will be refused again. */
 const LATER = new Set([401, 408, 425, 429, 500, 502, 503, 504]);
 
@@ -66,6 +75,31 @@ export async function send(): Promise<Sent[]> {
   return navigator.locks.request("feedback", { ifAvailable: true }, async (lock) =>
     lock ? sendAll() : [],
   );
+}
+
+/** What was said of a photo, after submissions were sent or refused; null where none is of it. */
+export function settled(
+  said: Readonly<Record<string, Said>>,
+  done: readonly Sent[],
+): Record<string, Said> | null {
+  let changed = false;
+  const found: Record<string, Said> = {};
+  for (const [head, each] of Object.entries(said)) {
+    const sent = done.find(({ key }) => key === each.key);
+    changed ||= sent !== undefined;
+    const detail = sent?.state === "refused" ? sent.detail : "";
+    found[head] = sent ? { ...each, state: sent.state, detail } : each;
+  }
+  return changed ? found : null;
+}
+
+/** Keep with the photos on the device what became of submissions. */
+export async function record(done: readonly Sent[]): Promise<void> {
+  if (done.length === 0) return;
+  for (const photo of await all<{ said: Record<string, Said> }>("photos")) {
+    const said = settled(photo.said, done);
+    if (said) await put("photos", { ...photo, said });
+  }
 }
 
 async function sendAll(): Promise<Sent[]> {

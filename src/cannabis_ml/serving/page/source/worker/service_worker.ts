@@ -10,6 +10,7 @@ import {
   packedPath,
   packedTierPath,
 } from "../shared/address";
+import { record, send, waiting } from "../shared/feedback_queue";
 import { callerOf } from "../shared/identity";
 import type { PackedBundle } from "../shared/packed";
 import { runtimeVariant } from "../shared/relaxed_simd";
@@ -40,6 +41,9 @@ self.addEventListener("message", ({ data }) => {
   if (data === "take over") void self.skipWaiting();
 });
 
+// Browsers that know this event have it once there is a network, also with the page closed.
+self.addEventListener("sync" as "message", (event) => event.waitUntil(sendFeedback()));
+
 self.addEventListener("fetch", (event) => {
   const { request } = event;
   const url = new URL(request.url);
@@ -60,6 +64,14 @@ const isKept = (path: string): boolean =>
 async function kept(path: string, request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
   return (await cache.match(path)) ?? fetch(request);
+}
+
+async function sendFeedback(): Promise<void> {
+  const done = await send();
+  await record(done);
+  for (const client of await self.clients.matchAll()) client.postMessage(done);
+  // Rejected, the browser tries again later.
+  if ((await waiting()).some((each) => each.notBefore <= Date.now())) throw new Error("Not yet.");
 }
 
 async function fill(): Promise<void> {

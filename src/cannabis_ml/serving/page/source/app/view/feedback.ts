@@ -1,11 +1,11 @@
 // What a person says of an answer, in two taps.
 
 import type { Head, HeadJSON } from "../../core/wire";
-import type { Opinion } from "../../shared/feedback_queue";
+import type { Opinion, Said } from "../../shared/feedback_queue";
 import { type Context, nameOf } from "../context";
 import { h, icon, type Child } from "../dom";
 import { t } from "../language";
-import type { Photo, Said } from "../photos";
+import type { Photo } from "../photos";
 
 /** The row below an answer. */
 export function feedback(context: Context, photo: Photo, head: Head, found: HeadJSON): Child {
