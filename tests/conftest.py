@@ -84,19 +84,22 @@ def _succeeded(done):
 
 
 @pytest.fixture(scope="session")
-def kedro():
-    """`kedro(project, "run", …)`; fails with what was printed unless `check=False`.
-
-    A process of its own, forked from one that has Kedro's libraries loaded.
-    """
+def processes():
+    """Processes that have Kedro's libraries loaded: `processes.run(["-c", code], env={…})`."""
     forks = _module("fork_server")
     with forks.ForkServer(forks.KEDRO) as server:
+        yield server
 
-        def kedro(project, *arguments, check=True):
-            done = server.run(["-m", "kedro", *arguments], cwd=project, env=_environment())
-            return _succeeded(done) if check else done
 
-        yield kedro
+@pytest.fixture(scope="session")
+def kedro(processes):
+    """`kedro(project, "run", …)`; fails with what was printed unless `check=False`."""
+
+    def kedro(project, *arguments, check=True):
+        done = processes.run(["-m", "kedro", *arguments], cwd=project, env=_environment())
+        return _succeeded(done) if check else done
+
+    return kedro
 
 
 @pytest.fixture(scope="session")

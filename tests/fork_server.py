@@ -9,6 +9,7 @@ import contextlib
 import gc
 import importlib
 import json
+import math
 import os
 import runpy
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 
 KEDRO = (
     "IPython",
-    "albumentations",
+    "cv2",
     "datasets",
     "dynaconf",
     "jinja2",
@@ -34,7 +35,7 @@ KEDRO = (
     "sklearn.metrics",
 )
 """No `kedro.framework`: when it is loaded it reads the project's logging configuration. And nothing
-of the project, which each copy has for itself."""
+of the project, which each copy has for itself; nor PyTorch, which data stages do without."""
 
 TRAINING = ("datasets", "cv2", "cannabis_ml.training.train")
 
@@ -63,7 +64,7 @@ class ForkServer:
         return self.start(command, **options).wait()
 
     def start(self, command, cwd=None, env=None):
-        """Start `python COMMAND…`, a script or `-m MODULE`, and its arguments."""
+        """Start `python COMMAND…`: a script, `-m MODULE` or `-c CODE`, and its arguments."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, *self._libraries], stdin=subprocess.PIPE, text=True
@@ -88,14 +89,32 @@ class Forked:
     def __init__(self, server, command, results):
         self._server, self._command, self._results = server, command, results
 
-    def wait(self):
+    def wait(self, timeout=math.inf):
         """Its exit code, that of a signal negative, and what it printed."""
         ended = self._results / "ended"
+        until = time.monotonic() + timeout
         while not ended.exists():
-            assert self._server.poll() is None, f"the server ended: {self._server.poll()}"
-            time.sleep(0.01)
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired(self._command, timeout)
+            self._pause()
         printed = [(self._results / name).read_text("utf-8") for name in ("stdout", "stderr")]
         return subprocess.CompletedProcess(self._command, int(ended.read_text()), *printed)
+
+    def wait_for(self, line):
+        """Until it has printed a line."""
+        printed = self._results / "stdout"
+        while not printed.exists() or line not in printed.read_text("utf-8").splitlines():
+            if (self._results / "ended").exists():
+                done = self.wait()
+                assert line in done.stdout.splitlines(), done.stdout + done.stderr
+            self._pause()
+
+    def send_signal(self, number):
+        os.kill(int((self._results / "pid").read_text()), number)
+
+    def _pause(self):
+        assert self._server.poll() is None, f"the server ended: {self._server.poll()}"
+        time.sleep(0.01)
 
 
 def _serve(libraries):
@@ -123,6 +142,7 @@ def _wait_for_another(results):
     """Go on in a child of this process, which itself writes down how that one ended."""
     child = os.fork()
     if child:
+        (results / "pid").write_text(str(child))
         _, status = os.waitpid(child, 0)
         (results / "ending").write_text(str(os.waitstatus_to_exitcode(status)))
         (results / "ending").rename(results / "ended")
@@ -147,6 +167,10 @@ if __name__ == "__main__" and (request := _serve(sys.argv[1:])):
         sys.path.insert(0, request["cwd"])
         sys.argv = arguments
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        sys.path.insert(0, "")
+        sys.argv = ["-c", *arguments[1:]]
+        exec(arguments[0], {"__name__": "__main__"})
     else:
         sys.path.insert(0, str(Path(first).parent))
         sys.argv = [first, *arguments]

@@ -1,8 +1,6 @@
 import logging
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 
 import pytest
@@ -39,18 +37,16 @@ def status_in(folder):
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_an_interrupted_run_is_killed_in_mlflow(name, tmp_path):
-    command = [sys.executable, "-c", RUN_AND_WAIT, "-", "wait"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
-        assert b"running\n" in iter(process.stdout.readline, b"")
-        process.send_signal(getattr(signal, name))
-        assert process.wait() != 0
+def test_an_interrupted_run_is_killed_in_mlflow(processes, name, tmp_path):
+    process = processes.start(["-c", RUN_AND_WAIT, "-", "wait"], cwd=tmp_path)
+    process.wait_for("running")
+    process.send_signal(getattr(signal, name))
+    assert process.wait().returncode != 0
     assert status_in(tmp_path) == ["KILLED"]
 
 
-def test_a_run_that_ends_in_an_error_is_failed_in_mlflow(tmp_path):
-    command = [sys.executable, "-c", RUN_AND_WAIT, "-", "fail"]
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 1
+def test_a_run_that_ends_in_an_error_is_failed_in_mlflow(processes, tmp_path):
+    assert processes.run(["-c", RUN_AND_WAIT, "-", "fail"], cwd=tmp_path).returncode == 1
     assert status_in(tmp_path) == ["FAILED"]
 
 

@@ -1,8 +1,6 @@
 """What a process finds in its environment, each tried in a process of its own."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,35 +31,37 @@ start_ipython().run_line_magic("load_ext", "kedro.ipython")
 WAYS = {"kedro run": SESSION, "python -m cannabis_ml": MODULE, "a notebook": NOTEBOOK}
 
 
-def spins_after(code, **environment):
+@pytest.fixture(scope="module")
+def spins_after(processes):
     """GOMP_SPINCOUNT once the code has run, and whether PyTorch was loaded by then."""
-    clean = {name: value for name, value in os.environ.items() if name not in OPENMP}
-    code += (
-        "\nimport os, sys\nprint('AND', os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--help"],
-        cwd=PROJECT,
-        env=clean | {"DO_NOT_TRACK": "1"} | environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    spins, loaded = done.stdout.rpartition("AND ")[2].split()
-    return spins, loaded == "True"
+
+    def spins_after(code, **environment):
+        clean = {name: value for name, value in os.environ.items() if name not in OPENMP}
+        code += "\nimport os, sys"
+        code += "\nprint('AND', os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+        done = processes.run(
+            ["-c", code, "--help"],
+            cwd=PROJECT,
+            env=clean | {"DO_NOT_TRACK": "1"} | environment,
+        )
+        assert done.returncode == 0, done.stderr
+        spins, loaded = done.stdout.rpartition("AND ")[2].split()
+        return spins, loaded == "True"
+
+    return spins_after
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-def test_idle_threads_spin_little_whatever_starts_a_run(way):
+def test_idle_threads_spin_little_whatever_starts_a_run(spins_after, way):
     assert spins_after(WAYS[way]) == (SPIN_COUNT, False)
 
 
 @pytest.mark.parametrize("name", OPENMP)
-def test_what_the_user_has_set_stays(name):
+def test_what_the_user_has_set_stays(spins_after, name):
     spins, _ = spins_after("import cannabis_ml.settings", **{name: "1"})
     assert spins == ("1" if name == "GOMP_SPINCOUNT" else "None")
 
 
-def test_importing_the_package_changes_nothing():
+def test_importing_the_package_changes_nothing(spins_after):
     assert spins_after("import cannabis_ml") == ("None", False)

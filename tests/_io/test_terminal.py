@@ -33,14 +33,9 @@ logging.getLogger("cannabis_ml").info("Marked %s", sys.argv[1], extra={"markup":
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_log_lines_hold_names_as_they_are(name):
-    done = subprocess.run(
-        [sys.executable, "-c", LOG, name],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+def test_log_lines_hold_names_as_they_are(processes, name):
+    done = processes.run(["-c", LOG, name], env={**os.environ, "COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
     said = " ".join((done.stdout + done.stderr).split())
     assert f"Class {' '.join(name.split())} of /data/[/red]" in said
     assert f"Loading {' '.join(name.split())}" in said

@@ -341,13 +341,8 @@ cli.cli(["run"])
 
 @pytest.mark.parametrize("kind", ["photo set", "table"])
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file's size")
-def test_no_room_ends_the_command_in_a_sentence(kind, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", SAVE_WITH_LITTLE_ROOM, str(tmp_path), kind],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_no_room_ends_the_command_in_a_sentence(processes, kind, tmp_path):
+    done = processes.run(["-c", SAVE_WITH_LITTLE_ROOM, tmp_path, kind])
     assert done.returncode == 1
     error, remedy, verbose = done.stderr.strip().splitlines()
     file, _, said = error.removeprefix("Error: There is no room for ").partition(": ")

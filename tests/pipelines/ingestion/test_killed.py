@@ -4,7 +4,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -40,7 +39,7 @@ SequentialRunner().run(pipeline, catalog)
 
 
 @pytest.fixture
-def start(tmp_path, draw, write_photo):
+def start(processes, tmp_path, draw, write_photo):
     """Start ingestion in a folder of its own, over photos that take a while to store."""
     photos = tmp_path / "photos"
     for i in range(150):
@@ -50,23 +49,16 @@ def start(tmp_path, draw, write_photo):
 
     def start(folder):
         folder.mkdir(exist_ok=True)
-        process = subprocess.Popen(
-            [sys.executable, "-c", RUN, str(PROJECT / "conf"), str(photos)],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        while "started" not in (line := process.stdout.readline()):
-            assert line, process.stderr.read()
+        process = processes.start(["-c", RUN, PROJECT / "conf", photos], cwd=folder)
+        process.wait_for("started")
         return process
 
     return start
 
 
 def finish(process):
-    told, error = process.communicate()
-    assert process.returncode == 0, told + error
+    done = process.wait()
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def results(folder):
@@ -97,7 +89,7 @@ def test_killed_at_any_moment(start, tmp_path):
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             killed += 1
-        process.communicate()
+        process.wait()
     assert killed
     finish(start(tmp_path / "killed"))
     found = results(tmp_path / "killed")
