@@ -30,7 +30,7 @@ class AuditDrawDataset(AbstractDataset["AuditDraw", "AuditDraw"]):
         url: str | None = None,
         photos: str | None = None,
         credentials: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, object] | None = None,
     ) -> None:
         self.metadata = metadata
         self._store = FeedbackStoreDataset(url=url, photos=photos, credentials=credentials)
@@ -50,5 +50,5 @@ class AuditDrawDataset(AbstractDataset["AuditDraw", "AuditDraw"]):
     def _exists(self) -> bool:
         return self._draw is not None
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return self._store._describe()

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
@@ -56,7 +56,7 @@ class ChampionDataset(AbstractDataset[Candidate, "Bundle | None"]):
     """
 
     def __init__(
-        self, *, filepath: str | os.PathLike[str], metadata: dict[str, Any] | None = None
+        self, *, filepath: str | os.PathLike[str], metadata: dict[str, object] | None = None
     ) -> None:
         self.metadata = metadata
         self.store = ChampionStore(_local(filepath))
@@ -112,7 +112,7 @@ class ChampionDataset(AbstractDataset[Candidate, "Bundle | None"]):
         now = self.store.current()
         return JSONPreview("{}" if now is None else now.model_dump_json())
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self.store.root)}
 
 
@@ -132,7 +132,7 @@ class ChampionStartDataset(AbstractDataset[None, "Checkpoint | None"]):
         filepath: str | os.PathLike[str],
         tier: str,
         bundle: str | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, object] | None = None,
     ) -> None:
         self.metadata = metadata
         self._store, self._tier = ChampionStore(_local(filepath)), tier_named(tier).name
@@ -167,7 +167,7 @@ class ChampionStartDataset(AbstractDataset[None, "Checkpoint | None"]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {
             "filepath": str(self._store.root),
             "tier": self._tier,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -51,7 +50,7 @@ class StartDataset(AbstractDataset[None, Checkpoint | None]):
         *,
         tier: str,
         checkpoints: Mapping[str, str | None] | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, object] | None = None,
     ) -> None:
         self.metadata = metadata
         self._tier = tier
@@ -87,7 +86,7 @@ class StartDataset(AbstractDataset[None, Checkpoint | None]):
     def _exists(self) -> bool:
         return self._file is None or self._file.exists()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         path = self._file._describe()["filepath"] if self._file else None
         return {"tier": self._tier, "path": path}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -15,7 +15,7 @@ class ClockDataset(AbstractDataset[None, str]):
         metadata: For plugins; Kedro ignores it.
     """
 
-    def __init__(self, *, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, metadata: dict[str, object] | None = None) -> None:
         self.metadata = metadata
         self._now = datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -28,5 +28,5 @@ class ClockDataset(AbstractDataset[None, str]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {}

@@ -42,7 +42,7 @@ class FeedbackStoreDataset(AbstractDataset[None, "FeedbackSnapshot"]):
         photos: str | None = None,
         cache: str | None = None,
         credentials: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, object] | None = None,
     ) -> None:
         secret = credentials or {}
         self.metadata = metadata
@@ -124,7 +124,7 @@ class FeedbackStoreDataset(AbstractDataset[None, "FeedbackSnapshot"]):
         file = self._file()
         return file is None or file.is_file()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         from sqlalchemy.engine import make_url
 
         return {"url": make_url(self._url).render_as_string(hide_password=True)}

@@ -38,7 +38,7 @@ class PathDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded
         filepath: str | os.PathLike[str],
         version: Version | None = None,
         credentials: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, object] | None = None,
     ) -> None:
         self.metadata = metadata
         self.remote: RemotePath | None = None
@@ -93,5 +93,5 @@ class PathDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded
         if self.remote is not None:
             self.remote.fs.invalidate_cache()
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self.remote or self._filepath), "version": self._version}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -20,7 +20,7 @@ class PhotoFolderDataset(AbstractDataset[None, "list[Path]"]):
     """
 
     def __init__(
-        self, *, filepath: str | os.PathLike[str], metadata: dict[str, Any] | None = None
+        self, *, filepath: str | os.PathLike[str], metadata: dict[str, object] | None = None
     ) -> None:
         self.metadata = metadata
         self._folder = Path(filepath)
@@ -37,5 +37,5 @@ class PhotoFolderDataset(AbstractDataset[None, "list[Path]"]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self._folder)}

@@ -43,7 +43,7 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
         self,
         source: dict[str, Any] | None = None,
         sources: dict[str, dict[str, Any]] | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, object] | None = None,
     ) -> None:
         self.metadata = metadata
         if (source is None) == (not sources):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -26,7 +26,7 @@ class TierNameDataset(AbstractDataset[str, str]):
         ConfigError: If there is no tier of that name.
     """
 
-    def __init__(self, *, name: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, name: str, metadata: dict[str, object] | None = None) -> None:
         self._name = tier_named(name).name
         self.metadata = metadata
 
@@ -39,5 +39,5 @@ class TierNameDataset(AbstractDataset[str, str]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"name": self._name}

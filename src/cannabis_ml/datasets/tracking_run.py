@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -14,7 +14,7 @@ class TrackingRunDataset(AbstractDataset[None, "str | None"]):
         metadata: For plugins; Kedro ignores it.
     """
 
-    def __init__(self, *, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, metadata: dict[str, object] | None = None) -> None:
         self.metadata = metadata
 
     def load(self) -> str | None:
@@ -29,5 +29,5 @@ class TrackingRunDataset(AbstractDataset[None, "str | None"]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {}

@@ -54,5 +54,5 @@ class TypedJSONDataset(PathDataset[BaseModel, BaseModel]):
         model: type[BaseModel] = getattr(importlib.import_module(module), name)
         return model
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {**super()._describe(), "model": self._model}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -20,7 +20,7 @@ class WorkspaceDataset(AbstractDataset[None, Path]):
         metadata: For plugins; Kedro ignores it.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, filepath: str, metadata: dict[str, object] | None = None) -> None:
         if is_remote(filepath):
             raise DatasetError(
                 f"A workspace is a local folder, and {filepath} is not: nodes keep there what saves"
@@ -40,5 +40,5 @@ class WorkspaceDataset(AbstractDataset[None, Path]):
     def _exists(self) -> bool:
         return True
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, object]:
         return {"filepath": str(self._filepath)}

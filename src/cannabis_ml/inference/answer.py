@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -120,7 +119,7 @@ class Answer(Mapping[str, HeadAnswer]):
     def __len__(self) -> int:
         return len(self._heads)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain data for JSON.
 
         Returns:

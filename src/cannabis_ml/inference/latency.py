@@ -78,7 +78,7 @@ def peak_memory() -> float | None:
     return peak * (1 if sys.platform == "darwin" else 1024) / MEGABYTE
 
 
-def machine() -> dict[str, Any]:
+def machine() -> dict[str, object]:
     """What a latency means nothing without: processor, cores, system, runtimes."""
     return {
         "processor": _processor(),

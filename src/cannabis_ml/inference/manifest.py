@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -168,7 +168,7 @@ class BundleManifest(_Strict):
         return self.model_copy(update={"content_sha256": content_hash(self.model_dump())})
 
 
-def content_hash(manifest: dict[str, Any]) -> str:
+def content_hash(manifest: dict[str, object]) -> str:
     """What `content_sha256` must be."""
     bare = {key: value for key, value in manifest.items() if key != "content_sha256"}
     text = json.dumps(

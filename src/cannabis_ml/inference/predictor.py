@@ -269,7 +269,7 @@ def _check_photos(photos: Sequence[np.ndarray]) -> None:
         )
 
 
-def _is_photo(photo: Any) -> bool:
+def _is_photo(photo: object) -> bool:
     return (
         isinstance(photo, np.ndarray)
         and photo.dtype == np.uint8
@@ -279,7 +279,7 @@ def _is_photo(photo: Any) -> bool:
     )
 
 
-def _kind(given: Any) -> str:
+def _kind(given: object) -> str:
     if isinstance(given, np.ndarray):
         return f"an array of {given.dtype} {given.shape}"
     return f"of type {type(given).__name__}"

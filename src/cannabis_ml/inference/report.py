@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -278,7 +278,7 @@ class Report(Answer):
 
         return ReportText(self).lines(photo, heat_map)
 
-    def as_json(self, photo: str | None = None, heat_map: str | None = None) -> dict[str, Any]:
+    def as_json(self, photo: str | None = None, heat_map: str | None = None) -> dict[str, object]:
         """Plain data for JSON, see `report_json.PhotoReport`.
 
         Args:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cannabis_ml._io.file_names import printable
 from cannabis_ml.errors import CannabisMLError, ConfigError
@@ -209,7 +209,7 @@ class Table:
         """On stderr alone."""
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print one line that is JSON whatever the encoding of the output."""
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     print(json.dumps(value, ensure_ascii=encoding != "utf8"))

@@ -34,7 +34,7 @@ MODELS: tuple[type[BaseModel], ...] = (
 )
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema() -> dict[str, object]:
     """JSON Schema (2020-12) of a line of the output."""
     line: TypeAdapter[PhotoReport | UnansweredPhoto] = TypeAdapter(PhotoReport | UnansweredPhoto)
     return {

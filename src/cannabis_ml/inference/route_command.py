@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cannabis_ml._io.file_names import printable
 from cannabis_ml.errors import CannabisMLError
@@ -21,7 +21,7 @@ def route(
     photos: Sequence[str],
     read: Callable[[str], bytes],
     show: Callable[[str, Answer], None] | None = None,
-    write_json: Callable[[dict[str, Any]], None] | None = None,
+    write_json: Callable[[dict[str, object]], None] | None = None,
 ) -> int:
     """Route photos, and print every answer as it comes.
 

@@ -43,7 +43,7 @@ class TierAnswer:
     unknown: float | None = None
     decided: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain data, which `RemoteTier` reads: what a server answers for one photo."""
         answer = self.answer.as_json() if hasattr(self.answer, "as_json") else self.answer
         return {
@@ -99,7 +99,7 @@ class Routed:
     milliseconds: float = 0.0
     cost: TierCost = field(default_factory=TierCost)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """Plain data for JSON: every attribute, `degraded`, and the answer as it writes itself."""
         answer = self.answer.as_json() if hasattr(self.answer, "as_json") else self.answer
         return {

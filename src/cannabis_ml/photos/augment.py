@@ -195,7 +195,7 @@ def _faster() -> tuple[Any, Any]:
     class Rotate(a.Rotate):  # type: ignore[name-defined]
         """Warps four channels instead of three, for which OpenCV has the quicker code."""
 
-        def apply(self, img: np.ndarray, matrix: np.ndarray, **_: Any) -> np.ndarray:
+        def apply(self, img: np.ndarray, matrix: np.ndarray, **_: object) -> np.ndarray:
             height, width = img.shape[:2]
             turned = cv2.warpAffine(
                 cv2.cvtColor(img, cv2.COLOR_RGB2RGBA),
@@ -214,7 +214,7 @@ def _faster() -> tuple[Any, Any]:
             img: np.ndarray,
             vertices_list: list[np.ndarray],
             intensities: np.ndarray,
-            **_: Any,
+            **_: object,
         ) -> np.ndarray:
             shadowed = img.copy()
             for vertices, intensity in zip(vertices_list, intensities, strict=True):

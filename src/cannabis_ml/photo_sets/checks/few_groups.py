@@ -41,7 +41,7 @@ class Unchecked:
     few: dict[str, int]
     out_of_reach: list[str]
 
-    def as_dict(self, least: int) -> dict[str, Any]:
+    def as_dict(self, least: int) -> dict[str, object]:
         """Plain values with a sentence, ready for JSON.
 
         Args:

@@ -42,7 +42,7 @@ class Finding:
     classes: list[str] = field(default_factory=list)
     numbers: dict[str, Any] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain values, ready for JSON."""
         return asdict(self)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.pipelines.augmentation.nodes import augment_photos, draw_augmentation_preview
 
 
-def create_pipeline(**_: Any) -> Pipeline:
+def create_pipeline(**_: object) -> Pipeline:
     """Training photos -> copies of them, and a figure that shows both."""
     return Pipeline(
         [

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.pipelines.balancing.nodes import balance_classes, draw_balance
 
 
-def create_pipeline(**_: Any) -> Pipeline:
+def create_pipeline(**_: object) -> Pipeline:
     """Training photos -> rows and weights that make up for unequal classes."""
     return Pipeline(
         [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.pipelines.bundle.nodes import (
@@ -18,7 +16,7 @@ from cannabis_ml.pipelines.bundle.nodes import (
 from cannabis_ml.tiers import TIERS, Tier
 
 
-def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
+def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: object) -> Pipeline:
     """Model files, golden photos and model card -> the bundle to deploy."""
     descriptions = {tier.name: f"{tier.name}.description" for tier in tiers}
     contents = {tier.name: f"{tier.name}.contents" for tier in tiers}

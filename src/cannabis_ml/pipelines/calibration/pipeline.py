@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.pipelines.calibration.nodes import (
@@ -29,7 +27,7 @@ from cannabis_ml.pipelines.calibration.routing_nodes import (
 from cannabis_ml.tiers import TIERS, Tier
 
 
-def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
+def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: object) -> Pipeline:
     """Model files -> the same files with calibrated decisions, and how far they can be trusted."""
     evidence = {tier.name: f"{tier.name}.routing_evidence" for tier in tiers}
     routing = Pipeline(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Node, Pipeline
 
@@ -20,7 +18,7 @@ from cannabis_ml.pipelines.export.params import TierExportParams
 from cannabis_ml.tiers import TIERS, Tier
 
 
-def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
+def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: object) -> Pipeline:
     """Checkpoint -> per tier a float file, and the smallest quantized file that agrees with it."""
     return sum((_tier(tier) for tier in tiers), Pipeline([]))
 

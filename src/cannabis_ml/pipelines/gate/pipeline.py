@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.pipelines.gate.nodes import (
@@ -17,7 +15,7 @@ from cannabis_ml.pipelines.gate.nodes import (
 from cannabis_ml.tiers import TIERS, Tier
 
 
-def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
+def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: object) -> Pipeline:
     """Bundle and champion -> comparison, decision, page, and the champion from now on."""
     decision = Pipeline(
         [

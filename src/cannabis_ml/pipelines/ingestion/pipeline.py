@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.photo_sets.feedback_source import (
@@ -25,7 +23,7 @@ from cannabis_ml.pipelines.ingestion.nodes import (
 )
 
 
-def create_pipeline(**_: Any) -> Pipeline:
+def create_pipeline(**_: object) -> Pipeline:
     """Photos as found -> sound photos, each in one split, stored at the size training wants.
 
     Up to `divided_photos` every table has a row per photo found: what is set aside is marked, not

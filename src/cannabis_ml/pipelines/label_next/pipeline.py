@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.pipelines.label_next.nodes import (
@@ -16,7 +14,7 @@ from cannabis_ml.pipelines.label_next.nodes import (
 )
 
 
-def create_pipeline(**_: Any) -> Pipeline:
+def create_pipeline(**_: object) -> Pipeline:
     """The last bundle, its training photos and those of feedback -> what to label next."""
     settings = "params:label_next"
     return Pipeline(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.pipelines.training.add_class_nodes import (
@@ -15,7 +13,7 @@ from cannabis_ml.pipelines.training.nodes import keep_decision, score_prediction
 from cannabis_ml.tiers import TIERS, Tier
 
 
-def create_add_class_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
+def create_add_class_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: object) -> Pipeline:
     """Photo set with a new class -> per tier the champion's network with heads that know it."""
     return sum((_tier(tier) for tier in tiers), Pipeline([]))
 

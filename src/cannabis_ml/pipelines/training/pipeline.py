@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.pipelines.training.nodes import (
@@ -23,7 +21,7 @@ from cannabis_ml.pipelines.training.nodes import (
 from cannabis_ml.tiers import TIERS, Tier
 
 
-def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
+def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: object) -> Pipeline:
     """Photo set -> per tier a trained network, predictions, metrics, figures; a comparison."""
     comparison = Node(
         compare_tiers,
