@@ -61,14 +61,14 @@ def cli() -> None:
     """Commands of this project."""
 
 
-def read_params(ctx: click.Context, option: click.Parameter, value: Any) -> Any:
+def read_params(ctx: click.Context, option: click.Parameter, value: object) -> Any:
     """Parse `--params` as Kedro does, and keep the text of each value: paths are read from it.
 
     A value that is not YAML, such as `[old]/photos`, is text.
     """
     if not isinstance(value, str):  # from the file that --config names
         return value
-    read: Any = OmegaConf.create()
+    read: object = OmegaConf.create()
     typed: dict[str, str] = {}
     for item in filter(None, (item.strip() for item in printable(value).split(","))):
         name, _, text = item.partition("=")
@@ -97,7 +97,7 @@ def _options() -> list[click.Parameter]:
 
 
 @cli.command(name="run", params=_options(), help=kedro_run.help)
-def run(pipeline: str | None, pipelines: list[str], verbose: bool, **options: Any) -> Any:
+def run(pipeline: str | None, pipelines: list[str], verbose: bool, **options: object) -> Any:
     """Run pipelines as Kedro does; see `kedro run --help`."""
     if pipeline and not pipelines:  # deprecated in Kedro; kept here
         pipelines, pipeline = [pipeline], None

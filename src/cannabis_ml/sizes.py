@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cannabis_ml.errors import ConfigError
 from cannabis_ml.tiers import TIERS
@@ -97,7 +97,7 @@ def _image_size(catalog: CatalogProtocol, name: str) -> int:
 def _drawn(catalog: CatalogProtocol) -> dict[str, int]:
     from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 
-    photos: Any = catalog.get("source_photos")
+    photos: object = catalog.get("source_photos")
     if not isinstance(photos, SourcePhotosDataset):
         return {}
     return {f"source_photos.{place}.size": size for place, size in photos.drawn_sizes.items()}

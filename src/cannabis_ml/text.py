@@ -66,7 +66,7 @@ def by_normal_name(mapping: Mapping[str, Value]) -> dict[str, Value]:
     return result
 
 
-def _as_text(value: Any) -> Any:
+def _as_text(value: object) -> Any:
     """YAML reads a class called 3 or 2024 as a number."""
     return str(value) if isinstance(value, int | float) else value
 
@@ -75,7 +75,7 @@ Name = Annotated[str, BeforeValidator(_as_text), AfterValidator(normal)]
 """The name of a head or class in configuration."""
 
 
-def _distinct_keys(value: Any) -> Any:
+def _distinct_keys(value: object) -> Any:
     if not isinstance(value, dict):
         return value
     names = {_as_text(key): item for key, item in value.items()}

@@ -50,7 +50,7 @@ def at_home(path: str) -> str:
         ) from error
 
 
-def _refuse_number(value: Any) -> Any:
+def _refuse_number(value: object) -> Any:
     if isinstance(value, bool | int | float):
         raise ValueError(f"was read as {value!r}, not as a path: write './' before the name")
     return value

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import cv2
 
@@ -57,7 +57,7 @@ class Helpers:
             self._pool.shutdown(cancel_futures=True)
             self._pool, self._up = None, False
 
-    def run(self, function: Callable[..., R], *args: Any) -> R:
+    def run(self, function: Callable[..., R], *args: object) -> R:
         """Call `function`, here or in another process; it and its arguments must be picklable."""
         pool = self._ready()
         return function(*args) if pool is None else pool.submit(function, *args).result()

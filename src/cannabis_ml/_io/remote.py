@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from fsspec import AbstractFileSystem
@@ -39,7 +38,7 @@ class RemotePath:
     path: str
 
     @classmethod
-    def at(cls, address: str, credentials: Mapping[str, Any] | None = None) -> RemotePath:
+    def at(cls, address: str, credentials: Mapping[str, object] | None = None) -> RemotePath:
         """Find what an address names.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kedro.io import AbstractDataset, DatasetError
 
@@ -29,7 +29,7 @@ class AuditDrawDataset(AbstractDataset["AuditDraw", "AuditDraw"]):
         *,
         url: str | None = None,
         photos: str | None = None,
-        credentials: dict[str, Any] | None = None,
+        credentials: dict[str, object] | None = None,
         metadata: dict[str, object] | None = None,
     ) -> None:
         self.metadata = metadata

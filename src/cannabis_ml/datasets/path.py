@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 
@@ -37,7 +37,7 @@ class PathDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded
         *,
         filepath: str | os.PathLike[str],
         version: Version | None = None,
-        credentials: dict[str, Any] | None = None,
+        credentials: dict[str, object] | None = None,
         metadata: dict[str, object] | None = None,
     ) -> None:
         self.metadata = metadata

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -139,7 +138,7 @@ def score_ranking(
     *,
     coverages: Sequence[float] = COVERAGES,
     bootstrap: Bootstrap = _BOOTSTRAP,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """How well each confidence score ranks the answers of one head.
 
     Args:

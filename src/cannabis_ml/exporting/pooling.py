@@ -17,7 +17,7 @@ class Operator(NamedTuple):
     outputs: Collection[Any]
 
 
-def from_pooling_on(operators: Sequence[Operator], stem: int, embedding: Any) -> set[int]:
+def from_pooling_on(operators: Sequence[Operator], stem: int, embedding: object) -> set[int]:
     """Operators from the last pooling up to the embedding, both included.
 
     As they see one place only, computing them in float32 costs next to nothing, and it keeps the

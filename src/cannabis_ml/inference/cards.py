@@ -96,7 +96,7 @@ class FileCard(NetworkCard):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_calibration(cls, given: Any) -> Any:
+    def _without_calibration(cls, given: object) -> Any:
         """Older cards have a field `calibration`, always empty."""
         if isinstance(given, dict) and given.get("calibration", 0) is None:
             return {name: value for name, value in given.items() if name != "calibration"}

@@ -21,7 +21,7 @@ between processors, and clients in other languages have no float32.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
@@ -64,7 +64,7 @@ class DecisionRule(BaseModel):
     )
 
     @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
         """Without `calibrators` where there are none: older clients read such rules."""
         fields = write(self)
         if not self.calibrators:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -369,7 +368,7 @@ def as_json(answers: GoldenAnswers) -> bytes:
     return json.dumps(written, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _shortest(values: np.ndarray) -> list[Any]:
+def _shortest(values: np.ndarray) -> list[object]:
     """As lists of the shortest decimals that are the same float32."""
     shortest = [float(str(value)) for value in values.astype(np.float32).ravel()]
     return list(np.asarray(shortest).reshape(values.shape).tolist())

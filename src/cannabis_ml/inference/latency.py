@@ -26,7 +26,7 @@ from cannabis_ml.photos.resize import center_crop_resize
 MEGABYTE = 1e6
 
 
-def timed(model: Path, photos: Sequence[bytes], threads: int, repeats: int) -> dict[str, Any]:
+def timed(model: Path, photos: Sequence[bytes], threads: int, repeats: int) -> dict[str, object]:
     """Time every photo alone, the three ways in turns.
 
     Args:
@@ -90,7 +90,7 @@ def machine() -> dict[str, object]:
     }
 
 
-def _taking(times: list[float], work: Callable[..., Any], *arguments: Any) -> Any:
+def _taking(times: list[float], work: Callable[..., Any], *arguments: object) -> Any:
     """Do it, and note how many milliseconds that took."""
     start = time.perf_counter()
     result = work(*arguments)

@@ -19,7 +19,7 @@ from cannabis_ml.inference.unknown import UnknownScore
 
 
 def tier_answer(
-    answer: Any,
+    answer: object,
     outputs: Mapping[str, np.ndarray],
     decision: Decision,
     rule: RoutingRule,
@@ -80,7 +80,7 @@ class LocalTier:
         self._free = asyncio.Semaphore(workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"tier-{name}")
 
-    async def ask(self, photo: Any) -> TierAnswer:
+    async def ask(self, photo: object) -> TierAnswer:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._free.acquire()
@@ -90,7 +90,7 @@ class LocalTier:
                 f"{self.name} did not answer within {self._timeout:g} s."
             ) from error
 
-    def _start(self, photo: Any) -> asyncio.Future[TierAnswer]:
+    def _start(self, photo: object) -> asyncio.Future[TierAnswer]:
         """Answer in a thread, which stays taken until it is done, awaited or not."""
         try:
             answered = asyncio.get_running_loop().run_in_executor(self._pool, self._answer, photo)

@@ -12,12 +12,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from typing import Any
 
 OPERATORS = ("nms", "qnms")
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
-_declared: list[Any] = []  # torch drops a library's declarations when the object is collected
+_declared: list[object] = []  # torch drops a library's declarations when the object is collected
 
 
 def ready_torchvision() -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -217,7 +216,7 @@ class HierarchicalNet(nn.Module):
         """uint8 (N, 3, S, S) RGB -> logits per head, see `classify`."""
         return self.classify(self.embed(photos))
 
-    def card(self, backbone: str | list[str], **facts: Any) -> NetworkCard:
+    def card(self, backbone: str | list[str], **facts: object) -> NetworkCard:
         """What `restore` needs besides the tensors.
 
         Args:

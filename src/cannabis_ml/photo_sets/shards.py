@@ -145,7 +145,7 @@ class ShardStore:
     def write(
         self,
         name: str,
-        rows: Iterator[dict[str, Any]],
+        rows: Iterator[dict[str, object]],
         schema: pa.Schema,
         written: Callable[[int], Any] = lambda _: None,
     ) -> None:
@@ -232,7 +232,7 @@ def _write_state(
     from datasets import DatasetInfo
 
     shards = Path(os.path.relpath(store.folder, index)).as_posix()
-    state: dict[str, Any] = {
+    state: dict[str, object] = {
         "_data_files": [{"filename": f"{shards}/{name}"} for name in names],
         "_fingerprint": hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16],
         "_format_columns": None,

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -174,7 +174,7 @@ def _held(policy: Policy, bound: Bounds) -> Policy:
         "dropout": {"holes": bound.dropout},
         "light": {"brightness": bound.brightness, "contrast": bound.contrast},
     }
-    held: dict[str, Any] = {}
+    held: dict[str, object] = {}
     for part, wanted in limits.items():
         old = getattr(policy, part)
         lowered = {k: min(getattr(old, k), v) for k, v in wanted.items() if v is not None}

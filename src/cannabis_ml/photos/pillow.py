@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from PIL import (
     AvifImagePlugin,
@@ -80,7 +80,7 @@ def without_warnings() -> Iterator[None]:
     out would undo what others changed meanwhile. This adds one filter and takes that one away.
     """
     global _decoding  # noqa: PLW0603
-    filters = cast("list[Any]", warnings.filters)
+    filters = cast("list[object]", warnings.filters)
     with _lock:
         _decoding += 1
         if _decoding == 1:
@@ -90,6 +90,6 @@ def without_warnings() -> Iterator[None]:
     finally:
         with _lock:
             _decoding -= 1
-            filters = cast("list[Any]", warnings.filters)
+            filters = cast("list[object]", warnings.filters)
             if _decoding == 0 and _FILTER in filters:
                 filters.remove(_FILTER)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import Any
 
 from torch import nn
 
@@ -54,7 +53,7 @@ def frozen_modules(network: nn.Module) -> list[nn.Module]:
     ]
 
 
-def parameter_groups(network: HierarchicalNet, training: TrainingParams) -> list[dict[str, Any]]:
+def parameter_groups(network: HierarchicalNet, training: TrainingParams) -> list[dict[str, object]]:
     """All parameters, grouped by learning rate and weight decay.
 
     `scale` of a group is its learning rate over that of the phase: 1 for the backbone's top layer,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +104,7 @@ def predictions_of_logits(
 @torch.inference_mode()
 def _outputs(
     taxonomy: Taxonomy, logits: Mapping[str, Tensor], photos: int
-) -> dict[str, dict[str, list[Any]]]:
+) -> dict[str, dict[str, list[object]]]:
     """Per head, and per part of a column's name, a value per photo."""
     if not photos:
         parts = ("", ".logits", ALEATORIC, EPISTEMIC)

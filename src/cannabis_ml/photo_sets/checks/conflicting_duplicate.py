@@ -57,7 +57,7 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
     }
     rows = copies[copies["photo_id"].isin(wrong.index)].sort_values("path", kind="stable")
     plain = rows[[c for c in ("photo_id", "path", "source", *labels) if c in rows]]
-    copies_of: dict[str, list[dict[Any, Any]]] = {}
+    copies_of: dict[str, list[dict[object, object]]] = {}
     for row in plain.astype(object).where(plain.notna(), None).to_dict("records"):
         copies_of.setdefault(row["photo_id"], []).append(row)
     sentences = {name: _sentence(of, disputed[name]) for name, of in copies_of.items()}
@@ -65,12 +65,12 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy) -> pd.Series:
     return sentences_by_row
 
 
-def _sentence(copies: list[dict[Any, Any]], columns: list[str]) -> str:
+def _sentence(copies: list[dict[object, object]], columns: list[str]) -> str:
     is_one_file = len({row["path"] for row in copies}) == 1
     several_sources = len({row.get("source") for row in copies} - {None}) > 1
     parts = []
     for column in columns[:NAMED]:
-        first: dict[Any, dict[Any, Any]] = {}
+        first: dict[Any, dict[object, object]] = {}
         for row in copies:
             if row[column] is not None:
                 first.setdefault(row[column], row)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import comb
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -88,7 +88,7 @@ def find(photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams) -> l
 
 def unchecked(
     photos: pd.DataFrame, taxonomy: Taxonomy, params: ShortcutsParams
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Name what `shortcuts` passed over, as `Unchecked.as_dict`.
 
     Args:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
@@ -86,7 +85,7 @@ class SetFindings:
 
     findings: list[Finding]
     measured: list[Predictability]
-    unchecked: list[dict[str, Any]]
+    unchecked: list[dict[str, object]]
 
 
 def check_set(

@@ -111,10 +111,10 @@ def _near_limit(measured: Predictability, params: ShortcutsParams) -> Finding:
     )
 
 
-def as_numbers(measured: Predictability) -> dict[str, Any]:
+def as_numbers(measured: Predictability) -> dict[str, object]:
     """Plain values, ready for JSON, shares to four decimals."""
 
-    def plain(value: Any) -> Any:
+    def plain(value: object) -> Any:
         if isinstance(value, float):
             return round(value, 4)
         if isinstance(value, dict):

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -108,7 +107,7 @@ def _numbered_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             )
 
 
-def _json_lines(path: Path) -> list[dict[str, Any]]:
+def _json_lines(path: Path) -> list[dict[str, object]]:
     rows = []
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import pandas as pd
 import yaml
@@ -86,16 +85,16 @@ class TierDescription:
     device: str
     backbone: str
     image_size: int
-    weights: dict[str, Any]
+    weights: dict[str, str | None]
     teacher: str | None
-    files: list[dict[str, Any]]
+    files: list[dict[str, object]]
     machine: str
     metrics: Evaluation
     verdict: str
     trust: TierTrust
 
 
-def describe_files(models: dict[str, ModelFile], latency: LatencyReport) -> list[dict[str, Any]]:
+def describe_files(models: dict[str, ModelFile], latency: LatencyReport) -> list[dict[str, object]]:
     """A row per model file of a tier: its kind, size and latency, and where it is the default."""
     return [
         {
@@ -228,7 +227,7 @@ def apart_in_words(links: LinkReport) -> str:
 
 def _front_matter(
     bundle: BundleParams, taxonomy: Taxonomy, tiers: dict[str, TierDescription]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     results = [
         {
             "task": {"type": "image-classification", "name": head.name},
@@ -260,7 +259,7 @@ def _headlines(scores: HeadScores) -> list[str]:
     return [m for m in HEADLINES[scores.kind] if grouped or not m.endswith("_per_group")]
 
 
-def _machine_part(name: str, value: Any) -> str:
+def _machine_part(name: str, value: object) -> str:
     if name in ("processor", "system"):
         return str(value)
     return f"{value} cores" if name == "cores" else f"{name} {value}"
@@ -279,7 +278,7 @@ def _counts(taxonomy: Taxonomy, photos: pd.DataFrame) -> dict[str, dict[str, dic
     }
 
 
-def as_text(text: Any) -> str:
+def as_text(text: object) -> str:
     """Text as it stands, in a line or a table's cell: names that Markdown would read as its own.
 
     An underscore between letters is text already.

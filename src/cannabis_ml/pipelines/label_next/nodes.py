@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -137,7 +136,7 @@ def list_label_studio_tasks(
     label_errors: pd.DataFrame,
     bundle: Bundle,
     settings: LabelNextParams,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """List both as tasks of Label Studio, with what the model answers filled in.
 
     Photos drawn for audit come without: who has seen the answer agrees with it too readily.
