@@ -85,6 +85,10 @@ class UnknownPersonError(FeedbackError):
     """The store of feedback has nothing of a person."""
 
 
+class UnknownSubmissionError(FeedbackError):
+    """The store has no submission of this person under this key."""
+
+
 class TierUnavailableError(CannabisMLError):
     """A tier cannot answer now; others may."""
 

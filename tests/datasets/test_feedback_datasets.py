@@ -7,10 +7,13 @@ from kedro.io import DatasetError, Version
 
 from cannabis_ml.datasets.feedback_photos import FeedbackPhotosDataset
 from cannabis_ml.datasets.feedback_store import FeedbackStoreDataset
+from cannabis_ml.datasets.review_queue import ReviewQueueDataset
 from cannabis_ml.datasets.training_record import TrainingRecordDataset
+from cannabis_ml.feedback.review_queue import QueueEntry, QueueList
 from cannabis_ml.feedback.submission import read_submission
 from cannabis_ml.feedback.training_record import TrainingRecord
 from cannabis_ml.photo_sets.feedback_source import OWN_COLUMNS
+from cannabis_ml.photos.fingerprint import photo_id as id_of
 from cannabis_ml.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.model_validate({"heads": [{"name": "product", "classes": ["plant", "trim"]}]})
@@ -95,3 +98,22 @@ def test_there_is_no_record_before_the_first_training(tmp_path):
     record = TrainingRecord(at=datetime(2026, 3, 1, tzinfo=UTC), taxonomy=TAXONOMY)
     entry("2026-03-01T00.00.00.000Z").save(record)
     assert entry().load() == record
+
+
+def test_saving_a_list_fills_the_queue_and_an_empty_one_empties_it(tmp_path, encode, draw):
+    url = f"sqlite:///{tmp_path}/b/feedback.db"
+    queue = ReviewQueueDataset(url=url)
+    nothing = QueueList(sources=("label_next",), entries=())
+    queue.save(nothing)
+    assert not (tmp_path / "b").exists()
+
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encode(draw(seed=1)))
+    given = {"photo_id": id_of(path.read_bytes()), "path": str(path), "source": "label_next"}
+    entry = QueueEntry(**given, rank=1, kind="margin", reason="the model wavers")
+    queue.save(QueueList(sources=("label_next",), entries=(entry,)))
+    assert queue.load().entries == (entry,)
+    with FeedbackStoreDataset(url=url).open() as store:
+        assert store.waiting("ann", 1, 9)[0] == 1
+        queue.save(nothing)
+        assert store.waiting("ann", 1, 9)[0] == 0

@@ -6,7 +6,9 @@ import pytest
 
 from cannabis_ml.errors import FeedbackError
 from cannabis_ml.feedback.exchange import export, import_folder
+from cannabis_ml.feedback.review_queue import QueueEntry, QueueList
 from cannabis_ml.feedback.store import FeedbackStore
+from cannabis_ml.photos.fingerprint import photo_id as id_of
 
 
 @pytest.fixture
@@ -48,6 +50,25 @@ def test_a_store_moves_to_another_one_unchanged(filled, tmp_path):
         assert other.tombstones() == filled.tombstones()
         kept = filled.photos().query("kept")["photo_id"]
         assert [other.photo(i) for i in kept] == [filled.photo(i) for i in kept]
+
+
+def test_photos_that_pipelines_added_move_with_the_opinions_on_them(
+    store, submit, encode, draw, tmp_path
+):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(encode(draw(seed=9)))
+    given = {"photo_id": id_of(path.read_bytes()), "path": str(path), "source": "label_next"}
+    entry = QueueEntry(**given, rank=1, kind="margin", reason="the model wavers")
+    store.fill_queue(QueueList(sources=("label_next",), entries=(entry,)))
+    (one,) = store.waiting("ann", 1, 9)[1]
+    store.add(submit(photo_id=one.photo_id, consent=False, answered=None, seen_answer=False))
+    assert export(store, tmp_path / "out").photos == 1
+    url = f"sqlite:///{tmp_path}/other/feedback.db"
+    with FeedbackStore(url, clock=store.clock) as other:
+        assert import_folder(other, tmp_path / "out").refused == ()
+        assert everything(other) == everything(store)
+        assert other.photo(one.photo_id) == store.photo(one.photo_id)
+        assert other.photos()["sent_sha256"].tolist() == [[given["photo_id"]]]
 
 
 def test_importing_what_is_there_changes_nothing(filled, tmp_path):

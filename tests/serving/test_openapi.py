@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -20,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from cannabis_ml.feedback.review_queue import QueueList
 from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.settings import ServiceSettings, hash_key
 
@@ -76,10 +78,19 @@ def there(address, app, jpeg):
         "opinions": [{"head": HEAD, "verdict": "corrected", "label": label}],
     }
     httpx.post(f"{address}/v2/feedback", json=told).raise_for_status()
+    waiting = told | {"key": "key-2", "person": "p-2", "consent": True}
+    form = {"feedback": json.dumps({k: v for k, v in waiting.items() if k != "photo_id"})}
+    photo = {"photo": ("a.jpg", jpeg(), "image/jpeg")}
+    sent = httpx.post(f"{address}/v2/feedback", data=form, files=photo).raise_for_status().json()
+    entry = {"photo_id": sent["photo_id"], "source": "label_next", "rank": 1}
+    entry |= {"kind": "margin", "reason": "because"}
+    queue = {"sources": ("label_next",), "entries": (entry,)}
+    app.state.feedback.store.fill_queue(QueueList.model_validate(queue))
     photos = [("photo", ("a.jpg", jpeg(), "image/jpeg"))]
     job = httpx.post(f"{address}/v2/jobs", files=photos).raise_for_status().json()["id"]
     loaded = app.state.service.loaded
-    return {"job": job, "pseudonym": "p-1", "bundle": loaded.id, "tier": loaded.tiers[0]}
+    there = {"job": job, "pseudonym": "p-1", "bundle": loaded.id, "tier": loaded.tiers[0]}
+    return there | {"photo_id": sent["photo_id"], "key": "key-2"}
 
 
 def test_nothing_is_answered_that_is_not_declared(app, address, there):
@@ -118,7 +129,8 @@ def hold_to_its_declaration(operation, address, there):
     hold()
     if operation.method == "delete":
         path = operation.path.format(**there)
-        found = httpx.delete(address + path, headers={"x-api-key": ADMIN})
+        whose = {"person": "p-2"} if "{key}" in operation.path else {}
+        found = httpx.delete(address + path, params=whose, headers={"x-api-key": ADMIN})
         seen.add(found.status_code)
     return seen
 

@@ -82,7 +82,8 @@ def erase_photo(connection: Connection, database: Database, photo_id: str, now: 
     found = select(t.photos.c.photo_id).where(t.photos.c.photo_id == photo_id)
     if connection.execute(found).first() is None:
         raise FeedbackError(f"Photo {photo_id[:64]} is not in the store.")
-    connection.execute(delete(t.uploads).where(t.uploads.c.photo_id == photo_id))
+    for table in (t.uploads, t.added_photos):
+        connection.execute(delete(table).where(table.c.photo_id == photo_id))
     return _drop_photo(connection, database, photo_id, now)
 
 
@@ -149,12 +150,17 @@ def _delete_submissions(connection: Connection, which: ColumnElement[bool]) -> E
 
 
 def _drop_photo(connection: Connection, database: Database, photo_id: str, now: datetime) -> Erased:
-    """Delete a photo that nobody sent, and the file of one that nobody wants kept."""
+    """Delete a photo that nobody sent, and the file of one that nobody wants kept.
+
+    What pipelines took from a photo set is not the person's to erase there: it stays.
+    """
     row = connection.execute(select(t.photos).where(t.photos.c.photo_id == photo_id)).one()
     consents = select(t.uploads.c.consent).where(t.uploads.c.photo_id == photo_id)
     sent = list(connection.execute(consents).scalars())
-    if any(sent):
+    added = select(t.added_photos).where(t.added_photos.c.photo_id == photo_id)
+    if any(sent) or connection.execute(added).first():
         return Erased()
+    connection.execute(delete(t.queue).where(t.queue.c.photo_id == photo_id))
     if row.kept:
         _note_removal(connection, database, photo_id, row.suffix)
     _bury(connection, database, digest_of_erased(photo_id), "photo", now)

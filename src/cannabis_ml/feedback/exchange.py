@@ -2,7 +2,8 @@
 
 feedback.jsonl   a record per submission, in order of arrival
 photos/          the photos of these people that were kept
-marks.json       of a whole store: what was drawn, what is known, and what was erased
+marks.json       of a whole store: what was drawn, what is known, what was erased, and which photos
+                 nobody sent; what is up for review is not in it: pipelines put it up anew
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from cannabis_ml.errors import FeedbackError, FeedbackRefusedError, UnknownPerso
 from cannabis_ml.feedback import tables as t
 from cannabis_ml.feedback.fields import ClassName, Moment, PhotoId, Share
 from cannabis_ml.feedback.opinions import Label
+from cannabis_ml.feedback.queue_photos import add_exported
 from cannabis_ml.feedback.reading import read_label, unpack_embedding
 from cannabis_ml.feedback.store import FeedbackStore
-from cannabis_ml.feedback.submission import Record, read_part
+from cannabis_ml.feedback.submission import PHOTO_FILE, Record, read_part
 from cannabis_ml.feedback.taking import Receipt, written_label
 
 RECORDS = "feedback.jsonl"
@@ -90,12 +92,20 @@ class _AuditWeek(BaseModel):
     rate: Share
 
 
+class _Added(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    photo: str = Field(pattern=PHOTO_FILE)
+    sent_sha256: PhotoId
+
+
 class _Marks(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     marks: list[_Mark]
     tombstones: list[_Tombstone]
     audit_weeks: list[_AuditWeek] = []
+    added: list[_Added] = []
 
 
 def export(store: FeedbackStore, folder: Path, person: str | None = None) -> Exported:
@@ -122,6 +132,7 @@ def export(store: FeedbackStore, folder: Path, person: str | None = None) -> Exp
         lines = [record.model_dump_json(exclude_none=True) for record in records]
         (aside / RECORDS).write_text("".join(f"{line}\n" for line in lines), "utf-8")
         files = {record.photo for record in records if record.photo}
+        files |= {one.photo for one in marks.added} if marks is not None else set()
         for name in sorted(files):
             (aside / name).write_bytes(store.photo(Path(name).stem))
         if marks is not None:
@@ -138,7 +149,10 @@ def import_folder(store: FeedbackStore, folder: Path) -> Imported:
     if not (folder / RECORDS).is_file():
         raise FeedbackError(f"{folder} has no {RECORDS}: it is not an export of feedback.")
     if (folder / MARKS).is_file():
-        _bury(store, _read_marks(folder))
+        marks = _read_marks(folder)
+        _bury(store, marks)
+        for one in marks.added:
+            add_exported(store, _photo(folder, one.photo), one.sent_sha256)
     refused: dict[int, str] = {}
     receipts: list[Receipt] = []
     for batch in _batches(folder, refused):
@@ -251,8 +265,14 @@ def _marks(connection: Connection) -> _Marks:
     marks = connection.execute(select(t.marks).order_by(*t.marks.primary_key)).mappings()
     stones = connection.execute(select(t.tombstones).order_by(t.tombstones.c.digest)).mappings()
     weeks = connection.execute(select(t.audit_weeks).order_by(t.audit_weeks.c.week)).mappings()
+    photos = t.added_photos.join(t.photos)
+    added = select(t.added_photos, t.photos.c.suffix).select_from(photos).where(t.photos.c.kept)
     return _Marks.model_validate(
         {
+            "added": [
+                {"photo": f"photos/{row.photo_id}{row.suffix}", "sent_sha256": row.sent_sha256}
+                for row in connection.execute(added.order_by(*t.added_photos.primary_key))
+            ],
             "marks": [{**row, "label": read_label(row["label"])} for row in marks],
             "tombstones": [dict(row) for row in stones],
             "audit_weeks": [dict(row) for row in weeks],

@@ -107,6 +107,10 @@ def opinions(connection: Connection, *, history: bool) -> pd.DataFrame:
 _OPINION_OF = t.opinions.c.person_id == t.people.c.id
 
 
+_IS_THERE = t.submissions.c.withdrawn_at.is_(None) | t.submissions.c.outputs.is_not(None)
+"""Of a submission that was taken back the answer remains, where there is one."""
+
+
 def answers(connection: Connection) -> pd.DataFrame:
     """See `FeedbackStore.answers`."""
     audited = select(t.marks).where(t.marks.c.purpose == "audit")
@@ -169,6 +173,8 @@ def photos(connection: Connection, files: PhotoStore) -> pd.DataFrame:
     sent: dict[str, set[str]] = {}
     for upload in connection.execute(select(t.uploads.c.photo_id, t.uploads.c.sent_sha256)):
         sent.setdefault(upload.photo_id, set()).add(upload.sent_sha256)
+    for added in connection.execute(select(t.added_photos)):
+        sent.setdefault(added.photo_id, set()).add(added.sent_sha256)
     s = t.submissions.c
     details: dict[str, Any] = {}
     found = select(s.photo_id, s.device, s.region, s.metadata).order_by(s.id)
@@ -230,7 +236,7 @@ def summary(connection: Connection) -> Summary:
         people=count(t.people),
         photos=count(t.photos),
         photos_kept=count(select(t.photos).where(t.photos.c.kept).subquery()),
-        submissions=count(t.submissions),
+        submissions=count(select(t.submissions).where(_IS_THERE).subquery()),
         opinions=sum(found.values()),
         by_verdict={name: found.get(name, 0) for name in VERDICTS},
         most_corrected=_most(corrected)[:5],

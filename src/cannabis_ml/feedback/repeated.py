@@ -43,7 +43,22 @@ def in_order(before: Sequence[Said], own: Said, place: int) -> list[tuple[Said, 
     Returns:
         All of them in order, each with what its `replaced` has to be.
     """
-    said = [*before[:place], own, *before[place:]]
+    return _counted([*before[:place], own, *before[place:]], own)
+
+
+def without(rest: Sequence[Said]) -> list[tuple[Said, int]]:
+    """What counts of a person's opinions after one of them was taken back.
+
+    Args:
+        rest: Those that are left, by when they were given, then by arrival; at least one.
+
+    Returns:
+        As `in_order`.
+    """
+    return _counted(rest, None)
+
+
+def _counted(said: Sequence[Said], own: Said | None) -> list[tuple[Said, int]]:
     found: list[tuple[Said, int]] = []
     for _, run in groupby(said, key=lambda one: one.content):
         members = list(run)

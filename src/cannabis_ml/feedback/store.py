@@ -7,6 +7,7 @@ training holds up nobody. What `add` has returned from is on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,18 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from cannabis_ml.errors import FeedbackError, FeedbackRefusedError
-from cannabis_ml.feedback import erasure, marks, reading
+from cannabis_ml.feedback import erasure, marks, queue_rows, reading
 from cannabis_ml.feedback.database import Database
 from cannabis_ml.feedback.erasure import Erased
 from cannabis_ml.feedback.intake import Intake, Sent, or_refused
 from cannabis_ml.feedback.opinions import Label
 from cannabis_ml.feedback.params import Retention, StoreLimits
 from cannabis_ml.feedback.photo_store import PhotoStore
+from cannabis_ml.feedback.queue_photos import find_entry, restore_files
+from cannabis_ml.feedback.review_queue import Filled, QueueList, WaitingPhoto
 from cannabis_ml.feedback.submission import Record, Submission
 from cannabis_ml.feedback.taking import Receipt, find_photo
+from cannabis_ml.feedback.withdrawal import Withdrawn, withdraw
 from cannabis_ml.photos.fingerprint import photo_id as sha256_of
 
 if TYPE_CHECKING:
@@ -61,7 +65,8 @@ class FeedbackStore:
     ) -> None:
         self.database = Database(url)
         self.files = PhotoStore(photos or _beside(url), photo_credentials)
-        self.intake = Intake(self.database, self.files, limits or StoreLimits())
+        self.limits = limits or StoreLimits()
+        self.intake = Intake(self.database, self.files, self.limits)
         self.clock = clock
 
     def add(self, submission: Submission, photo: bytes | None = None) -> Receipt:
@@ -124,6 +129,17 @@ class FeedbackStore:
     ) -> list[Receipt | FeedbackRefusedError]:
         """As `restore`, many in one transaction; see `add_all`."""
         return self.intake.add_all([self._sent_before(*item) for item in items])
+
+    def withdraw(self, person: str, key: str) -> Withdrawn:
+        """Take back the opinions of one submission; the person's former ones count again.
+
+        Twice is once. The answer and the photo that came with it stay, and its key stays used.
+
+        Raises:
+            UnknownSubmissionError: If the person sent nothing under this key.
+        """
+        now = self.clock()
+        return self.database.write(lambda c: withdraw(c, person, key, now))
 
     def opinions(self, *, history: bool = False) -> pd.DataFrame:
         """The table of opinions, see `cannabis_ml.feedback.opinions.opinions_table`.
@@ -265,6 +281,36 @@ class FeedbackStore:
         """The known labels: `photo_id`, `head` and `label` (object), a row each."""
         with self.database.reading() as connection:
             return marks.gold(connection)
+
+    def fill_queue(self, given: QueueList) -> Filled:
+        """Put photos up for review, in place of all that the same sources had put up before.
+
+        Photos that the store lacks are taken in, cleaned as those of people are; those that only
+        the queue had brought go when they are not up any more and nobody gave an opinion. What was
+        erased is not put up again.
+        """
+        now = self.clock()
+        found = [one for entry in given.entries if (one := find_entry(self, entry)) is not None]
+        filled = self.database.write(
+            lambda c: queue_rows.fill(c, self.database, given.sources, found, now)
+        )
+        erasure.remove_files(self.database, self.files)
+        restore_files(self, found)
+        left_out = len(given.entries) - len(found) + filled.left_out
+        return replace(filled, left_out=left_out)
+
+    def waiting(self, person: str, enough: int, most: int) -> tuple[int, list[WaitingPhoto]]:
+        """See `queue_rows.waiting`."""
+        with self.database.reading() as connection:
+            return queue_rows.waiting(connection, person, enough, most)
+
+    def queued_photo(self, photo_id: str) -> bytes | None:
+        """Bytes of a photo that is up for review; None if it is not."""
+        with self.database.reading() as connection:
+            row = find_photo(connection, photo_id)
+            if row is None or not row.kept or not queue_rows.is_up(connection, row.photo_id):
+                return None
+        return self.files.get(row.photo_id, row.suffix)
 
     def close(self) -> None:
         """Close the connections; the store opens them again when it is used."""

@@ -44,6 +44,9 @@ _Free = (
 _Feature = Annotated[float, Field(ge=-60_000, le=60_000, allow_inf_nan=False)]
 Read = TypeVar("Read", bound=BaseModel)
 
+PHOTO_FILE = r"^photos/[0-9a-f]{64}\.(jpg|png)$"
+"""Where an export has a photo."""
+
 _REASONS = 10
 """Faults that are named; more than these are counted."""
 
@@ -164,9 +167,7 @@ class Record(_Part):
     submission: Submission
     digest: PhotoId = Field(description="Hash of all that was sent")
     received_at: Moment
-    photo: str | None = Field(
-        default=None, pattern=r"^photos/[0-9a-f]{64}\.(jpg|png)$", description="Exported file"
-    )
+    photo: str | None = Field(default=None, pattern=PHOTO_FILE, description="Exported file")
     sent_sha256: PhotoId | None = Field(default=None, description="Hash of the file as sent")
 
 

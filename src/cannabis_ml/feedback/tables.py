@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD_REVISION = "0003"
+HEAD_REVISION = "0004"
 """The newest migration."""
 
 
@@ -95,6 +95,7 @@ submissions = Table(
     Column("region", String(100)),
     Column("metadata", Text),  # JSON
     Column("embedding", LargeBinary),  # float16, little-endian; with consent only
+    Column("withdrawn_at", UtcTime),  # its opinions were taken back: there are none any more
     UniqueConstraint("person_id", "key"),
     Index("submissions_by_photo", "photo_id"),
 )
@@ -132,6 +133,27 @@ marks = Table(  # photos drawn for measuring, and those whose label is known
     Column("label", Text, nullable=False),  # JSON: of gold photos
     Column("probability", Double),  # with which an audited photo was drawn
     Column("at", UtcTime, nullable=False),
+)
+
+queue = Table(  # photos that wait for a person's opinion; see `review_queue.QueueEntry`
+    "queue",
+    metadata,
+    Column("photo_id", ForeignKey("photos.photo_id"), primary_key=True),
+    Column("source", String(16), primary_key=True),
+    Column("rank", Integer, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("blind", Boolean, nullable=False),
+    Column("suggestion", Text),  # JSON: an answer
+    Column("at", UtcTime, nullable=False),  # when it was put up
+)
+
+added_photos = Table(  # photos that nobody sent: pipelines put them up, of files with these hashes
+    "added_photos",
+    metadata,
+    Column("photo_id", ForeignKey("photos.photo_id"), primary_key=True),
+    Column("sent_sha256", String(64), primary_key=True),
+    Index("added_photos_by_hash", "sent_sha256"),
 )
 
 audit_weeks = Table(  # how often photos of a week are drawn for audit: fixed by the first draw

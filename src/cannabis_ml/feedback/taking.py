@@ -76,7 +76,13 @@ _FIND_SUBMISSION = (
     .where(t.people.c.pseudonym == bindparam("pseudonym"), t.submissions.c.key == bindparam("key"))
 )
 _FIND_PHOTO = select(t.photos).where(t.photos.c.photo_id == bindparam("photo_id"))
-_SENT_AS = select(t.uploads.c.photo_id).where(t.uploads.c.sent_sha256 == bindparam("sent"))
+_SENT_AS = (
+    select(t.uploads.c.photo_id)
+    .where(t.uploads.c.sent_sha256 == bindparam("sent"))
+    .union_all(
+        select(t.added_photos.c.photo_id).where(t.added_photos.c.sent_sha256 == bindparam("sent"))
+    )
+)
 _FIND_SENT = (
     select(t.photos)
     .where(or_(t.photos.c.photo_id == bindparam("sent"), t.photos.c.photo_id.in_(_SENT_AS)))
@@ -129,7 +135,7 @@ def earlier_receipt(connection: Connection, submission: Submission, digest: str)
 
 
 def find_photo(connection: Connection, sha256: str) -> Row[Any] | None:
-    """The row of a photo by its id, or by the hash of the bytes that were sent."""
+    """The row of a photo by its id, or by the hash of the bytes that were sent or put up."""
     return connection.execute(_FIND_SENT, {"sent": sha256}).first()
 
 
@@ -179,7 +185,7 @@ def _take_photo(
     if row is None or (clean is not None and not row.kept):
         if clean is None and consent:
             raise PhotoGoneError
-        _write_photo(connection, database, arrived)
+        write_photo(connection, database, arrived.photo_id, clean, arrived.at)
     elif named and row.kept:
         return  # somebody else's, which this person was asked about
     upload = {"photo_id": arrived.photo_id, "person_id": person_id}
@@ -188,17 +194,31 @@ def _take_photo(
     connection.execute(insert, upload)
 
 
-def _write_photo(connection: Connection, database: Database, arrived: Arrived) -> None:
-    clean = arrived.clean
-    row: dict[str, Any] = {"photo_id": arrived.photo_id, "received_at": arrived.at}
+def write_photo(
+    connection: Connection,
+    database: Database,
+    photo_id: str,
+    clean: CleanPhoto | None,
+    at: datetime,
+) -> None:
+    """Write the row of a photo.
+
+    Args:
+        connection: Of a transaction that writes.
+        database: Of the store.
+        photo_id: Its id.
+        clean: What is kept of it; None keeps its id alone.
+        at: Now.
+    """
+    row: dict[str, Any] = {"photo_id": photo_id, "received_at": at}
     if clean is None:
         connection.execute(database.insert(t.photos), row | {"kept": False})
         return
-    database.lock_photo(connection, arrived.photo_id)
-    removal = t.removals.c.photo_id == arrived.photo_id
+    database.lock_photo(connection, photo_id)
+    removal = t.removals.c.photo_id == photo_id
     connection.execute(t.removals.delete().where(removal))  # or its file would go
     # What was given back may be trained on again.
-    digest = digest_of_erased(arrived.photo_id)
+    digest = digest_of_erased(photo_id)
     connection.execute(t.tombstones.delete().where(t.tombstones.c.digest == digest))
     sizes = {"bytes": len(clean.data), "width": clean.width, "height": clean.height}
     held: dict[str, Any] = {"kept": True, "suffix": clean.suffix} | sizes

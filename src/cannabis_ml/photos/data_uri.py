@@ -33,6 +33,20 @@ def jpeg_uri(data: bytes, size: int) -> str:
     Raises:
         UnreadableError: If it cannot be decoded.
     """
+    return f"data:image/jpeg;base64,{base64.b64encode(small_jpeg(data, size)).decode()}"
+
+
+def small_jpeg(data: bytes, size: int, quality: int = 78) -> bytes:
+    """A photo as a JPEG of its pixels alone, upright.
+
+    Args:
+        data: Bytes of a photo.
+        size: Longer side in pixels, at most.
+        quality: Of the JPEG, 1 to 95.
+
+    Raises:
+        UnreadableError: If it cannot be decoded.
+    """
     import cv2
     from PIL import Image
 
@@ -42,5 +56,5 @@ def jpeg_uri(data: bytes, size: int) -> str:
         height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=78, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()

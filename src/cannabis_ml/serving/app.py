@@ -11,7 +11,13 @@ from starlette.middleware.cors import CORSMiddleware
 
 from cannabis_ml import __version__
 from cannabis_ml.inference.bundle import Bundle
-from cannabis_ml.serving import feedback_routes, heat_map_routes, people_routes, routes
+from cannabis_ml.serving import (
+    feedback_routes,
+    heat_map_routes,
+    people_routes,
+    review_routes,
+    routes,
+)
 from cannabis_ml.serving.bundles import Served, ServedBundles
 from cannabis_ml.serving.dependencies import PERSON_HEADER
 from cannabis_ml.serving.deployments import DeploymentRecord, Deployments
@@ -35,6 +41,7 @@ from cannabis_ml.serving.state import Service
 ROUTERS = [
     routes.router,
     feedback_routes.router,
+    review_routes.router,
     people_routes.router,
     job_routes.router,
     heat_map_routes.router,

@@ -15,6 +15,7 @@ from cannabis_ml.errors import (
     ConfigError,
     FeedbackRefusedError,
     UnknownPersonError,
+    UnknownSubmissionError,
 )
 from cannabis_ml.feedback.params import StoreLimits
 from cannabis_ml.inference.bundle import Bundle
@@ -59,7 +60,7 @@ class FeedbackDesk:
     """
 
     def __init__(self, store: FeedbackStore, settings: FeedbackSettings, jobs: JobBoard) -> None:
-        self.store, self.jobs = store, jobs
+        self.store, self.settings, self.jobs = store, settings, jobs
         self._pool = WorkerPool(settings.threads)
         self.admission = Admission(self._pool, settings.waiting)
         self._sources = LearningSources.of(store, settings)
@@ -125,6 +126,8 @@ def _as_problems() -> Iterator[None]:
         raise ServiceError(422, f"{error}.") from error
     except UnknownPersonError as error:
         raise ServiceError(404, "There is nothing of this person in the store.") from error
+    except UnknownSubmissionError as error:
+        raise ServiceError(404, "This person sent nothing under this key.") from error
     except CannabisMLError as error:
         logger.exception("The store of feedback failed")
         raise ServiceError(

@@ -29,6 +29,9 @@ class FeedbackSettings(BaseModel):
         ge=0,
         description="Requests let in besides those that a thread works for; status 503 above",
     )
+    opinions_per_photo: int = Field(
+        default=1, ge=1, description="Of so many people; a photo then leaves the review queue"
+    )
     training_record: Path | None = Field(
         default=None,
         description="What the bundle stage writes of each training:"

@@ -27,6 +27,7 @@ class Guard:
     def __init__(self, settings: ServiceSettings) -> None:
         self._hashes = list(settings.key_hashes)
         self._admins = list(settings.admin_key_hashes)
+        self._reviewers = [*settings.reviewer_key_hashes, *self._admins]
         self._proxies = set(settings.trusted_proxies)
         most = settings.limits.requests_per_minute
         self._rate = RateLimitItemPerMinute(most) if most else None
@@ -46,21 +47,32 @@ class Guard:
         Raises:
             ServiceError: 401 without a known key, 403 with a key that may not, 429 above the rate.
         """
-        found = _hash_of(request)
-        if _is_among(found, self._admins):
-            self._count(found)
-        elif not self._admins:
-            raise ServiceError(
-                403, "No key may do this here: set admin_key_hashes in the service's configuration."
-            )
-        elif _is_among(found, self._hashes):
-            raise ServiceError(403, "This API key may not do this: it takes one of an admin.")
-        else:
-            raise _unknown_key()
+        self._privileged(request, self._admins, "admin_key_hashes")
+
+    async def reviewer(self, request: Request) -> None:
+        """Let a request pass that looks at photos which people sent.
+
+        Raises:
+            ServiceError: As `admin`.
+        """
+        self._privileged(request, self._reviewers, "reviewer_key_hashes")
 
     def key_of(self, request: Request) -> str:
         """The hash of the caller's key; empty where no keys are asked for, and nobody is known."""
         return _hash_of(request) if self._hashes else ""
+
+    def _privileged(self, request: Request, keys: list[str], setting: str) -> None:
+        found = _hash_of(request)
+        if _is_among(found, keys):
+            self._count(found)
+        elif not keys:
+            raise ServiceError(
+                403, f"No key may do this here: set {setting} in the service's configuration."
+            )
+        elif _is_among(found, [*self._hashes, *self._reviewers]):
+            raise ServiceError(403, f"This API key may not do this: it takes one of {setting}.")
+        else:
+            raise _unknown_key()
 
     def _count(self, caller: str) -> None:
         if self._rate is None or self._limiter.hit(self._rate, caller):
@@ -78,7 +90,7 @@ class Guard:
         if not self._hashes:
             return self._address(request)
         found = _hash_of(request)
-        if not _is_among(found, [*self._hashes, *self._admins]):
+        if not _is_among(found, [*self._hashes, *self._reviewers]):
             raise _unknown_key()
         return found
 

@@ -70,6 +70,11 @@ class ServiceSettings(BaseModel):
         default_factory=list,
         description="The same of keys that may also export and erase people's data; empty: nobody",
     )
+    reviewer_key_hashes: list[KeyHash] = Field(
+        default_factory=list,
+        description="The same of keys that may also see the photos up for review; so may those of"
+        " admins; both empty: nobody",
+    )
     cors_origins: list[str] = Field(
         default_factory=list, description="Pages from elsewhere that may call, such as https://a.b"
     )

@@ -12,6 +12,7 @@ from kedro_datasets.json import JSONDataset
 from cannabis_ml.datasets.audit_draw import AuditDrawDataset
 from cannabis_ml.datasets.feedback_photos import FeedbackPhotosDataset
 from cannabis_ml.datasets.feedback_store import FeedbackStoreDataset
+from cannabis_ml.datasets.review_queue import ReviewQueueDataset
 from cannabis_ml.datasets.table import TableDataset
 from cannabis_ml.datasets.typed_json import TypedJSONDataset
 from cannabis_ml.errors import FeedbackError
@@ -134,6 +135,7 @@ def test_answers_are_put_up_for_audit_judged_and_weighed(tmp_path, audited):
     def run():
         catalog = catalog_of(tmp_path, audited, record)
         catalog["audit_draw"] = AuditDrawDataset(url=audited._url)
+        catalog["audit_queue"] = ReviewQueueDataset(url=audited._url)
         catalog["started"] = MemoryDataset(datetime.now(UTC).isoformat())
         catalog["tier1.reference_before"] = MemoryDataset(reference())
         SequentialRunner().run(create_pipeline(), catalog)
@@ -155,6 +157,11 @@ def test_answers_are_put_up_for_audit_judged_and_weighed(tmp_path, audited):
     assert [one.fires for one in drift] == [False, False]
     with audited.open() as store:
         assert set(store.audit_rates().values()) == {1.0}
+        up, waiting = store.waiting("ann", 1, 100)
+        assert up == 40
+        assert {one.photo_id for one in waiting} == {task["data"]["photo_id"] for task in tasks}
+        assert all(one.blind and one.suggestion.tier == "tier1" for one in waiting)
+        assert store.waiting("p7", 1, 100)[0] == 40  # p7 sent the photo, and has told nothing yet
         for i, task in enumerate(tasks):
             label = "trim" if i < 10 else "plant"
             opinion = {"head": "product", "verdict": "corrected", "label": label}
@@ -167,6 +174,7 @@ def test_answers_are_put_up_for_audit_judged_and_weighed(tmp_path, audited):
                 "opinions": [opinion],
             }
             store.add(read_submission(told, TAXONOMY))
+        assert store.waiting("bob", 1, 100)[0] == 0
     second = run()
     assert second.load("audit_tasks") == []
     (product, *_) = second.load("feedback_summary").audits

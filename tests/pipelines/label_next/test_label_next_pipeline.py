@@ -18,6 +18,7 @@ from cannabis_ml.pipelines.label_next.nodes import (
     draw_contact_sheet,
     list_label_studio_tasks,
     look_at_photos,
+    put_up_for_review,
     rank,
 )
 from cannabis_ml.taxonomy import Taxonomy
@@ -136,22 +137,50 @@ def test_photos_on_which_tiers_disagree_are_on_the_list(photo_set):
     assert found["kind"].value_counts().to_dict() == {"margin": 4, "disagreement": 2, "uniform": 2}
 
 
+ERRORS = pd.DataFrame(
+    {
+        "photo_id": ["e" * 64],
+        "path": ["/photos/e.png"],
+        "label": ["red"],
+        "suggested": ["blue"],
+        "suggested_prob": [0.9],
+        "reason": ["labelled 'red' (5%), looks like 'blue' (90%)"],
+    }
+)
+
+
+def test_both_lists_are_put_up_for_review(photo_set):
+    bundle = FakeBundle()
+    seen = look_at_photos(bundle, photo_set, FeedbackSnapshot(), empty_feedback_photos(), SETTINGS)
+    listed = rank(seen, bundle, SETTINGS)
+    *photos, error = put_up_for_review(listed, ERRORS, bundle, SETTINGS).entries
+    assert [one.photo_id for one in photos] == listed["photo_id"].tolist()
+    assert [one.rank for one in photos] == list(range(1, 9))
+    assert [one.blind for one in photos] == listed["audit"].tolist()
+    answered = [one.suggestion.heads["product"].label for one in photos]
+    assert answered == listed["answered"].tolist()
+    assert {(one.suggestion.bundle_id, one.suggestion.tier) for one in photos} == {
+        ("b" * 64, "tier3")
+    }
+    assert (error.source, error.kind, error.path) == ("label_error", "label_error", "/photos/e.png")
+    assert error.suggestion.heads["product"].label == "blue"
+    assert error.reason == ERRORS["reason"][0]
+
+
+def test_empty_lists_put_nothing_up(photo_set):
+    bundle = FakeBundle()
+    seen = look_at_photos(bundle, photo_set, FeedbackSnapshot(), empty_feedback_photos(), SETTINGS)
+    listed = rank(seen, bundle, SETTINGS)
+    found = put_up_for_review(listed[:0], ERRORS[:0], bundle, SETTINGS)
+    assert (found.sources, found.entries) == (("label_next", "label_error"), ())
+
+
 def test_tasks_hide_the_answer_where_accuracy_is_measured(photo_set):
     bundle = FakeBundle()
     seen = look_at_photos(bundle, photo_set, FeedbackSnapshot(), empty_feedback_photos(), SETTINGS)
     listed = rank(seen, bundle, SETTINGS)
-    errors = pd.DataFrame(
-        {
-            "photo_id": ["e" * 64],
-            "path": ["/photos/e.png"],
-            "label": ["red"],
-            "suggested": ["blue"],
-            "suggested_prob": [0.9],
-            "reason": ["labelled 'red' (5%), looks like 'blue' (90%)"],
-        }
-    )
     settings = SETTINGS.model_copy(update={"image_prefix": "/data/local-files/?d=x"})
-    tasks = list_label_studio_tasks(listed, errors, bundle, settings)
+    tasks = list_label_studio_tasks(listed, ERRORS, bundle, settings)
     assert len(tasks) == 9
     for task, audit in zip(tasks, listed["audit"], strict=False):
         assert ("predictions" in task) != audit
@@ -159,7 +188,7 @@ def test_tasks_hide_the_answer_where_accuracy_is_measured(photo_set):
         assert task["data"]["reason"]
     choice = tasks[-1]["predictions"][0]["result"][0]["value"]["choices"]
     assert choice == ["blue"]
-    page = draw_contact_sheet(listed, errors, PhotoAdvice(advice=[]))
+    page = draw_contact_sheet(listed, ERRORS, PhotoAdvice(advice=[]))
     assert page.count("<figure>") == 9
 
 

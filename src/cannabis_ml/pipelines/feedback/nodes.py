@@ -11,6 +11,7 @@ import pandas as pd
 from cannabis_ml.errors import FeedbackError
 from cannabis_ml.feedback.audit import AuditParams
 from cannabis_ml.feedback.audit_draw import AuditDraw, draw_audits, to_judge
+from cannabis_ml.feedback.audit_queue import audits_to_review
 from cannabis_ml.feedback.blind_opinions import with_answers
 from cannabis_ml.feedback.judged import judged_answers, label_text
 from cannabis_ml.feedback.label_studio import task
@@ -24,6 +25,7 @@ from cannabis_ml.feedback.retrain_decision import (
     RetrainParams,
     decide_retraining,
 )
+from cannabis_ml.feedback.review_queue import MOST_ENTRIES, QueueList
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
 from cannabis_ml.feedback.summary import FeedbackSummary, summarize
 from cannabis_ml.feedback.training_photos import feedback_photos
@@ -152,6 +154,24 @@ def list_audit_tasks(
         task(name, prefix + feedback_store.paths[name].lstrip("/" if prefix else ""))
         for name in to_judge(feedback_store, audit_draw, since)
     ]
+
+
+def queue_audits(
+    audit_draw: AuditDraw,
+    feedback_store: FeedbackSnapshot,
+    training_record_before: TrainingRecord | None,
+) -> QueueList:
+    """Put the photos to judge up for review, to be judged before the answer is seen.
+
+    Args:
+        audit_draw: From `put_up_for_audit`.
+        feedback_store: What was drawn before, and what people judged.
+        training_record_before: Answers before the last training need no judgment any more.
+    """
+    since = training_record_before.at if training_record_before else None
+    return audits_to_review(
+        to_judge(feedback_store, audit_draw, since)[:MOST_ENTRIES], feedback_store.answers
+    )
 
 
 def measure_release(

@@ -14,6 +14,7 @@ from cannabis_ml.pipelines.feedback.nodes import (
     list_feedback_photos,
     measure_release,
     put_up_for_audit,
+    queue_audits,
     summarize_feedback,
     vet,
 )
@@ -60,6 +61,12 @@ def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: Any) -> Pipeline:
                 ],
                 "audit_tasks",
                 name="list_audit_tasks",
+            ),
+            Node(
+                queue_audits,
+                ["audit_draw", "feedback_store", "training_record_before"],
+                "audit_queue",
+                name="queue_audits",
             ),
             Node(
                 measure_release,

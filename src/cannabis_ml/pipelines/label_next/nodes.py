@@ -12,9 +12,11 @@ import pandas as pd
 from cannabis_ml._io.file_names import on_disk
 from cannabis_ml.feedback.label_next.params import LabelNextParams
 from cannabis_ml.feedback.label_next.pool import Candidate, head_to_label, look
+from cannabis_ml.feedback.label_next.put_up import to_review
 from cannabis_ml.feedback.label_next.ranking import advise_photos, list_label_errors, rank_photos
 from cannabis_ml.feedback.label_next.sheet import PhotoAdvice, render_sheet
 from cannabis_ml.feedback.label_studio import PreAnnotation, task
+from cannabis_ml.feedback.review_queue import QueueList
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.photo_sets.photo_set import PhotoSet
@@ -163,6 +165,29 @@ def list_label_studio_tasks(
         details = {"kind": "label_error", "reason": row["reason"], "labelled": row["label"]}
         tasks.append(task(row["photo_id"], _address(row["path"], settings), shown, details))
     return tasks
+
+
+def put_up_for_review(
+    label_next: pd.DataFrame,
+    label_errors: pd.DataFrame,
+    bundle: Bundle,
+    settings: LabelNextParams,
+) -> QueueList:
+    """Put both lists up for review, with what the model answers.
+
+    Args:
+        label_next: From `rank`.
+        label_errors: From `find_label_errors`.
+        bundle: Which models answered.
+        settings: Gives head and tier.
+    """
+    head = head_to_label(bundle.taxonomy, settings.head)
+    return to_review(
+        label_next,
+        label_errors,
+        head.name,
+        (bundle.manifest.content_sha256, settings.tier or bundle.tiers[-1]),
+    )
 
 
 def _address(path: str, settings: LabelNextParams) -> str:

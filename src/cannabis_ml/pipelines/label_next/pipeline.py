@@ -10,6 +10,7 @@ from cannabis_ml.pipelines.label_next.nodes import (
     list_label_studio_tasks,
     look_at_photos,
     measure_learning_curves,
+    put_up_for_review,
     rank,
 )
 
@@ -49,6 +50,12 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["label_next", "label_errors", "bundle", settings],
                 "label_studio_tasks",
                 name="list_label_studio_tasks",
+            ),
+            Node(
+                put_up_for_review,
+                ["label_next", "label_errors", "bundle", settings],
+                "review_queue",
+                name="put_up_for_review",
             ),
         ]
     )

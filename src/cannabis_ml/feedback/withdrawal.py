@@ -1,0 +1,75 @@
+"""Taking opinions back: the person's former ones count again, as if these had never been given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select, update
+
+from cannabis_ml.errors import UnknownSubmissionError
+from cannabis_ml.feedback import tables as t
+from cannabis_ml.feedback.repeated import Said, without
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """What was taken back.
+
+    Attributes:
+        photo_id: Id of its photo in the store.
+        opinions: How many; 0 where they had been taken back before.
+    """
+
+    photo_id: str
+    opinions: int
+
+
+def withdraw(connection: Connection, person: str, key: str, now: datetime) -> Withdrawn:
+    """Delete the opinions of one submission; its key stays used, and its answer known.
+
+    Args:
+        connection: Of a transaction that writes.
+        person: Pseudonym of whose it is.
+        key: The submission's.
+        now: Time of it.
+
+    Raises:
+        UnknownSubmissionError: If the person sent nothing under this key.
+    """
+    own = select(t.people.c.id).where(t.people.c.pseudonym == person)
+    person_id = connection.execute(own.with_for_update()).scalar()
+    found = connection.execute(
+        select(t.submissions.c.id, t.submissions.c.photo_id).where(
+            t.submissions.c.person_id == person_id, t.submissions.c.key == key
+        )
+    ).first()
+    if found is None:
+        raise UnknownSubmissionError("This person sent nothing under this key.")
+    is_own = t.opinions.c.submission_id == found.id
+    heads = list(connection.execute(select(t.opinions.c.head).where(is_own)).scalars())
+    connection.execute(delete(t.opinions).where(is_own))
+    for head in heads:
+        _count_former(connection, found.photo_id, int(person_id or 0), head)
+    is_first = (t.submissions.c.id == found.id) & t.submissions.c.withdrawn_at.is_(None)
+    connection.execute(update(t.submissions).where(is_first).values(withdrawn_at=now))
+    return Withdrawn(found.photo_id, len(heads))
+
+
+def _count_former(connection: Connection, photo_id: str, person_id: int, head: str) -> None:
+    """Let the person's other opinions on a head count as they do without the deleted one."""
+    o = t.opinions.c
+    query = (
+        select(o.id, o.submission_id, o.verdict, o.label, o.replaced, t.submissions.c.bundle_id)
+        .join(t.submissions)
+        .where(o.photo_id == photo_id, o.person_id == person_id, o.head == head)
+        .order_by(o.at, o.id)
+    )
+    rest = [
+        Said(row.id, row.submission_id, (row.verdict, row.label, row.bundle_id), row.replaced)
+        for row in connection.execute(query)
+    ]
+    changed = [(one, now) for one, now in without(rest) if now != one.replaced] if rest else []
+    # One row is the latest at any time: what was makes room first.
+    for one, replaced in sorted(changed, key=lambda change: change[1] == t.LATEST):
+        connection.execute(update(t.opinions).where(o.id == one.row).values(replaced=replaced))
