@@ -1,6 +1,7 @@
 """How many labels an accuracy takes: our batches against random ones and scikit-activeml's.
 
     python tests/benchmarks/bench_active_learning.py [--cache DIR] [--seeds 5] [--peers DIR]
+        [--only random ours margin] [--figure docs/images/active_learning.svg]
 
 PlantVillage subset, embeddings of a frozen EfficientNet-Lite0, 70% of the groups of each class to
 choose from, 30% to judge by. Batches have as many photos as there are classes. After each the same
@@ -96,11 +97,44 @@ def labels_for(curve, target, count):
     return count * (place + share)
 
 
+def draw(done, names, count, path):
+    """Mean accuracy of all seeds by number of labels, and the range of the seeds."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "active learning"
+    from matplotlib import pyplot as plt
+
+    shown = {"random": ("#777777", "random"), "ours": ("#1b7837", "ours: typical, then margin")}
+    others = ("#2166ac", "#b35806", "#762a83", "#c51b7d", "#8c510a", "#01665e")
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for name, color in zip([n for n in names if n not in shown], others, strict=False):
+        label = name if name in OURS else f"scikit-activeml: {name}"
+        shown[name] = (color, label)
+    for name, (color, label) in shown.items():
+        curves = np.array([row["curve"] for row in done if row["name"] == name])
+        if not len(curves):
+            continue
+        labels = count * np.arange(1, curves.shape[1] + 1)
+        dashed = "--" if name not in OURS and name != "random" else "-"
+        axes.plot(labels, curves.mean(axis=0), dashed, color=color, label=label, linewidth=1.8)
+        axes.fill_between(labels, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.12)
+    axes.set_xlabel("labels")
+    axes.set_ylabel("accuracy on held-out photos")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="lower right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=12)
+    every = ("random", *OURS, *THEIRS)
+    parser.add_argument("--only", nargs="+", choices=every, default=every, help="of these ways")
+    parser.add_argument("--figure", type=Path, help="draws labels against accuracy")
     parser.add_argument("--peers", type=Path, help="folder with scikit-activeml, if not installed")
     parser.add_argument("--results", type=Path, help="JSON lines; what stands there is not redone")
     options = parser.parse_args()
@@ -114,7 +148,7 @@ def main():
     if options.results and options.results.is_file():
         done = [json.loads(line) for line in options.results.read_text().splitlines()]
     for seed in range(options.seeds):
-        for name in ("random", *OURS, *THEIRS):
+        for name in options.only:
             if any(row["name"] == name and row["seed"] == seed for row in done):
                 continue
             done.append(run(photos, name, seed, options.rounds))
@@ -131,7 +165,7 @@ def main():
         + "".join(f"{t:>7.0%}" for t in TARGETS)
         + "  seconds/batch"
     )
-    for name in ("random", *OURS, *THEIRS):
+    for name in options.only:
         rows = [row for row in done if row["name"] == name]
         mean = np.mean([row["curve"] for row in rows], axis=0)
         line = f"{name:18}" + "".join(f"{mean[n - 1]:7.3f}" for n in shown) + " " * 14
@@ -140,6 +174,8 @@ def main():
             line += f"{'–':>7}" if None in needed else f"{np.mean(needed):7.0f}"
         seconds = np.mean([row["seconds"] for row in rows]) / options.rounds
         print(f"{line}{seconds:11.2f}")
+    if options.figure:
+        draw(done, options.only, count, options.figure)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class RetrainParams(BaseModel):
     )
     days: int = Field(default=30, ge=1, description="Age of the last training")
     confidence: float = Field(
-        default=0.95, gt=0.5, lt=1, description="That a rate is beyond its limit, to act on it"
+        default=0.99, gt=0.5, lt=1, description="That a rate is beyond its limit, to act on it"
     )
     recent_days: int = Field(default=30, ge=1, description="What counts as recent feedback")
     min_photos: int = Field(
