@@ -31,6 +31,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(items):
+    """Modules with what takes longest go first, so that at the end no process waits for another.
+
+    And before all else those that look at the finished run, which one process makes meanwhile.
+    """
+    looking = {item.path for item in items if "finished" in getattr(item, "fixturenames", ())}
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in looking, item.path not in slow))
+
+
 PROJECT = Path(__file__).parents[1]
 NOT_COPIED = {".git", ".venv", "data", ".viz", "dist", "build", "local", "node_modules"}
 

@@ -170,12 +170,14 @@ def _written_by_matplotlib(figure: _figure.Figure) -> Iterator[Text]:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             yield axis.get_offset_text()
-            for formatter, is_minor in (
-                (axis.get_major_formatter(), False),
-                (axis.get_minor_formatter(), True),
+            # Not `get_ticklabels`, which works out all ticks anew.
+            for formatter, ticks in (
+                (axis.get_major_formatter(), axis.get_major_ticks()),
+                (axis.get_minor_formatter(), axis.get_minor_ticks()),
             ):
                 if not isinstance(formatter, FixedFormatter | FuncFormatter):
-                    yield from axis.get_ticklabels(minor=is_minor)
+                    for tick in ticks:
+                        yield from (tick.label1, tick.label2)
 
 
 @cache
