@@ -68,7 +68,7 @@ def test_a_target_that_only_the_luckiest_curves_reach_is_not_promised():
     told = advise("h", LearningCurve("extract", np.ones(1), np.ones(1), 80, fits), PARAMS)
     assert (told.more, told.more_low, told.more_high) == (None, 21, None)
     assert told.text == (
-        "Whether more photos of 'extract' make 90%, the curve does not tell (69% now, +3.3 points"
+        "Whether more photos of 'extract' make 90%, the curve leaves open (69% now, +3.3 points"
         " with twice as many): probably no number does, and surely none below 20 more."
     )
 

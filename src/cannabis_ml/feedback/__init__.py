@@ -1,1 +1,1 @@
-"""What people tell of answers: their opinions, kept, vetted, and counted for retraining."""
+"""Feedback: people's opinions on answers, stored, vetted, and counted for retraining."""

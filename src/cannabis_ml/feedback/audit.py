@@ -1,7 +1,7 @@
-"""What to put up for audit, so that accuracy after release is known as closely as asked for.
+"""What to put up for audit, for an interval of accuracy after release as narrow as configured.
 
-People correct more readily than they confirm, so what they send by themselves tells little of
-accuracy. A share of the answers is drawn uniformly and judged; `release_accuracy` reads the result.
+People correct more readily than they confirm, so what they send by themselves is a biased
+sample. A share of the answers is drawn uniformly and judged; `release_accuracy` reads the result.
 """
 
 from __future__ import annotations

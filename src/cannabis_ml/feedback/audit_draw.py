@@ -83,7 +83,7 @@ def draw_audits(snapshot: FeedbackSnapshot, now: datetime, params: AuditParams) 
         half_width=plan.half_width,
         reason=plan.reason,
     )
-    # A week that brought nothing yet says nothing of how many there will be.
+    # A week without answers so far is not a forecast of how many there will be.
     known = {week: rate for week, rate in rates.items() if counts.get(week, 0)}
     return AuditDraw(planned, known, drawn)
 
@@ -118,7 +118,7 @@ def to_judge(snapshot: FeedbackSnapshot, draw: AuditDraw, since: datetime | None
     Args:
         snapshot: Opinions, and what was drawn before.
         draw: What is drawn now.
-        since: Time of the last training: answers before tell nothing of the present model. None
+        since: Time of the last training: earlier answers are of another model. None
             takes all.
     """
     answers = snapshot.answers[snapshot.answers["audit"].astype(bool)]

@@ -175,16 +175,16 @@ def _judged(table: pd.DataFrame, params: DriftParams) -> pd.DataFrame:
                 f"{what}: too few photos to test, below {params.fewest_photos} on a side"
             )
             continue
-        told = f"{what}: {'drifted' if has_drifted else 'no drift'} (p = {p:.3f},"
-        told += f" {counted(photos, 'recent photo')}"
-        reasons.append(told + (")" if np.isnan(change) else f", mean {change:+.3f})"))
+        reason = f"{what}: {'drifted' if has_drifted else 'no drift'} (p = {p:.3f},"
+        reason += f" {counted(photos, 'recent photo')}"
+        reasons.append(reason + (")" if np.isnan(change) else f", mean {change:+.3f})"))
     return table.assign(
         corrected=corrected, drifted=drifted, reason=pd.Series(reasons, dtype="str")
     )
 
 
 def _holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's step-down correction (Holm 1979, Scand. J. Stat. 6:65); NaN are no tests."""
+    """Holm's step-down correction (Holm 1979, Scand. J. Stat. 6:65); NaN stands for no test."""
     corrected = p_values.copy()
     tested = np.flatnonzero(~np.isnan(p_values))
     order = tested[np.argsort(p_values[tested], kind="stable")]

@@ -32,7 +32,7 @@ def drift_reasons(
         if not one.drifted or one.before is None or one.now is None or one.high is None:
             continue
         fell = one.high < -params.accuracy_drop
-        told = (
+        text = (
             f"Confidence of {one.tier} in '{one.head}' drifted ({_p(one)}): it promises"
             f" {one.now:.1%} right on {counted(one.photos, 'recent photo')}, against"
             f" {one.before:.1%} on photos that stand for training, a difference of"
@@ -42,17 +42,17 @@ def drift_reasons(
             f" {-100 * params.accuracy_drop:+.0f}"
         )
         if one.tier in moved:
-            told += "; embeddings drifted too"
+            text += "; embeddings drifted too"
         enough = new_photos >= params.drift_photos
         if fell and not enough:
-            told += (
+            text += (
                 f"; it takes {counted(params.drift_photos, 'new photo')} with labels to learn from,"
                 f" there are {new_photos:,}"
             )
         yield Reason(
             name="drift",
             fires=fell and enough,
-            text=f"{told}.",
+            text=f"{text}.",
             head=one.head,
             value=one.now - one.before,
             low=one.low,

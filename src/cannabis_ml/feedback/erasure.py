@@ -169,7 +169,7 @@ def _drop_photo(connection: Connection, database: Database, photo_id: str, now: 
         own = update(t.photos).where(t.photos.c.photo_id == photo_id)
         connection.execute(own.values(**values))
         shown = update(t.submissions).where(t.submissions.c.photo_id == photo_id)
-        connection.execute(shown.values(embedding=None))  # it tells what the photo looked like
+        connection.execute(shown.values(embedding=None))  # it shows what the photo looked like
         return Erased(photos=int(row.kept))
     erased = _delete_submissions(connection, t.submissions.c.photo_id == photo_id)
     connection.execute(delete(t.marks).where(t.marks.c.photo_id == photo_id))

@@ -32,24 +32,26 @@ def judged_answers(vetted: pd.DataFrame, opinions: pd.DataFrame) -> pd.DataFrame
     import pandas as pd
 
     accepted = vetted[vetted["status"] == "accepted"]
-    asked = opinions[(opinions["annotator"] == "person") & opinions["answered"].notna()]
-    asked = asked.sort_values(["at", "opinion_id"], kind="stable")
-    drawn = asked.groupby(["photo_id", "head"])["audit"].any().rename("audit").reset_index()
-    last = asked.drop_duplicates(["photo_id", "head"], keep="last").drop(
+    answered = opinions[(opinions["annotator"] == "person") & opinions["answered"].notna()]
+    answered = answered.sort_values(["at", "opinion_id"], kind="stable")
+    drawn = answered.groupby(["photo_id", "head"])["audit"].any().rename("audit").reset_index()
+    last = answered.drop_duplicates(["photo_id", "head"], keep="last").drop(
         columns=["audit", "label", "confidence"]
     )
     columns = ["photo_id", "head", "label", "confidence"]
-    found = (
+    joined = (
         accepted[columns].merge(last, on=["photo_id", "head"]).merge(drawn, on=["photo_id", "head"])
     )
     for name in ("label", "answered"):
-        texts = [label_text(label) for label in found[name]]
-        found[name] = pd.Series(texts, index=found.index, dtype="str")
-    found["right"] = (found["label"] == found["answered"]).astype(bool)
-    day = found["at"].dt.strftime("%Y-%m-%d")
-    found["group"] = (found["person"].astype("str") + " " + day).astype("str")
+        texts = [label_text(label) for label in joined[name]]
+        joined[name] = pd.Series(texts, index=joined.index, dtype="str")
+    joined["right"] = (joined["label"] == joined["answered"]).astype(bool)
+    day = joined["at"].dt.strftime("%Y-%m-%d")
+    joined["group"] = (joined["person"].astype("str") + " " + day).astype("str")
     kept = [*columns, "answered", "right", "at", "audit", "tier", "bundle_id", "group"]
-    return found.sort_values(["at", "photo_id", "head"], kind="stable")[kept].reset_index(drop=True)
+    return joined.sort_values(["at", "photo_id", "head"], kind="stable")[kept].reset_index(
+        drop=True
+    )
 
 
 def label_text(label: Label | np.ndarray) -> str:

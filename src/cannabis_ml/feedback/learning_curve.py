@@ -191,7 +191,7 @@ def advise(head: str, curve: LearningCurve, params: CurveParams) -> Advice:
 
 
 def rounded(photos: int) -> int:
-    """To what a curve can tell: two digits, and tens below 100."""
+    """Rounded to the precision of a curve: two digits, and tens below 100."""
     if photos < 10:
         return photos
     step = 10 ** max(1, len(str(photos)) - 2)
@@ -235,7 +235,7 @@ def _in_words(
         )
     if middle is None:
         return (
-            f"Whether more photos of {what} make {params.target:.0%}, the curve does not tell"
+            f"Whether more photos of {what} make {params.target:.0%}, the curve leaves open"
             f" ({doubled}): probably no number does, and surely none below"
             f" {rounded(low or 0):,} more."
         )
@@ -252,10 +252,10 @@ def _below(share: float, target: float) -> str:
 
 
 def _between(middle: int, low: int, high: int | None) -> str:
-    """The interval in parentheses; nothing where it is as narrow as numbers are told."""
+    """The interval in parentheses; nothing where it is as narrow as the rounding."""
     fewest = rounded(low) if low else 0
     if high is None:
-        return f" (at least {fewest:,})" if low else " (the photos do not tell closely)"
+        return f" (at least {fewest:,})" if low else " (the interval is wide)"
     most = rounded(high)
     if fewest == rounded(middle) == most:
         return ""
@@ -303,7 +303,7 @@ def fit_power_law(photos: np.ndarray, errors: Sequence[float] | np.ndarray) -> n
     For a given c the best a and b are those of a line in n^-c; c is searched on a grid.
 
     Args:
-        photos: float64 (S,), above 0 where they tell of the curve; sizes of 0 are left out.
+        photos: float64 (S,), above 0 where they are on the curve; sizes of 0 are left out.
         errors: In [0, 1], (S,).
     """
     errors = np.asarray(errors, float)

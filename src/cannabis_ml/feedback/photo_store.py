@@ -42,7 +42,7 @@ class PhotoStore:
         write_whole(self._fs, path, photo.data)
 
     def folder(self, name: str) -> tuple[AbstractFileSystem, str]:
-        """A folder within, for files that are no photos of feedback: its file system and path."""
+        """A folder within, for files other than photos of feedback: its file system and path."""
         return self._fs, f"{self._root}/{name}"
 
     def get(self, photo_id: str, suffix: str) -> bytes:

@@ -39,7 +39,7 @@ def watch_release(
     params: tuple[RetrainParams, AuditParams],
     now: datetime,
 ) -> Release:
-    """Look at everything that tells of a model after release.
+    """Estimate accuracy after release, and test for drift.
 
     Args:
         snapshot: Opinions, answers and embeddings.

@@ -20,7 +20,7 @@ from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.text import counted
 
 _LEAST_SKILL = 0.3
-"""An auditor who agrees with right answers hardly more often than with wrong ones tells nothing."""
+"""An auditor who agrees with right answers no more often than with wrong ones does not count."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class AuditEstimate:
         high: Upper end.
         agreement: How often auditors agreed with the answer, before allowing for their own errors.
         photos: Audited answers it rests on.
-        effective_photos: How many answers of equal weight would tell as much.
+        effective_photos: How many answers of equal weight would give the same interval.
         blind: Share of the weight that comes from people who had not seen the answer.
         seen_gap: Agreement of those who had, less that of those who had not; None without both.
         reason: In words.

@@ -15,7 +15,7 @@ from cannabis_ml.feedback.tables import LATEST
 
 
 @dataclass(frozen=True)
-class Said:
+class GivenOpinion:
     """One opinion of a person on one head of one photo.
 
     Attributes:
@@ -32,7 +32,9 @@ class Said:
     replaced: int = LATEST
 
 
-def in_order(before: Sequence[Said], own: Said, place: int) -> list[tuple[Said, int]]:
+def in_order(
+    before: Sequence[GivenOpinion], own: GivenOpinion, place: int
+) -> list[tuple[GivenOpinion, int]]:
     """Put an opinion among a person's others, and find out which of them count now.
 
     Args:
@@ -46,7 +48,7 @@ def in_order(before: Sequence[Said], own: Said, place: int) -> list[tuple[Said, 
     return _counted([*before[:place], own, *before[place:]], own)
 
 
-def without(rest: Sequence[Said]) -> list[tuple[Said, int]]:
+def without(rest: Sequence[GivenOpinion]) -> list[tuple[GivenOpinion, int]]:
     """What counts of a person's opinions after one of them was taken back.
 
     Args:
@@ -58,13 +60,15 @@ def without(rest: Sequence[Said]) -> list[tuple[Said, int]]:
     return _counted(rest, None)
 
 
-def _counted(said: Sequence[Said], own: Said | None) -> list[tuple[Said, int]]:
-    found: list[tuple[Said, int]] = []
-    for _, run in groupby(said, key=lambda one: one.content):
+def _counted(
+    given: Sequence[GivenOpinion], own: GivenOpinion | None
+) -> list[tuple[GivenOpinion, int]]:
+    ordered: list[tuple[GivenOpinion, int]] = []
+    for _, run in groupby(given, key=lambda one: one.content):
         members = list(run)
         counted = [one for one in members if one is not own and one.replaced >= LATEST]
         counted = counted or members[:1]
-        found += [(one, one.submission if one in counted else -one.submission) for one in members]
-    latest = max(i for i, (_, replaced) in enumerate(found) if replaced > 0)
-    found[latest] = (found[latest][0], LATEST)
-    return found
+        ordered += [(one, one.submission if one in counted else -one.submission) for one in members]
+    latest = max(i for i, (_, replaced) in enumerate(ordered) if replaced > 0)
+    ordered[latest] = (ordered[latest][0], LATEST)
+    return ordered

@@ -101,8 +101,8 @@ def decide_retraining(evidence: Evidence, params: RetrainParams, now: datetime) 
 def _new_photos(evidence: Evidence) -> set[str]:
     """Photos with a label that the last training was not given."""
     record = evidence.record
-    told = labels_of_photos(evidence.photos)
-    return {name for name, labels in told if record is None or not record.knows(name, labels)}
+    labelled = labels_of_photos(evidence.photos)
+    return {name for name, labels in labelled if record is None or not record.knows(name, labels)}
 
 
 def _rated(rows: pd.DataFrame, params: RetrainParams) -> tuple[pd.DataFrame, bool]:
@@ -158,13 +158,13 @@ class Compared(NamedTuple):
 def _audited(
     evidence: Evidence, head: str, params: RetrainParams
 ) -> tuple[float, tuple[float, float]] | None:
-    told = evidence.audits.get(head)
-    if told is None or told.photos < params.min_photos:
+    audit = evidence.audits.get(head)
+    if audit is None or audit.photos < params.min_photos:
         return None
-    if told.accuracy is None or told.low is None or told.high is None:
+    if audit.accuracy is None or audit.low is None or audit.high is None:
         return None
     # What is not judged yet may all be right: people judge soonest what is wrong.
-    return told.accuracy, (told.low, max(told.high, told.high_at_best or 0.0))
+    return audit.accuracy, (audit.low, max(audit.high, audit.high_at_best or 0.0))
 
 
 def _accuracy_reason(
@@ -220,9 +220,9 @@ def _expected(
     parts = [(share, known.get(str(tier), {}).get(head)) for tier, share in shares.items()]
     if not parts or any(part is None for _, part in parts):
         return None
-    told = [(float(share), part) for share, part in parts if part is not None]
-    mean = sum(share * part.accuracy for share, part in told)
-    away = np.sqrt(sum((share * (part.accuracy - part.low)) ** 2 for share, part in told))
+    known_parts = [(float(share), part) for share, part in parts if part is not None]
+    mean = sum(share * part.accuracy for share, part in known_parts)
+    away = np.sqrt(sum((share * (part.accuracy - part.low)) ** 2 for share, part in known_parts))
     # Only the lower end is used, where the baseline is overrated.
     return mean, (mean - float(away), min(1.0, mean + float(away)))
 
@@ -242,7 +242,7 @@ def _class_errors(since: pd.DataFrame, params: RetrainParams) -> Iterator[Reason
             continue
         fires = ends[0] > params.class_error
         if error <= params.class_error and not fires:
-            continue  # nothing to tell of
+            continue  # nothing to report
         yield Reason(
             name="class_error",
             fires=fires,
@@ -306,32 +306,37 @@ def _new_classes(evidence: Evidence, params: RetrainParams) -> Iterator[Reason]:
             f" for {counted(photos, 'photo')}; it takes {params.photos_of_new_class:,} photos and"
             f" {counted(params.people_for_new_class, 'person', 'people')}."
         )
-        yield _new_class(head, name, photos, fires, text, params)
-    for head, name, photos in _added_classes(evidence):
+        yield _new_class(_ClassPhotos(head, name, photos), fires, text, params)
+    for added in _added_classes(evidence):
         text = (
-            f"'{name}' of '{head}' was added to the taxonomy since the last training and has"
-            f" {counted(photos, 'photo')}; it takes {params.photos_of_new_class:,}."
+            f"'{added.name}' of '{added.head}' was added to the taxonomy since the last training"
+            f" and has {counted(added.photos, 'photo')}; it takes {params.photos_of_new_class:,}."
         )
-        fires = photos >= params.photos_of_new_class
-        yield _new_class(head, name, photos, fires, text, params)
+        yield _new_class(added, added.photos >= params.photos_of_new_class, text, params)
 
 
-def _new_class(
-    head: str, name: str, photos: int, fires: bool, text: str, params: RetrainParams
-) -> Reason:
+class _ClassPhotos(NamedTuple):
+    """A class that is new, and how many photos it has."""
+
+    head: str
+    name: str
+    photos: int
+
+
+def _new_class(new: _ClassPhotos, fires: bool, text: str, params: RetrainParams) -> Reason:
     return Reason(
         name="new_class",
         fires=fires,
         text=text,
-        head=head,
-        class_name=name,
-        value=photos,
+        head=new.head,
+        class_name=new.name,
+        value=new.photos,
         limit=params.photos_of_new_class,
-        photos=photos,
+        photos=new.photos,
     )
 
 
-def _added_classes(evidence: Evidence) -> Iterator[tuple[str, str, int]]:
+def _added_classes(evidence: Evidence) -> Iterator[_ClassPhotos]:
     """Head, class and photos of accepted labels that the last training did not know."""
     if evidence.record is None:
         return
@@ -341,7 +346,7 @@ def _added_classes(evidence: Evidence) -> Iterator[tuple[str, str, int]]:
         counts = evidence.photos[head.name].value_counts()
         for name, photos in counts.items():
             if name not in head.class_names:
-                yield head.name, str(name), int(photos)
+                yield _ClassPhotos(head.name, str(name), int(photos))
 
 
 def _known_looks(record: TrainingRecord, head: str) -> set[str]:

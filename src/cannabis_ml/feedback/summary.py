@@ -1,4 +1,4 @@
-"""What people told, counted: totals, the most corrected classes, the model against people."""
+"""Counts of feedback: totals, the most corrected classes, the model against people."""
 
 from __future__ import annotations
 

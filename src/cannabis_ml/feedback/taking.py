@@ -22,7 +22,7 @@ from cannabis_ml.feedback import tables as t
 from cannabis_ml.feedback.database import Database
 from cannabis_ml.feedback.opinions import Label
 from cannabis_ml.feedback.photo_cleaning import CleanPhoto
-from cannabis_ml.feedback.repeated import Said, in_order
+from cannabis_ml.feedback.repeated import GivenOpinion, in_order
 from cannabis_ml.feedback.submission import HeadOpinion, Submission
 
 
@@ -262,14 +262,16 @@ def _take_opinions(
     taken = 0
     for opinion in submission.opinions:
         label = written_label(submission.label_of(opinion))
-        own = Said(None, submission_id, (opinion.verdict, label, bundle))
-        said = [
-            Said(row.id, row.submission_id, (row.verdict, row.label, row.bundle_id), row.replaced)
+        own = GivenOpinion(None, submission_id, (opinion.verdict, label, bundle))
+        earlier = [
+            GivenOpinion(
+                row.id, row.submission_id, (row.verdict, row.label, row.bundle_id), row.replaced
+            )
             for row in history
             if row.head == opinion.head
         ]
         place_of_own = sum(row.at <= submission.at for row in history if row.head == opinion.head)
-        ordered = in_order(said, own, place_of_own)
+        ordered = in_order(earlier, own, place_of_own)
         changed += [
             {"changed": one.row, "replaced_now": replaced}
             for one, replaced in ordered

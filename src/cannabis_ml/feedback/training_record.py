@@ -29,8 +29,8 @@ class Baseline(BaseModel):
 class TrainingRecord(BaseModel):
     """One training, as the retrain decision needs it.
 
-    The labels themselves are kept, not only the time: what people say while a training runs has
-    come after its photos were read, and counts as new.
+    The labels themselves are kept, not only the time: opinions that arrive while a
+    training runs come after its photos were read, and count as new.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from cannabis_ml.errors import UnknownSubmissionError
 from cannabis_ml.feedback import tables as t
-from cannabis_ml.feedback.repeated import Said, without
+from cannabis_ml.feedback.repeated import GivenOpinion, without
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,9 @@ def _count_former(connection: Connection, photo_id: str, person_id: int, head: s
         .order_by(o.at, o.id)
     )
     rest = [
-        Said(row.id, row.submission_id, (row.verdict, row.label, row.bundle_id), row.replaced)
+        GivenOpinion(
+            row.id, row.submission_id, (row.verdict, row.label, row.bundle_id), row.replaced
+        )
         for row in connection.execute(query)
     ]
     changed = [(one, now) for one, now in without(rest) if now != one.replaced] if rest else []

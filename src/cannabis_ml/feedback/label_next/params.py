@@ -39,7 +39,7 @@ class LabelNextParams(BaseModel):
     )
     most_errors: int = Field(default=100, ge=0, description="Suspected label errors listed")
     most_classes: int = Field(
-        default=12, ge=0, description="Classes with a learning curve: those most often missed"
+        default=12, ge=0, description="Classes with a learning curve: those with the lowest recall"
     )
     image_prefix: str | None = Field(
         default=None,

@@ -112,9 +112,10 @@ def _seen(
     decided = {last: [answer.decided for answer in answers]}
     if batch[0][0].label is None:
         for tier in others:
-            told = predictors[tier].outputs(pixels)
+            of_tier = predictors[tier].outputs(pixels)
             decided[tier] = [
-                predictors[tier].answer(told, row)[head.name].decided for row in range(len(batch))
+                predictors[tier].answer(of_tier, row)[head.name].decided
+                for row in range(len(batch))
             ]
     for row, (candidate, photo) in enumerate(batch):
         print_of = fingerprint(photo)

@@ -46,9 +46,9 @@ def rank_photos(seen: pd.DataFrame, head: Head, params: LabelNextParams) -> pd.D
     split = _disagreeing(seen, pool, round(params.disagreement_share * params.count))
     pool = replace(pool, taken=np.concatenate([drawn, split]))
     query = params.query or choose_query(pool)
-    asked = next_batch(pool, rest - len(split), params.seed, query)
+    queried = next_batch(pool, rest - len(split), params.seed, query)
     rows = [(row, "disagreement", _disagreement(seen.iloc[row])) for row in split]
-    rows = _interleaved([(row, query, REASONS[query]) for row in asked], rows)
+    rows = _interleaved([(row, query, REASONS[query]) for row in queried], rows)
     rows = _interleaved(rows, [(row, "uniform", REASONS["uniform"]) for row in drawn])
     chosen = [int(row) for row, _, _ in rows]
     table = seen.iloc[chosen][["photo_id", "path", "answered", "confidence"]].reset_index(drop=True)
@@ -88,7 +88,7 @@ def list_label_errors(seen: pd.DataFrame, head: Head, params: LabelNextParams) -
 
 
 def advise_photos(seen: pd.DataFrame, head: Head, params: LabelNextParams) -> list[Advice]:
-    """Tell what more photos would bring: of all classes, then of those most often missed.
+    """Estimate what more photos would bring: of all classes, then of those with the lowest recall.
 
     Args:
         seen: As from `pool.look`.
@@ -136,8 +136,8 @@ def _disagreeing(seen: pd.DataFrame, pool: Pool, count: int) -> np.ndarray:
 
 def _disagreement(row: Any) -> str:
     names = [name for name in row.index if str(name).startswith("answered.")]
-    told = [f"{name.removeprefix('answered.')} answers '{row[name]}'" for name in names]
-    return f"tiers disagree: {', '.join(told)}"
+    answers = [f"{name.removeprefix('answered.')} answers '{row[name]}'" for name in names]
+    return f"tiers disagree: {', '.join(answers)}"
 
 
 def _interleaved(

@@ -44,8 +44,8 @@ class Pool:
 
     def candidates(self) -> np.ndarray:
         """Rows without a label, of groups that have none and no photo on the list either."""
-        told = np.unique(self.groups[np.concatenate([self.labelled, self.taken])])
-        return np.flatnonzero((self.labels < 0) & ~np.isin(self.groups, told))
+        taken_groups = np.unique(self.groups[np.concatenate([self.labelled, self.taken])])
+        return np.flatnonzero((self.labels < 0) & ~np.isin(self.groups, taken_groups))
 
 
 def next_batch(pool: Pool, count: int, seed: int, query: Query | None = None) -> np.ndarray:
@@ -64,18 +64,18 @@ def next_batch(pool: Pool, count: int, seed: int, query: Query | None = None) ->
     count = min(count, len(np.unique(pool.groups[free])))
     if count <= 0:
         return np.zeros(0, np.int64)
-    asked = query or choose_query(pool)
-    if asked == "uniform":
+    chosen = query or choose_query(pool)
+    if chosen == "uniform":
         return _first_of_groups(np.random.default_rng(seed).permutation(free), pool.groups)[:count]
     projection = fit_projection(pool.embeddings, seed=seed)
     components = projection(pool.embeddings)
-    if asked == "typical":
+    if chosen == "typical":
         known = np.concatenate([pool.labelled, pool.taken])
         return typical(components, pool.groups, known, count, seed)
     labels = pool.labels[pool.labelled]
     head = fit_head(components[pool.labelled], labels, pool.classes)
     unsure = margins(head.probs(components[free]))
-    if asked == "margin":
+    if chosen == "margin":
         near = _first_of_groups(free[np.argsort(unsure, kind="stable")], pool.groups)
         near = near[: POOL_PER_PHOTO * count]
         weights = 1.0 - margins(head.probs(components[near])) + 1e-9

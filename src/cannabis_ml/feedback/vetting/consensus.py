@@ -3,7 +3,7 @@
 Every person is a mixture of archetypes (confusion matrices), and how common these are is learnt
 from the crowd, so that the first answers of a new person are judged by what people are like here.
 Messages between tasks and people are those of belief propagation (Liu, Peng & Ihler 2012,
-"Variational inference for crowdsourcing"): what a person's answer tells of a photo never rests on
+"Variational inference for crowdsourcing"): the message of a person's answer never rests on
 that same answer. As a person's answers grow in number their own confusion matrix takes over, which
 is Dawid & Skene (1979) with smoothing, counted without the answer at hand as in CVB0 (Asuncion et
 al. 2009). The model takes part as one more annotator, as in CROWDLAB (Goh, Tkachenko & Mueller
@@ -148,19 +148,21 @@ class _Inference:
         )
 
     def _messages(self, types: np.ndarray, probs: np.ndarray | None) -> np.ndarray:
-        """What each vote tells of its task: log-likelihoods (V, K), 0 for the likeliest."""
+        """Message of each vote to its task: log-likelihoods (V, K), 0 for the likeliest."""
         votes = self.votes
-        told = np.empty((len(votes), votes.classes))
+        likelihoods = np.empty((len(votes), votes.classes))
         for label, rows in enumerate(self.rows):
-            told[rows] = types[rows] @ self.matrices[:, :, label]
+            likelihoods[rows] = types[rows] @ self.matrices[:, :, label]
         if probs is not None:
-            told = self._own_matrix(told, types, probs)
-        logs = np.log(np.maximum(told, _SMALLEST))
+            likelihoods = self._own_matrix(likelihoods, types, probs)
+        logs = np.log(np.maximum(likelihoods, _SMALLEST))
         logs -= logs.max(axis=1, keepdims=True)
         return np.maximum(logs, -np.log(self.params.largest_odds)) * votes.weight[:, None]
 
-    def _own_matrix(self, told: np.ndarray, types: np.ndarray, probs: np.ndarray) -> np.ndarray:
-        """Draw what archetypes tell towards what the person answered elsewhere.
+    def _own_matrix(
+        self, likelihoods: np.ndarray, types: np.ndarray, probs: np.ndarray
+    ) -> np.ndarray:
+        """Draw likelihoods by archetype towards the person's answers elsewhere.
 
         An answer counts as far as others know its task: who is alone everywhere agrees with
         themselves and would seem perfect.
@@ -171,15 +173,15 @@ class _Inference:
         by_cell = Sums(cell, votes.people * votes.classes).of(seen)
         by_row = self.by_person.of(seen)
         same, row = by_cell[cell] - seen, by_row[votes.person] - seen
-        return (strength * told + same) / (strength + row)
+        return (strength * likelihoods + same) / (strength + row)
 
     def _evidence(self) -> np.ndarray:
         """How well each archetype explains each vote: log-likelihoods (V, G)."""
         others = self._others()
-        told = np.empty((len(others), len(self.matrices)))
+        likelihoods = np.empty((len(others), len(self.matrices)))
         for label, rows in enumerate(self.rows):
-            told[rows] = others[rows] @ self.matrices[:, :, label].T
-        return np.log(np.maximum(told, _SMALLEST)) * self.backed[self.votes.task][:, None]
+            likelihoods[rows] = others[rows] @ self.matrices[:, :, label].T
+        return np.log(np.maximum(likelihoods, _SMALLEST)) * self.backed[self.votes.task][:, None]
 
     def _logs(self) -> np.ndarray:
         return self._prior_logs() + self.by_task.of(self.messages)
@@ -208,7 +210,7 @@ class _Inference:
         return logs
 
     def _learn_prior(self) -> None:
-        """How frequent classes are, and how far the model is to be believed."""
+        """How frequent classes are, and how reliable the model is."""
         messages = self.by_task.of(self.messages)
         probs = _softmax(self._prior_logs() + messages)
         sums = np.zeros_like(self.class_shares)
@@ -219,9 +221,9 @@ class _Inference:
         self.class_shares /= self.class_shares.sum(axis=1, keepdims=True)
         if not len(self.model_logs):
             return
-        told = np.exp(messages[self.answered])
+        likelihoods = np.exp(messages[self.answered])
         voices = _softmax(self.model_logs[:, None] * POWERS[:, None])
-        fits = np.log(np.einsum("tpk,tk->tp", voices, told)).sum(axis=0)
+        fits = np.log(np.einsum("tpk,tk->tp", voices, likelihoods)).sum(axis=0)
         self.powers = _softmax((np.log(_POWER_SHARES) + fits)[None])[0]
 
 

@@ -49,7 +49,7 @@ def decide(
     """Decide on every task of a head.
 
     Where one person alone spoke of whom little is known, the rule of their opinion decides;
-    else what the crowd's probabilities say.
+    else the crowd's probabilities.
 
     Args:
         questions: Tasks of the head, with at least one vote.
@@ -69,7 +69,7 @@ def decide(
     is_none = names[label] == NONE_OF_THESE
     accepted = (confidence >= params.accept_from) & ~is_none
     open_tasks = np.flatnonzero((counts > 0) & (questions.prior.known == MISSING))
-    told = _Reasons(questions, consensus, judged, params)
+    reasons = _Reasons(questions, consensus, judged, params)
     tasks = pd.DataFrame(
         {
             "photo_id": questions.photos[open_tasks // questions.per_photo],
@@ -78,7 +78,7 @@ def decide(
             "confidence": confidence[open_tasks],
             "opinions": counts[open_tasks],
             "status": np.where(accepted, "accepted", "undecided")[open_tasks],
-            "reason": told.of(open_tasks, label, confidence, is_ruled),
+            "reason": reasons.of(open_tasks, label, confidence, is_ruled),
         }
     )
     row = np.full(votes.tasks, -1)
@@ -121,7 +121,7 @@ def _by_consensus(questions: Questions, consensus: Consensus) -> tuple[np.ndarra
 
 
 class _Case(NamedTuple):
-    """What the reason of a decision tells of."""
+    """Facts in the reason of a decision."""
 
     counts: tuple[int, ...]
     label: int
@@ -148,7 +148,7 @@ class _Reasons:
         chosen = np.zeros((len(votes), votes.classes))
         chosen[np.arange(len(votes)), votes.label] = 1
         self._counts = Sums(votes.task, votes.tasks).of(chosen).astype(np.int64)
-        self._told = judged["reason"].to_numpy(object)[questions.opinion]
+        self._rule_reasons = judged["reason"].to_numpy(object)[questions.opinion]
         counts = self._counts.sum(axis=1)
         self._first = counts.cumsum() - counts
         self._method = METHODS[params.consensus.method]
@@ -157,7 +157,7 @@ class _Reasons:
         self._model = (
             questions.prior.model if params.consensus.model else questions.prior.model * np.nan
         )
-        self._seen: dict[_Case, str] = {}
+        self._texts: dict[_Case, str] = {}
 
     def of(
         self, tasks: np.ndarray, label: np.ndarray, confidence: np.ndarray, is_ruled: np.ndarray
@@ -174,7 +174,7 @@ class _Reasons:
             sure[tasks].tolist(),
             np.where(
                 is_ruled[tasks],
-                self._told[np.minimum(self._first[tasks], len(self._told) - 1)],
+                self._rule_reasons[np.minimum(self._first[tasks], len(self._rule_reasons) - 1)],
                 None,
             ),
             strict=True,
@@ -182,9 +182,9 @@ class _Reasons:
         texts = []
         for row in rows:
             case = _Case(*row)
-            if case not in self._seen:
-                self._seen[case] = self._in_words(case)
-            texts.append(self._seen[case])
+            if case not in self._texts:
+                self._texts[case] = self._in_words(case)
+            texts.append(self._texts[case])
         return pd.Series(texts, dtype="str")
 
     def _in_words(self, case: _Case) -> str:

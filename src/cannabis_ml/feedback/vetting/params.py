@@ -44,7 +44,7 @@ class ConsensusParams(_Params):
         default="dawid_skene",
         description="majority: everybody is a typical person; one_coin: people differ in how often"
         " they are right; dawid_skene: also in which classes they confuse, as far as they have"
-        " answered enough to tell",
+        " answered enough",
     )
     ordinal: bool = Field(
         default=True, description="For graded heads, A for A+ is less of an error than F for A+"

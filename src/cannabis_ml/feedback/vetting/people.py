@@ -18,18 +18,18 @@ _GRID = np.linspace(0.0025, 0.9975, 200)
 
 
 def judge_people(
-    asked: Sequence[tuple[Questions, Consensus]], params: PeopleParams
+    heads: Sequence[tuple[Questions, Consensus]], params: PeopleParams
 ) -> pd.DataFrame:
     """Estimate how often each person is right, over all heads.
 
     A person's votes are compared with what is known of the same tasks without them. The
     likelihood of an accuracy a is the product over votes of a s + (1 - a) (1 - s) / (K - 1), where
-    s is the probability that the vote is right: what nobody else knows anything of tells nothing.
+    s is the probability that the vote is right: votes on tasks that nobody else knows do not count.
     All votes count alike: if confirmations counted less, good people would look worse. The prior is
     that of a typical person.
 
     Args:
-        asked: Tasks of each head and what was agreed on.
+        heads: Tasks of each head and what was agreed on.
         params: Who is quarantined.
 
     Returns:
@@ -38,16 +38,16 @@ def judge_people(
         ends of its credible interval `low` and `high`; `weight`, in [0, 1]: how far above chance
         (0 if quarantined); `quarantined`; `reason`.
     """
-    names = sorted({name for questions, _ in asked for name in questions.people})
+    names = sorted({name for questions, _ in heads for name in questions.people})
     place = {name: i for i, name in enumerate(names)}
     logs = np.tile(np.log(typical_density(_GRID)), (len(names), 1))
     totals = np.zeros((4, len(names)))  # opinions, compared, gold, sum of chances
-    for questions, consensus in asked:
+    for questions, consensus in heads:
         votes = questions.votes
         person = np.array([place[name] for name in questions.people], np.int64)[votes.person]
         right = consensus.others[np.arange(len(votes)), votes.label]
-        told = consensus.informed > 0
-        logs += _evidence(person[told], right[told], votes.classes, len(names))
+        informed = consensus.informed > 0
+        logs += _evidence(person[informed], right[informed], votes.classes, len(names))
         share = 1 / questions.per_photo
         is_gold = questions.prior.known[votes.task] != MISSING
         values = np.broadcast_arrays(1.0, consensus.informed, is_gold, 1 / votes.classes)
@@ -95,7 +95,7 @@ def _table(
 
 
 def _with_quarantine(table: pd.DataFrame, params: PeopleParams) -> pd.DataFrame:
-    told = [
+    shares = [
         f"right in {accuracy:.0%} of answers ({low:.0%} to {high:.0%}), "
         f"{counted(round(compared), 'answer')} compared"
         for accuracy, low, high, compared in table[
@@ -108,10 +108,10 @@ def _with_quarantine(table: pd.DataFrame, params: PeopleParams) -> pd.DataFrame:
     reasons = np.select(
         [listed, poor],
         [
-            [f"quarantined by configuration; {text}" for text in told],
-            [f"quarantined: {text}, below {params.quarantine_below:.0%}" for text in told],
+            [f"quarantined by configuration; {text}" for text in shares],
+            [f"quarantined: {text}, below {params.quarantine_below:.0%}" for text in shares],
         ],
-        told,
+        shares,
     )
     quarantined = (listed | poor).to_numpy(bool)
     return table.assign(

@@ -52,9 +52,9 @@ def judge_opinions(
     choices = _choices(found, {head.name: head for head in taxonomy.heads})
     found["choice"] = pd.Series([c for c, _ in choices], dtype="object")
     faults = pd.Series([fault for _, fault in choices], dtype="object")
-    found["worth"], told = _worth(found, rules)
+    found["worth"], reasons = _worth(found, rules)
     found["weight"] = _weights(found, consensus)
-    found["status"], found["reason"] = "counted", told
+    found["status"], found["reason"] = "counted", reasons
     has_none = found["choice"].isna()
     found.loc[has_none, ["status", "reason"]] = ["no_choice", "does not know"]
     found.loc[has_none, ["worth", "weight"]] = [np.nan, 0.0]
@@ -66,7 +66,7 @@ def judge_opinions(
     return found
 
 
-class _Said(NamedTuple):
+class _Content(NamedTuple):
     """What decides whether an opinion can be used; many opinions share it."""
 
     head: str
@@ -78,61 +78,61 @@ class _Said(NamedTuple):
 def _choices(found: pd.DataFrame, heads: dict[str, Head]) -> list[tuple[Label, str | None]]:
     """The choice of each opinion, and why it is refused where it is."""
     columns = ["head", "verdict", "label", "answered", "confidence"]
-    known: dict[_Said, tuple[Label, str | None]] = {}
+    known: dict[_Content, tuple[Label, str | None]] = {}
     choices = []
     for head, verdict, own, answered, sure in zip(
         *(found[c].tolist() for c in columns), strict=True
     ):
         label = answered if verdict == "confirmed" and _is_nothing(own) else own
         label = tuple(label) if _is_many(label) else None if _is_nothing(label) else label
-        said = _Said(head, verdict, label, np.isnan(sure) or 0 <= sure <= 1)
-        if said not in known:
-            fault = _fault(said, heads.get(head))
-            known[said] = (None, fault) if fault else (_choice(said, heads[head]), None)
-        choices.append(known[said])
+        content = _Content(head, verdict, label, np.isnan(sure) or 0 <= sure <= 1)
+        if content not in known:
+            fault = _fault(content, heads.get(head))
+            known[content] = (None, fault) if fault else (_choice(content, heads[head]), None)
+        choices.append(known[content])
     return choices
 
 
-def _fault(said: _Said, head: Head | None) -> str | None:
+def _fault(content: _Content, head: Head | None) -> str | None:
     """Why an opinion cannot be used; None where it can."""
     if head is None:
-        return f"the taxonomy has no head '{said.head}'"
-    if said.verdict not in VERDICTS:
-        return f"the verdict '{said.verdict}' is not one of {', '.join(VERDICTS)}"
-    if not said.has_sound_confidence:
+        return f"the taxonomy has no head '{content.head}'"
+    if content.verdict not in VERDICTS:
+        return f"the verdict '{content.verdict}' is not one of {', '.join(VERDICTS)}"
+    if not content.has_sound_confidence:
         return "the person's confidence is not in [0, 1]"
-    if said.verdict in LABELLED and not said.label and not isinstance(said.label, tuple):
-        return f"{said.verdict} without a label"
-    if said.verdict == "proposed" and not isinstance(said.label, str):
+    if content.verdict in LABELLED and not content.label and not isinstance(content.label, tuple):
+        return f"{content.verdict} without a label"
+    if content.verdict == "proposed" and not isinstance(content.label, str):
         return "proposed several classes at once"
-    return _label_fault(said, head) if said.verdict in ("confirmed", "corrected") else None
+    return _label_fault(content, head) if content.verdict in ("confirmed", "corrected") else None
 
 
-def _label_fault(said: _Said, head: Head) -> str | None:
-    if (head.kind == "multilabel") != isinstance(said.label, tuple):
+def _label_fault(content: _Content, head: Head) -> str | None:
+    if (head.kind == "multilabel") != isinstance(content.label, tuple):
         kind = "a list of classes" if head.kind == "multilabel" else "one class"
-        return f"'{said.head}' takes {kind}"
-    names = said.label if isinstance(said.label, tuple) else (said.label,)
+        return f"'{content.head}' takes {kind}"
+    names = content.label if isinstance(content.label, tuple) else (content.label,)
     unknown = [str(name) for name in names if name not in head.class_names]
     if not unknown:
         return None
     near = did_you_mean(unknown[0], head.class_names)
-    return f"'{unknown[0]}' is not a class of '{said.head}'{near}"
+    return f"'{unknown[0]}' is not a class of '{content.head}'{near}"
 
 
-def _choice(said: _Said, head: Head) -> Label:
+def _choice(content: _Content, head: Head) -> Label:
     """What is chosen; None where nothing is."""
-    if said.verdict == "unsure":
+    if content.verdict == "unsure":
         return None
-    if said.verdict == "proposed":
-        return _proposed(normal(str(said.label)), head)
+    if content.verdict == "proposed":
+        return _proposed(normal(str(content.label)), head)
     if head.kind == "multilabel":
-        return [name for name in head.class_names if name in (said.label or ())]
-    return NONE_OF_THESE if said.verdict == "none_of_these" else str(said.label)
+        return [name for name in head.class_names if name in (content.label or ())]
+    return NONE_OF_THESE if content.verdict == "none_of_these" else str(content.label)
 
 
 def _proposed(name: str, head: Head) -> Label:
-    """A class that is there is a correction; a new attribute tells nothing of the others."""
+    """A class that is there is a correction; a new attribute is not a label of the others."""
     if head.kind == "multilabel":
         return None
     return name if name in head.class_names else NONE_OF_THESE
@@ -152,13 +152,13 @@ def _worth(found: pd.DataFrame, rules: RuleParams) -> tuple[np.ndarray, np.ndarr
         [rules.confirmed, rules.hesitant_correction, rules.both_sure],
         np.minimum(person, rules.largest),
     )
-    told = np.select(
+    reasons = np.select(
         cases,
         ["confirmed", "a hesitant correction of a very sure model", "person and model both sure"],
         "a correction, worth the person's confidence",
     ).astype(object)
-    told[~np.any(cases, axis=0) & np.isnan(stated)] = "a correction without a stated confidence"
-    return worth, told
+    reasons[~np.any(cases, axis=0) & np.isnan(stated)] = "a correction without a stated confidence"
+    return worth, reasons
 
 
 def _weights(found: pd.DataFrame, consensus: ConsensusParams) -> np.ndarray:

@@ -96,9 +96,9 @@ def vet_opinions(
     evidence = evidence or Evidence()
     judged = judge_opinions(opinions, taxonomy, params.rules, params.consensus)
     tables = {head.name: _model(opinions, head, evidence) for head in taxonomy.heads}
-    judged, asked, people = _without_quarantined(judged, taxonomy, tables, params, evidence)
+    judged, agreed, people = _without_quarantined(judged, taxonomy, tables, params, evidence)
     parts, attributes = [], []
-    for questions, consensus in asked:
+    for questions, consensus in agreed:
         decided = decide(questions, consensus, judged, people, params)
         decided = _hold_outliers(decided, questions, params, evidence)
         tasks = hold_back(decided, judged, people, params)
@@ -116,7 +116,7 @@ def vet_opinions(
         people=people,
         opinions=judged,
         proposals=count_proposals(judged, people, photos, params.proposals),
-        heads=_heads(asked, params),
+        heads=_heads(agreed, params),
     )
 
 
@@ -196,17 +196,17 @@ def _without_quarantined(
     listed = params.people.model_copy(update={"quarantine_below": 0.0})
     set_aside: list[pd.DataFrame] = []
     while True:
-        asked = []
+        agreed = []
         for head in taxonomy.heads:
             questions = ask(judged, head, evidence.known, tables[head.name], params.consensus)
             if len(questions.votes):
                 votes, types = questions.votes, questions.archetypes
                 found = find_consensus(votes, types, questions.prior, params.consensus)
-                asked.append((questions, found))
-        # Who is quarantined by configuration has no say in who else is.
-        people = judge_people(asked, listed)
+                agreed.append((questions, found))
+        # People who are quarantined by configuration do not count in judging the others.
+        people = judge_people(agreed, listed)
         if not people["quarantined"].any():
-            people = judge_people(asked, params.people)
+            people = judge_people(agreed, params.people)
         poor = people[people["quarantined"]]
         if poor.empty:
             break
@@ -218,7 +218,7 @@ def _without_quarantined(
         judged.loc[out, "reason"] = judged.loc[out, "person"].map(reasons).to_numpy()
         judged.loc[out, "weight"] = 0.0
     everybody = pd.concat([people, *set_aside])
-    return judged, asked, everybody.sort_values("person", ignore_index=True)
+    return judged, agreed, everybody.sort_values("person", ignore_index=True)
 
 
 def _hold_outliers(
@@ -340,7 +340,7 @@ def _joined(parts: Sequence[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataF
     )
 
 
-def _heads(asked: list[tuple[Questions, Consensus]], params: VettingParams) -> pd.DataFrame:
+def _heads(agreed: list[tuple[Questions, Consensus]], params: VettingParams) -> pd.DataFrame:
     rows = [
         (
             questions.head.name,
@@ -350,7 +350,7 @@ def _heads(asked: list[tuple[Questions, Consensus]], params: VettingParams) -> p
             consensus.iterations,
             consensus.converged,
         )
-        for questions, consensus in asked
+        for questions, consensus in agreed
     ]
     columns = ["head", "method", "votes", "model_power", "iterations", "converged"]
     return pd.DataFrame(rows, columns=columns)

@@ -153,7 +153,7 @@ def export_for_pages(
     Args:
         checkpoint: The trained network with its card.
         file: Whether a file for web pages is asked for.
-        float_model: The tier's float file, whose card tells where both come from.
+        float_model: The tier's float file, whose card has the provenance of both.
         expected: PyTorch's outputs, from `ask_pytorch`.
         photo_set: Stored photos with labels.
         export: The largest difference allowed.

@@ -1,4 +1,4 @@
-"""What people tell of answers in; vetted photos, a summary and the retrain decision out."""
+"""Opinions on answers -> vetted photos, a summary and the retrain decision."""
 
 from cannabis_ml.pipelines.feedback.pipeline import create_pipeline
 

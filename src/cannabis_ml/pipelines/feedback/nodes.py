@@ -52,7 +52,7 @@ def vet(
     vetting: VettingParams,
     **references: pd.DataFrame,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Turn what people told into labels, each with its probability, status and reason.
+    """Turn opinions into labels, each with its probability, status and reason.
 
     Args:
         feedback_store: Opinions, answers and known labels.
@@ -66,7 +66,7 @@ def vet(
         columns; the people; and the classes that they propose.
 
     Raises:
-        FeedbackError: If people told something, but no head has known classes.
+        FeedbackError: If there are opinions, but no head has known classes.
     """
     opinions = feedback_store.opinions
     if opinions.empty:
@@ -89,8 +89,8 @@ def vet(
     photos = vetted.photos.assign(
         label=pd.Series([label_text(label) for label in vetted.photos["label"]], dtype="str")
     )
-    told = photos["status"].value_counts()
-    log.info("Labels: %s", ", ".join(f"{n:,} {name}" for name, n in told.items()))
+    by_status = photos["status"].value_counts()
+    log.info("Labels: %s", ", ".join(f"{n:,} {name}" for name, n in by_status.items()))
     return photos, label_table(vetted, heads), vetted.people, vetted.proposals
 
 
@@ -214,7 +214,7 @@ def summarize_feedback(
     audit_draw: AuditDraw,
     audit_tasks: list[dict[str, Any]],
 ) -> FeedbackSummary:
-    """Count what people told and what of it was accepted.
+    """Count opinions and the labels that were accepted.
 
     Args:
         feedback_store: All opinions.
