@@ -19,7 +19,7 @@ REFUSED = 2
 
 LEAST_ACCURACY = 0.5
 """Share of golden labels that the largest tier must meet: a model that mistakes its classes meets
-far fewer. Golden photos are too few to tell good models apart, which the gate does."""
+far fewer. Golden photos are too few to compare good models, which the gate does."""
 
 DESCRIPTION = """\
 Let a bundle answer wherever `cannabis_ml serve FOLDER` follows the folder of deployments.
@@ -99,10 +99,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.wait_for:
         from cannabis_ml.serving.replicas import wait_for
 
-        for told in wait_for(
+        for line in wait_for(
             options.wait_for, record.champion, record.challenger, options.wait_seconds
         ):
-            print(told, flush=True)
+            print(line, flush=True)
     return 0
 
 
@@ -121,9 +121,9 @@ def _decide(
         return deployments.next("end of trial", now.champion, None, _decided(options, []))
     champion = deployments.before()
     bundle = deployments.open(champion)
-    _say(told := f"{len(bundle.manifest.files)} files of {bundle} agree with their hashes")
+    _print(checked := f"{len(bundle.manifest.files)} files of {bundle} agree with their hashes")
     challenger = now.challenger if now.challenger != champion else None
-    return deployments.next("back", champion, challenger, _decided(options, [told]))
+    return deployments.next("back", champion, challenger, _decided(options, [checked]))
 
 
 def _deploy(
@@ -142,13 +142,13 @@ def _deploy(
     if now is not None and bundle_id in (now.champion, now.challenger if options.trial else None):
         raise DeploymentError(f"{bundle_id[:12]} answers already.")
     checks = [f"{len(bundle.manifest.files)} files of {bundle} agree with their hashes"]
-    _say(checks[0])
-    for told in check_answers(bundle, options.least_accuracy):
-        _say(told)
-        checks.append(told)
+    _print(checks[0])
+    for checked in check_answers(bundle, options.least_accuracy):
+        _print(checked)
+        checks.append(checked)
     if not options.dry_run:
         deployments.keep(bundle)
-        _say(f"copied to {deployments.root}")
+        _print(f"copied to {deployments.root}")
     decided = _decided(options, checks)
     if options.trial and now is not None:
         return deployments.next("trial", now.champion, bundle_id, decided)
@@ -165,5 +165,5 @@ def _decided(options: argparse.Namespace, checks: list[str]) -> Decided:
     )
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(f"checked: {text}" if not text.startswith("copied") else text, flush=True)

@@ -60,5 +60,5 @@ async def _read(request: Request, most: int) -> tuple[bytes, bytes | None]:
         else:
             raise ServiceError(400, f"The form has no field '{FEEDBACK_FIELD}'.")
         if photo is not None and not isinstance(photo, UploadFile):
-            raise ServiceError(400, f"The field '{FIELD}' is no file.")
+            raise ServiceError(400, f"The field '{FIELD}' is not a file.")
         return text, None if photo is None else await file_bytes(photo, most)

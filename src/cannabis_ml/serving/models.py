@@ -60,7 +60,7 @@ class LoadedBundle:
             return reporter.predictor.answer(reporter.predictor.outputs([pixels]))
 
     def report(self, photo: bytes, tier: str, language: str) -> Report:
-        """As `answer`, with all that tells how far to trust it.
+        """As `answer`, with confidence, alternatives and recommendation.
 
         Raises:
             UnreadableError: If the file gives no photo, or one that is too large.

@@ -55,7 +55,7 @@ async def erase_person(
 ) -> ErasedCounts:
     """Submissions, opinions, the pseudonym, and photos that nobody else sent. Cannot be undone.
 
-    Erasing once more erases nothing, and is no error; what the person's phone still sends later is
+    Erasing once more erases nothing, and is not an error; what the person's phone sends later is
     refused.
     """
     with desk.admission.enter():

@@ -55,7 +55,7 @@ class WorkerPool:
 
 
 class Admission:
-    """Lets in as many requests at once as there is room for; the others are told to come again.
+    """Limits the requests that are inside at once; the others get 503 with `Retry-After`.
 
     Memory is bounded by it: a photo is read only after its request was let in.
 

@@ -79,7 +79,7 @@ _RETRY_AFTER = {
 
 
 def problem(request: Request, status: int, detail: str, headers: dict[str, str]) -> JSONResponse:
-    """The response that says so."""
+    """The response for a problem."""
     found = Problem(
         title=HTTPStatus(status).phrase,
         status=status,

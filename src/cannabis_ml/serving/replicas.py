@@ -46,8 +46,8 @@ def wait_for(
                 listed = "\n  ".join(f"{url}: {found}" for url, found in waiting.items())
                 raise DeploymentError(
                     f"After {seconds:g} s {len(waiting)} of {len(urls)} replicas do not answer with"
-                    f" {expected}:\n  {listed}\nTheir logs tell why. To let the bundle before"
-                    " answer again everywhere: cannabis_ml deploy --back"
+                    f" {expected}:\n  {listed}\nTheir logs have the reason. To let the bundle"
+                    " before answer again everywhere: cannabis_ml deploy --back"
                 )
             time.sleep(LOOK_SECONDS)
 

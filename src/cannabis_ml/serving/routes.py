@@ -74,10 +74,10 @@ async def analyze(
     request: Request, service: Allowed, person: Person, language: Language = None
 ) -> PhotoReport:
     """Confidence, alternatives, prediction sets and advice of the largest tier."""
-    told = language_of(language, service)
+    texts_in = language_of(language, service)
 
     async def work(loaded: LoadedBundle, photo: bytes) -> PhotoReport:
-        report = await service.pool.run(lambda: loaded.report(photo, loaded.tiers[-1], told))
+        report = await service.pool.run(lambda: loaded.report(photo, loaded.tiers[-1], texts_in))
         service.answered(photo, report, loaded)
         return photo_report(report)
 
@@ -117,12 +117,12 @@ async def analyze_mobile(
     With `Accept: text/event-stream` every answer is sent as it comes, as an event `report`;
     otherwise the final one.
     """
-    told = language_of(language, service)
+    texts_in = language_of(language, service)
     if EVENTS in request.headers.get("accept", ""):
-        return await _events(request, service, person, told)
+        return await _events(request, service, person, texts_in)
 
     async def work(loaded: LoadedBundle, photo: bytes) -> RoutedReport:
-        routed = await loaded.router(service.pool, told).answer(photo)
+        routed = await loaded.router(service.pool, texts_in).answer(photo)
         service.answered(photo, routed.answer, loaded)
         return routed_report(routed, loaded.bundle)
 

@@ -91,7 +91,7 @@ class ServiceSettings(BaseModel):
     language: str = Field(default="en", description="Of reports, unless the request names one")
     trusted_proxies: list[str] = Field(
         default_factory=list,
-        description="Addresses whose X-Forwarded-For is believed; empty believes none",
+        description="Addresses whose X-Forwarded-For is trusted; empty trusts none",
     )
     feedback: FeedbackSettings | None = Field(
         default=None, description="Where feedback is kept; null: none is taken"

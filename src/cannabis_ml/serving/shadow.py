@@ -28,7 +28,7 @@ class ShadowObserver(Protocol):
 
         Args:
             bundle: Id of the challenger.
-            same: By head, whether it decides as the person was told.
+            same: By head, whether it decides as the champion did.
             seconds: It took.
         """
 
@@ -39,7 +39,7 @@ class ShadowObserver(Protocol):
 @dataclass(frozen=True)
 class _Answered:
     photo: bytes
-    told: Answer
+    answer: Answer
     by: LoadedBundle
 
 
@@ -53,7 +53,7 @@ class Shadow:
 
     Args:
         bundles: Among them the challenger.
-        admission: Tells whether requests are inside.
+        admission: Knows whether requests are inside.
         share: Of photos, 0 to 1; every n-th, so that it is met exactly.
         observer: Counts.
     """
@@ -76,12 +76,12 @@ class Shadow:
             self._waiting.put(None)
             self._thread.join()
 
-    def offer(self, photo: bytes, told: Answer, by: LoadedBundle) -> None:
+    def offer(self, photo: bytes, answer: Answer, by: LoadedBundle) -> None:
         """A photo was answered. Returns at once; called by one thread.
 
         Args:
             photo: Its file.
-            told: What the person was told.
+            answer: The champion's.
             by: Which bundle answered.
         """
         served = self._bundles.served
@@ -92,7 +92,7 @@ class Shadow:
             return
         self._due -= 1
         try:
-            self._waiting.put_nowait(_Answered(photo, told, by))
+            self._waiting.put_nowait(_Answered(photo, answer, by))
         except queue.Full:
             self._observer.observe_not_shadowed("busy")
 
@@ -120,14 +120,14 @@ class Shadow:
             if challenger is None:
                 return
             # The tier that the person was answered by, where the challenger has it.
-            asked = answered.told.tier or ""
-            tier = asked if asked in challenger.tiers else challenger.tiers[-1]
+            champion_tier = answered.answer.tier or ""
+            tier = champion_tier if champion_tier in challenger.tiers else challenger.tiers[-1]
             start = time.perf_counter()
             found = challenger.answer(answered.photo, tier)
             seconds = time.perf_counter() - start
             same = {
                 name: head.decided == found[name].decided
-                for name, head in answered.told.items()
+                for name, head in answered.answer.items()
                 if name in found
             }
             self._observer.observe_shadow(challenger.id, same, seconds)

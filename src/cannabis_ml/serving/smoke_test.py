@@ -55,22 +55,22 @@ def check_answers(bundle: Bundle, least_accuracy: float) -> Iterator[str]:
     service: Service = app.state.service
     try:
         yield _golden(service)
-        told = asyncio.run(_ask(app, bundle))
-        yield f"{len(told)} golden photos answered by {', '.join(ROUTES)}"
-        yield _accuracy_in_words(accuracy(bundle.golden(), told), least_accuracy)
+        decided = asyncio.run(_ask(app, bundle))
+        yield f"{len(decided)} golden photos answered by {', '.join(ROUTES)}"
+        yield _accuracy_in_words(accuracy(bundle.golden(), decided), least_accuracy)
     finally:
         service.pool.close()
 
 
-def accuracy(golden: GoldenAnswers, told: list[Mapping[str, NamedAnswer]]) -> Accuracy:
+def accuracy(golden: GoldenAnswers, decided: list[Mapping[str, NamedAnswer]]) -> Accuracy:
     """Compare answers with the golden labels; attributes are not counted.
 
     Args:
         golden: With labels, or without.
-        told: Per photo, by head, the class.
+        decided: Per photo, by head, the class.
     """
     pairs = [
-        (label, told[row][head])
+        (label, decided[row][head])
         for head, labels in golden.labels.items()
         for row, label in enumerate(labels)
         if isinstance(label, str)
@@ -82,9 +82,9 @@ def _golden(service: Service) -> str:
     asyncio.run(service.prepare())
     golden = service.bundles.served.golden
     if golden is None or not golden.passed:
-        told = "" if golden is None else f" {_differences(service)}"
+        differences = "" if golden is None else f" {_differences(service)}"
         raise DeploymentError(
-            f"{service.loaded.bundle.path} is not deployed. {service.not_ready}{told}"
+            f"{service.loaded.bundle.path} is not deployed. {service.not_ready}{differences}"
         )
     return f"{golden.photos} golden photos get their answers on this machine"
 
@@ -98,7 +98,7 @@ def _differences(service: Service) -> str:
 
 async def _ask(app: object, bundle: Bundle) -> list[Mapping[str, NamedAnswer]]:
     """Send every golden photo to every route; the answers of the largest tier."""
-    found: list[Mapping[str, NamedAnswer]] = []
+    decided: list[Mapping[str, NamedAnswer]] = []
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://smoke.test") as client:
         for name in bundle.golden().photos:
@@ -111,17 +111,17 @@ async def _ask(app: object, bundle: Bundle) -> list[Mapping[str, NamedAnswer]]:
                     )
                 if route == ROUTES[0]:
                     heads = answer.json()["heads"]
-                    found.append({head: told["best_guess"] for head, told in heads.items()})
-    return found
+                    decided.append({name: head["best_guess"] for name, head in heads.items()})
+    return decided
 
 
 def _accuracy_in_words(found: Accuracy, least: float) -> str:
     if found.share is None:
         return "no accuracy: the bundle has no golden labels"
-    told = f"{found.right} of {found.labels} golden labels met"
+    met = f"{found.right} of {found.labels} golden labels met"
     if found.share < least:
         raise DeploymentError(
-            f"The bundle is not deployed: {told}, fewer than {least:.0%}. Its classes may be mixed"
+            f"The bundle is not deployed: {met}, fewer than {least:.0%}. Its classes may be mixed"
             " up; --least-accuracy 0 deploys it all the same."
         )
-    return told
+    return met

@@ -56,7 +56,7 @@ class Service:
 
         Args:
             photo: Its file.
-            answer: What the person was told.
+            answer: What the person got.
             loaded: Which bundle answered.
         """
         self.metrics.observe_answer(answer, loaded.id)

@@ -111,7 +111,7 @@ async def form_of(
         files: How many there may be.
 
     Raises:
-        ServiceError: 400 if it is no form or has too many parts, 413 above so many bytes.
+        ServiceError: 400 if it is not a form or has too many parts, 413 above so many bytes.
     """
     extra = _FORM_EXTRA + text_bytes + files * _PART_HEADERS
     parser = MultiPartParser(

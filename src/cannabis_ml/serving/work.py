@@ -49,7 +49,7 @@ async def let_in(
 
 @contextmanager
 def as_problems() -> Iterator[None]:
-    """Errors of photos and tiers as what the client is told."""
+    """Turn errors of photos and tiers into responses."""
     try:
         yield
     except UnreadableError as error:
