@@ -7,6 +7,8 @@ from PIL import Image
 
 from cannabis_ml.inference.__main__ import main
 from cannabis_ml.inference.bundle_writer import write_bundle
+from cannabis_ml.inference.report import ReportSettings
+from cannabis_ml.inference.reporter import Reporter
 from cannabis_ml.inference.routing import Promised, RoutingRule, TierCost, TierThresholds
 
 NOBODY = "http://127.0.0.1:9"
@@ -77,6 +79,9 @@ def test_a_fast_answer_comes_first_and_a_better_one_later(run, bundle, files):
         assert [one["final"] for one in routed] == ([True] if stays else [False, True])
         last = bundle.predict(file, routed[-1]["tier"]).as_json()
         assert routed[-1]["answer"] == last
+        report = bundle.report(file, tier=routed[-1]["tier"]).as_json()
+        assert routed[-1]["report"] == report
+        assert all("report" not in one for one in routed[:-1])
         spent = 15 if stays else 265
         assert routed[-1]["cost"]["milliseconds"] == spent
     assert seen == {True, False}
@@ -101,6 +106,18 @@ def test_people_read_which_tier_answered_why_and_at_what_cost(run, bundle, files
     assert lines[-1].startswith("8 photos: final answers by tier1 ")
 
 
+def test_people_get_the_report_on_the_final_answer_in_their_language(run, bundle, files):
+    _, out, _ = run(files[0], "--language", "es", "--levels", "0.9", "0.8", "0.7")
+    final = [line for line in out.splitlines() if line.startswith("  tier")][-1].split()[0]
+    settings = ReportSettings(reliable=0.9, likely=0.8, retake=0.7)
+    reporter = Reporter(bundle.predictor(final), bundle.rules(final), settings)
+    expected = reporter.report(files[0], language="es").in_words(str(files[0]))
+    printed = " ".join(out.split())
+    assert all(" ".join(line.split()) in printed for line in expected)
+    with pytest.raises(SystemExit):
+        main([str(bundle.path), str(files[0]), "--route", "--heat-map", "folder"])
+
+
 def test_tier_3_may_be_elsewhere_and_away(run, bundle, files):
     pytest.importorskip("httpx", reason="needs pip install cannabis_ml[remote]")
     head = bundle.routing.head
@@ -112,6 +129,7 @@ def test_tier_3_may_be_elsewhere_and_away(run, bundle, files):
     assert (last["tier"], last["degraded"], last["final"]) == ("tier1", True, True)
     assert "ConnectError" in last["missing"]["tier3"]
     assert last["answer"] == first["answer"]
+    assert last["report"] == bundle.report(unsure, tier="tier1").as_json()
     told = run(unsure, "--tier3-url", NOBODY)[1]
     assert "the best answer so far, not accepted (score" in told
     assert "Not reached: tier3: tier3: ConnectError" in told

@@ -30,7 +30,7 @@ from cannabis_ml.inference.report_command import (
 from cannabis_ml.inference.runtimes import NAMES
 
 if TYPE_CHECKING:
-    from cannabis_ml.inference.report import ReportSettings
+    from cannabis_ml.inference.report import Report, ReportSettings
     from cannabis_ml.taxonomy import Taxonomy
 
 REFUSED = 2
@@ -118,7 +118,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--route",
         action="store_true",
-        help="ask larger tiers where the smaller are not sure enough, and print each answer",
+        help="ask larger tiers where the smaller are not sure enough; print each answer, and the"
+        " report on the final one",
     )
     parser.add_argument("--tier3-url", metavar="URL", help="with --route: answers for tier 3")
     parser.add_argument(
@@ -192,6 +193,7 @@ def _settings(options: argparse.Namespace) -> ReportSettings:
 def _route(options: argparse.Namespace) -> int:
     """Answer by the tiers in turn."""
     from cannabis_ml.inference.bundle import Bundle
+    from cannabis_ml.inference.reporter import Reporter
     from cannabis_ml.inference.route_command import route
     from cannabis_ml.inference.router import BlockingRouter
 
@@ -199,8 +201,10 @@ def _route(options: argparse.Namespace) -> int:
         _parser().error("no photos given")
     if options.tier or options.float:
         _parser().error("--route asks the tiers in turn: --tier and --float do not go with it")
-    if options.heat_map or options.levels or options.language != DEFAULT_LANGUAGE:
-        _parser().error("--heat-map, --levels and --language do not go with --route")
+    if options.heat_map:
+        _parser().error("--heat-map does not go with --route")
+    settings = _settings(options)
+    texts_in(options.language)
     bundle = Bundle.open(options.bundle)
     photos = _photo_names(options.photos)
     if not photos:
@@ -215,12 +219,24 @@ def _route(options: argparse.Namespace) -> int:
                 runtime=options.runtime,
             )
         )
+    elsewhere = {"tier3"} if options.tier3_url else set()
+    reporters: dict[str, Reporter] = {}
+
+    def report(photo: bytes, tier: str) -> Report | None:
+        if tier in elsewhere:
+            return None
+        if tier not in reporters:
+            with _quietly():
+                predictor = bundle.predictor(tier, None, options.threads, options.runtime)
+            reporters[tier] = Reporter(predictor, bundle.rules(tier), settings)
+        return reporters[tier].report(photo, language=options.language)
+
     with opened as router:
         if options.json:
-            return route(router, photos, _read, write_json=print_json)
+            return route(router, photos, _read, write_json=print_json, report=report)
         print("\n".join(router.router.rule.in_words()), end="\n\n")
         table = Table(bundle.taxonomy, photos, options.top)
-        return route(router, photos, _read, table.show)
+        return route(router, photos, _read, table.show, report=report)
 
 
 def _photo_names(given: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m cannabis_ml.inference BUNDLE PHOTO… --route`: a fast answer, then a better one."""
+"""`python -m cannabis_ml.inference BUNDLE PHOTO… --route`: tiers in turn, then a report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cannabis_ml.inference.router import BlockingRouter, Routed
 
 if TYPE_CHECKING:
     from cannabis_ml.inference.answer import Answer
+    from cannabis_ml.inference.report import Report
 
 SOME_FAILED = 1
 
@@ -22,8 +23,9 @@ def route(
     read: Callable[[str], bytes],
     show: Callable[[str, Answer], None] | None = None,
     write_json: Callable[[dict[str, object]], None] | None = None,
+    report: Callable[[bytes, str], Report | None] = lambda *_: None,
 ) -> int:
-    """Route photos, and print every answer as it comes.
+    """Route photos, and print every answer as it comes, and the report on the final one.
 
     Args:
         router: Open; not closed here.
@@ -31,6 +33,7 @@ def route(
         read: Gives the bytes of one.
         show: Prints an answer for people, under a name.
         write_json: Prints an object for machines; takes the place of `show`.
+        report: Gives the report on a photo by a tier, None where the tier is elsewhere.
 
     Returns:
         The exit status. Photos that cannot be answered are named on stderr.
@@ -38,12 +41,16 @@ def route(
     failed = 0
     for name in photos:
         try:
-            for routed in router.stream(read(name)):
+            photo = read(name)
+            for routed in router.stream(photo):
+                reported = report(photo, routed.tier) if routed.final else None
                 if write_json is not None:
-                    write_json({"photo": printable(name), **routed.as_json()})
+                    final = {"report": reported and reported.as_json()} if routed.final else {}
+                    write_json({"photo": printable(name), **routed.as_json(), **final})
                 elif show is not None:
                     show(printable(name), routed.answer)
                     print(f"  {in_words(routed)}", flush=True)
+                    _print_report(printable(name), reported, routed)
         except (ValueError, OSError, CannabisMLError) as error:
             failed += 1
             reason = getattr(error, "strerror", None) or str(error)
@@ -56,6 +63,17 @@ def route(
         print(f"\n{counts['photos']:,} photos: final answers by {shares}")
     sys.stdout.flush()
     return SOME_FAILED if failed else 0
+
+
+def _print_report(photo: str, report: Report | None, routed: Routed) -> None:
+    from cannabis_ml.inference.report_command import Reports
+
+    if report is not None:
+        print()
+        Reports().show(photo, report, None)
+        print()
+    elif routed.final:
+        print(f"  no report: {routed.tier} answered elsewhere")
 
 
 def in_words(routed: Routed) -> str:
