@@ -29,7 +29,7 @@ SCORES = ("max_probability", "margin", "p_norm", "entropy", "agreement")
 
 
 def judge(photos, seed, smoothing):
-    from cannabis_ml.networks.decoding import answer, uncertainty
+    from cannabis_ml.networks.decoding import marginals, uncertainty
 
     split = photos.divide(seed, {"validation": 0.15, "judged": 0.2})
     network = photos.fit(split, seed=seed, label_smoothing=smoothing)
@@ -37,7 +37,7 @@ def judge(photos, seed, smoothing):
     found = {}
     for name in ("validation", "judged"):
         logits = photos.logits(network, split[name])
-        probs = answer(logits, photos.taxonomy)[HEAD].numpy().astype(float)
+        probs = marginals(logits, photos.taxonomy)[HEAD].numpy().astype(float)
         truth = photos.labels[split[name]]
         right = probs.argmax(axis=1) == truth
         if name == "validation":

@@ -23,13 +23,15 @@ import plantdoc_heads
 from machine import machine
 from plantdoc_heads import EPOCHS, HEAD
 
+from cannabis_ml.networks.params import ModelParams
+
 PHOTOS = [{"share": share, "noise": 0.0} for share in (0.25, 0.5, 1.0)]
 NOISE = [{"share": 1.0, "noise": noise} for noise in (0.0, 0.1, 0.2)]
 PARTS = ("aleatoric", "epistemic")
 
 
 def judge(photos, seed, share, noise, **model):
-    from cannabis_ml.networks.decoding import answer, uncertainty
+    from cannabis_ml.networks.decoding import marginals, uncertainty
 
     split = photos.divide(seed, {"validation": 0.15, "judged": 0.2})
     random = np.random.default_rng(seed)
@@ -48,7 +50,7 @@ def judge(photos, seed, share, noise, **model):
     )
     logits = photos.logits(network, split["judged"])
     parts = uncertainty(logits, photos.taxonomy)[HEAD]
-    predicted = answer(logits, photos.taxonomy)[HEAD].argmax(dim=1).numpy()
+    predicted = marginals(logits, photos.taxonomy)[HEAD].argmax(dim=1).numpy()
     return {
         "photos_learned": len(train),
         "accuracy": float((predicted == photos.labels[split["judged"]]).mean()),
@@ -92,23 +94,25 @@ def main():
     parser.add_argument("--hidden", type=int, default=0, help="width of a hidden layer; 0: none")
     parser.add_argument("--ensemble", type=int, default=4, help="members of the head")
     parser.add_argument("--dropout", type=float, default=0.2)
+    parser.add_argument("--spread", type=float, default=ModelParams().spread, help="of members")
+    parser.add_argument("--learning-curve", action="store_true", help="leave label noise out")
     parser.add_argument("--cache", type=Path, help="folder that keeps features")
     parser.add_argument("--results", type=Path, help="JSON lines; what stands there is not redone")
     parser.add_argument("--figure", type=Path, help="where to draw the curves")
     options = parser.parse_args()
     print(machine(("torch", "timm", "numpy")))
     photos = plantdoc_heads.load(options.photos, options.cache)
-    model = {name: getattr(options, name) for name in ("hidden", "ensemble", "dropout")}
+    model = {name: getattr(options, name) for name in ("hidden", "ensemble", "dropout", "spread")}
     settings = [
         {"seed": seed, **setting, **model}
         for seed in range(options.seeds)
-        for setting in (*PHOTOS, *NOISE[1:])
+        for setting in (*PHOTOS, *([] if options.learning_curve else NOISE[1:]))
     ]
     table = plantdoc_heads.measured(
         options.results, settings, lambda **setting: judge(photos, **setting)
     )
     print(f"\nmeans over {options.seeds} seeds, ± standard error of the change from the row above")
-    for curve in (PHOTOS, NOISE):
+    for curve in (PHOTOS,) if options.learning_curve else (PHOTOS, NOISE):
         print(f"{'share':>6}{'noise':>7}{'accuracy':>10}" + "".join(f"{p:>28}" for p in PARTS))
         before = None
         for setting in curve:

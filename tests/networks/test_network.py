@@ -64,6 +64,49 @@ def test_members_differ_from_the_start(taxonomy, hidden):
         assert not torch.allclose(logits[:, 0], logits[:, 1])
 
 
+@pytest.mark.parametrize("hidden", [0, 64])
+@pytest.mark.parametrize("members", [2, 5])
+def test_members_begin_apart_around_a_mean_of_nothing(hidden, members):
+    taxonomy = Taxonomy.model_validate(
+        {
+            "heads": [
+                {"name": "kind", "classes": [str(k) for k in range(40)]},
+                {"name": "grade", "kind": "ordinal", "classes": ["a", "b", "c"]},
+            ]
+        }
+    )
+    torch.manual_seed(0)
+    params = ModelParams(
+        backbone="test_efficientnet",
+        image_size=SIZE,
+        weights=["random"],
+        ensemble=members,
+        hidden=hidden,
+        spread=3.0,
+    )
+    network, _ = build_network(params, taxonomy)
+    width = hidden or network.num_features
+    kind, grade = (torch.stack([_weights(member) for member in head]) for head in network.heads)
+    torch.testing.assert_close(kind.mean(dim=0), torch.zeros(40, width), atol=1e-5, rtol=0)
+    torch.testing.assert_close(grade.mean(dim=0), torch.zeros(1, width), atol=1e-5, rtol=0)
+    # A sum over features of unit variance has the norm of the weights for standard deviation.
+    found = kind.norm(dim=2).square().mean().sqrt().item()
+    assert found == pytest.approx(3, rel=0.1)
+
+
+def _weights(member):
+    last = list(member.children())[-1]
+    return (last.weight if isinstance(last, torch.nn.Linear) else last.weight.weight).detach()
+
+
+def test_a_lone_member_prefers_no_class_at_first(taxonomy):
+    params = {"backbone": "test_efficientnet", "image_size": SIZE, "weights": ["random"]}
+    torch.manual_seed(0)
+    network, _ = build_network(ModelParams(**params, ensemble=1, spread=9.0), taxonomy)
+    for head in network.heads:
+        assert _weights(head[0]).norm(dim=1).max() < 0.2
+
+
 def test_members_drop_different_features(network):
     network.train()
     for head in network.heads:
@@ -232,7 +275,7 @@ def test_smallest_heads_learn_from_a_lone_photo():
         "type": torch.tensor([0]),
     }
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
-    for _ in range(60):
+    for _ in range(80):
         logits = network.train()(lone)
         loss, _ = hierarchical_loss(logits, targets, taxonomy, LossParams(label_smoothing=0))
         optimizer.zero_grad()

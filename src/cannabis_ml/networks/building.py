@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -42,7 +43,9 @@ def build_network(
     """
     if start is None:
         backbone, provenance = load_backbone(params)
-        return _assembled(backbone, taxonomy, params, *normalization(backbone)), provenance
+        network = _assembled(backbone, taxonomy, params, *normalization(backbone))
+        _begin_apart(network, params.spread, [head.name for head in taxonomy.heads])
+        return network, provenance
     return _continued(start, params, taxonomy), {
         "source": "checkpoint",
         "sha256": start.sha256,
@@ -79,6 +82,13 @@ def _assembled(
     return HierarchicalNet(backbone, taxonomy, architecture)
 
 
+def _begin_apart(network: HierarchicalNet, spread: float, names: Collection[str]) -> None:
+    """Draw fresh weights for the members of these heads, see `EnsembleHead.begin_apart`."""
+    for head, members in zip(network.taxonomy.heads, network.heads, strict=True):
+        if head.name in names:
+            cast(EnsembleHead, members).begin_apart(spread)
+
+
 def _continued(start: Checkpoint, params: ModelParams, taxonomy: Taxonomy) -> HierarchicalNet:
     """A network as configured, with the weights of a checkpoint wherever they fit."""
     old, card = restore(start), start.card
@@ -98,7 +108,8 @@ def _continued(start: Checkpoint, params: ModelParams, taxonomy: Taxonomy) -> Hi
         ) from error
     if len(network.attention) == len(old.attention):
         network.attention.load_state_dict(old.attention.state_dict())
-    _take_over_heads(old, network)
+    fresh = _take_over_heads(old, network)
+    _begin_apart(network, params.spread, fresh)
     return network
 
 
@@ -141,8 +152,12 @@ def replace_head(network: HierarchicalNet, name: str, hidden: int) -> EnsembleHe
     return fresh
 
 
-def _take_over_heads(old: HierarchicalNet, network: HierarchicalNet) -> None:
-    """Begin with the weights of the heads of the same name wherever they fit."""
+def _take_over_heads(old: HierarchicalNet, network: HierarchicalNet) -> list[str]:
+    """Begin with the weights of the heads of the same name wherever they fit.
+
+    Returns:
+        Names of the heads that start from random weights.
+    """
     taxonomy = network.taxonomy
     fresh, grown = [], []
     theirs = {
@@ -165,6 +180,7 @@ def _take_over_heads(old: HierarchicalNet, network: HierarchicalNet) -> None:
         )
     if grown:
         logger.info("Heads %s keep the weights of the classes that they had.", grown)
+    return fresh
 
 
 def _fits(known: Head, before: nn.Module, head: Head, part: nn.Module) -> bool:

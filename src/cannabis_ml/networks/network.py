@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -53,15 +54,9 @@ __all__ = [
 
 WHITE = 255.0
 
-SPREAD = 0.1
-"""Standard deviation of a fresh member's logits for features of unit variance: at first every class
-is about equally likely.
-
-Members that begin further apart end further apart, and then their disagreement depends more on how
-many photos they have seen: on PlantDoc, from a quarter to all of the photos, it falls by 26% at 2.0
-and by 7% at 0.1 (tests/benchmarks/bench_uncertainty.py). But on the few sample photos heads that
-begin at 2.0 are worse on every tier: quadratic weighted kappa by 0.02 to 0.13, mAP by 0.03 to 0.06.
-"""
+ALIKE = 0.1
+"""Standard deviation of the logits of fresh weights for features of unit variance: at first every
+class is about equally likely."""
 
 
 class OrdinalHead(nn.Module):
@@ -98,6 +93,29 @@ class EnsembleHead(nn.ModuleList):
     def forward(self, features: Tensor) -> Tensor:
         """(N, F) -> float32 (N, M, C)."""
         return torch.stack([member(features).float() for member in self], dim=1)
+
+    @torch.no_grad()
+    def begin_apart(self, spread: float) -> None:
+        """Draw fresh weights for the members that differ widely and have a mean of 0.
+
+        Members that begin alike end alike, and then their disagreement tells little of how many
+        photos they have seen; a random beginning is what the photos have to overrule (Osband,
+        Aslanides & Cassirer 2018). Single members are the worse for it; their mean is not, as what
+        is random adds up to nothing over the members.
+
+        Args:
+            spread: Standard deviation of a member's logits for features of unit variance.
+        """
+        count = len(self)
+        if count == 1:
+            return
+        layers = [_output_weights(member) for member in self]
+        std = spread / math.sqrt(layers[0].shape[1])
+        drawn = torch.randn(count, *layers[0].shape) * std
+        # Less their mean they would vary less, by (M - 1) / M.
+        apart = (drawn - drawn.mean(dim=0)) * math.sqrt(count / (count - 1))
+        for weights, fresh in zip(layers, apart, strict=True):
+            weights.copy_(fresh)
 
 
 @dataclass(frozen=True)
@@ -298,9 +316,16 @@ def _make_member(head: Head, features: int, hidden: int, dropout: float) -> nn.M
     return nn.Sequential(*layers)
 
 
+def _output_weights(member: nn.Module) -> Tensor:
+    """Weights of the last layer of a member, (C, F), or (1, F) of an ordinal head."""
+    last = list(member.children())[-1]
+    layer = last.weight if isinstance(last, OrdinalHead) else last
+    return cast(Tensor, layer.weight)
+
+
 def _make_head(head: Head, features: int) -> nn.Module:
     classes = len(head.classes)
-    std = SPREAD / math.sqrt(features)
+    std = ALIKE / math.sqrt(features)
     if head.kind == "ordinal":
         ordinal = OrdinalHead(features, classes)
         nn.init.normal_(ordinal.weight.weight, std=std)

@@ -81,6 +81,12 @@ class ModelParams(BaseModel):
     ensemble: int = Field(
         default=4, ge=1, description="Members of every head; their disagreement is the uncertainty"
     )
+    spread: float = Field(
+        default=2.0,
+        ge=0,
+        description="How far apart the members of a head begin: standard deviation of their fresh"
+        " logits for features of unit variance; their mean is 0",
+    )
     hidden: int = Field(
         default=0, ge=0, description="Width of a hidden layer in every member; 0: a linear head"
     )
