@@ -44,6 +44,13 @@ class ChoiceParams(BaseModel):
     fewest_groups: int = Field(
         default=20, ge=2, description="With fewer groups of photos nothing is fitted"
     )
+    one_number_groups: int = Field(
+        default=100,
+        ge=2,
+        description="A calibrator of one number, which keeps the order of classes, is taken with so"
+        " many groups of photos wherever it lowers the held-out log loss; with fewer only where it"
+        " does by more than one standard error, as all others",
+    )
     structured_groups: int = Field(
         default=400,
         ge=2,
@@ -92,6 +99,11 @@ class Choice(BaseModel):
     why: str = Field(description="A sentence")
     supports: str = Field(description="Smallest effect that so many photos can show, in words")
     calibrator: Annotated[Calibrator, Field(description="Fitted to all photos")]
+    is_calibrated: bool = Field(
+        default=True,
+        description="False where no calibrator took part, for want of photos: then nothing is known"
+        " of the confidence",
+    )
 
 
 class CalibrationReport(BaseModel):

@@ -114,7 +114,8 @@ class HeadReport(HeadAnswer):
         confidence: Probability of `decided`, calibrated if `is_calibrated`; None of a multilabel
             head, and where nothing is decided.
         is_calibrated: Whether the decision rule has a calibrator for the head; that may be the one
-            that leaves probabilities as they are.
+            that leaves probabilities as they are, where no other did better. A head for which
+            photos were too few has none.
         band: Around `confidence`; None where the bundle has none.
         alternatives: Other classes with their probabilities, the most probable first.
         possible: The prediction set; None of a multilabel head, and where the bundle has none.

@@ -335,6 +335,19 @@ def test_card_describes_calibration(photo_set, chosen, confidence):
     assert ("as the networks give them" in page) == (chosen == "none")
 
 
+def test_card_does_not_call_calibrated_what_photos_were_too_few_for(photo_set):
+    found = reports(True)
+    head = found["trust"].calibration.heads["kind"]
+    few = head.model_copy(update={"is_calibrated": False, "why": "Not calibrated: 8 groups."})
+    found["trust"].calibration.heads["kind"] = few
+    tiers = {"tier1": describe_tier("tier1", **found)}
+    started, checked = "2031-05-06T07:08:09+00:00", division()
+    page = write_model_card(photo_set, TAXONOMY, BUNDLE, started, checked, routing(), **tiers)
+    assert "| not calibrated | Not calibrated: 8 groups. |" in page
+    assert "do not read it as a chance" in page
+    assert "no calibrator did better" not in page
+
+
 def test_card_has_promises_and_test_results(photo_set):
     page = card(photo_set)
     of_60 = "60 photos in 50 groups"

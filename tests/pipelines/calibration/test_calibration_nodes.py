@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cannabis_ml.calibration.choices import ChoiceParams
 from cannabis_ml.errors import CalibrationError
 from cannabis_ml.evaluation.params import ReportParams
 from cannabis_ml.inference.calibrators import Temperature
@@ -82,6 +83,14 @@ def test_overconfidence_is_cooled_on_calibration_photos_alone(outputs, photo_set
     )
     again, _ = nodes.calibrate("tier1", elsewhere, photo_set, TAXONOMY, DecisionRule(), PARAMS)
     assert again == rule
+
+
+def test_a_head_with_too_few_photos_is_not_called_calibrated(outputs, photo_set):
+    few = PARAMS.model_copy(update={"choice": ChoiceParams(fewest_groups=1000)})
+    rule, report = nodes.calibrate("tier1", outputs, photo_set, TAXONOMY, DecisionRule(), few)
+    assert rule.calibrators == {}
+    assert not any(choice.is_calibrated for choice in report.heads.values())
+    assert "groups of photos, 1,000 are needed" in report.heads["kind"].why
 
 
 def test_validation_photos_count_where_that_is_asked_for(outputs, photo_set):

@@ -163,6 +163,9 @@ def render(facts: ModelCardFacts) -> str:
     }
     bundle, taxonomy, photos = facts.bundle, facts.taxonomy, facts.photos
     tiers, routing = facts.tiers, facts.routing
+    choices = [
+        choice for tier in tiers.values() for choice in tier.trust.calibration.heads.values()
+    ]
     source = resources.files("cannabis_ml.pipelines.bundle").joinpath("model_card.md.j2")
     page = environment.from_string(source.read_text(encoding="utf-8")).render(
         bundle=bundle,
@@ -181,11 +184,8 @@ def render(facts: ModelCardFacts) -> str:
         for_pages=any(
             file["default"] == IN_PAGES for tier in tiers.values() for file in tier.files
         ),
-        calibrated=any(
-            choice.chosen != "none"
-            for tier in tiers.values()
-            for choice in tier.trust.calibration.heads.values()
-        ),
+        calibrated=any(choice.chosen != "none" for choice in choices),
+        uncalibrated=any(not choice.is_calibrated for choice in choices),
     )
     head = yaml.safe_dump(
         _front_matter(bundle, taxonomy, tiers), sort_keys=False, allow_unicode=True

@@ -96,7 +96,8 @@ def calibrate(
     for name, choice in choices.items():
         logger.info("%s, %s: %s", tier, name, choice.why)
     rule = decision.calibrated_by(
-        {name: choice.calibrator for name, choice in choices.items()}, taxonomy
+        {name: choice.calibrator for name, choice in choices.items() if choice.is_calibrated},
+        taxonomy,
     )
     return rule, CalibrationReport(splits=[str(split) for split in splits], heads=choices)
 
