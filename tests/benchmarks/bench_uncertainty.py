@@ -82,7 +82,8 @@ def draw(table, path):
             axis.set_ylabel(f"{part}, nats")
             axis.set_ylim(bottom=0)
         axes[1, column].set_xlabel(label)
-    figure.suptitle("Mean uncertainty of unseen photos (grey: single seeds)")
+        axes[1, column].set_xticks(sorted(set(table[at][by])))
+    figure.suptitle("Mean uncertainty of unseen photos on PlantDoc (gray: single seeds)")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 

@@ -379,7 +379,8 @@ def test_a_head_that_grows_keeps_what_it_knew_of_old_classes(taxonomy, hidden):
     torch.testing.assert_close(new["colour"][:, :, [2, 3, 1]], old["colour"])
     torch.testing.assert_close(new["shade"], old["shade"])
     torch.testing.assert_close(new["colour"][:, :, 0], old["colour"].mean(dim=2))
-    assert (new["colour"].argmax(dim=2) > 0).all()
+    # Ties are possible: of three hidden units none may be active.
+    assert (new["colour"][:, :, 0] <= new["colour"][:, :, 1:].amax(dim=2)).all()
 
 
 def test_a_class_that_goes_takes_its_weights_along(taxonomy):
