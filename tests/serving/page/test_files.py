@@ -96,8 +96,12 @@ def test_the_service_worker_changes_with_the_bundle(page_client, small_bundle):
     assert script.startswith(f'self.BUNDLE="{small_bundle.manifest.content_sha256}";')
 
 
-@pytest.mark.parametrize("path", ["/assets/none.js", "/assets/%2e%2e/page.json"])
-def test_what_was_not_built_is_not_found(page_client, path):
+@pytest.mark.parametrize(
+    "path",
+    ["/assets/none.js", "/assets/%2e%2e/%2e%2e/other.json", "/assets/%00", "/assets/litert-1"],
+)
+def test_what_was_not_built_is_not_found(page_client, folder, path):
+    (folder.parent / "other.json").write_text("{}")
     assert _get(page_client, path).status_code == 404
 
 

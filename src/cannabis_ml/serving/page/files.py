@@ -117,30 +117,33 @@ class PageFile:
 
 
 class PageFiles:
-    """What was built.
+    """What was built, as it stands on disk: a page that is built anew is served at once.
 
     Args:
         folder: Where it was built.
     """
 
     def __init__(self, folder: Path = BUILT) -> None:
-        self._folder = folder
-        self._names = _names(folder)
+        self._folder = folder.resolve()
 
     def get(self, path: str) -> PageFile | None:
         """A file by its path below the folder, such as `assets/app-0123456789.js`."""
-        forms = {coding: path + suffix for coding, suffix in _ENCODINGS.items()}
-        encoded = {
-            coding: (self._folder / name).read_bytes()
-            for coding, name in forms.items()
-            if name in self._names
-        }
-        is_whole = path in self._names
-        if not is_whole and "gzip" not in encoded:
+        if not (self._folder / ABOUT).is_file():  # not built, or not yet whole
+            return None
+        forms = {coding: self._read(path + suffix) for coding, suffix in _ENCODINGS.items()}
+        encoded = {coding: data for coding, data in forms.items() if data is not None}
+        data = self._read(path)
+        if data is None and "gzip" not in encoded:
             return None
         kind = TYPES.get(PurePosixPath(path).suffix, "application/octet-stream")
-        data = (self._folder / path).read_bytes() if is_whole else None
         return PageFile(kind, data, encoded)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            path = (self._folder / name).resolve()
+            return path.read_bytes() if path.is_relative_to(self._folder) else None
+        except (OSError, ValueError):  # a null byte in the name
+            return None
 
     def service_worker(self, bundle: str) -> PageFile | None:
         """The service worker of a bundle: browsers fetch page and bundle anew when either changes.
@@ -153,14 +156,6 @@ class PageFiles:
             return None
         first = f"self.BUNDLE={json.dumps(bundle)};\n".encode()
         return PageFile(script.media_type, first + script.data)
-
-
-def _names(folder: Path) -> frozenset[str]:
-    """Paths of all files below the folder; none where the page was not built whole."""
-    if not (folder / ABOUT).is_file():
-        return frozenset()
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return frozenset(path.relative_to(folder).as_posix() for path in found)
 
 
 def _accepted(header: str) -> set[str]:

@@ -27,6 +27,8 @@ export class Engine {
   about: BundleAbout | null = null;
   device: DeviceState = { state: "opening" };
   reports: GoldenReport[] = [];
+  /** Whether all that this device runs was fetched. */
+  isComplete = false;
   /** Tiers that answer here. */
   open: string[] = [];
   private worker: Worker | undefined;
@@ -189,6 +191,9 @@ export class Engine {
       case "opened":
         this.reports = [...this.reports, message.report];
         this.open = [...this.open, message.tier];
+        break;
+      case "complete":
+        this.isComplete = true;
         break;
       case "failed":
         return this.fail(message.fault, message.detail);

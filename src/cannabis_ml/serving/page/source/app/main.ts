@@ -278,9 +278,10 @@ class App implements Context {
     this.render();
   }
 
-  /** Keep the page for use without a network, once it works with one. */
+  /** Keep the page for use without a network, once it has all, so that nothing is fetched twice. */
   private keep(): void {
-    if (this.engine.device.state === "ready") this.updates.start(this.engine.caller);
+    const { device, isComplete } = this.engine;
+    if (device.state === "ready" && isComplete) this.updates.start(this.engine.caller);
   }
 
   private current(): Photo | undefined {

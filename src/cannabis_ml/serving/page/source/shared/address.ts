@@ -5,6 +5,9 @@ import type { Caller } from "./protocol";
 export const KEY_HEADER = "x-api-key";
 export const PERSON_HEADER = "x-person";
 
+/** Cache of what the page fetched before its service worker was there. */
+export const FETCHED = "fetched";
+
 export const BUNDLE_NOW = "/v2/bundle";
 export const packedPath = (bundle: string): string => `/v2/bundles/${bundle}/page`;
 export const modelPath = (bundle: string, tier: string): string =>

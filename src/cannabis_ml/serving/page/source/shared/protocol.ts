@@ -43,6 +43,8 @@ export type FromWorker =
   | { kind: "checked"; passed: boolean; reports: GoldenReport[]; holdsFor: string }
   /** A larger tier answers here from now on. */
   | { kind: "opened"; tier: string; report: GoldenReport }
+  /** Every tier that runs here was opened; none is fetched any more. */
+  | { kind: "complete" }
   /** The models cannot run here; the server may still be asked. */
   | { kind: "failed"; fault: Fault; detail: string }
   | {

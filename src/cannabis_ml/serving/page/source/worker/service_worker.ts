@@ -5,6 +5,7 @@
 
 import {
   BUNDLE_NOW,
+  FETCHED,
   headersOf,
   modelPath,
   packedPath,
@@ -30,7 +31,8 @@ self.addEventListener("activate", (event) => {
   event.waitUntil(
     (async () => {
       for (const name of await caches.keys()) {
-        if (name.startsWith(PREFIX) && name !== CACHE) await caches.delete(name);
+        const isOld = name.startsWith(PREFIX) ? name !== CACHE : name === FETCHED;
+        if (isOld) await caches.delete(name);
       }
       await self.clients.claim();
     })(),
@@ -104,7 +106,10 @@ async function fill(): Promise<void> {
   await cache.put(BUNDLE_NOW, now);
 }
 
+/** From where the page put it, or from the service. */
 async function fetched(path: string, headers: Record<string, string>): Promise<Response> {
+  const there = await caches.match(path, { cacheName: FETCHED });
+  if (there) return there;
   const response = await fetch(path, { headers });
   if (!response.ok) throw new Error(`${path}: status ${response.status}`);
   return response;

@@ -7,6 +7,7 @@ import { PhotoError, type Photo, type RunModel } from "../core/types";
 import type { GoldenReport } from "../core/wire";
 import {
   BUNDLE_NOW,
+  FETCHED,
   headersOf,
   modelPath,
   packedPath,
@@ -44,7 +45,7 @@ let turn: Promise<void> = Promise.resolve();
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   if (data.kind === "start") {
-    started = start(data.caller, data.checked);
+    started = new Promise((resolve) => void start(data.caller, data.checked, resolve));
     return;
   }
   turn = turn.then(async () => {
@@ -53,7 +54,8 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   });
 };
 
-async function start(caller: Caller, checked: string | null): Promise<void> {
+/** @param answers Called once photos are answered, or never will be. */
+async function start(caller: Caller, checked: string | null, answers: () => void): Promise<void> {
   const began = performance.now();
   let tiers: readonly string[];
   try {
@@ -69,6 +71,7 @@ async function start(caller: Caller, checked: string | null): Promise<void> {
   } catch (error) {
     open.clear();
     tell({ kind: "failed", ...faultOf(error) });
+    answers();
     return;
   }
   // Where the check was passed before, nobody waits for it.
@@ -76,8 +79,11 @@ async function start(caller: Caller, checked: string | null): Promise<void> {
   const checking = check.bind(null, bundle, holdsFor);
   if (checked !== holdsFor) await checking();
   tell({ kind: "ready", milliseconds: performance.now() - began });
+  answers();
   if (checked === holdsFor) turn = turn.then(checking);
-  void openLarger(bundle, tiers.slice(1), caller);
+  await openLarger(bundle, tiers.slice(1), caller);
+  await Promise.all(putBy);
+  tell({ kind: "complete" });
 }
 
 /** What was fetched of the bundle; larger tiers add theirs. */
@@ -249,7 +255,21 @@ async function get(path: string, caller: Caller): Promise<Response> {
   }
   if (response.status === 401) throw new StartError("key", "An API key is needed.");
   if (!response.ok) throw new StartError("network", `${path}: status ${response.status}`);
+  if (path !== BUNDLE_NOW) putBy.push(putAside(path, response.clone()));
   return response;
+}
+
+const putBy: Promise<void>[] = [];
+
+/** Keep a file for the service worker, which would fetch it once more. */
+async function putAside(path: string, response: Response): Promise<void> {
+  try {
+    if (self.caches && !(await caches.match(path))) {
+      await (await caches.open(FETCHED)).put(path, response);
+    }
+  } catch (error) {
+    console.warn(`${path} cannot be kept:`, error);
+  }
 }
 
 async function received(response: Response, progress: (bytes: number) => void): Promise<Uint8Array> {
