@@ -362,7 +362,7 @@ def test_runs_of_registered_models_are_found(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_frees_what_it_announced(photos_ready, kedro, tmp_path):
+def test_the_command_frees_what_it_announced(photos_ready, kedro, processes, tmp_path):
     project = tmp_path / "project"
     shutil.copytree(photos_ready[0], project)
     data = project / "data/envs/test"
@@ -377,10 +377,9 @@ def test_the_command_frees_what_it_announced(photos_ready, kedro, tmp_path):
     assert told.startswith("Would free ")
     assert files() == before
     environment = {**os.environ, "DO_NOT_TRACK": "1", "PYTHONPATH": str(project / "src")}
-    command = [sys.executable, "-m", "cannabis_ml", "prune", "--keep", "1", "--env", "test"]
-    done = subprocess.run(
-        command, cwd=project, capture_output=True, text=True, env=environment, check=True
-    )
+    command = ["-m", "cannabis_ml", "prune", "--keep", "1", "--env", "test"]
+    done = processes.run(command, cwd=project, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
     last = done.stdout.splitlines()[-1]
     assert last == told.replace("Would free", "Freed")
     freed = int(last.split()[1].replace(",", ""))

@@ -1,8 +1,6 @@
 """`cannabis_ml feedback` on the command line."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -112,7 +110,7 @@ def test_label_studio_needs_to_know_the_classes(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_configured_store_is_found(copy_project, tmp_path, url, run):
+def test_the_configured_store_is_found(copy_project, processes, tmp_path, url, run):
     project = copy_project(tmp_path / "project")
     run("export", tmp_path / "out")
     for arguments in (
@@ -120,8 +118,8 @@ def test_the_configured_store_is_found(copy_project, tmp_path, url, run):
         ["summary"],
         ["erase", "--expired", "--yes"],
     ):
-        command = [sys.executable, "-m", "cannabis_ml", "feedback", "-e", "test", *arguments]
-        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        command = ["-m", "cannabis_ml", "feedback", "-e", "test", *arguments]
+        done = processes.run(command, cwd=project)
         assert done.returncode == 0, done.stderr
     assert (project / "data/envs/test/01_raw/feedback/feedback.db").is_file()
     assert "Erased 0 opinions" in done.stdout
