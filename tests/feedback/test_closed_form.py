@@ -141,7 +141,7 @@ def test_a_projection_follows_from_its_seed_alone():
     assert first.min() == 0
 
 
-def test_no_validation_photo_of_a_known_class_is_told():
+def test_no_validation_photo_of_a_known_class_is_reported():
     head = ClosedFormHead.of(photos())
     strange = EmbeddedPhotos(("x",), np.zeros((1, 12), np.float32), ("kief",))
     with pytest.raises(TrainingError, match="validation"):

@@ -39,14 +39,14 @@ def test_photos_needed_follow_from_the_curve():
     assert curve.needed(0.95)[0] == pytest.approx(400)
 
 
-def test_a_class_is_told_how_many_more_photos_it_takes():
+def test_a_class_is_reported_how_many_more_photos_it_takes():
     """An error of 0.1 = 1.265 n^-0.5 takes n = 160: 60 more than the 100 that are there."""
     told = advise("product_type", curve_of(0, 1.265, 0.5), PARAMS)
     assert told.more == 61  # 160.02 photos, rounded up
     assert told.text.startswith("About 60 more photos of 'extract' for 90%; 87% now.")
 
 
-def test_a_class_that_has_enough_is_told_so():
+def test_a_class_that_has_enough_is_reported_so():
     told = advise("product_type", curve_of(0.02, 0.001, 1, name="plant"), PARAMS)
     assert told.more == 0
     assert told.text == (
@@ -55,7 +55,7 @@ def test_a_class_that_has_enough_is_told_so():
     )
 
 
-def test_what_no_number_of_photos_reaches_is_told():
+def test_what_no_number_of_photos_reaches_is_reported():
     told = advise("product_type", curve_of(0.15, 1, 0.5), PARAMS)
     assert told.more is None
     assert told.text.startswith("No number of photos of 'extract' that the curve reaches")
@@ -87,7 +87,7 @@ def test_a_flat_curve_changes_nothing_unless_the_target_is_near(fit, told):
     assert advise("h", curve, PARAMS).text.startswith(told)
 
 
-def test_an_interval_without_an_upper_end_is_told():
+def test_an_interval_without_an_upper_end_is_reported():
     fits = np.tile([0.0, 1.265, 0.5], (200, 1))
     fits[:40, 0] = 0.2
     told = advise("h", LearningCurve("extract", np.ones(1), np.ones(1), 100, fits), PARAMS)

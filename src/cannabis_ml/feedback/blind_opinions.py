@@ -27,11 +27,11 @@ def with_answers(opinions: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
         ["photo_id", "head"], keep="last"
     )
     keys = ["photo_id", "head"]
-    found = opinions.loc[lacks, keys].merge(latest[[*keys, *_OF_ANSWER]], on=keys, how="left")
+    joined = opinions.loc[lacks, keys].merge(latest[[*keys, *_OF_ANSWER]], on=keys, how="left")
     filled = opinions.copy()
-    known = found["bundle_id"].notna().to_numpy()
+    known = joined["bundle_id"].notna().to_numpy()
     rows = opinions.index[lacks][known]
     for name in _OF_ANSWER:
-        values = found.loc[known, name].to_numpy()
+        values = joined.loc[known, name].to_numpy()
         filled.loc[rows, name] = pd.Series(list(values), index=rows, dtype=opinions[name].dtype)
     return filled

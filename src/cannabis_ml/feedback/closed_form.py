@@ -323,5 +323,5 @@ def _best_scale(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
         factor = np.exp(log_factor)
         return float(np.mean(logsumexp(factor * scores, axis=1) - factor * right))
 
-    found = minimize_scalar(loss, bounds=(-2, 7), method="bounded")
-    return float(found.fun), float(np.exp(found.x))
+    solution = minimize_scalar(loss, bounds=(-2, 7), method="bounded")
+    return float(solution.fun), float(np.exp(solution.x))

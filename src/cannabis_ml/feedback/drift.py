@@ -143,13 +143,13 @@ def _mmd(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
     apart = squares[np.triu_indices(len(values), 1)]
     width = float(np.median(apart[apart > 0])) if (apart > 0).any() else 1.0
     kernel = np.exp(-squares / width)
-    found = []
+    discrepancies = []
     for start in range(0, len(sides), _AT_ONCE):
         part = sides[start : start + _AT_ONCE].astype(np.float64)
         count = part.sum(axis=1, keepdims=True)
         weights = part / count - (1 - part) / (part.shape[1] - count)
-        found.append(((weights @ kernel) * weights).sum(axis=1))
-    return np.concatenate(found)
+        discrepancies.append(((weights @ kernel) * weights).sum(axis=1))
+    return np.concatenate(discrepancies)
 
 
 def _ks(values: np.ndarray, sides: np.ndarray) -> np.ndarray:

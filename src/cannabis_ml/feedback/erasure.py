@@ -79,8 +79,8 @@ def erase_photo(connection: Connection, database: Database, photo_id: str, now: 
     Raises:
         FeedbackError: If it is not in the store.
     """
-    found = select(t.photos.c.photo_id).where(t.photos.c.photo_id == photo_id)
-    if connection.execute(found).first() is None:
+    photo = select(t.photos.c.photo_id).where(t.photos.c.photo_id == photo_id)
+    if connection.execute(photo).first() is None:
         raise FeedbackError(f"Photo {photo_id[:64]} is not in the store.")
     for table in (t.uploads, t.added_photos):
         connection.execute(delete(table).where(table.c.photo_id == photo_id))

@@ -156,11 +156,11 @@ def import_folder(store: FeedbackStore, folder: Path) -> Imported:
     refused: dict[int, str] = {}
     receipts: list[Receipt] = []
     for batch in _batches(folder, refused):
-        for number, found in zip(batch, store.restore_all(batch.values()), strict=True):
-            if isinstance(found, FeedbackRefusedError):
-                refused[number] = str(found)
+        for number, outcome in zip(batch, store.restore_all(batch.values()), strict=True):
+            if isinstance(outcome, FeedbackRefusedError):
+                refused[number] = str(outcome)
             else:
-                receipts.append(found)
+                receipts.append(outcome)
     if (folder / MARKS).is_file():
         _mark(store, _read_marks(folder))
     retries = sum(receipt.is_retry for receipt in receipts)

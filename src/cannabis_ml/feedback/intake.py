@@ -79,7 +79,7 @@ class Intake:
         self, sent: Sequence[Sent | FeedbackRefusedError]
     ) -> list[Receipt | FeedbackRefusedError]:
         """See `FeedbackStore.add_all`; what is refused already stays so."""
-        found: dict[int, Receipt | FeedbackRefusedError] = {}
+        outcomes: dict[int, Receipt | FeedbackRefusedError] = {}
         ready: dict[int, tuple[Sent, Arrived]] = {}
         with self._database.looking_up() as connection:
             known = {
@@ -89,25 +89,25 @@ class Intake:
             }
         for i, one in enumerate(sent):
             if isinstance(one, FeedbackRefusedError):
-                found[i] = one
+                outcomes[i] = one
                 continue
             row = known[i]
             if isinstance(row, Receipt | FeedbackRefusedError):
-                found[i] = row
+                outcomes[i] = row
                 continue
             arrived = or_refused(self._ready, one, row)
             if isinstance(arrived, Arrived):
                 ready[i] = (one, arrived)
             else:
-                found[i] = arrived
+                outcomes[i] = arrived
         # In one order whoever sends them: so no two writers wait for each other in a circle.
         ready = dict(sorted(ready.items(), key=lambda item: item[1][1].photo_id))
         try:
             receipts = self._take([arrived for _, arrived in ready.values()])
-            found |= zip(ready, receipts, strict=True)
+            outcomes |= zip(ready, receipts, strict=True)
         except (PhotoGoneError, FeedbackRefusedError):  # one of them: the others are not to suffer
-            found |= {i: or_refused(self.add, one) for i, (one, _) in ready.items()}
-        return [found[i] for i in range(len(sent))]
+            outcomes |= {i: or_refused(self.add, one) for i, (one, _) in ready.items()}
+        return [outcomes[i] for i in range(len(sent))]
 
     def _take(self, arrived: Sequence[Arrived]) -> list[Receipt]:
         """Write them in one transaction."""

@@ -41,21 +41,21 @@ def import_tasks(store: FeedbackStore, file: Path, taxonomy: Taxonomy) -> Import
     taken = opinions = retries = 0
     refused: list[tuple[str, str]] = []
     gold: dict[tuple[str, str], Label] = {}
-    for where, found in read_tasks(file, taxonomy):
-        if isinstance(found, FeedbackRefusedError):
-            refused.append((where, str(found)))
+    for where, annotated in read_tasks(file, taxonomy):
+        if isinstance(annotated, FeedbackRefusedError):
+            refused.append((where, str(annotated)))
             continue
         try:
-            receipt = store.add(found.submission)
+            receipt = store.add(annotated.submission)
         except FeedbackRefusedError as error:
             refused.append((where, str(error)))
             continue
         taken += not receipt.is_retry
         opinions += receipt.taken
         retries += receipt.is_retry
-        if found.ground_truth:
-            for opinion in found.submission.opinions:
-                label = found.submission.label_of(opinion)
+        if annotated.ground_truth:
+            for opinion in annotated.submission.opinions:
+                label = annotated.submission.label_of(opinion)
                 if label is not None:
                     gold[receipt.photo_id, opinion.head] = label
     store.mark_gold(gold)
@@ -87,12 +87,12 @@ def read_tasks(
         size = file.stat().st_size
         if size > MAX_BYTES:
             raise FeedbackError(f"{file} has {size:,} bytes, more than {MAX_BYTES:,}: export less.")
-        found = json.loads(file.read_bytes())
+        tasks = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise FeedbackError(f"{file} cannot be read as JSON: {error}") from error
-    if not isinstance(found, list):
+    if not isinstance(tasks, list):
         raise FeedbackError(f"{file} is not an export of Label Studio: a list of tasks is.")
-    for number, each in enumerate(found):
+    for number, each in enumerate(tasks):
         where = f"task {number + 1}"
         try:
             one = _TASK.validate_python(each)
@@ -191,9 +191,9 @@ def _person(completed_by: int | _User | None) -> str:
 
 def _photo_id(data: Mapping[str, Any]) -> str:
     for value in (data.get("photo_id"), data.get(IMAGE)):
-        found = _PHOTO_ID.findall(value) if isinstance(value, str) else []
-        if found:
-            return str(found[-1])
+        matches = _PHOTO_ID.findall(value) if isinstance(value, str) else []
+        if matches:
+            return str(matches[-1])
     raise FeedbackRefusedError(f"data: neither photo_id nor {IMAGE} holds the id of a photo")
 
 

@@ -271,15 +271,15 @@ def arrival(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
 
     Sizes are nested, and every class is there from the beginning.
     """
-    random, found = np.random.default_rng(seed), np.empty(len(labels))
+    random, times = np.random.default_rng(seed), np.empty(len(labels))
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         _, which, sizes = np.unique(groups[rows], return_inverse=True, return_counts=True)
         order = random.permutation(len(sizes))
         start = np.empty(len(sizes))
         start[order] = (np.cumsum(sizes[order]) - sizes[order]) / len(rows)
-        found[rows] = start[which.reshape(-1)]
-    return found
+        times[rows] = start[which.reshape(-1)]
+    return times
 
 
 def _wrong_of_groups(right: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -310,9 +310,9 @@ def fit_power_law(photos: np.ndarray, errors: Sequence[float] | np.ndarray) -> n
     known = photos > 0
     photos, errors = photos[known], errors[known]
     mean = float(errors.mean()) if len(errors) else 1.0
-    best, found = float(((errors - mean) ** 2).sum()), np.array([mean, 0.0, 1.0])
+    best, fitted = float(((errors - mean) ** 2).sum()), np.array([mean, 0.0, 1.0])
     if len(np.unique(photos)) < 2:
-        return found
+        return fitted
     for c in np.geomspace(SLOWEST, FASTEST, 40):
         steep = photos**-c
         away = steep - steep.mean()
@@ -324,8 +324,8 @@ def fit_power_law(photos: np.ndarray, errors: Sequence[float] | np.ndarray) -> n
             continue
         rest = float(((a + b * steep - errors) ** 2).sum())
         if rest < best - 1e-15:
-            best, found = rest, np.array([a, b, c])
-    return found
+            best, fitted = rest, np.array([a, b, c])
+    return fitted
 
 
 def _error(photos: float, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:

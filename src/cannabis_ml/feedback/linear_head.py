@@ -151,8 +151,8 @@ def out_of_fold_probs(
     if count < 2:
         raise ValueError("photos of one group cannot be divided into folds")
     folds = folds_by_group(labels, groups, count, seed)
-    found = np.empty((len(labels), classes))
+    probs = np.empty((len(labels), classes))
     for fold in range(count):
         out = folds == fold
-        found[out] = fit_head(components[~out], labels[~out], classes).probs(components[out])
-    return found
+        probs[out] = fit_head(components[~out], labels[~out], classes).probs(components[out])
+    return probs

@@ -64,8 +64,8 @@ def mark(connection: Connection, database: Database, rows: list[dict[str, Any]])
         FeedbackError: If a photo is not in the store.
     """
     for row in rows:
-        found = select(t.photos.c.photo_id).where(t.photos.c.photo_id == row["photo_id"])
-        if connection.execute(found.with_for_update(key_share=True)).first() is None:
+        photo = select(t.photos.c.photo_id).where(t.photos.c.photo_id == row["photo_id"])
+        if connection.execute(photo.with_for_update(key_share=True)).first() is None:
             raise FeedbackError(f"Photo {row['photo_id'][:64]} is not in the store.")
         is_gold = row["purpose"] == "gold"
         insert = database.replace(t.marks, ("label",)) if is_gold else database.insert(t.marks)

@@ -89,11 +89,11 @@ class PhotoStore:
             return
         for path in self._fs.find(self._root):
             name = path.rpartition("/")[2]
-            found = _NAME.match(name)
-            if found:
+            match = _NAME.match(name)
+            if match:
                 age = _age(self._fs, path, time.time())
-                rest = name[found.end() :]
-                yield found["id"], found["suffix"] + rest, age
+                rest = name[match.end() :]
+                yield match["id"], match["suffix"] + rest, age
 
     def _path(self, photo_id: str, suffix: str) -> str:
         if not re.fullmatch(r"[0-9a-f]{64}", photo_id):

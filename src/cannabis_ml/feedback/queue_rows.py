@@ -174,8 +174,8 @@ def waiting(
 
 def is_up(connection: Connection, photo_id: str) -> bool:
     """Whether a photo is in the queue."""
-    found = select(t.queue.c.source).where(t.queue.c.photo_id == photo_id)
-    return connection.execute(found).first() is not None
+    entry = select(t.queue.c.source).where(t.queue.c.photo_id == photo_id)
+    return connection.execute(entry).first() is not None
 
 
 def _suggestion(connection: Connection, photo_id: str, source: str) -> Answered | None:

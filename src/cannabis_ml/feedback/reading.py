@@ -144,7 +144,7 @@ def embeddings(connection: Connection) -> pd.DataFrame:
         .where(s.embedding.is_not(None))
         .order_by(s.at, s.id)
     )
-    found = {
+    by_photo = {
         (row.photo_id, row.bundle_id, row.tier): {
             "photo_id": row.photo_id,
             "person": row.pseudonym,
@@ -155,7 +155,7 @@ def embeddings(connection: Connection) -> pd.DataFrame:
         }
         for row in connection.execute(query)
     }
-    return table_of(list(found.values()), EMBEDDING_COLUMNS)
+    return table_of(list(by_photo.values()), EMBEDDING_COLUMNS)
 
 
 def unpack_embedding(written: bytes) -> np.ndarray:
@@ -177,8 +177,8 @@ def photos(connection: Connection, files: PhotoStore) -> pd.DataFrame:
         sent.setdefault(added.photo_id, set()).add(added.sent_sha256)
     s = t.submissions.c
     details: dict[str, Any] = {}
-    found = select(s.photo_id, s.device, s.region, s.metadata).order_by(s.id)
-    for row in connection.execute(found):
+    query = select(s.photo_id, s.device, s.region, s.metadata).order_by(s.id)
+    for row in connection.execute(query):
         details.setdefault(row.photo_id, row)
     rows: list[dict[str, Any]] = []
     for row in connection.execute(select(t.photos).order_by(t.photos.c.received_at)):
@@ -220,7 +220,7 @@ def summary(connection: Connection) -> Summary:
     o = t.opinions.c
     total = func.count().label("total")
     by_verdict = select(o.verdict, total).where(o.replaced == t.LATEST).group_by(o.verdict)
-    found = {row.verdict: int(row.total) for row in connection.execute(by_verdict)}
+    totals = {row.verdict: int(row.total) for row in connection.execute(by_verdict)}
     kinds = select(o.verdict, o.head, o.answered, o.label, total).where(o.replaced == t.LATEST)
     kinds = kinds.where(o.verdict.in_(("corrected", "proposed")))
     corrected: Counter[tuple[str, str]] = Counter()
@@ -237,8 +237,8 @@ def summary(connection: Connection) -> Summary:
         photos=count(t.photos),
         photos_kept=count(select(t.photos).where(t.photos.c.kept).subquery()),
         submissions=count(select(t.submissions).where(_IS_THERE).subquery()),
-        opinions=sum(found.values()),
-        by_verdict={name: found.get(name, 0) for name in VERDICTS},
+        opinions=sum(totals.values()),
+        by_verdict={name: totals.get(name, 0) for name in VERDICTS},
         most_corrected=_most(corrected)[:5],
         proposed=_most(proposed),
         first=first,
@@ -278,14 +278,14 @@ def _is_marked(marked: set[tuple[str, str]], row: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> str | tuple[str, ...] | None:
-    found = json.loads(text)
-    return tuple(found) if isinstance(found, list) else found
+    label = json.loads(text)
+    return tuple(label) if isinstance(label, list) else label
 
 
 def read_label(text: str) -> Label:
     """A label from its JSON."""
-    found = _parsed(text)
-    return list(found) if isinstance(found, tuple) else found
+    label = _parsed(text)
+    return list(label) if isinstance(label, tuple) else label
 
 
 def _or_nan(value: float | None) -> float:

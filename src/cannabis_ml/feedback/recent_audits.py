@@ -47,7 +47,7 @@ def recent_audits(
         return {}
     audited = recently_audited(snapshot, people, record, params, now)
     waiting = _unjudged(recent_answers(snapshot, record, retrain, now), audited)
-    found = {}
+    estimates = {}
     for head in record.taxonomy.heads:
         rows = audited[audited["head"] == head.name]
         if len(rows):
@@ -58,8 +58,8 @@ def recent_audits(
             if not many:
                 probability = waiting.loc[waiting["head"] == head.name, "audit_probability"]
                 one = with_unjudged(one, rows, probability, classes, two_sided)
-            found[head.name] = one
-    return {name: one for name, one in found.items() if one.accuracy is not None}
+            estimates[head.name] = one
+    return {name: one for name, one in estimates.items() if one.accuracy is not None}
 
 
 def judge_auditors(

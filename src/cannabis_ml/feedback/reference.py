@@ -56,23 +56,23 @@ def reference_photos(
         chosen = np.random.default_rng(seed).choice(len(rows), MOST, replace=False)
         rows = rows.iloc[np.sort(chosen)]
     own = labels.set_index("photo_id").reindex(rows["photo_id"]).reset_index()
-    found = pd.DataFrame({"photo_id": own["photo_id"].astype("str")})
-    found["group"] = own["group"] if "group" in own else own["photo_id"]
-    found["group"] = found["group"].fillna(found["photo_id"]).astype("str")
+    table = pd.DataFrame({"photo_id": own["photo_id"].astype("str")})
+    table["group"] = own["group"] if "group" in own else own["photo_id"]
+    table["group"] = table["group"].fillna(table["photo_id"]).astype("str")
     for head in taxonomy.heads:
         if head.kind != "multilabel" and head.name in own:
-            found[head.name] = own[head.name].astype("str").to_numpy()
+            table[head.name] = own[head.name].astype("str").to_numpy()
     if rows.empty:
-        return found
+        return table
     calibrated = Calibrated.of(Decision(taxonomy, rule), file_outputs_of(rows, taxonomy))
     for head in taxonomy.heads:
         if head.kind != "multilabel":
             probs, decided = calibrated.outputs[head.name], calibrated.decided[head.name]
-            found[CONFIDENCE + head.name] = answer_confidence(probs, decided)
+            table[CONFIDENCE + head.name] = answer_confidence(probs, decided)
     if EMBEDDING in rows:
         values = [np.asarray(one, np.float32) for one in rows[EMBEDDING]]
-        found[EMBEDDING] = pd.Series(values, dtype=object)
-    return found
+        table[EMBEDDING] = pd.Series(values, dtype=object)
+    return table
 
 
 def sample_of(reference: pd.DataFrame) -> Sample:

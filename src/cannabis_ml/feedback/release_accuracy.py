@@ -99,7 +99,7 @@ def audited_answers(
     )
     rows = rows[rows["weight"] > 0]
     rows = rows.assign(agree=rows["agree"] * rows["weight"], skill=rows["skill"] * rows["weight"])
-    found = rows.groupby(["photo_id", "head"], sort=True).agg(
+    judged = rows.groupby(["photo_id", "head"], sort=True).agg(
         at=("at", "max"),
         agree=("agree", "sum"),
         skill=("skill", "sum"),
@@ -108,10 +108,10 @@ def audited_answers(
         blind=("blind", "max"),
         judgments=("agree", "size"),
     )
-    found = found.assign(
-        agreement=found["agree"] / found["total"], skill=found["skill"] / found["total"]
+    judged = judged.assign(
+        agreement=judged["agree"] / judged["total"], skill=judged["skill"] / judged["total"]
     )
-    return _with_probability(found.drop(columns=["agree", "total"]).reset_index(), answers)
+    return _with_probability(judged.drop(columns=["agree", "total"]).reset_index(), answers)
 
 
 def estimate_accuracy(
@@ -248,7 +248,7 @@ def accuracy_after_release(
     rows = []
     for head in taxonomy.heads:
         mine = audited[audited["head"] == head.name]
-        found = estimate_accuracy(
+        estimate = estimate_accuracy(
             mine, len(head.class_names), params, attributes=head.kind == "multilabel"
         )
         sure = answers.loc[answers["head"] == head.name, "answered_confidence"]
@@ -256,12 +256,12 @@ def accuracy_after_release(
         rows.append(
             {
                 "head": head.name,
-                **vars(found),
+                **vars(estimate),
                 "expected": expected.accuracy if expected else np.nan,
                 "expected_low": expected.low if expected else np.nan,
                 "expected_high": expected.high if expected else np.nan,
                 "answers": expected.answers if expected else 0,
-                "contradicted": expected is not None and expected.is_contradicted_by(found),
+                "contradicted": expected is not None and expected.is_contradicted_by(estimate),
             }
         )
     floats = ["accuracy", "low", "high", "agreement", "seen_gap"]
@@ -288,17 +288,17 @@ def _as_set(label: Label) -> frozenset[str]:
     return frozenset([label] if isinstance(label, str) else label or ())
 
 
-def _with_probability(found: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
+def _with_probability(judged: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     drawn = answers.dropna(subset=["audit_probability"]).groupby("photo_id")["audit_probability"]
-    probability = found["photo_id"].map(drawn.max())
-    lost = found["photo_id"][~(probability > 0)].unique()
+    probability = judged["photo_id"].map(drawn.max())
+    lost = judged["photo_id"][~(probability > 0)].unique()
     if len(lost):
         raise FeedbackError(
-            f"{counted(len(lost), 'audited photo')} of {found['photo_id'].nunique():,} have no"
+            f"{counted(len(lost), 'audited photo')} of {judged['photo_id'].nunique():,} have no"
             f" inclusion probability, such as {lost[0]}. Draw them with"
             " FeedbackStore.mark_audit(photo_ids, probability)."
         )
-    return found.assign(probability=probability.astype(float))
+    return judged.assign(probability=probability.astype(float))
 
 
 def _agreeing(skill: np.ndarray, classes: int, attributes: bool) -> tuple[np.ndarray, np.ndarray]:

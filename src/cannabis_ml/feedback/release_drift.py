@@ -60,7 +60,7 @@ def release_drift(
     if record is None:
         return []
     answers = recent_answers(snapshot, record, retrain, now)
-    found: list[DriftFound] = []
+    tests: list[DriftFound] = []
     for tier, reference in references.items():
         rows = answers[answers["tier"] == tier] if len(answers) else answers
         if reference.empty or rows.empty:
@@ -68,8 +68,8 @@ def release_drift(
         before = sample_of(reference)
         after = _sample_of_answers(rows, snapshot.embeddings, before)
         table = find_drift(before, after, drift)
-        found += [_found(tier, row, before, after, retrain) for row in table.to_dict("records")]
-    return found
+        tests += [_found(tier, row, before, after, retrain) for row in table.to_dict("records")]
+    return tests
 
 
 def _sample_of_answers(rows: pd.DataFrame, embeddings: pd.DataFrame, before: Sample) -> Sample:

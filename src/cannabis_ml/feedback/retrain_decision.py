@@ -173,7 +173,7 @@ def _accuracy_reason(
     limit = -params.accuracy_drop
     drawn = bool(recent["audit"].all())
     baseline = compared.baseline
-    found = compared.audited or _share(recent, params.two_sided(judged))
+    share = compared.audited or _share(recent, params.two_sided(judged))
     if judged < compared.needed or len(recent) < params.min_photos:
         why = (
             f"{counted(judged, 'photo')} judged since the last training, {len(recent):,} of them to"
@@ -183,7 +183,7 @@ def _accuracy_reason(
         why = "no test accuracy is recorded for the tiers that answered"
     else:
         why = ""
-    if why or baseline is None or found is None:
+    if why or baseline is None or share is None:
         return Reason(
             name="accuracy",
             fires=False,
@@ -192,18 +192,18 @@ def _accuracy_reason(
             limit=limit,
             photos=len(recent),
         )
-    low, high = difference(*found, *baseline)
+    low, high = difference(*share, *baseline)
     fires = high < limit
     return Reason(
         name="accuracy",
         fires=fires,
-        text=f"'{head}' was right on {found[0]:.1%} of {len(recent):,} recent photos"
+        text=f"'{head}' was right on {share[0]:.1%} of {len(recent):,} recent photos"
         f" {'drawn for audit' if drawn else 'that people judged'}, against {baseline[0]:.1%} on"
-        f" {compared.name}: a difference of {100 * (found[0] - baseline[0]):+.1f} points"
+        f" {compared.name}: a difference of {100 * (share[0] - baseline[0]):+.1f} points"
         f" ({100 * low:+.1f} to {100 * high:+.1f}),"
         f" {'beyond' if fires else 'not surely beyond'} the limit of {100 * limit:+.0f}.",
         head=head,
-        value=found[0] - baseline[0],
+        value=share[0] - baseline[0],
         low=low,
         high=high,
         limit=limit,

@@ -290,13 +290,13 @@ class FeedbackStore:
         erased is not put up again.
         """
         now = self.clock()
-        found = [one for entry in given.entries if (one := find_entry(self, entry)) is not None]
+        entries = [one for entry in given.entries if (one := find_entry(self, entry)) is not None]
         filled = self.database.write(
-            lambda c: queue_rows.fill(c, self.database, given.sources, found, now)
+            lambda c: queue_rows.fill(c, self.database, given.sources, entries, now)
         )
         erasure.remove_files(self.database, self.files)
-        restore_files(self, found)
-        left_out = len(given.entries) - len(found) + filled.left_out
+        restore_files(self, entries)
+        left_out = len(given.entries) - len(entries) + filled.left_out
         return replace(filled, left_out=left_out)
 
     def waiting(self, person: str, enough: int, most: int) -> tuple[int, list[WaitingPhoto]]:

@@ -124,14 +124,14 @@ def earlier_receipt(connection: Connection, submission: Submission, digest: str)
         FeedbackRefusedError: If the person used the key for something else.
     """
     names = {"pseudonym": submission.person, "key": submission.key}
-    found = connection.execute(_FIND_SUBMISSION, names).first()
-    if found is None:
+    row = connection.execute(_FIND_SUBMISSION, names).first()
+    if row is None:
         return None
-    if found.digest != digest:
+    if row.digest != digest:
         raise FeedbackRefusedError(
             "key: was used for another submission; every new one needs a key of its own"
         )
-    return Receipt(found.photo_id, 0, len(submission.opinions), is_retry=True)
+    return Receipt(row.photo_id, 0, len(submission.opinions), is_retry=True)
 
 
 def find_photo(connection: Connection, sha256: str) -> Row[Any] | None:
@@ -163,9 +163,9 @@ def take(connection: Connection, database: Database, arrived: Arrived) -> Receip
 
 def _locked_person(connection: Connection, database: Database, arrived: Arrived) -> int:
     name = {"pseudonym": arrived.submission.person}
-    found = connection.execute(_LOCK_PERSON, name).scalar()
-    if found is not None:
-        return int(found)
+    person_id = connection.execute(_LOCK_PERSON, name).scalar()
+    if person_id is not None:
+        return int(person_id)
     # Who is erased loses the row and gets a tombstone in one transaction.
     connection.execute(database.insert(t.people), name | {"since": arrived.at})
     digest = digest_of_erased(arrived.submission.person)

@@ -39,21 +39,21 @@ def withdraw(connection: Connection, person: str, key: str, now: datetime) -> Wi
     """
     own = select(t.people.c.id).where(t.people.c.pseudonym == person)
     person_id = connection.execute(own.with_for_update()).scalar()
-    found = connection.execute(
+    row = connection.execute(
         select(t.submissions.c.id, t.submissions.c.photo_id).where(
             t.submissions.c.person_id == person_id, t.submissions.c.key == key
         )
     ).first()
-    if found is None:
+    if row is None:
         raise UnknownSubmissionError("This person sent nothing under this key.")
-    is_own = t.opinions.c.submission_id == found.id
+    is_own = t.opinions.c.submission_id == row.id
     heads = list(connection.execute(select(t.opinions.c.head).where(is_own)).scalars())
     connection.execute(delete(t.opinions).where(is_own))
     for head in heads:
-        _count_former(connection, found.photo_id, int(person_id or 0), head)
-    is_first = (t.submissions.c.id == found.id) & t.submissions.c.withdrawn_at.is_(None)
+        _count_former(connection, row.photo_id, int(person_id or 0), head)
+    is_first = (t.submissions.c.id == row.id) & t.submissions.c.withdrawn_at.is_(None)
     connection.execute(update(t.submissions).where(is_first).values(withdrawn_at=now))
-    return Withdrawn(found.photo_id, len(heads))
+    return Withdrawn(row.photo_id, len(heads))
 
 
 def _count_former(connection: Connection, photo_id: str, person_id: int, head: str) -> None:

@@ -34,12 +34,12 @@ def suspected_label_errors(
     """
     from cleanlab.filter import find_label_issues
 
-    found = np.zeros(0, np.int64)
+    rows = np.zeros(0, np.int64)
     if len(np.unique(labels)) > 1:
         # Thresholds per class are means over its photos: classes without any are left out.
         seen = np.unique(labels)
         shares = probs[:, seen] / probs[:, seen].sum(axis=1, keepdims=True)
-        found = np.asarray(
+        rows = np.asarray(
             find_label_issues(
                 np.searchsorted(seen, labels),
                 shares,
@@ -51,13 +51,13 @@ def suspected_label_errors(
         )
     others = probs.copy()
     others[np.arange(len(labels)), labels] = -1.0
-    likely = others[found].argmax(axis=1)
-    given = probs[found, labels[found]]
-    best = probs[found, likely]
+    likely = others[rows].argmax(axis=1)
+    given = probs[rows, labels[rows]]
+    best = probs[rows, likely]
     table = pd.DataFrame(
         {
-            "row": found,
-            "label": [names[k] for k in labels[found]],
+            "row": rows,
+            "label": [names[k] for k in labels[rows]],
             "suggested": [names[k] for k in likely],
             "label_prob": given,
             "suggested_prob": best,

@@ -52,13 +52,13 @@ def head_to_label(taxonomy: Taxonomy, name: str | None) -> Head:
         FeedbackError: If there is none like that.
     """
     heads = [head for head in taxonomy.heads if head.kind != "multilabel"]
-    found = next((head for head in heads if name in (None, head.name)), None)
-    if found is None:
+    first = next((head for head in heads if name in (None, head.name)), None)
+    if first is None:
         raise FeedbackError(
             f"label_next.head is {name!r}, but the bundle's multiclass and ordinal heads are"
             f" {', '.join(repr(head.name) for head in heads) or 'none'}."
         )
-    return found
+    return first
 
 
 def look(

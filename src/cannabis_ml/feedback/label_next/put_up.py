@@ -66,5 +66,5 @@ def _suggested(
         return {}
     bundle_id, tier = model
     share = min(1.0, max(0.0, float(str(confidence))))
-    found = AnsweredHead(label=label, confidence=share)
-    return {"suggestion": Answered(bundle_id=bundle_id, tier=tier, heads={head: found})}
+    suggested = AnsweredHead(label=label, confidence=share)
+    return {"suggestion": Answered(bundle_id=bundle_id, tier=tier, heads={head: suggested})}

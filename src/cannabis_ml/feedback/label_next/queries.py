@@ -140,5 +140,5 @@ def _clusters(components: np.ndarray, count: int, seed: int) -> np.ndarray:
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     kind = KMeans if count <= 50 else MiniBatchKMeans
-    found: np.ndarray = kind(count, n_init=1, random_state=seed).fit_predict(components)
-    return found
+    clusters: np.ndarray = kind(count, n_init=1, random_state=seed).fit_predict(components)
+    return clusters

@@ -77,14 +77,14 @@ def list_label_errors(seen: pd.DataFrame, head: Head, params: LabelNextParams) -
         return pd.DataFrame(columns=columns)
     components = fit_projection(pool.embeddings, seed=params.seed)(pool.embeddings)
     probs = out_of_fold_probs(components, pool.labels, pool.groups, pool.classes, params.seed)
-    found = suspected_label_errors(pool.labels, probs, head.class_names)[: params.most_errors]
-    photos = labelled.iloc[found["row"]][["photo_id", "path"]].reset_index(drop=True)
-    found["reason"] = [
+    suspects = suspected_label_errors(pool.labels, probs, head.class_names)[: params.most_errors]
+    photos = labelled.iloc[suspects["row"]][["photo_id", "path"]].reset_index(drop=True)
+    suspects["reason"] = [
         f"labelled '{row['label']}' ({row['label_prob']:.0%}), looks like '{row['suggested']}'"
         f" ({row['suggested_prob']:.0%})"
-        for row in found.to_dict("records")
+        for row in suspects.to_dict("records")
     ]
-    return pd.concat([photos, found.drop(columns="row")], axis=1)[columns]
+    return pd.concat([photos, suspects.drop(columns="row")], axis=1)[columns]
 
 
 def advise_photos(seen: pd.DataFrame, head: Head, params: LabelNextParams) -> list[Advice]:
@@ -101,7 +101,7 @@ def advise_photos(seen: pd.DataFrame, head: Head, params: LabelNextParams) -> li
         return []
     components = fit_projection(pool.embeddings, seed=params.seed)(pool.embeddings)
     curve = measure_curve(components, pool.labels, pool.groups, params.curves)
-    found = [advise(head.name, curve, params.curves)]
+    advice = [advise(head.name, curve, params.curves)]
     probs = out_of_fold_probs(components, pool.labels, pool.groups, pool.classes, params.seed)
     wrong = pd.Series(probs.argmax(axis=1) != pool.labels).groupby(pool.labels).mean()
     groups = pd.Series(pool.groups).groupby(pool.labels).nunique()
@@ -109,8 +109,8 @@ def advise_photos(seen: pd.DataFrame, head: Head, params: LabelNextParams) -> li
     for number in worst.index[: params.most_classes]:
         of_class = (int(number), head.class_names[int(number)])
         curve = measure_curve(components, pool.labels, pool.groups, params.curves, of_class)
-        found.append(advise(head.name, curve, params.curves))
-    return found
+        advice.append(advise(head.name, curve, params.curves))
+    return advice
 
 
 def pool_of(seen: pd.DataFrame, head: Head) -> Pool:

@@ -47,23 +47,23 @@ def judge_opinions(
             f"The table of opinions lacks {counted(len(missing), 'column')}: {', '.join(missing)}."
             " FeedbackStore.opinions() and opinions_table() give them all."
         )
-    found = opinions[opinions["annotator"] == "person"]
-    found = found.sort_values("opinion_id", kind="stable").reset_index(drop=True)
-    choices = _choices(found, {head.name: head for head in taxonomy.heads})
-    found["choice"] = pd.Series([c for c, _ in choices], dtype="object")
+    judged = opinions[opinions["annotator"] == "person"]
+    judged = judged.sort_values("opinion_id", kind="stable").reset_index(drop=True)
+    choices = _choices(judged, {head.name: head for head in taxonomy.heads})
+    judged["choice"] = pd.Series([c for c, _ in choices], dtype="object")
     faults = pd.Series([fault for _, fault in choices], dtype="object")
-    found["worth"], reasons = _worth(found, rules)
-    found["weight"] = _weights(found, consensus)
-    found["status"], found["reason"] = "counted", reasons
-    has_none = found["choice"].isna()
-    found.loc[has_none, ["status", "reason"]] = ["no_choice", "does not know"]
-    found.loc[has_none, ["worth", "weight"]] = [np.nan, 0.0]
+    judged["worth"], reasons = _worth(judged, rules)
+    judged["weight"] = _weights(judged, consensus)
+    judged["status"], judged["reason"] = "counted", reasons
+    has_none = judged["choice"].isna()
+    judged.loc[has_none, ["status", "reason"]] = ["no_choice", "does not know"]
+    judged.loc[has_none, ["worth", "weight"]] = [np.nan, 0.0]
     refused = faults.notna()
-    found.loc[refused, "status"], found.loc[refused, "reason"] = "refused", faults[refused]
-    _supersede(found)
-    idle = found["status"].isin(["refused", "superseded"])
-    found.loc[idle, ["worth", "weight"]] = [np.nan, 0.0]
-    return found
+    judged.loc[refused, "status"], judged.loc[refused, "reason"] = "refused", faults[refused]
+    _supersede(judged)
+    idle = judged["status"].isin(["refused", "superseded"])
+    judged.loc[idle, ["worth", "weight"]] = [np.nan, 0.0]
+    return judged
 
 
 class _Content(NamedTuple):
@@ -75,13 +75,13 @@ class _Content(NamedTuple):
     has_sound_confidence: bool
 
 
-def _choices(found: pd.DataFrame, heads: dict[str, Head]) -> list[tuple[Label, str | None]]:
+def _choices(opinions: pd.DataFrame, heads: dict[str, Head]) -> list[tuple[Label, str | None]]:
     """The choice of each opinion, and why it is refused where it is."""
     columns = ["head", "verdict", "label", "answered", "confidence"]
     known: dict[_Content, tuple[Label, str | None]] = {}
     choices = []
     for head, verdict, own, answered, sure in zip(
-        *(found[c].tolist() for c in columns), strict=True
+        *(opinions[c].tolist() for c in columns), strict=True
     ):
         label = answered if verdict == "confirmed" and _is_nothing(own) else own
         label = tuple(label) if _is_many(label) else None if _is_nothing(label) else label
@@ -138,12 +138,12 @@ def _proposed(name: str, head: Head) -> Label:
     return name if name in head.class_names else NONE_OF_THESE
 
 
-def _worth(found: pd.DataFrame, rules: RuleParams) -> tuple[np.ndarray, np.ndarray]:
+def _worth(opinions: pd.DataFrame, rules: RuleParams) -> tuple[np.ndarray, np.ndarray]:
     """The source design's rules: worth of each opinion, and in words."""
-    model = found["answered_confidence"].to_numpy(np.float64)
-    stated = found["confidence"].to_numpy(np.float64)
+    model = opinions["answered_confidence"].to_numpy(np.float64)
+    stated = opinions["confidence"].to_numpy(np.float64)
     person = np.where(np.isnan(stated), rules.unstated, stated)
-    confirmed = (found["verdict"] == "confirmed").to_numpy()
+    confirmed = (opinions["verdict"] == "confirmed").to_numpy()
     hesitant = ~confirmed & (model > rules.sure_model) & (person < rules.hesitant_person)
     sure = ~confirmed & (model > rules.both_sure_model) & (person > rules.both_sure_person)
     cases = [confirmed, hesitant, sure]
@@ -161,9 +161,9 @@ def _worth(found: pd.DataFrame, rules: RuleParams) -> tuple[np.ndarray, np.ndarr
     return worth, reasons
 
 
-def _weights(found: pd.DataFrame, consensus: ConsensusParams) -> np.ndarray:
-    stated = found["confidence"].fillna(1.0).to_numpy(np.float64)
-    seen = (found["verdict"] == "confirmed") & found["seen_answer"].astype(bool)
+def _weights(opinions: pd.DataFrame, consensus: ConsensusParams) -> np.ndarray:
+    stated = opinions["confidence"].fillna(1.0).to_numpy(np.float64)
+    seen = (opinions["verdict"] == "confirmed") & opinions["seen_answer"].astype(bool)
     factor = np.where(seen, consensus.seen_confirmation, 1.0)
     return np.clip(stated, LEAST_WEIGHT, 1.0) * factor
 
@@ -172,12 +172,14 @@ LEAST_WEIGHT = 0.2
 """Of an opinion by who is not confident at all."""
 
 
-def _supersede(found: pd.DataFrame) -> None:
-    usable = found[found["status"] != "refused"].sort_values(["at", "opinion_id"], kind="stable")
+def _supersede(opinions: pd.DataFrame) -> None:
+    usable = opinions[opinions["status"] != "refused"].sort_values(
+        ["at", "opinion_id"], kind="stable"
+    )
     again = usable.duplicated(["photo_id", "person", "head"], keep="last")
     rows = usable.index[again]
-    found.loc[rows, "status"] = "superseded"
-    found.loc[rows, "reason"] = "the same person has a later opinion"
+    opinions.loc[rows, "status"] = "superseded"
+    opinions.loc[rows, "reason"] = "the same person has a later opinion"
 
 
 def model_opinions(opinions: pd.DataFrame, head: Head) -> Iterator[tuple[str, Any, float]]:
@@ -189,10 +191,10 @@ def model_opinions(opinions: pd.DataFrame, head: Head) -> Iterator[tuple[str, An
     mine = opinions[opinions["head"] == head.name]
     beside = mine[mine["annotator"] == "person"]
     own = mine[mine["annotator"] == "model"]
-    found = set(
+    answers = set(
         _triples(beside, ["photo_id", "bundle_id", "tier", "answered", "answered_confidence"])
     ) | set(_triples(own, ["photo_id", "bundle_id", "tier", "label", "confidence"]))
-    for photo, _, _, label, confidence in sorted(found, key=repr):
+    for photo, _, _, label, confidence in sorted(answers, key=repr):
         if not _is_nothing(label) and 0 <= confidence <= 1:
             yield photo, label, confidence
 

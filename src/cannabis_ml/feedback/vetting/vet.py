@@ -201,8 +201,8 @@ def _without_quarantined(
             questions = ask(judged, head, evidence.known, tables[head.name], params.consensus)
             if len(questions.votes):
                 votes, types = questions.votes, questions.archetypes
-                found = find_consensus(votes, types, questions.prior, params.consensus)
-                agreed.append((questions, found))
+                consensus = find_consensus(votes, types, questions.prior, params.consensus)
+                agreed.append((questions, consensus))
         # People who are quarantined by configuration do not count in judging the others.
         people = judge_people(agreed, listed)
         if not people["quarantined"].any():
@@ -225,13 +225,13 @@ def _hold_outliers(
     decided: Decided, questions: Questions, params: VettingParams, evidence: Evidence
 ) -> Decided:
     """Leave undecided what one person alone chose for a photo unlike those of that class."""
-    found, reference = evidence.embeddings, evidence.reference
-    if found is None or reference is None or questions.head.kind == "multilabel":
+    embedded, reference = evidence.embeddings, evidence.reference
+    if embedded is None or reference is None or questions.head.kind == "multilabel":
         return decided
     tasks = decided.tasks
     rows = decided.alone["row"].unique()
     chosen = tasks.iloc[rows][["photo_id", "label"]].reset_index(drop=True)
-    p_values = outlier_p_values(found, reference, chosen, questions.head, params.outliers)
+    p_values = outlier_p_values(embedded, reference, chosen, questions.head, params.outliers)
     odd = p_values < params.outliers.below
     tasks = tasks.copy()
     tasks.loc[rows[odd], "status"] = "undecided"
