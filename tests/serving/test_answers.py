@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from cannabis_ml.serving.schemas import Classification
+
 
 def test_report_is_that_of_the_largest_tier(client, small_bundle, jpeg):
     found = client.post("/v2/analyze", content=jpeg(), headers={"content-type": "image/jpeg"})
@@ -82,3 +84,13 @@ def test_what_is_served(client, small_bundle):
     assert [tier["name"] for tier in found["tiers"]] == ["tier1", "tier2"]
     assert found["model_card"] == small_bundle.model_card
     assert found["heads"]["grade"] == ["A", "B", "C", "D"]
+
+
+def test_classes_are_written_as_the_schema_tells(client, jpeg):
+    found = client.post("/api/v1/classify", content=jpeg())
+    assert found.headers["content-type"] == "application/json"
+    assert Classification.model_validate_json(found.text).model_dump() == found.json()
+    document = client.get("/openapi.json").json()
+    described = document["paths"]["/api/v1/classify"]["post"]["responses"]["200"]
+    schema = described["content"]["application/json"]["schema"]
+    assert schema == {"$ref": "#/components/schemas/Classification"}

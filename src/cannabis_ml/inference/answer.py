@@ -45,8 +45,8 @@ class HeadAnswer:
 
     def top(self, count: int = 3) -> list[tuple[str, float]]:
         """The most probable classes with their probabilities, the best first."""
-        best = self.probs.argsort(kind="stable")[::-1][:count]
-        return [(self.classes[i], float(self.probs[i])) for i in best]
+        names, best = self.classes, self.probs.argsort(kind="stable")[::-1][:count]
+        return [(names[i], float(self.probs[i])) for i in best]
 
     @property
     def probabilities(self) -> dict[str, float]:

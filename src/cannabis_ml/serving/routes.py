@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from cannabis_ml.inference.answer import Answer
+from cannabis_ml.inference.report import Report
 from cannabis_ml.inference.report_json import PhotoReport, photo_report
 from cannabis_ml.inference.router import Routed
 from cannabis_ml.serving.dependencies import (
@@ -27,7 +29,7 @@ from cannabis_ml.serving.schemas import (
     Health,
     RoutedReport,
     bundle_info,
-    classification,
+    classification_json,
     health,
     routed_report,
 )
@@ -68,35 +70,33 @@ router = APIRouter()
 
 @router.post(
     "/v2/analyze", summary="Report on a photo, by the largest tier", responses=OF_PHOTOS,
-    openapi_extra=PHOTO_BODY,
+    response_model=PhotoReport, openapi_extra=PHOTO_BODY,
 )  # fmt: skip
 async def analyze(
     request: Request, service: Allowed, person: Person, language: Language = None
-) -> PhotoReport:
+) -> Response:
     """Confidence, alternatives, prediction sets and advice of the largest tier."""
     texts_in = language_of(language, service)
 
-    async def work(loaded: LoadedBundle, photo: bytes) -> PhotoReport:
-        report = await service.pool.run(lambda: loaded.report(photo, loaded.tiers[-1], texts_in))
-        service.answered(photo, report, loaded)
-        return photo_report(report)
+    def answer(loaded: LoadedBundle, photo: bytes) -> tuple[Report, str]:
+        report = loaded.report(photo, loaded.tiers[-1], texts_in)
+        return report, photo_report(report).model_dump_json(by_alias=True)
 
-    return await let_in(request, service, person, work)
+    return await _in_a_thread(request, service, person, answer)
 
 
 @router.post(
     "/api/v1/classify", summary="Classes and probabilities, by the largest tier",
-    responses=OF_PHOTOS, openapi_extra=PHOTO_BODY,
+    response_model=Classification, responses=OF_PHOTOS, openapi_extra=PHOTO_BODY,
 )  # fmt: skip
-async def classify(request: Request, service: Allowed, person: Person) -> Classification:
+async def classify(request: Request, service: Allowed, person: Person) -> Response:
     """Every class with its probability, by the largest tier."""
 
-    async def work(loaded: LoadedBundle, photo: bytes) -> Classification:
-        answer = await service.pool.run(lambda: loaded.answer(photo, loaded.tiers[-1]))
-        service.answered(photo, answer, loaded)
-        return classification(answer, loaded.bundle)
+    def answer(loaded: LoadedBundle, photo: bytes) -> tuple[Answer, str]:
+        found = loaded.answer(photo, loaded.tiers[-1])
+        return found, classification_json(found, loaded.bundle)
 
-    return await let_in(request, service, person, work)
+    return await _in_a_thread(request, service, person, answer)
 
 
 @router.post(
@@ -168,6 +168,26 @@ def _health(service: Service) -> Health:
 async def metrics(service: AnyCaller) -> Response:
     """Requests, times, confidence and unknown photos per tier, in Prometheus' text format."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+async def _in_a_thread(
+    request: Request,
+    service: Service,
+    person: str | None,
+    answer: Callable[[LoadedBundle, bytes], tuple[Answer, str]],
+) -> Response:
+    """Let a request in, read its photo, and answer in a thread: also write the JSON there.
+
+    The event loop of all requests does not wait for it, and what was checked when it was made is
+    not checked again.
+    """
+
+    async def work(loaded: LoadedBundle, photo: bytes) -> Response:
+        found, text = await service.pool.run(lambda: answer(loaded, photo))
+        service.answered(photo, found, loaded)
+        return Response(text, media_type="application/json")
+
+    return await let_in(request, service, person, work)
 
 
 async def _events(
