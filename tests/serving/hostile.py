@@ -14,7 +14,7 @@ from PIL import Image
 
 BOUNDARY = "b0undary"
 SIDE = 30_000
-"""Of photos that tell they are large."""
+"""Of photos that declare a large size."""
 
 
 @dataclass
@@ -139,7 +139,7 @@ def bombs(draw):
 
 
 def large_headers(draw):
-    """Files that tell they are 30,000 pixels wide and high."""
+    """Files that declare 30,000 pixels a side."""
     which = draw.choice(("jpeg", "gif", "bmp", "webp", "tiff", "ppm"))
     if which == "jpeg":
         body = bytearray(photo(draw))
@@ -201,8 +201,8 @@ def lengths(draw):
     """Lengths that are not those of the body."""
     body = photo(draw)
     which = draw.randrange(9)
-    told = [len(body) + 1000, len(body) - 100, -1, 10**18, "1e3", "", "0x10", 2 << 20, 0][which]
-    return Hostile(f"length {told}", [head("/v2/analyze", told), body])
+    declared = [len(body) + 1000, len(body) - 100, -1, 10**18, "1e3", "", "0x10", 2 << 20, 0][which]
+    return Hostile(f"length {declared}", [head("/v2/analyze", declared), body])
 
 
 def framing(draw):
@@ -248,7 +248,7 @@ def leaving(draw):
 
 
 def too_large(draw):
-    """More bytes than allowed, told or not."""
+    """More bytes than allowed, declared or not."""
     body = bytes(3 << 20)
     path, kind = draw.choice(
         (("/v2/analyze", "image/png"), ("/v2/feedback", "application/json"), ("/v2/jobs", FORM))

@@ -137,7 +137,7 @@ def test_photo_is_not_kept_without_consent(client, submission, tmp_path, jpeg):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "reason"),
     [
         ({"key": None}, "key"),
         ({"person": "a b"}, "person"),
@@ -148,10 +148,10 @@ def test_photo_is_not_kept_without_consent(client, submission, tmp_path, jpeg):
         ({"surprise": 1}, "surprise"),
     ],
 )
-def test_what_is_refused_is_told(client, submission, database, changes, told):
+def test_a_refusal_has_its_reason(client, submission, database, changes, reason):
     found = client.post("/v2/feedback", json=submission(**changes))
     assert found.status_code == 422
-    assert told in found.json()["detail"]
+    assert reason in found.json()["detail"]
     with FeedbackStore(database) as store:
         assert store.opinions(history=True).empty
 

@@ -168,7 +168,7 @@ def test_nothing_of_hostile_requests_stays(server, jpeg):
     assert grown < MEMORY_MB
     assert server.files <= files + CLIENTS
     assert set(server.temporary.rglob("*")) == of_runtimes
-    told = server.close()
+    logged = server.close()
 
     kept = {path for path in server.folder.rglob("*") if path.is_file()}
     names = {str(path.relative_to(server.folder)) for path in kept - of_runtimes}
@@ -176,8 +176,8 @@ def test_nothing_of_hostile_requests_stays(server, jpeg):
         r"log|service\.json|store/feedback\.db(-\w+)?|store/photos/[0-9a-f]{2}/[0-9a-f]{64}\.\w+"
     )
     assert not [name for name in names if not re.fullmatch(allowed, name)]
-    assert "Traceback" not in told, told[told.find("Traceback") :][:3000]
-    requests = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    assert "Traceback" not in logged, logged[logged.find("Traceback") :][:3000]
+    requests = [json.loads(line) for line in logged.splitlines() if line.startswith("{")]
     slowest = max(requests, key=lambda each: each["ms"])
     assert slowest["ms"] <= 1000 * (UPLOAD_S + DEADLINE_S + SLACK_S), slowest
     assert len({status for status in seen if status}) > 5  # they were not all refused alike

@@ -1,4 +1,4 @@
-"""What was told, whether to train anew, and what is in production."""
+"""Totals of feedback, the retrain decision, the last training and the champion."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def database(tmp_path):
 
 
 @pytest.fixture
-def told(database, small_bundle):
-    """40 photos, of which the model answered 10 right: `told(start=0)` adds them."""
+def opinions(database, small_bundle):
+    """40 photos, of which the model answered 10 right: `opinions(start=0)` adds them."""
     first, second = small_bundle.taxonomy[HEAD].class_names[:2]
     bundle = small_bundle.manifest.content_sha256
 
-    def tell(start=0, photos=40, right=10):
+    def add(start=0, photos=40, right=10):
         with FeedbackStore(database) as store:
             for i in range(start, start + photos):
                 answer = {"label": first, "confidence": 0.9, "probs": {first: 0.9, second: 0.1}}
@@ -49,7 +49,7 @@ def told(database, small_bundle):
                 Image.new("RGB", (8, 8), (i, 99, 99)).save(photo, "PNG")
                 store.add(read_submission(given), photo.getvalue())
 
-    return tell
+    return add
 
 
 def test_an_empty_store(client_of, database, small_bundle):
@@ -63,8 +63,8 @@ def test_an_empty_store(client_of, database, small_bundle):
     assert status["champion"]["since"] is None
 
 
-def test_totals_and_reasons(client_of, database, told):
-    told()
+def test_totals_and_reasons(client_of, database, opinions):
+    opinions()
     limits = {"retrain": {"corrections_of_class": 20}}
     client = client_of(feedback={"database": database, "decision": limits})
     status = client.get("/v2/learning-status").json()
@@ -78,8 +78,8 @@ def test_totals_and_reasons(client_of, database, told):
     assert all(one["text"].endswith(".") for one in status["decision"]["reasons"])
 
 
-def test_last_training_and_champion(client_of, database, told, small_bundle, tmp_path):
-    told()
+def test_last_training_and_champion(client_of, database, opinions, small_bundle, tmp_path):
+    opinions()
     started = datetime(2026, 1, 1, tzinfo=UTC)
     record = TrainingRecord(
         at=started,
@@ -112,17 +112,17 @@ def test_last_training_and_champion(client_of, database, told, small_bundle, tmp
     assert "days old" in age["text"]
 
 
-def test_made_once_for_all_who_ask_within_some_seconds(client_of, database, told):
+def test_made_once_for_all_who_ask_within_some_seconds(client_of, database, opinions):
     client = client_of(feedback={"database": database, "status_seconds": 600})
     before = client.get("/v2/learning-status").json()
-    told()
+    opinions()
     assert client.get("/v2/learning-status").json() == before
 
 
-def test_made_anew_afterwards(client_of, database, told):
+def test_made_anew_afterwards(client_of, database, opinions):
     client = client_of(feedback={"database": database, "status_seconds": 0.001})
     assert client.get("/v2/learning-status").json()["store"]["opinions"] == 0
-    told()
+    opinions()
     while client.get("/v2/learning-status").json()["store"]["opinions"] == 0:
         pass
 

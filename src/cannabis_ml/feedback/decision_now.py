@@ -84,7 +84,7 @@ def decide_now(
     params: DecisionParams,
     now: datetime,
 ) -> RetrainDecision:
-    """Vet what people told, and decide whether to train anew.
+    """Vet the opinions of a store, and decide whether to train anew.
 
     Photos that stand for training are not at hand: drift and outliers, which are found by them, are
     left to the pipeline.

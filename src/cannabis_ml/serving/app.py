@@ -48,6 +48,9 @@ ROUTERS = [
     page_routes.router,
 ]
 
+ENDING_SECONDS = 10.0
+"""How long the end waits for photos of jobs to be given back."""
+
 ABOUT = """\
 Answers for photos from a bundle of classifiers: calibrated confidence, prediction sets, and whether
 a photo is unlike all that the models know.
@@ -105,6 +108,7 @@ def create_app(
         finally:
             for task in working:
                 task.cancel()
+            await asyncio.wait(working, timeout=ENDING_SECONDS)  # what they give back is written
             await asyncio.to_thread(shadow.close)
             await asyncio.to_thread(pool.close)
             if desk is not None:
@@ -131,7 +135,7 @@ def create_app(
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["content-type", KEY_HEADER, PERSON_HEADER, REQUEST_ID],
-            expose_headers=[BUNDLE, REQUEST_ID, "retry-after"],
+            expose_headers=[BUNDLE, REQUEST_ID, "location", "retry-after"],
         )
     app.add_middleware(RequestLog, observe=metrics.observe_request)
     return app

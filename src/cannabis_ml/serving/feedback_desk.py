@@ -97,7 +97,7 @@ class FeedbackDesk:
     async def learning_status(
         self, request: Request, bundle: Bundle, deadline_seconds: float
     ) -> LearningStatus:
-        """What was told, whether to train anew, and what is in production; some seconds old.
+        """Totals of feedback, the retrain decision, and what is in production; some seconds old.
 
         Args:
             request: Without a body.
@@ -119,7 +119,7 @@ class FeedbackDesk:
 
 @contextmanager
 def _as_problems() -> Iterator[None]:
-    """Errors of the store as what the client is told; the log has the details."""
+    """Errors of the store as problems; the log has the details."""
     try:
         yield
     except FeedbackRefusedError as error:
@@ -166,7 +166,7 @@ async def desk_of(request: Request) -> FeedbackDesk:
     """The process's desk.
 
     Raises:
-        ServiceError: 503 where no store is set up. Clients keep what they have to tell.
+        ServiceError: 503 where no store is set up. Clients keep their feedback.
     """
     found: FeedbackDesk | None = request.app.state.feedback
     if found is None:

@@ -1,4 +1,4 @@
-"""What people think of answers: taken in, acknowledged once it is on disk."""
+"""Feedback over HTTP: taken in, acknowledged once it is on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ router = APIRouter(tags=["feedback"])
 
 @router.post(
     "/v2/feedback",
-    summary="What a person thinks of an answer",
+    summary="A person's opinions on an answer",
     responses=responses(400, 401, 408, 413, 415, 422, 429, 503, 504),
     openapi_extra=FEEDBACK_BODY,
 )
@@ -38,13 +38,13 @@ async def feedback(request: Request, service: Allowed, desk: Desk) -> FeedbackRe
 
 @router.get(
     "/v2/learning-status",
-    summary="What was told, and whether to train anew",
+    summary="Totals of feedback, and whether to train anew",
     responses=responses(401, 429, 503, 504),
 )
 async def learning_status(request: Request, service: Allowed, desk: Desk) -> LearningStatus:
     """Totals of the store, the retrain decision with every reason, the last training, the champion.
 
-    Some seconds old: it is made at most as often as `feedback.status_seconds` says.
+    Some seconds old: it is made at most as often as `feedback.status_seconds` allows.
     """
     deadline = service.settings.limits.deadline_seconds
     return await desk.learning_status(request, service.loaded.bundle, deadline)

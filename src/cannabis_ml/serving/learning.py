@@ -148,12 +148,12 @@ def _champion(bundle: Bundle, folder: Path | None) -> ChampionStatus:
         from cannabis_ml.promotion.store import ChampionStore
 
         now = ChampionStore(folder).current()
-    told = now if now is not None and now.bundle_id == manifest.content_sha256 else None
+    record = now if now is not None and now.bundle_id == manifest.content_sha256 else None
     return ChampionStatus(
         bundle=manifest.content_sha256,
         name=manifest.name,
         created=manifest.created,
-        since=told.at if told else None,
-        by=told.by if told else None,
-        reason=told.reason if told else None,
+        since=record.at if record else None,
+        by=record.by if record else None,
+        reason=record.reason if record else None,
     )

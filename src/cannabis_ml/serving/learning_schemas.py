@@ -53,7 +53,7 @@ class ChampionStatus(BaseModel):
 
 
 class LearningStatus(BaseModel):
-    """What was told, whether to train anew, and what is in production."""
+    """Totals of feedback, the retrain decision, the last training and the champion."""
 
     as_of: datetime = Field(description="When this was looked at; it may be some seconds old")
     store: StoreSummary

@@ -12,7 +12,7 @@ AGAIN_IN_S = 10
 
 
 class Places:
-    """So many at once; the others are told to come again. Thread-safe.
+    """So many at once; the others get status 503. Thread-safe.
 
     Args:
         most: How many.

@@ -12,14 +12,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
+from sqlalchemy import select
 
+from cannabis_ml.feedback import tables as t
 from cannabis_ml.feedback.store import FeedbackStore
+from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.jobs.board import LeftError
 from cannabis_ml.serving.jobs.records import MOST_TRIES, NewPhoto
 from cannabis_ml.serving.jobs.store import JobStore
 from cannabis_ml.serving.jobs.unpacking import Sent
-from cannabis_ml.serving.settings import hash_key, new_key
+from cannabis_ml.serving.settings import ServiceSettings, hash_key, new_key
 
 COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (120, 120, 120), (90, 90, 140)]
 
@@ -226,6 +230,23 @@ def test_a_photo_over_which_processes_end_is_given_up(client_of, place):
     client = client_of(feedback=place)
     (only,) = lines(client, "a" * 32)
     assert "attempts" in only["problem"]
+
+
+def test_a_process_that_ends_gives_back_what_it_had_begun(small_bundle, place, photos):
+    given = {"feedback": place, "jobs": {"patience_seconds": 600, "lease_seconds": 3600}}
+    app = create_app(small_bundle, ServiceSettings.model_validate(given))
+    with TestClient(app) as client, busy(client):
+        sent(client, photos[:1])
+        while not _is_claimed(client):
+            time.sleep(0.01)
+    with FeedbackStore(place["database"]) as opened:
+        claimed = JobStore(opened).claim(timedelta(hours=1))
+    assert (claimed.number, claimed.tries) == (0, 1)
+
+
+def _is_claimed(client):
+    with client.app.state.feedback.store.database.reading() as connection:
+        return connection.execute(select(t.job_photos.c.claimed_until)).scalar() is not None
 
 
 def test_two_results_of_one_photo_count_once(client_of, place, photos):

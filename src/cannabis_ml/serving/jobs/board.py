@@ -26,7 +26,7 @@ class LeftError(Exception):
 
 
 class JobBoard:
-    """Makes jobs, tells of them, deletes them. Its methods but `__init__` work in threads.
+    """Makes jobs, gives their status, deletes them. Its methods but `__init__` work in threads.
 
     Args:
         store: Of feedback, whose database and photo store hold the jobs.

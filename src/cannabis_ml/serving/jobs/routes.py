@@ -59,10 +59,10 @@ async def create_job(
     """Photos in fields `photo` of a form, or a zip of them. Live requests go first.
 
     A job survives the process that took it in, and can be asked for at any replica. A photo that
-    cannot be read costs no other; its result tells why. Place and serial numbers are removed before
-    a photo is stored, and the photo is deleted once it is answered.
+    cannot be read costs no other; its result has the reason. Place and serial numbers are removed
+    before a photo is stored, and the photo is deleted once it is answered.
     """
-    told, owner = tag_of(language_of(language, service)), service.guard.key_of(request)
+    tag, owner = tag_of(language_of(language, service)), service.guard.key_of(request)
     board, left = desk.jobs, threading.Event()
     limits = service.settings.limits
     seconds = max(limits.deadline_seconds, board.settings.upload_seconds)
@@ -70,7 +70,7 @@ async def create_job(
         await desk.ask(board.check_room)
         async with _received(request, board.settings, limits.photo_bytes) as sent:
             try:
-                made = asyncio.to_thread(board.make, sent, owner, told, left)
+                made = asyncio.to_thread(board.make, sent, owner, tag, left)
                 status = await desk.wait(request, made, seconds)
             finally:
                 left.set()

@@ -38,7 +38,7 @@ class JobRunner:
         self._new.set()
 
     async def run(self) -> None:
-        """Work until cancelled. A photo that was begun is taken over when its lease ends."""
+        """Work until cancelled; photos that were begun are given back."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._service.pool.workers):
                 group.create_task(self._work())
@@ -50,7 +50,7 @@ class JobRunner:
             try:
                 claimed = await asyncio.to_thread(self._board.store.claim, lease)
                 if claimed is not None:
-                    await self._answer(claimed)
+                    await self._answer_or_release(claimed)
                     continue
             except Exception:  # the database is away: what was begun is taken over later
                 logger.exception("A photo of a job could not be answered")
@@ -63,6 +63,20 @@ class JobRunner:
         except TimeoutError:
             pass
         self._new.clear()
+
+    async def _answer_or_release(self, claimed: Claimed) -> None:
+        try:
+            await self._answer(claimed)
+        except asyncio.CancelledError:
+            await self._release(claimed)
+            raise
+
+    async def _release(self, claimed: Claimed) -> None:
+        """Another process need not wait for the lease to end; it does where this fails."""
+        try:
+            await asyncio.to_thread(self._board.store.release, claimed)
+        except Exception:
+            logger.exception("A photo of a job could not be given back")
 
     async def _answer(self, claimed: Claimed) -> None:
         files = self._board.files

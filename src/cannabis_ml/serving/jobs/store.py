@@ -151,6 +151,18 @@ class JobStore:
 
         return self._database.write(change)
 
+    def release(self, claimed: Claimed) -> None:
+        """Give a photo back that was not answered, and does not count as tried."""
+        p = t.job_photos.c
+        own = update(t.job_photos).where(
+            p.job_id == claimed.job,
+            p.number == claimed.number,
+            p.place.is_(None),
+            p.tries == claimed.tries,  # nobody else has taken it meanwhile
+        )
+        values = {"claimed_until": None, "tries": claimed.tries - 1}
+        self._database.write(lambda connection: connection.execute(own.values(**values)))
+
     def delete(self, job: str) -> None:
         """Delete a job with its photos and results."""
         self._database.write(lambda connection: _delete(connection, [job]))

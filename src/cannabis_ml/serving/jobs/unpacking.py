@@ -54,7 +54,7 @@ def too_many(most: int) -> ServiceError:
 def of_archive(file: IO[bytes], photos: int, photo_bytes: int, total_bytes: int) -> Iterator[Sent]:
     """The files of an archive, one at a time.
 
-    Whatever the archive tells of itself, no more bytes are unpacked than allowed.
+    Whatever sizes the archive declares, no more bytes are unpacked than allowed.
 
     Args:
         file: The archive.
