@@ -64,7 +64,7 @@ async def review_queue(
             lambda: desk.store.waiting(person, enough, limit),
             service.settings.limits.deadline_seconds,
         )
-    return queue_page(total, photos, service.loaded.bundle.taxonomy.heads)
+    return queue_page(total, photos, service.loaded.bundle.taxonomy)
 
 
 @router.get(

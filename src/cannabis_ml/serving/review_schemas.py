@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from cannabis_ml.taxonomy import Head
+from cannabis_ml.taxonomy import Head, Taxonomy
 
 if TYPE_CHECKING:
     from cannabis_ml.feedback.review_queue import WaitingPhoto
@@ -50,6 +50,9 @@ class QueuePage(BaseModel):
 
     waiting: int = Field(description="Photos that wait, with those that are not listed", ge=0)
     heads: list[Head] = Field(description="What can be told of each photo")
+    names: dict[str, dict[str, str]] = Field(
+        description="By language, what people read in place of the name of a head or class"
+    )
     photos: list[QueuePhoto]
 
 
@@ -60,13 +63,13 @@ class Withdrawal(BaseModel):
     withdrawn: int = Field(description="Opinions; 0 where they had been taken back before", ge=0)
 
 
-def queue_page(total: int, photos: list[WaitingPhoto], heads: list[Head]) -> QueuePage:
+def queue_page(total: int, photos: list[WaitingPhoto], taxonomy: Taxonomy) -> QueuePage:
     """The answer to a request for the queue.
 
     Args:
         total: Photos that wait.
         photos: The first of them.
-        heads: Of the bundle that answers.
+        taxonomy: Of the bundle that answers.
     """
     shown = [
         QueuePhoto(
@@ -80,4 +83,4 @@ def queue_page(total: int, photos: list[WaitingPhoto], heads: list[Head]) -> Que
         )
         for one in photos
     ]
-    return QueuePage(waiting=total, heads=heads, photos=shown)
+    return QueuePage(waiting=total, heads=taxonomy.heads, names=taxonomy.names, photos=shown)

@@ -2,6 +2,7 @@
 // runtime from npm, and .br and .gz beside every file that shrinks. `make page` runs it.
 //
 //     built/index.html                the shell; names what belongs to it
+//     built/review.html               the same of the review page
 //     built/sw.js                     the service worker; the server writes the bundle's id into it
 //     built/manifest.webmanifest
 //     built/page.json                 { version, assets: { path: bytes } }
@@ -128,6 +129,11 @@ async function main() {
   const style = await asset("app.css", await bundled("app/app.css", { format: undefined }));
   const define = { ...common, WORKER_URL: JSON.stringify(`/${worker}`) };
   const app = await asset("app.js", await bundled("app/main.ts", { define, format: "esm" }));
+  const review = await asset("review.js", await bundled("review/main.ts", { define, format: "esm" }));
+  const reviewStyle = await asset(
+    "review.css",
+    await bundled("review/review.css", { format: undefined }),
+  );
   const icons = {};
   for (const name of await filesBelow(join(SOURCE, "icons"))) {
     icons[name] = await asset(name, await readFile(join(SOURCE, "icons", name)));
@@ -137,11 +143,13 @@ async function main() {
     text
       .replaceAll("{{app}}", `/${app}`)
       .replaceAll("{{style}}", `/${style}`)
+      .replaceAll("{{review}}", `/${review}`)
+      .replaceAll("{{review_style}}", `/${reviewStyle}`)
       .replaceAll(/\{\{icon:([\w.-]+)\}\}/g, (_, name) => {
         if (!(name in icons)) throw new Error(`source/icons has no ${name}`);
         return `/${icons[name]}`;
       });
-  for (const name of ["index.html", "manifest.webmanifest"]) {
+  for (const name of ["index.html", "review.html", "manifest.webmanifest"]) {
     await writeFile(join(ASIDE, name), filled(await readFile(join(SOURCE, name), "utf8")));
   }
 
@@ -152,8 +160,9 @@ async function main() {
   }
   await writeFile(join(ASIDE, "page.json"), `${JSON.stringify({ version, assets }, null, 1)}\n`);
 
-  // The variant of the runtime that a browser does not take is not fetched ahead.
-  const ahead = Object.keys(assets).filter((path) => !path.startsWith(`/${litert}/`));
+  // Not fetched ahead: the variant of the runtime that a browser does not take, and the review page.
+  const elsewhere = [`/${litert}/`, "/review.html", `/${review}`, `/${reviewStyle}`];
+  const ahead = Object.keys(assets).filter((path) => !elsewhere.some((each) => path.startsWith(each)));
   const files = { ...common, PAGE_FILES: JSON.stringify(ahead) };
   await writeFile(
     join(ASIDE, "sw.js"),

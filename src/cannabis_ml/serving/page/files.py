@@ -18,6 +18,7 @@ from starlette.responses import Response
 BUILT = Path(__file__).parent / "built"
 
 SHELL, SERVICE_WORKER, ABOUT = "index.html", "sw.js", "page.json"
+REVIEW = "review.html"
 
 TYPES = {
     ".css": "text/css; charset=utf-8",

@@ -16,6 +16,7 @@ from cannabis_ml.serving.page.files import (
     FOREVER,
     HEADERS,
     NOT_BUILT,
+    REVIEW,
     SERVICE_WORKER,
     SHELL,
     PageFile,
@@ -43,10 +44,13 @@ Page = Annotated[PageFiles, Depends(page_of)]
 @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
 async def shell(request: Request, page: Page) -> Response:
     """The page; how to build it where it is not built."""
-    found = page.get(SHELL)
-    if found is None:
-        return HTMLResponse(NOT_BUILT, 404, {**HEADERS, "cache-control": "no-store"})
-    return found.response(request, ASK_AGAIN)
+    return _shell(request, page, SHELL)
+
+
+@router.api_route("/review", methods=["GET", "HEAD"], include_in_schema=False)
+async def review(request: Request, page: Page) -> Response:
+    """The review page; how to build it where it is not built."""
+    return _shell(request, page, REVIEW)
 
 
 @router.api_route(f"/{SERVICE_WORKER}", methods=["GET", "HEAD"], include_in_schema=False)
@@ -130,6 +134,13 @@ def _file_for_pages(bundle: Bundle, tier: str) -> str:
     if file is None:
         raise ServiceError(404, f"This bundle has no tier '{tier:.40}' that runs in a browser.")
     return file.file
+
+
+def _shell(request: Request, page: PageFiles, name: str) -> Response:
+    found = page.get(name)
+    if found is None:
+        return HTMLResponse(NOT_BUILT, 404, {**HEADERS, "cache-control": "no-store"})
+    return found.response(request, ASK_AGAIN)
 
 
 def _sent(request: Request, file: PageFile | None, caching: str) -> Response:
