@@ -61,6 +61,13 @@ def test_axe_finds_nothing(address, visit, hands, photo_of, colors, axe, scheme,
     assert found == []
 
 
+def test_axe_finds_a_fault_that_is_there(address, visit, hands, axe):
+    page = visit(address)
+    hands.ready(page)
+    page.evaluate("() => document.body.append(document.createElement('img'))")
+    assert any(fault.startswith("image-alt") for fault in faults(page, axe))
+
+
 def test_the_answer_is_announced(address, visit, hands, photo_of, colors):
     page = visit(address)
     hands.ready(page)

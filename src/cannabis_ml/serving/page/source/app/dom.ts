@@ -67,7 +67,6 @@ const PATHS: Readonly<Record<string, string>> = {
   device: "M7 3h10v18H7zM11 18h2",
   server: "M4 5h16v6H4zM4 13h16v6H4zM7 8h1M7 16h1",
   trash: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13M10 11v5M14 11v5",
-  back: "M15 5l-7 7 7 7",
   sparkle: "M12 3l2 6 6 3-6 3-2 6-2-6-6-3 6-3z",
 };
 

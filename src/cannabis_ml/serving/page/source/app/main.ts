@@ -29,10 +29,18 @@ class App implements Context {
   waiting = 0;
   private readonly updates = new Updates(() => this.render());
   private readonly main = h("main", { id: "main" });
+  private readonly skip = h("a.skip", {
+    href: "#main",
+    onclick: (event: MouseEvent) => {
+      event.preventDefault();
+      this.main.querySelector<HTMLElement>("h1")?.focus();
+    },
+  });
   private readonly top = h("header.top");
   private readonly bottom = h("nav.bottom");
   private readonly live = h("p.hidden", { role: "status", "aria-live": "polite", id: "live" });
   private announced = "";
+  private toDraw = false;
 
   get isKept(): boolean {
     return this.updates.isKept;
@@ -41,8 +49,7 @@ class App implements Context {
   async start(root: Element): Promise<void> {
     setLanguage(language());
     document.documentElement.classList.toggle("touch", navigator.maxTouchPoints > 0);
-    const skip = h("a.skip", { href: "#main", onclick: (event: MouseEvent) => this.skip(event) });
-    root.append(skip, this.top, this.main, this.bottom, this.live);
+    root.append(this.skip, this.top, this.main, this.bottom, this.live);
     this.listen();
     await kept.load();
     kept.settleAllBut(new Set((await queue.waiting()).map(({ key }) => key)));
@@ -86,7 +93,7 @@ class App implements Context {
 
   private listen(): void {
     addEventListener("hashchange", () => {
-      this.render();
+      this.draw();
       this.main.querySelector<HTMLElement>("h1")?.focus({ preventScroll: true });
       scrollTo({ top: 0 });
     });
@@ -289,9 +296,17 @@ class App implements Context {
     return view === "photo" && id ? kept.photoOf(id) : undefined;
   }
 
+  /** Draw the page before the browser paints again, once for all that changed. */
   render(): void {
+    if (this.toDraw) return;
+    this.toDraw = true;
+    requestAnimationFrame(() => this.draw());
+  }
+
+  private draw(): void {
+    this.toDraw = false;
     if (!this.engine) return;
-    this.main.previousElementSibling?.previousElementSibling?.replaceChildren(t("skip"));
+    this.skip.textContent = t("skip");
     replace(this.top, ...this.header());
     replace(this.main, ...this.view());
     this.bottom.setAttribute("aria-label", t("nav.label"));
@@ -365,11 +380,6 @@ class App implements Context {
     const photo = this.current();
     if (photo?.file) this.engine.answerAgain(photo);
     this.render();
-  }
-
-  private skip(event: MouseEvent): void {
-    event.preventDefault();
-    this.main.querySelector<HTMLElement>("h1")?.focus();
   }
 
   private announce(text: string): void {

@@ -41,6 +41,7 @@ export interface Photo {
   input?: Blob | null;
   asking?: Asking;
   url?: string;
+  small?: string;
   heatMap?: string;
 }
 
@@ -102,8 +103,14 @@ export function pictureOf(photo: Photo): string | null {
   return photo.url ?? null;
 }
 
+/** Address of the small picture, for lists: a dozen whole photos would take a phone's memory. */
+export function smallPictureOf(photo: Photo): string | null {
+  if (!photo.small && photo.thumbnail) photo.small = URL.createObjectURL(photo.thumbnail);
+  return photo.small ?? null;
+}
+
 function release(photo: Photo): void {
-  for (const url of [photo.url, photo.heatMap]) if (url) URL.revokeObjectURL(url);
+  for (const url of [photo.url, photo.small, photo.heatMap]) if (url) URL.revokeObjectURL(url);
 }
 
 const THUMBNAIL = 320;

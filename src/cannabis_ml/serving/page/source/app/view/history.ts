@@ -3,7 +3,7 @@
 import type { Context } from "../context";
 import { h, icon, type Child } from "../dom";
 import { dateTime, t } from "../language";
-import { photos, pictureOf } from "../photos";
+import { photos, smallPictureOf } from "../photos";
 import { open } from "./feedback";
 import { deviceState } from "./home";
 import { markdown } from "./markdown";
@@ -23,7 +23,7 @@ export function history(context: Context, waiting: number): Child[] {
       "ul.grid",
       {},
       ...all.map((photo) => {
-        const url = pictureOf(photo);
+        const url = smallPictureOf(photo);
         return h(
           "li",
           {},

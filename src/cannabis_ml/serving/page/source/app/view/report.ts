@@ -4,7 +4,7 @@ import type { HeadJSON } from "../../core/wire";
 import { type Context, nameOf } from "../context";
 import { h, icon, type Child } from "../dom";
 import { duration, t } from "../language";
-import { lastAnswer, photos, pictureOf, type Answered, type Photo } from "../photos";
+import { lastAnswer, photos, pictureOf, smallPictureOf, type Answered, type Photo } from "../photos";
 import { consent, feedback } from "./feedback";
 import { answerOf, attributes, possibilities, verdict } from "./head";
 
@@ -24,7 +24,7 @@ function strip(context: Context, current: Photo): Child {
     "nav.strip",
     { "aria-label": t("history.title") },
     ...near.map((photo) => {
-      const url = pictureOf(photo);
+      const url = smallPictureOf(photo);
       const said = summary(context, photo);
       return h(
         "a",
@@ -59,12 +59,9 @@ function picture(context: Context, photo: Photo): Child {
   const url = pictureOf(photo);
   if (!url) return null;
   const canDraw = photo.file !== undefined && lastAnswer(photo) !== undefined;
-  const shown = h("img", {
-    src: photo.heatMap ?? url,
-    alt: photo.heatMap ? t("report.heat_text") : t("report.photo", { name: photo.name }),
-  }) as HTMLImageElement;
-  const frame = h("div.frame", {}, shown);
-  if (!photo.heatMap) shown.addEventListener("load", () => showSquare(frame, shown));
+  const frame = frameOf(photo.heatMap ?? url, photo.heatMap === undefined);
+  const alt = photo.heatMap ? t("report.heat_text") : t("report.photo", { name: photo.name });
+  frame.querySelector("img")?.setAttribute("alt", alt);
   return h(
     "figure.picture",
     {},
@@ -79,6 +76,19 @@ function picture(context: Context, photo: Photo): Child {
         )
       : null,
   );
+}
+
+let lastFrame: { readonly src: string; readonly frame: HTMLElement } | undefined;
+
+/** The same element as long as it shows the same picture: large photos are decoded once. */
+function frameOf(src: string, isPhoto: boolean): HTMLElement {
+  if (lastFrame?.src !== src) {
+    const shown = h("img", { src }) as HTMLImageElement;
+    const frame = h("div.frame", {}, shown);
+    if (isPhoto) shown.addEventListener("load", () => showSquare(frame, shown));
+    lastFrame = { src, frame };
+  }
+  return lastFrame.frame;
 }
 
 /** Darken what the model does not see: it is given the largest centred square. */
