@@ -114,8 +114,8 @@ def classification_json(answer: Answer, bundle: Bundle) -> str:
         name: [{"name": found, "probability": prob} for found, prob in head.top(len(head.classes))]
         for name, head in answer.items()
     }
-    told = {"bundle": bundle.manifest.content_sha256, "tier": answer.tier or "", "heads": heads}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    content = {"bundle": bundle.manifest.content_sha256, "tier": answer.tier or "", "heads": heads}
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
 def routed_report(routed: Routed, bundle: Bundle) -> RoutedReport:
