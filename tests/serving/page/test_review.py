@@ -342,3 +342,20 @@ def faults(page):
     )
     session.detach()
     return found
+
+
+def test_two_tabs_without_a_connection_lose_nothing(review, up):
+    page = review(**KEYS_ALONE)
+    other = page.context.new_page()
+    other.goto(f"{up.address}/review")
+    shows(other, up.photos[0])
+    other.keyboard.press("s")
+    shows(other, up.photos[1])
+    page.context.set_offline(True)
+    page.bring_to_front()
+    judge(page, up.heads)
+    other.bring_to_front()
+    judge(other, up.heads)
+    other.locator(".unsent", has_text="2 not sent yet").wait_for()
+    page.context.set_offline(False)
+    sent(other, up, 2 * len(up.heads))

@@ -30,7 +30,7 @@ interface Tell {
   readonly kind: "tell";
   readonly submission: Submission;
   /** Whether the service may have it: it was sent, and no reply came. */
-  tried: boolean;
+  readonly tried: boolean;
 }
 
 interface TakeBack {
@@ -47,7 +47,6 @@ const LATER = new Set([401, 403, 408, 425, 429, 500, 502, 503, 504]);
 const WAITS_S = [1, 2, 4, 8, 15, 30];
 
 export class Outbox {
-  private letters: Letter[] = read();
   private isSending = false;
   private failures = 0;
   private timer = 0;
@@ -63,15 +62,12 @@ export class Outbox {
     addEventListener("online", () => this.send());
     // Another tab of this page has sent something, or added to it.
     addEventListener("storage", (event) => {
-      if (event.key === KEPT && !this.isSending) {
-        this.letters = read();
-        this.changed(null);
-      }
+      if (event.key === KEPT) this.changed(null);
     });
   }
 
   get size(): number {
-    return this.letters.length;
+    return read().length;
   }
 
   /** Whether the last attempt got no reply. */
@@ -82,7 +78,7 @@ export class Outbox {
   /** Photos with an opinion that the service may not know yet. */
   get photos(): Set<string> {
     const told = new Set<string>();
-    for (const each of this.letters) {
+    for (const each of read()) {
       if (each.kind === "tell") told.add(each.submission.photo_id);
       else told.delete(each.photo_id);
     }
@@ -90,29 +86,28 @@ export class Outbox {
   }
 
   add(submission: Submission): void {
-    this.letters.push({ kind: "tell", submission, tried: false });
-    this.keep();
+    change((letters) => [...letters, { kind: "tell", submission, tried: false }]);
     this.send();
   }
 
   /** Take an opinion back: before it is sent, or by telling the service. */
   takeBack(key: string, photo: string): void {
-    const place = this.letters.findIndex((each) => each.kind === "tell" && each.submission.key === key);
-    const found = this.letters[place];
-    if (found?.kind === "tell" && !found.tried) this.letters.splice(place, 1);
-    else this.letters.push({ kind: "take_back", key, person: this.caller().person, photo_id: photo });
-    this.keep();
+    change((letters) => {
+      const found = letters.find((each) => each.kind === "tell" && each.submission.key === key);
+      if (found?.kind === "tell" && !found.tried) return letters.filter((each) => each !== found);
+      return [...letters, { kind: "take_back", key, person: this.caller().person, photo_id: photo }];
+    });
     this.send();
   }
 
   /** Send what waits; again later where the service cannot be reached. */
   send(): void {
     clearTimeout(this.timer);
-    if (this.isSending || !this.letters.length) return;
+    if (this.isSending || !this.size) return;
     this.isSending = true;
     void this.inTurn().finally(() => {
       this.isSending = false;
-      if (this.letters.length) {
+      if (this.size) {
         const wait = this.failures ? WAITS_S[Math.min(this.failures, WAITS_S.length) - 1] ?? 30 : 0;
         this.timer = window.setTimeout(() => this.send(), 1000 * wait);
       }
@@ -127,11 +122,10 @@ export class Outbox {
   }
 
   private async sendFirst(): Promise<void> {
-    const first = this.letters[0];
+    const [first] = read();
     if (!first) return;
     if (first.kind === "tell") {
-      first.tried = true;
-      this.keep();
+      change((letters) => letters.map((each) => (isSame(each, first) ? { ...first, tried: true } : each)));
     }
     const refused = await post(first, this.caller());
     if (refused === "later") {
@@ -140,15 +134,16 @@ export class Outbox {
       return;
     }
     this.failures = 0;
-    this.letters = this.letters.filter((each) => each !== first);
-    this.keep();
+    change((letters) => letters.filter((each) => !isSame(each, first)));
     this.changed(refused);
   }
-
-  private keep(): void {
-    localStorage.setItem(KEPT, JSON.stringify(this.letters));
-  }
 }
+
+const keyOf = (letter: Letter): string =>
+  letter.kind === "tell" ? letter.submission.key : letter.key;
+
+const isSame = (one: Letter, other: Letter): boolean =>
+  one.kind === other.kind && keyOf(one) === keyOf(other);
 
 /** null: it is on disk; "later"; or why the service refuses it. */
 async function post(letter: Letter, caller: Caller): Promise<string | null> {
@@ -178,4 +173,9 @@ function read(): Letter[] {
   } catch {
     return [];
   }
+}
+
+/** Several tabs may have this page open: what is kept is read anew each time. */
+function change(how: (letters: Letter[]) => Letter[]): void {
+  localStorage.setItem(KEPT, JSON.stringify(how(read())));
 }
