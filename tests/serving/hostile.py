@@ -180,7 +180,7 @@ def damaged(draw):
 def polyglots(draw):
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("a.html", "<script>alert(1)</script>")
+        packed.writestr(zipfile.ZipInfo("a.html"), "<script>alert(1)</script>")
     tails = [archive.getvalue(), b"<script>alert(1)</script>", b"%PDF-1.4 1 0 obj", b"<?php a();"]
     tail = draw.choice(tails)
     body = photo(draw, draw.choice(("JPEG", "PNG", "GIF")))
@@ -322,9 +322,11 @@ def submissions(draw):
 
 def _archive(entries, compression=zipfile.ZIP_DEFLATED):
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", compression) as packed:
+    with zipfile.ZipFile(file, "w") as packed:
         for name, data in entries:
-            packed.writestr(name, data)
+            # Of an entry by name the time would be now, another with each call.
+            entry = name if isinstance(name, zipfile.ZipInfo) else zipfile.ZipInfo(name)
+            packed.writestr(entry, data, compression)
     return bytearray(file.getvalue())
 
 
