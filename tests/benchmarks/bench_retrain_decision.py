@@ -35,6 +35,7 @@ from cannabis_ml.evaluation.intervals import by_groups
 from cannabis_ml.feedback.columns import EMBEDDING_COLUMNS
 from cannabis_ml.feedback.drift import DriftParams
 from cannabis_ml.feedback.linear_head import fit_head, fit_projection
+from cannabis_ml.feedback.opinions import opinions_table
 from cannabis_ml.feedback.reference import CONFIDENCE
 from cannabis_ml.feedback.release_drift import release_drift
 from cannabis_ml.feedback.retrain_decision import (
@@ -142,7 +143,7 @@ def draw(outputs, week, seed, way, drop=None):
     return table[told]
 
 
-def drift_of(outputs, judged, now, params, *, quiet):
+def drift_of(outputs, judged, now, params, *, quiet, unasked=False):
     """Tests of drift; see above for quiet seasons."""
     answers = judged.assign(
         answered_confidence=judged["sure"], person=judged["group"].str.split().str[0]
@@ -150,7 +151,10 @@ def drift_of(outputs, judged, now, params, *, quiet):
     answers["at"] = answers["at"].astype("datetime64[us, UTC]")
     columns = ["photo_id", "person", "at", "bundle_id", "tier", "embedding"]
     embeddings = answers[columns] if not quiet else empty_table(EMBEDDING_COLUMNS)
-    snapshot = FeedbackSnapshot(answers=answers, embeddings=embeddings)
+    opinions = opinions_table([])
+    if unasked:  # all answers came because somebody judged them
+        opinions = judged[["photo_id"]].assign(annotator="person", audit=False)
+    snapshot = FeedbackSnapshot(opinions, answers, embeddings=embeddings)
     reference = outputs.reference if not quiet else outputs.reference.drop(columns="embedding")
     tests = DriftParams(permutations=99, most_photos=30) if quiet else DriftParams()
     found = release_drift(snapshot, outputs.record, {"tier3": reference}, (params, tests), now)
@@ -174,7 +178,8 @@ def season(outputs, seed, way, drop=None):
         now = START + timedelta(days=7 * week)
         drift = []
         if drop in (None, "drift") and week >= (1 if drop is None else ONSET):
-            drift = drift_of(outputs, judged, now, params, quiet=drop is None)
+            unasked = way == "volunteers"
+            drift = drift_of(outputs, judged, now, params, quiet=drop is None, unasked=unasked)
         evidence = Evidence(judged, photos, proposals, outputs.record, drift=drift)
         decision = decide_retraining(evidence, params, now)
         for reason in decision.firing:
@@ -186,6 +191,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--seasons", type=int, default=200)
+    ways = ("audit", "volunteers")
+    parser.add_argument("--ways", nargs="+", choices=ways, default=ways)
+    parser.add_argument("--drops", nargs="*", choices=REASONS, default=REASONS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     print(machine(("numpy", "pandas", "scipy")))
@@ -195,7 +203,7 @@ def main():
         f"{len(outputs.classes)} classes, test accuracy {told.accuracy:.1%}; PlantDoc's photos:"
         f" {(outputs.shifted['label'] == outputs.shifted['answered']).mean():.1%}"
     )
-    for way in ("audit", "volunteers"):
+    for way in options.ways:
         alarms = Counter()
         for seed in range(options.seasons):
             fired = set(season(outputs, seed, way)) - {"age"}
@@ -205,7 +213,7 @@ def main():
     print(
         f"\nfrom week {ONSET} on; 20 seasons each: how often it fired, median week, what else did"
     )
-    for drop in REASONS:
+    for drop in options.drops:
         runs = [season(outputs, 1000 + seed, "audit", drop) for seed in range(20)]
         weeks = [run[drop] for run in runs if drop in run]
         early = sum(run.get(drop, 99) < (5 if drop == "age" else ONSET) for run in runs)

@@ -1,5 +1,6 @@
 """Drift after release against photos that stand for training, and when it makes a training due."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from cannabis_ml.feedback.columns import EMBEDDING_COLUMNS
 from cannabis_ml.feedback.drift import DriftParams
 from cannabis_ml.feedback.drift_reasons import drift_reasons
+from cannabis_ml.feedback.opinions import Opinion, opinions_table
 from cannabis_ml.feedback.reference import CONFIDENCE, outlier_evidence, reference_photos
 from cannabis_ml.feedback.release_drift import release_drift
 from cannabis_ml.feedback.retrain_decision import Evidence, RetrainParams, decide_retraining
@@ -125,6 +127,27 @@ def test_a_fall_in_confidence_makes_a_training_due_where_there_is_more_to_learn_
     loud = list(drift_reasons(tests, 100, RetrainParams()))
     assert [reason.fires for reason in loud] == [False, True]
     assert "embeddings drifted too" in loud[1].text
+
+
+def test_answers_that_came_because_people_judged_them_make_no_training_due():
+    """People judge wrong answers sooner, and of these the model is less sure."""
+    snapshot = answers(sure=np.random.default_rng(2).uniform(0.5, 0.8, 150))
+    opinions = opinions_table(
+        Opinion(
+            opinion_id=photo,
+            photo_id=photo,
+            person="ann",
+            head="product",
+            verdict="unsure",
+            at=TRAINED,
+        )
+        for photo in snapshot.answers["photo_id"][:100]
+    )
+    tests = found(replace(snapshot, opinions=opinions))
+    assert tests[1].volunteered == pytest.approx(100 / 150)
+    (reason,) = drift_reasons(tests, 1000, RetrainParams())
+    assert not reason.fires
+    assert "67% of these answers came because somebody judged them" in reason.text
 
 
 def test_the_decision_lists_drift_and_fires_by_it():

@@ -12,6 +12,10 @@ from cannabis_ml.feedback.release_drift import DriftFound
 from cannabis_ml.feedback.retrain_reason import Reason, RetrainParams
 from cannabis_ml.text import counted
 
+MOST_VOLUNTEERED = 0.5
+"""Share of answers that people judged unasked, above which nothing fires: they are those that the
+model is less sure of."""
+
 
 def drift_reasons(
     drift: Sequence[DriftFound], new_photos: int, params: RetrainParams
@@ -43,6 +47,12 @@ def drift_reasons(
         )
         if one.tier in moved:
             text += "; embeddings drifted too"
+        if one.volunteered > MOST_VOLUNTEERED:
+            text += (
+                f"; but {one.volunteered:.0%} of these answers came because somebody judged them,"
+                " and people judge what the model is less sure of: send all answers"
+            )
+            fell = False
         enough = new_photos >= params.drift_photos
         if fell and not enough:
             text += (

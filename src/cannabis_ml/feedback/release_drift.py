@@ -34,6 +34,9 @@ class DriftFound(BaseModel):
     now: float | None = Field(description="Mean confidence on recent photos")
     low: float | None = Field(description="Lower end of the difference of the two")
     high: float | None = Field(description="Upper end, each as sure as a reason to train has to be")
+    volunteered: float = Field(
+        default=0.0, ge=0, le=1, description="Share of the photos that people judged unasked"
+    )
     reason: str
 
 
@@ -68,8 +71,18 @@ def release_drift(
         before = sample_of(reference)
         after = _sample_of_answers(rows, snapshot.embeddings, before)
         table = find_drift(before, after, drift)
-        tests += [_found(tier, row, before, after, retrain) for row in table.to_dict("records")]
+        share = _volunteered(rows, snapshot.opinions)
+        tests += [
+            _found(tier, row, before, after, retrain).model_copy(update={"volunteered": share})
+            for row in table.to_dict("records")
+        ]
     return tests
+
+
+def _volunteered(rows: pd.DataFrame, opinions: pd.DataFrame) -> float:
+    """Share of photos with an opinion that nobody was asked for."""
+    unasked = opinions[(opinions["annotator"] == "person") & ~opinions["audit"].astype(bool)]
+    return float(rows["photo_id"].drop_duplicates().isin(unasked["photo_id"]).mean())
 
 
 def _sample_of_answers(rows: pd.DataFrame, embeddings: pd.DataFrame, before: Sample) -> Sample:
