@@ -43,7 +43,7 @@ class RoutedHead:
         Args:
             tier: Name of the tier.
             score: Which of `scores`.
-            cost: Of asking the tier about one photo; None is no cost.
+            cost: Of asking the tier about one photo; None: it costs nothing.
 
         Raises:
             CalibrationError: If the tier's model file does not give that score.

@@ -23,7 +23,7 @@ def find_entry(store: FeedbackStore, entry: QueueEntry) -> Found | None:
     """Find the photo of an entry, or take it from its path and write its file.
 
     Returns:
-        None if it cannot be read or taken in, or was erased; the log tells why.
+        None if it cannot be read or taken in, or was erased; the log has the reason.
     """
     with store.database.reading() as connection:
         row = find_photo(connection, entry.photo_id)

@@ -98,7 +98,7 @@ class EnsembleHead(nn.ModuleList):
     def begin_apart(self, spread: float) -> None:
         """Draw fresh weights for the members that differ widely and have a mean of 0.
 
-        Members that begin alike end alike, and then their disagreement tells little of how many
+        Members that begin alike end alike, and then their disagreement depends little on how many
         photos they have seen; a random beginning is what the photos have to overrule (Osband,
         Aslanides & Cassirer 2018). Single members are the worse for it; their mean is not, as what
         is random adds up to nothing over the members.

@@ -71,8 +71,8 @@ def create_app(
 ) -> FastAPI:
     """Make the application.
 
-    The golden photos are checked when it starts; `/readyz` tells when it is ready and whether this
-    machine gives the answers that the bundle promises.
+    The golden photos are checked when it starts; `/readyz` reports that, and whether this machine
+    gives the answers that the bundle promises.
 
     Args:
         bundle: What answers.

@@ -71,7 +71,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, sent)
         except ClientDisconnect:
-            pass  # nobody is there to be told; the log has status 0
+            pass  # the client has left; the log has status 0
         finally:
             seconds = time.perf_counter() - start
             self._observe(scope, status, seconds)

@@ -49,7 +49,7 @@ class QueuePage(BaseModel):
     """The first photos that wait for a person."""
 
     waiting: int = Field(description="Photos that wait, with those that are not listed", ge=0)
-    heads: list[Head] = Field(description="What can be told of each photo")
+    heads: list[Head] = Field(description="Heads that can be labelled")
     names: dict[str, dict[str, str]] = Field(
         description="By language, what people read in place of the name of a head or class"
     )

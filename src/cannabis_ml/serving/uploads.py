@@ -86,7 +86,7 @@ async def body_of(request: Request, most: int) -> bytes:
 
 
 async def counted(request: Request, most: int) -> AsyncGenerator[bytes]:
-    """The body, as long as it is no larger than allowed: by its header, and as it comes."""
+    """The body, as long as it is within the limit: by its header, and as it comes."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most:
         raise too_large(most)

@@ -193,7 +193,7 @@ async def _spool(request: Request, file: IO[bytes], most: int) -> None:
 def _of_form(form: FormData, settings: JobSettings, photo_bytes: int) -> Iterator[Sent]:
     for field, value in form.multi_items():
         if not isinstance(value, UploadFile):
-            raise ServiceError(400, f"The form's field '{field:.40}' is no file.")
+            raise ServiceError(400, f"The form's field '{field:.40}' is not a file.")
         if field == ZIP_FIELD:
             yield from of_archive(value.file, settings.photos, photo_bytes, settings.total_bytes)
         elif field == FIELD:

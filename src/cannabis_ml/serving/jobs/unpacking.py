@@ -63,7 +63,7 @@ def of_archive(file: IO[bytes], photos: int, photo_bytes: int, total_bytes: int)
         total_bytes: Of all, unpacked.
 
     Raises:
-        ServiceError: 413 if there are too many files or bytes, 422 if it is no archive.
+        ServiceError: 413 if there are too many files or bytes, 422 if it is not an archive.
     """
     with _opened(file) as archive:
         members = [one for one in archive.infolist() if _is_wanted(one)]
@@ -98,7 +98,7 @@ def _problem_of(file: IO[bytes]) -> str:
     file.seek(0)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) - at < _END.size:
-        return "is no zip, or is damaged"
+        return "is not a zip, or is damaged"
     directory_bytes = _END.unpack_from(tail, at)[5]
     if tail[max(0, at - _LOCATOR_BYTES) : at].startswith(b"PK\x06\x07"):
         return "is a zip64; send several smaller ones"
