@@ -58,6 +58,7 @@ const keyOf = (element: Element): string | null => element.getAttribute("data-ke
 const PATHS: Readonly<Record<string, string>> = {
   camera: "M4 8h3l2-3h6l2 3h3v11H4zM12 17a4 4 0 1 0 0-8 4 4 0 0 0 0 8z",
   images: "M8 4h12v12H8zM4 8v12h12M8 14l4-4 4 4 2-2 2 2",
+  forward: "M9 5l7 7-7 7",
   history: "M4 12a8 8 0 1 0 3-6.2M4 4v4h4M12 8v4l3 2",
   info: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 11v6M12 7.5v.5",
   check: "M5 12.5l4.5 4.5L19 7.5",

@@ -271,7 +271,7 @@ function buttons(review: Review, item: Item): Child[] {
     );
   return [
     undo(review),
-    one("skip-photo", "back", "skip", "s", () => review.skip()),
+    one("skip-photo", "forward", "skip", "s", () => review.skip()),
     one("not-sure", "question", "unsure", "n", () => review.decide({ kind: "unsure" })),
     h(
       "button.take",
