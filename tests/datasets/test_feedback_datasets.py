@@ -11,9 +11,10 @@ from cannabis_ml.datasets.review_queue import ReviewQueueDataset
 from cannabis_ml.datasets.training_record import TrainingRecordDataset
 from cannabis_ml.feedback.review_queue import QueueEntry, QueueList
 from cannabis_ml.feedback.submission import read_submission
-from cannabis_ml.feedback.training_record import TrainingRecord
+from cannabis_ml.feedback.training_record import Baseline, TrainingRecord
 from cannabis_ml.photo_sets.feedback_source import OWN_COLUMNS
 from cannabis_ml.photos.fingerprint import photo_id as id_of
+from cannabis_ml.promotion.records import PromotionRecord
 from cannabis_ml.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.model_validate({"heads": [{"name": "product", "classes": ["plant", "trim"]}]})
@@ -98,6 +99,59 @@ def test_there_is_no_record_before_the_first_training(tmp_path):
     record = TrainingRecord(at=datetime(2026, 3, 1, tzinfo=UTC), taxonomy=TAXONOMY)
     entry("2026-03-01T00.00.00.000Z").save(record)
     assert entry().load() == record
+
+
+def test_answers_are_measured_against_the_champion_even_if_its_successor_was_refused(tmp_path):
+    champion = {"filepath": str(tmp_path / "champion")}
+    path = str(tmp_path / "record.json")
+
+    def entry(save=None, **options):
+        return TrainingRecordDataset(filepath=path, version=Version(None, save), **options)
+
+    for day, share in ((1, 0.8), (2, 0.6), (3, 0.5)):
+        record = TrainingRecord(
+            at=datetime(2026, 3, day, tzinfo=UTC),
+            bundle_id=str(day) * 64,
+            taxonomy=TAXONOMY,
+            baselines={"tier1": {"kind": Baseline(accuracy=share, low=share - 0.1, photos=50)}},
+            feedback={"photo": {"kind": f"label {day}"}},
+        )
+        entry(f"2026-03-0{day}T00.00.00.000Z").save(record)
+    assert entry(champion=champion).load() == record
+
+    promote(tmp_path / "champion", "1" * 64)
+    loaded = entry(champion=champion).load()
+    assert loaded.bundle_id == "1" * 64
+    assert loaded.baselines["tier1"]["kind"].accuracy == 0.8
+    assert (loaded.at, loaded.feedback) == (record.at, record.feedback)
+    assert entry().load() == record
+
+    promote(tmp_path / "champion", "9" * 64)
+    loaded = entry(champion=champion).load()
+    assert (loaded.bundle_id, loaded.baselines) == ("9" * 64, {})
+
+
+def promote(folder, bundle_id):
+    """Leave a record of a promotion."""
+    records = folder / "records"
+    records.mkdir(parents=True, exist_ok=True)
+    number = len(list(records.iterdir())) + 1
+    record = PromotionRecord(
+        number=number,
+        kind="promotion",
+        bundle_id=bundle_id,
+        name="small",
+        created="2026-03-01T00:00:00+00:00",
+        previous=None,
+        at=datetime(2026, 3, 9, tzinfo=UTC),
+        by="gate",
+        reason="no worse",
+        outcome=None,
+        test=[],
+        photo_set_fingerprint=None,
+        run=None,
+    )
+    (records / f"{number:04}.json").write_text(record.model_dump_json(), "utf-8")
 
 
 def test_saving_a_list_fills_the_queue_and_an_empty_one_empties_it(tmp_path, encode, draw):

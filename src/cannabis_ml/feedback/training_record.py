@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -36,7 +36,9 @@ class TrainingRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     at: datetime = Field(description="When the run started, UTC")
-    bundle_id: str = Field(default="", description="Of the bundle that it made; empty: not known")
+    bundle_id: str = Field(
+        default="", description="Of the bundle that it made, see `in_service`; empty: not known"
+    )
     taxonomy: Taxonomy = Field(description="Heads and classes that it learnt")
     baselines: dict[str, dict[str, Baseline]] = Field(
         default_factory=dict, description="By tier and multiclass or ordinal head"
@@ -49,6 +51,23 @@ class TrainingRecord(BaseModel):
         """Whether the training was given this photo with these labels."""
         known = self.feedback.get(photo_id, {})
         return all(known.get(name) == label for name, label in columns.items())
+
+    def in_service(self, bundle_id: str, earlier: Iterable[TrainingRecord]) -> TrainingRecord:
+        """This training, with the bundle and the baselines of the one whose answers people see.
+
+        Counts of labels go on from this training even if its bundle was refused; accuracy is
+        measured on the answers of the bundle in service, against what that one reached.
+
+        Args:
+            bundle_id: Of the bundle in service.
+            earlier: Records of other trainings, the newest first.
+
+        Returns:
+            Without baselines where no record of that bundle is left.
+        """
+        served = next((one for one in earlier if one.bundle_id == bundle_id), None)
+        baselines = served.baselines if served else {}
+        return self.model_copy(update={"bundle_id": bundle_id, "baselines": baselines})
 
 
 def read_record(path: Path) -> TrainingRecord | None:
