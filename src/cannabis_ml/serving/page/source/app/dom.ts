@@ -55,7 +55,7 @@ export function replace(parent: Element, ...children: Child[]): void {
 
 const keyOf = (element: Element): string | null => element.getAttribute("data-key");
 
-const PATHS: Readonly<Record<string, string>> = {
+const PATHS = {
   camera: "M4 8h3l2-3h6l2 3h3v11H4zM12 17a4 4 0 1 0 0-8 4 4 0 0 0 0 8z",
   images: "M8 4h12v12H8zM4 8v12h12M8 14l4-4 4 4 2-2 2 2",
   forward: "M9 5l7 7-7 7",
@@ -71,15 +71,18 @@ const PATHS: Readonly<Record<string, string>> = {
   sparkle: "M12 3l2 6 6 3-6 3-2 6-2-6-6-3 6-3z",
 };
 
+/** What pictures are there. */
+export type Icon = keyof typeof PATHS;
+
 /** A picture that only says what the text beside it says. */
-export function icon(name: string): SVGSVGElement {
+export function icon(name: Icon): SVGSVGElement {
   const NS = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(NS, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("aria-hidden", "true");
   svg.setAttribute("class", "icon");
   const path = document.createElementNS(NS, "path");
-  path.setAttribute("d", PATHS[name] ?? "");
+  path.setAttribute("d", PATHS[name]);
   svg.append(path);
   return svg;
 }

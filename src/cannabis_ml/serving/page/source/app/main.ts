@@ -5,7 +5,7 @@ import { clear, get, put } from "../shared/database";
 import * as queue from "../shared/feedback_queue";
 import type { Opinion, Said, Sent, Submission, Waiting } from "../shared/feedback_queue";
 import type { Context } from "./context";
-import { h, icon, replace, type Child } from "./dom";
+import { h, icon, replace, type Child, type Icon } from "./dom";
 import { Engine, inputOf } from "./engine";
 import { language, languages, percent, setLanguage, t } from "./language";
 import * as kept from "./photos";
@@ -354,7 +354,7 @@ class App implements Context {
 
   private buttons(): Child[] {
     const view = location.hash.split("/")[1] ?? "";
-    const link = (href: string, name: string, mark: string, text: string): HTMLElement =>
+    const link = (href: string, name: string, mark: Icon, text: string): HTMLElement =>
       h("a", { href, "aria-current": view === name && "page", "data-key": `nav ${name}` }, icon(mark), h("span", {}, text));
     return [
       link("#/history", "history", "history", t("nav.history")),

@@ -1,6 +1,6 @@
 // Draws the review page: the photo, the question, and what a thumb needs below.
 
-import { h, icon, type Child } from "../app/dom";
+import { h, icon, type Child, type Icon } from "../app/dom";
 import { language, languages, percent } from "../app/language";
 import { shownName } from "../core/index";
 import type { Head } from "../core/wire";
@@ -262,7 +262,7 @@ function buttons(review: Review, item: Item): Child[] {
   const isLast = asked(review.heads, item.choices).every(
     ({ name }) => name === review.active || item.choices.has(name),
   );
-  const one = (name: string, mark: string, text: TextKey, key: string, act: () => void): HTMLElement =>
+  const one = (name: string, mark: Icon, text: TextKey, key: string, act: () => void): HTMLElement =>
     h(
       `button.${name}`,
       { type: "button", "data-key": name, "aria-keyshortcuts": areOn() && key, onclick: act },

@@ -3,7 +3,7 @@
 import type { Head, HeadJSON } from "../../core/wire";
 import type { Opinion, Said } from "../../shared/feedback_queue";
 import { type Context, nameOf } from "../context";
-import { h, icon, type Child } from "../dom";
+import { h, icon, type Child, type Icon } from "../dom";
 import { t } from "../language";
 import type { Photo } from "../photos";
 
@@ -13,7 +13,7 @@ export function feedback(context: Context, photo: Photo, head: Head, found: Head
   if (said) return saidRow(context, photo, head, said);
   const many = head.kind === "multilabel";
   const say = (opinion: Opinion): void => context.say(photo, opinion);
-  const button = (key: string, mark: string, text: string, onclick: () => void): HTMLElement =>
+  const button = (key: string, mark: Icon, text: string, onclick: () => void): HTMLElement =>
     h(
       `button.say.${key}`,
       { type: "button", "data-key": `${key} ${head.name}`, onclick },

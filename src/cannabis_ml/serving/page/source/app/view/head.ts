@@ -3,10 +3,10 @@
 import type { AttributeJSON, HeadJSON } from "../../core/wire";
 import type { BundleAbout } from "../../shared/protocol";
 import { nameOf } from "../context";
-import { h, icon, type Child } from "../dom";
+import { h, icon, type Child, type Icon } from "../dom";
 import { percent, t, type TextKey } from "../language";
 
-const MARKS: Readonly<Record<string, string>> = {
+const MARKS: Readonly<Record<string, Icon>> = {
   reliable: "check",
   likely: "check",
   retake: "warning",
