@@ -99,6 +99,14 @@ def test_photos_wait_until_somebody_judged_them_without_the_answer():
     assert to_judge(told, draw, MONDAY + timedelta(hours=2)) == names[2:]
 
 
+def test_photos_wait_where_the_only_judge_was_not_sure():
+    names = [f"{i:064x}" for i in range(2)]
+    opinions = [judged(names[0], verdict="unsure", label=None), judged(names[1])]
+    given = snapshot([2], marked=names, opinions=opinions)
+    draw = draw_audits(given, MONDAY + timedelta(days=6), AuditParams())
+    assert to_judge(given, draw, None) == names[:1]
+
+
 def test_the_store_marks_what_was_drawn_with_the_rate_that_counts(store, submit, encode, draw):
     ids = [store.add(submit(), encode(draw(i))).photo_id for i in range(3)]
     weeks = dict.fromkeys([ids[0], "f" * 64], "2026-04-27")  # one was erased meanwhile

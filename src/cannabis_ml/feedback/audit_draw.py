@@ -115,6 +115,8 @@ def week_of(at: datetime) -> str:
 def to_judge(snapshot: FeedbackSnapshot, draw: AuditDraw, since: datetime | None) -> list[str]:
     """Photos that were drawn, now or before, and that nobody has judged without the answer.
 
+    Who is not sure has not judged: were such photos left out, accuracy would be that of easy ones.
+
     Args:
         snapshot: Opinions, and what was drawn before.
         draw: What is drawn now.
@@ -125,6 +127,7 @@ def to_judge(snapshot: FeedbackSnapshot, draw: AuditDraw, since: datetime | None
     if since is not None:
         answers = answers[answers["at"] >= pd.Timestamp(since)]
     opinions = snapshot.opinions
-    blind = opinions[(opinions["annotator"] == "person") & ~opinions["seen_answer"].astype(bool)]
+    judged = opinions[(opinions["annotator"] == "person") & (opinions["verdict"] != "unsure")]
+    blind = judged[~judged["seen_answer"].astype(bool)]
     waiting = {*answers["photo_id"], *draw.drawn} - set(blind["photo_id"])
     return sorted(waiting & set(snapshot.paths))
