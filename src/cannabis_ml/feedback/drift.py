@@ -9,6 +9,7 @@ corrected by Holm's method, so that false alarms are as rare as asked for in tot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,7 +31,10 @@ class DriftParams(BaseModel):
         default=0.01, gt=0, lt=1, description="Probability of an alarm where nothing has changed"
     )
     permutations: int = Field(
-        default=999, ge=99, description="1 / (permutations + 1) is the smallest p-value"
+        default=999,
+        ge=99,
+        description="1 / (permutations + 1) is the smallest p-value; more are made where that is"
+        " too large for any of so many tests to alarm",
     )
     fewest_photos: int = Field(default=30, ge=2, description="Below nothing is tested")
     most_photos: int = Field(
@@ -79,6 +83,9 @@ def find_drift(training: Sample, recent: Sample, params: DriftParams) -> pd.Data
         if head in recent.confidences:
             before, after = training.confidences[head], recent.confidences[head]
             tests.append((f"confidence of {head}", before[:, None], after[:, None]))
+    # The smallest p-value, times the number of tests (Holm), has to lie below the limit.
+    fewest = math.ceil(len(tests) / params.false_alarms)
+    params = params.model_copy(update={"permutations": max(params.permutations, fewest)})
     rows = [
         _test(what, (before, training.groups), (after, recent.groups), params)
         for what, before, after in tests
