@@ -183,6 +183,13 @@ def test_opinions_may_go_and_photos_stay(later):
     assert (later.summary().photos, len(store_files(later))) == (2, 2)
 
 
+def test_an_opinion_given_again_counts_when_the_first_one_expires(later, submit, photos):
+    later.add(submit(person="ann", key="again", at=later.clock().isoformat()), photos[0])
+    assert sorted(later.opinions()["person"]) == ["ann", "bob"]
+    later.expire(Retention(opinions_days=9))
+    assert sorted(later.opinions()["person"]) == ["ann", "bob"]
+
+
 def test_details_may_go_and_opinions_stay(later):
     later.expire(Retention(details_days=9))
     assert later.photos()["device"].tolist() == ["", "tablet"]

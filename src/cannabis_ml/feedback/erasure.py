@@ -18,6 +18,7 @@ from cannabis_ml.feedback.database import Database
 from cannabis_ml.feedback.params import Retention
 from cannabis_ml.feedback.photo_store import PhotoStore
 from cannabis_ml.feedback.taking import digest_of_erased
+from cannabis_ml.feedback.withdrawal import count_former
 
 ORPHAN_AGE_S = 3600
 """A file without a row may be one whose row is being written; not after this time."""
@@ -99,7 +100,7 @@ def expire(
             erased += erase_photo(connection, database, photo_id, now)
     if retention.opinions_days is not None:
         before = now - timedelta(days=retention.opinions_days)
-        erased += _delete_submissions(connection, t.submissions.c.received_at < before)
+        erased += _expire_opinions(connection, before)
     if retention.details_days is not None:
         before = now - timedelta(days=retention.details_days)
         details: dict[str, Any] = {"device": None, "region": None, "metadata": None}
@@ -147,6 +148,28 @@ def _delete_submissions(connection: Connection, which: ColumnElement[bool]) -> E
     opinions = connection.execute(delete(t.opinions).where(t.opinions.c.submission_id.in_(ids)))
     submissions = connection.execute(delete(t.submissions).where(which))
     return Erased(opinions.rowcount, submissions.rowcount)
+
+
+def _expire_opinions(connection: Connection, before: datetime) -> Erased:
+    """Delete submissions that came before; an opinion that repeated one of theirs counts now."""
+    is_old = t.submissions.c.received_at < before
+    old = select(t.submissions.c.id).where(is_old)
+    o, going = t.opinions.c, t.opinions.alias()
+    loses_another = exists().where(
+        going.c.photo_id == o.photo_id,
+        going.c.person_id == o.person_id,
+        going.c.head == o.head,
+        going.c.submission_id.in_(old),
+    )
+    left = (
+        select(o.photo_id, o.person_id, o.head).distinct().order_by(o.photo_id, o.person_id, o.head)
+    )
+    left = left.where(o.submission_id.not_in(old), loses_another)
+    places = connection.execute(left).all()
+    erased = _delete_submissions(connection, is_old)
+    for place in places:
+        count_former(connection, *place)
+    return erased
 
 
 def _drop_photo(connection: Connection, database: Database, photo_id: str, now: datetime) -> Erased:

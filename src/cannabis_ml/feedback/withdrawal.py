@@ -50,14 +50,14 @@ def withdraw(connection: Connection, person: str, key: str, now: datetime) -> Wi
     heads = list(connection.execute(select(t.opinions.c.head).where(is_own)).scalars())
     connection.execute(delete(t.opinions).where(is_own))
     for head in heads:
-        _count_former(connection, row.photo_id, int(person_id or 0), head)
+        count_former(connection, row.photo_id, int(person_id or 0), head)
     is_first = (t.submissions.c.id == row.id) & t.submissions.c.withdrawn_at.is_(None)
     connection.execute(update(t.submissions).where(is_first).values(withdrawn_at=now))
     return Withdrawn(row.photo_id, len(heads))
 
 
-def _count_former(connection: Connection, photo_id: str, person_id: int, head: str) -> None:
-    """Let the person's other opinions on a head count as they do without the deleted one."""
+def count_former(connection: Connection, photo_id: str, person_id: int, head: str) -> None:
+    """Let the person's other opinions on a head count as they do without the deleted ones."""
     o = t.opinions.c
     query = (
         select(o.id, o.submission_id, o.verdict, o.label, o.replaced, t.submissions.c.bundle_id)
