@@ -150,6 +150,25 @@ def test_answers_that_came_because_people_judged_them_make_no_training_due():
     assert "67% of these answers came because somebody judged them" in reason.text
 
 
+def test_a_later_tier_that_gets_the_difficult_photos_makes_no_training_due():
+    """Nothing has changed: the first tier keeps what it is sure of, the second gets the rest."""
+    snapshot = answers(400)
+    table = snapshot.answers
+    table["tier"] = np.where(table["answered_confidence"] >= 0.8, "tier1", "tier2")
+    tests = found(snapshot, {"tier1": reference(), "tier2": reference()})
+    (second,) = (one for one in tests if one.tier == "tier2" and one.head)
+    assert second.drifted
+    assert second.high < -RetrainParams().accuracy_drop
+    assert second.answered_before == (table["tier"] == "tier1").mean()
+    reasons = list(drift_reasons(tests, 1000, RetrainParams()))
+    assert not any(reason.fires for reason in reasons)
+    assert "left tier2 those that they are less sure of" in reasons[-1].text
+    only = answers(sure=np.random.default_rng(2).uniform(0.5, 0.7, 150))
+    only.answers["tier"] = "tier2"
+    tests = found(only, {"tier1": reference(), "tier2": reference()})
+    assert [reason.fires for reason in drift_reasons(tests, 1000, RetrainParams())] == [True]
+
+
 def test_the_decision_lists_drift_and_fires_by_it():
     photos = pd.DataFrame({"photo_id": [f"{i}" for i in range(120)], "path": "", "sent_as": ""})
     photos["product"] = "plant"

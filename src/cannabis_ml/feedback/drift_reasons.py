@@ -16,6 +16,10 @@ MOST_VOLUNTEERED = 0.5
 """Share of answers that people judged unasked, above which nothing fires: they are those that the
 model is less sure of."""
 
+MOST_ANSWERED_BEFORE = 0.1
+"""Share of photos that earlier tiers answered, above which a later one fires nothing: it gets those
+that they are less sure of, and is less sure of these itself than of held-out photos as a whole."""
+
 
 def drift_reasons(
     drift: Sequence[DriftFound], new_photos: int, params: RetrainParams
@@ -51,6 +55,12 @@ def drift_reasons(
             text += (
                 f"; but {one.volunteered:.0%} of these answers came because somebody judged them,"
                 " and people judge what the model is less sure of: send all answers"
+            )
+            fell = False
+        if one.answered_before > MOST_ANSWERED_BEFORE:
+            text += (
+                f"; but earlier tiers answered {one.answered_before:.0%} of all photos, and left"
+                f" {one.tier} those that they are less sure of"
             )
             fell = False
         enough = new_photos >= params.drift_photos

@@ -37,6 +37,9 @@ class DriftFound(BaseModel):
     volunteered: float = Field(
         default=0.0, ge=0, le=1, description="Share of the photos that people judged unasked"
     )
+    answered_before: float = Field(
+        default=0.0, ge=0, le=1, description="Share of all photos that earlier tiers answered"
+    )
     reason: str
 
 
@@ -52,7 +55,7 @@ def release_drift(
     Args:
         snapshot: Answers, and the embeddings that some came with.
         record: Of the last training, which answered; without it nothing is tested.
-        references: By tier, as from `reference_photos`; empty where there are none.
+        references: By tier, in their order, as from `reference_photos`; empty where there are none.
         params: What is recent and how sure a difference has to be; how drift is tested.
         now: UTC.
 
@@ -64,16 +67,20 @@ def release_drift(
         return []
     answers = recent_answers(snapshot, record, retrain, now)
     tests: list[DriftFound] = []
+    earlier: list[str] = []
     for tier, reference in references.items():
+        before_it = float(answers["tier"].isin(earlier).mean()) if len(answers) else 0.0
+        earlier.append(tier)
         rows = answers[answers["tier"] == tier] if len(answers) else answers
         if reference.empty or rows.empty:
             continue
         before = sample_of(reference)
         after = _sample_of_answers(rows, snapshot.embeddings, before)
         table = find_drift(before, after, drift)
-        share = _volunteered(rows, snapshot.opinions)
+        shares = {"volunteered": _volunteered(rows, snapshot.opinions)}
+        shares["answered_before"] = before_it
         tests += [
-            _found(tier, row, before, after, retrain).model_copy(update={"volunteered": share})
+            _found(tier, row, before, after, retrain).model_copy(update=shares)
             for row in table.to_dict("records")
         ]
     return tests
