@@ -221,6 +221,19 @@ def test_another_replica_answers_what_one_left(client_of, place, photos):
     assert len(lines(first, job)) == len(photos)
 
 
+def test_a_replica_that_is_not_ready_answers_no_job(
+    client_of, place, photos, small_bundle, strange_bundle
+):
+    settings = {"feedback": place, "jobs": {"poll_seconds": 0.02}}
+    app = create_app(strange_bundle, ServiceSettings.model_validate(settings))
+    with TestClient(app) as strange:
+        while "get other answers" not in strange.get("/readyz").json()["detail"]:
+            time.sleep(0.01)
+        job = sent(strange, photos)
+        results = lines(client_of(**settings), job)
+    assert {one["bundle"] for one in results} == {small_bundle.manifest.content_sha256}
+
+
 def test_a_photo_over_which_processes_end_is_given_up(client_of, place):
     with FeedbackStore(place["database"]) as opened:
         store = JobStore(opened)

@@ -48,13 +48,19 @@ class JobRunner:
         lease = timedelta(seconds=self._board.settings.lease_seconds)
         while True:
             try:
-                claimed = await asyncio.to_thread(self._board.store.claim, lease)
+                claimed = await self._claimed(lease)
                 if claimed is not None:
                     await self._answer_or_release(claimed)
                     continue
             except Exception:  # the database is away: what was begun is taken over later
                 logger.exception("A photo of a job could not be answered")
             await self._wait()
+
+    async def _claimed(self, lease: timedelta) -> Claimed | None:
+        """None also while this machine gives other answers than the champion promises."""
+        if not self._service.is_ready:
+            return None
+        return await asyncio.to_thread(self._board.store.claim, lease)
 
     async def _wait(self) -> None:
         try:
