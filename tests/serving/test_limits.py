@@ -170,6 +170,18 @@ def test_not_ready_where_they_do_not(client):
     assert client.get("/healthz").status_code == 200
 
 
+def test_a_fault_of_the_service_is_a_problem_and_counts_as_one(client):
+    @client.app.get("/fails")
+    def fails():
+        raise RuntimeError("secret")
+
+    found = client.get("/fails")
+    refused(found, 500)
+    assert "secret" not in found.text
+    counts = client.get("/metrics").text
+    assert 'cannabis_ml_requests_total{route="/fails",status="500"} 1.0' in counts
+
+
 def test_counts(client, small_bundle, jpeg):
     client.post("/v2/analyze", content=jpeg())
     client.post("/v2/analyze", content=b"")

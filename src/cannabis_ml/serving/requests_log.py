@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cannabis_ml.serving.problems import problem
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,8 @@ SECURITY_HEADERS = {
     "x-frame-options": "DENY",
 }
 """Sent with every response that does not set its own."""
+
+FAILED = "The service has a fault; its log has it, beside a line with this request's id."
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -72,6 +76,11 @@ class RequestLog:
             await self._app(scope, receive, sent)
         except ClientDisconnect:
             pass  # the client has left; the log has status 0
+        except Exception:
+            if status == 0:
+                failed = problem(Request(scope), 500, FAILED, {})
+                await failed(scope, receive, sent)
+            raise  # the server logs where it came from
         finally:
             seconds = time.perf_counter() - start
             self._observe(scope, status, seconds)
