@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -209,3 +210,40 @@ def test_a_replica_that_is_killed_costs_no_acknowledged_request(
     assert len(people.acknowledged) == people.photos
     # What the killed replica did not answer, nginx sent to another.
     assert not [one for one in people.strange if one[:3].isdigit()], people.strange
+
+
+class _Dying(BaseHTTPRequestHandler):
+    """Takes a body whole, and ends the connection without an answer."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.server.taken.append(self.path)
+        self.close_connection = True
+
+
+@pytest.mark.parametrize(
+    ("path", "megabytes", "taken"), [("/v2/jobs", 40, 1), ("/v2/jobs", 1, 1), ("/v2/analyze", 1, 3)]
+)
+def test_a_job_is_sent_to_one_replica_alone(tmp_path, path, megabytes, taken):
+    """A second replica would make a second job of it: jobs have no key by which they count once."""
+    seen = []
+    with ExitStack() as stack:
+        replicas = [ThreadingHTTPServer(("127.0.0.1", 0), _Dying) for _ in range(3)]
+        for one in replicas:
+            one.taken = seen
+            stack.callback(one.server_close)
+            threading.Thread(target=one.serve_forever).start()
+            stack.callback(one.shutdown)
+        (port,) = free_ports(1)
+        stack.enter_context(nginx(tmp_path, port, [one.server_port for one in replicas]))
+        url = f"http://127.0.0.1:{port}"
+        while not _listens(port):
+            time.sleep(0.05)
+        found = httpx.post(url + path, content=b"x" * (megabytes << 20), timeout=60)
+    assert found.status_code == 502
+    assert seen == [path] * taken
+
+
+def _listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
