@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -103,6 +104,20 @@ def test_a_bundle_that_answers_otherwise_here_is_never_taken(following, strange_
     assert service.loaded is before
     assert service.is_ready
     assert counted(service, "refused")
+
+
+def test_a_bundle_in_the_place_of_another_is_never_taken(following, other_bundle, third_bundle):
+    service, follower, deployments = following
+    before = service.loaded
+    assert deploy([str(other_bundle.path), "--to", str(deployments.root)]) == 0
+    place = deployments.root / "bundles" / id_of(other_bundle)
+    shutil.rmtree(place)
+    shutil.copytree(third_bundle.path, place)
+    looked(follower)
+    assert service.loaded is before
+    assert counted(service, "failed")
+    with pytest.raises(DeploymentError, match="holds another bundle"):
+        deployments.open(id_of(other_bundle))
 
 
 def test_a_bundle_that_is_not_there_yet_is_taken_later(following, other_bundle):

@@ -84,11 +84,17 @@ class Deployments:
 
         Raises:
             BundleError: If it was altered.
-            DeploymentError: If it is missing.
+            DeploymentError: If it is missing, or another bundle is in its place.
         """
         for path in self._places(bundle_id):
             if path.exists():
-                return Bundle.open(path)
+                bundle = Bundle.open(path)
+                if bundle.manifest.content_sha256 != bundle_id:
+                    raise DeploymentError(
+                        f"{path} holds another bundle, {bundle.manifest.content_sha256[:12]}."
+                        " Restore it from a backup, or deploy another."
+                    )
+                return bundle
         raise DeploymentError(
             f"The bundle {bundle_id[:12]} is missing in {self.root / BUNDLES}. Restore it from a"
             " backup, or deploy another."
