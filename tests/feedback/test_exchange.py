@@ -79,6 +79,19 @@ def test_importing_what_is_there_changes_nothing(filled, tmp_path):
     assert everything(filled) == before
 
 
+def test_a_photo_that_was_erased_since_does_not_return_with_an_old_export(filled, tmp_path):
+    export(filled, tmp_path / "out")
+    erased, kept = filled.photos().query("kept")["photo_id"]
+    filled.erase_photo(erased)
+    stones = filled.tombstones()
+    imported = import_folder(filled, tmp_path / "out")
+    assert {reason for _, reason in imported.refused} == {
+        "photo: was erased here; its sender may send it anew"
+    }
+    assert filled.tombstones() == stones
+    assert filled.photos().query("kept")["photo_id"].tolist() == [kept]
+
+
 def test_a_persons_export_holds_theirs_and_nothing_of_others(filled, tmp_path):
     exported = export(filled, tmp_path / "bob", person="bob")
     assert (exported.submissions, exported.photos) == (3, 1)

@@ -112,6 +112,8 @@ class FeedbackStore:
     def restore(self, record: Record, photo: bytes | None = None) -> Receipt:
         """Take in a record of an export, as it was taken in before: with its time and its key.
 
+        An export may be older than an erasure here: a photo that was erased since does not return.
+
         Args:
             record: A submission and what the store added to it.
             photo: The exported file, where there is one.
@@ -120,7 +122,7 @@ class FeedbackStore:
             As `add`.
 
         Raises:
-            FeedbackRefusedError: As `add`.
+            FeedbackRefusedError: As `add`, and if the photo was erased.
         """
         return self.intake.add(self._sent_before(record, photo))
 
@@ -128,7 +130,7 @@ class FeedbackStore:
         self, items: Iterable[tuple[Record, bytes | None]]
     ) -> list[Receipt | FeedbackRefusedError]:
         """As `restore`, many in one transaction; see `add_all`."""
-        return self.intake.add_all([self._sent_before(*item) for item in items])
+        return self.intake.add_all([or_refused(self._sent_before, *item) for item in items])
 
     def withdraw(self, person: str, key: str) -> Withdrawn:
         """Take back the opinions of one submission; the person's former ones count again.
@@ -340,6 +342,12 @@ class FeedbackStore:
         return Sent(submission, photo, sent or "", digest, now)
 
     def _sent_before(self, record: Record, photo: bytes | None) -> Sent:
+        if photo is not None:
+            with self.database.looking_up() as connection:
+                if queue_rows.is_erased(connection, sha256_of(photo)):
+                    raise FeedbackRefusedError(
+                        "photo: was erased here; its sender may send it anew"
+                    )
         sent = record.sent_sha256 or (sha256_of(photo) if photo else record.submission.photo_id)
         at = min(record.received_at, self.clock())
         return Sent(record.submission, photo, sent or "", record.digest, at)
