@@ -106,6 +106,30 @@ def test_a_bundle_that_answers_otherwise_here_is_never_taken(following, strange_
     assert counted(service, "refused")
 
 
+class _OnceStrange(Deployments):
+    """Fails once in a way that nobody expects, as a file system or a model library may."""
+
+    has_failed = False
+
+    def open(self, bundle_id):
+        if not self.has_failed:
+            self.has_failed = True
+            raise RuntimeError("strange")
+        return super().open(bundle_id)
+
+
+def test_a_strange_fault_does_not_end_the_following(following, other_bundle, caplog):
+    service, follower, deployments = following
+    strange = _OnceStrange(deployments.root)
+    follower = Follower(service, strange, deployments.current())
+    assert deploy([str(other_bundle.path), "--to", str(deployments.root)]) == 0
+    looked(follower)
+    assert counted(service, "failed")
+    assert "RuntimeError: strange" in caplog.text
+    looked(follower)
+    assert service.loaded.id == id_of(other_bundle)
+
+
 def test_a_bundle_in_the_place_of_another_is_never_taken(following, other_bundle, third_bundle):
     service, follower, deployments = following
     before = service.loaded

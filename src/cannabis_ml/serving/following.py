@@ -44,9 +44,10 @@ class Follower:
             if record is None or record.number == self._looked_at:
                 return
             served = await asyncio.to_thread(self._opened, record)
-        except (CannabisMLError, OSError) as error:  # a disk that is away comes back
+        except Exception as error:  # a disk that is away comes back; nothing ends the following
             if str(error) != self._fault:
-                logger.error("The deployment cannot be followed: %s", error)
+                is_known = isinstance(error, CannabisMLError | OSError)
+                logger.error("The deployment cannot be followed: %s", error, exc_info=not is_known)
                 self._service.metrics.observe_switch("failed")
             self._fault = str(error)
             return
