@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 from cannabis_ml.inference.unknown import UnknownScore
 from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.page.files import PageFiles
+from cannabis_ml.serving.page.packing import model_file
 
 SCRIPT = b"console.log('page');\n" * 50
 
@@ -166,3 +168,29 @@ def test_other_bundles_and_tiers_that_no_browser_runs_are_not_found(page_client,
 def test_files_of_the_bundle_are_for_those_with_a_key(small_bundle, client_of):
     client = client_of(key_hashes=["0" * 64])
     assert client.get(f"/v2/bundles/{small_bundle.manifest.content_sha256}/page").status_code == 401
+
+
+def test_large_files_are_read_and_unpacked_beside_the_event_loop(page_client, folder):
+    """Some are of ten megabytes, and whoever takes no compressed form has them unpacked."""
+    threads = {}
+
+    class Watched(PageFiles):
+        def get(self, path):
+            threads["file"] = threading.get_ident()
+            return super().get(path)
+
+    @page_client.app.get("/loop")
+    async def loop():
+        threads["loop"] = threading.get_ident()
+
+    page_client.app.state.page = Watched(folder)
+    assert page_client.get("/loop").status_code == 200
+    assert _get(page_client, "/assets/app-01.js").content == SCRIPT
+    assert threads["file"] != threads["loop"]
+
+
+def test_a_model_file_is_in_memory_once_however_many_fetch_it(small_bundle):
+    name = small_bundle.manifest.tiers["tier1"].all["float"].file
+    first = model_file(small_bundle, name)
+    assert first.data == small_bundle.read(name)
+    assert model_file(small_bundle, name) is first

@@ -87,6 +87,17 @@ def packed_file(bundle: Bundle, tier: str | None = None) -> PageFile:
     return PageFile("application/json", data, {"gzip": gzip.compress(data, mtime=0)})
 
 
+@functools.lru_cache(maxsize=4)
+def model_file(bundle: Bundle, name: str) -> PageFile:
+    """A model file as it is sent; in memory once, however many slow phones fetch it.
+
+    Args:
+        bundle: The bundle.
+        name: Of the file.
+    """
+    return PageFile("application/octet-stream", bundle.read(name))
+
+
 def _packed(
     bundle: Bundle, texts: Iterable[str], files: Iterable[str], given: dict[str, str]
 ) -> PackedBundle:

@@ -22,7 +22,12 @@ from cannabis_ml.serving.page.files import (
     PageFile,
     PageFiles,
 )
-from cannabis_ml.serving.page.packing import PackedBundle, files_for_pages, packed_file
+from cannabis_ml.serving.page.packing import (
+    PackedBundle,
+    files_for_pages,
+    model_file,
+    packed_file,
+)
 from cannabis_ml.serving.problems import ServiceError, responses
 from cannabis_ml.serving.state import Service
 
@@ -71,7 +76,11 @@ async def about(request: Request, page: Page) -> Response:
 @router.api_route("/assets/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
 async def asset(request: Request, page: Page, name: str) -> Response:
     """A file that never changes under its name."""
-    return _sent(request, page.get(f"assets/{name}"), FOREVER)
+
+    def read() -> Response:  # some are of ten megabytes
+        return _sent(request, page.get(f"assets/{name}"), FOREVER)
+
+    return await asyncio.to_thread(read)
 
 
 @router.get(
@@ -118,8 +127,8 @@ async def packed_tier(
 async def model(request: Request, service: Allowed, bundle: BundleId, tier: TierName) -> Response:
     """The TFLite file of a tier."""
     found = _bundle(service, bundle)
-    data = await asyncio.to_thread(found.read, _file_for_pages(found, tier))
-    return PageFile("application/octet-stream", data).response(request, FOR_ONE)
+    file = await asyncio.to_thread(model_file, found, _file_for_pages(found, tier))
+    return file.response(request, FOR_ONE)
 
 
 def _bundle(service: Service, asked: str) -> Bundle:
