@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from cannabis_ml.errors import ConfigError
 from cannabis_ml.feedback.audit import AuditParams
+from cannabis_ml.feedback.blind_opinions import with_answers
 from cannabis_ml.feedback.judged import judged_answers, label_text
 from cannabis_ml.feedback.recent_audits import judge_auditors, recent_audits
 from cannabis_ml.feedback.retrain_decision import (
@@ -102,7 +103,7 @@ def decide_now(
     photos = vetted.photos.assign(label=texts)
     sent = dict(zip(snapshot.photos["photo_id"], snapshot.photos["sent_sha256"], strict=True))
     labelled = feedback_photos(label_table(vetted, taxonomy), snapshot.paths, sent)
-    judged = judged_answers(photos, snapshot.opinions)
+    judged = judged_answers(photos, with_answers(snapshot.opinions, snapshot.answers))
     known_from = params.audit.known_from
     people = judge_auditors(snapshot, vetted.people, record, params.vetting, known_from)
     audits = recent_audits(snapshot, people, record, (params.retrain, params.audit), now)

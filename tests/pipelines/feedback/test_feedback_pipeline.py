@@ -17,6 +17,7 @@ from cannabis_ml.datasets.table import TableDataset
 from cannabis_ml.datasets.typed_json import TypedJSONDataset
 from cannabis_ml.errors import FeedbackError
 from cannabis_ml.feedback.audit import AuditParams
+from cannabis_ml.feedback.decision_now import DecisionParams, decide_now, snapshot_of
 from cannabis_ml.feedback.retrain_decision import RetrainParams
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
 from cannabis_ml.feedback.submission import read_submission
@@ -127,6 +128,16 @@ def reference():
     return table.assign(embedding=list(random.normal(0, 1, (100, 8)).astype(np.float32)))
 
 
+def assert_same_accuracy(one, other):
+    """What the service answers is what the pipeline decides."""
+    accuracy, theirs = (
+        [reason for reason in decision.reasons if reason.name == "accuracy"]
+        for decision in (one, other)
+    )
+    assert accuracy == theirs
+    assert len(accuracy) == 1
+
+
 def test_answers_are_put_up_for_audit_judged_and_weighed(tmp_path, audited):
     """Run, let somebody judge what was put up without seeing the answers, run again."""
     trained = datetime.now(UTC) - timedelta(days=2)
@@ -180,6 +191,12 @@ def test_answers_are_put_up_for_audit_judged_and_weighed(tmp_path, audited):
     (product, *_) = second.load("feedback_summary").audits
     assert (product.photos, product.unjudged) == (40, 0)
     assert product.low < 0.75 < product.high
+    decided = second.load("retrain_decision")
+    with audited.open() as store:
+        now = decide_now(
+            snapshot_of(store), RECORD.taxonomy, record, DecisionParams(), decided.decided_at
+        )
+    assert_same_accuracy(now, decided)
     page = second.load("feedback_page")
     assert "No photo waits to be judged" in page
     assert "◆ Drifted" in page
