@@ -112,6 +112,30 @@ def test_last_training_and_champion(client_of, database, opinions, small_bundle,
     assert "days old" in age["text"]
 
 
+def test_accuracy_is_that_of_the_bundle_in_service_where_the_last_one_was_refused(
+    client_of, database, opinions, small_bundle, tmp_path
+):
+    opinions(photos=160)
+    served = small_bundle.manifest.content_sha256
+    baselines = {"tier2": {HEAD: Baseline(accuracy=0.95, low=0.9, photos=200)}}
+    for month, bundle in ((1, served), (2, "f" * 64)):
+        path = tmp_path / "training_record.json" / f"2026-0{month}" / "training_record.json"
+        path.parent.mkdir(parents=True)
+        record = TrainingRecord(
+            at=datetime(2026, month, 1, tzinfo=UTC),
+            bundle_id=bundle,
+            taxonomy=small_bundle.taxonomy,
+            baselines=baselines if bundle == served else {},
+        )
+        path.write_text(record.model_dump_json())
+    records = str(tmp_path / "training_record.json")
+    client = client_of(feedback={"database": database, "training_record": records})
+    status = client.get("/v2/learning-status").json()
+    assert status["last_training"]["bundle"] == "f" * 64
+    names = {one["name"] for one in status["decision"]["reasons"]}
+    assert "accuracy" in names
+
+
 def test_made_once_for_all_who_ask_within_some_seconds(client_of, database, opinions):
     client = client_of(feedback={"database": database, "status_seconds": 600})
     before = client.get("/v2/learning-status").json()

@@ -70,29 +70,28 @@ class TrainingRecord(BaseModel):
         return self.model_copy(update={"bundle_id": bundle_id, "baselines": baselines})
 
 
-def read_record(path: Path) -> TrainingRecord | None:
-    """The newest record at a path.
+def read_records(path: Path) -> Iterator[TrainingRecord]:
+    """All records at a path, the newest first, each read when it is asked for.
 
     Args:
         path: A file, or the folder of versions that the catalog's entry writes:
-            `training_record.json/2026-05-01T03.00.00.000Z/training_record.json`.
-
-    Returns:
-        None until there is one.
+            `training_record.json/2026-05-01T03.00.00.000Z/training_record.json`. Nothing is there
+            until the first training.
 
     Raises:
-        FeedbackError: If it is not a record.
+        FeedbackError: If one is not a record.
     """
-    newest = max(path.glob(f"*/{path.name}"), default=None) if path.is_dir() else path
-    if newest is None or not newest.is_file():
-        return None
-    try:
-        return TrainingRecord.model_validate_json(newest.read_bytes())
-    except ValidationError as error:
-        raise FeedbackError(
-            f"{newest} is not the record of a training: {error.error_count()} faults, the first of"
-            f" them: {error.errors()[0]['msg']}."
-        ) from error
+    versions = path.glob(f"*/{path.name}") if path.is_dir() else [path]
+    for file in sorted(versions, reverse=True):
+        if not file.is_file():
+            continue
+        try:
+            yield TrainingRecord.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            raise FeedbackError(
+                f"{file} is not the record of a training: {error.error_count()} faults, the first"
+                f" of them: {error.errors()[0]['msg']}."
+            ) from error
 
 
 def record_of(

@@ -67,16 +67,19 @@ class LearningSources:
             CannabisMLError: If the store, or a record, cannot be read.
         """
         from cannabis_ml.feedback.decision_now import decide_now, snapshot_of
-        from cannabis_ml.feedback.training_record import read_record
+        from cannabis_ml.feedback.training_record import read_records
 
-        path = self.training_record
-        record = None if path is None else read_record(path)
+        records = iter(()) if self.training_record is None else read_records(self.training_record)
+        record = basis = next(records, None)
+        served = bundle.manifest.content_sha256
+        if record is not None and record.bundle_id not in ("", served):
+            basis = record.in_service(served, records)  # the last one was refused
         now = self.store.clock()
         snapshot = snapshot_of(self.store)
         return LearningStatus(
             as_of=now,
             store=_summary(self.store.summary()),
-            decision=decide_now(snapshot, bundle.taxonomy, record, self.params, now),
+            decision=decide_now(snapshot, bundle.taxonomy, basis, self.params, now),
             last_training=None if record is None else _training(record),
             champion=_champion(bundle, self.champion),
         )
