@@ -12,6 +12,7 @@ import json
 import math
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -151,6 +152,9 @@ def _wait_for_another(results):
 
 def _become(request):
     """Take the folder, the environment and the output that the process is to have."""
+    for name in ("SIGHUP", "SIGINT", "SIGTERM"):  # where `nohup` or a shell's `&` ignores them
+        if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

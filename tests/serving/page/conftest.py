@@ -60,9 +60,10 @@ def page_is_built():
         pytest.skip("the page is not built: make page")
 
 
-@pytest.fixture(scope="package")
+# As long as playwright runs, its thread has an event loop, and tests that bring their own fail.
+@pytest.fixture(scope="module")
 def browser(page_is_built):
-    """Chromium, for the tests of this folder."""
+    """Chromium."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     found = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if found is None:
