@@ -198,6 +198,18 @@ def test_answers_of_another_bundle_or_without_a_reference_are_not_tested():
     assert found(answers(), {"tier1": pd.DataFrame()}) == []
 
 
+def test_photos_of_a_refused_network_stand_for_nothing():
+    """Two networks embed the same photo differently."""
+    record = RECORD.model_copy(update={"bundle_id": "refused"}).in_service("b1", [RECORD])
+    references = {"tier1": reference()}
+    snapshot = answers(away=0.8)
+    params = (RetrainParams(), QUICK)
+    assert release_drift(snapshot, RECORD, references, params, NOW)
+    assert release_drift(snapshot, record, references, params, NOW) == []
+    assert outlier_evidence(snapshot, record, references) == (None, None)
+    assert TrainingRecord.model_validate_json(RECORD.model_dump_json()) == RECORD
+
+
 def test_outliers_are_found_by_embeddings_of_one_bundle_and_tier():
     snapshot = answers()
     own, known = outlier_evidence(snapshot, RECORD, {"tier1": reference()})

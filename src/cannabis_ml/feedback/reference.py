@@ -101,10 +101,10 @@ def outlier_evidence(
         references: By tier, as from `reference_photos`; empty where there are none.
 
     Returns:
-        Both None where either is missing.
+        Both None where either is missing, or another training's bundle is in service.
     """
     table = snapshot.embeddings
-    if record is None or table.empty:
+    if record is None or not record.is_in_service or table.empty:
         return None, None
     table = table[table["bundle_id"] == record.bundle_id]
     for tier in table["tier"].value_counts().index:

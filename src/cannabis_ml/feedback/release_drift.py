@@ -54,7 +54,8 @@ def release_drift(
 
     Args:
         snapshot: Answers, and the embeddings that some came with.
-        record: Of the last training, which answered; without it nothing is tested.
+        record: Of the last training, which answered; without it, and where another one's bundle is
+            in service, nothing is tested.
         references: By tier, in their order, as from `reference_photos`; empty where there are none.
         params: What is recent and how sure a difference has to be; how drift is tested.
         now: UTC.
@@ -63,8 +64,8 @@ def release_drift(
         By tier: embeddings first, then heads. Photos that one person sent on one day are a group.
     """
     retrain, drift = params
-    if record is None:
-        return []
+    if record is None or not record.is_in_service:
+        return []  # embeddings and confidences of two networks cannot be compared
     answers = recent_answers(snapshot, record, retrain, now)
     tests: list[DriftFound] = []
     earlier: list[str] = []

@@ -47,6 +47,13 @@ class TrainingRecord(BaseModel):
         default_factory=dict, description="By photo and label column: the labels that it was given"
     )
 
+    is_in_service: bool = Field(
+        default=True,
+        exclude=True,
+        description="Whether people see the answers of this training's own bundle, see `in_service`"
+        "; only then do photos of its run stand for them",
+    )
+
     def knows(self, photo_id: str, columns: dict[str, str]) -> bool:
         """Whether the training was given this photo with these labels."""
         known = self.feedback.get(photo_id, {})
@@ -67,7 +74,8 @@ class TrainingRecord(BaseModel):
         """
         served = next((one for one in earlier if one.bundle_id == bundle_id), None)
         baselines = served.baselines if served else {}
-        return self.model_copy(update={"bundle_id": bundle_id, "baselines": baselines})
+        changed = {"bundle_id": bundle_id, "baselines": baselines, "is_in_service": False}
+        return self.model_copy(update=changed)
 
 
 def read_records(path: Path) -> Iterator[TrainingRecord]:
