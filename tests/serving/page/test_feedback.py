@@ -109,6 +109,27 @@ def test_what_is_said_offline_arrives_once_when_there_is_a_network(
     assert len(opinions()) == 2
 
 
+def test_what_does_not_get_through_holds_up_nothing_else(store, visit, hands, photo_of, colors):
+    server, opinions = store
+    page = visit(server.address)
+    answered(page, hands, photo_of(colors["sure"]))
+
+    def too_slow(route):
+        is_first = '"confirmed"' in (route.request.post_data or "")
+        route.fulfill(status=408, json={}) if is_first else route.continue_()
+
+    page.context.route("**/v2/feedback", too_slow)
+    of_head(page).get_by_role("button", name="Right").click()
+    of_head(page, "grade").get_by_role("button", name="Not sure").click()
+    page.locator(".said.sent").first.wait_for()
+    (opinion,) = opinions()
+    assert opinion["verdict"] == "unsure"
+    page.context.unroute("**/v2/feedback")
+    page.reload()
+    page.locator(".said.sent").nth(1).wait_for()
+    assert len(opinions()) == 2
+
+
 def test_what_waits_survives_the_page_being_closed(store, visit, hands, photo_of, colors):
     server, opinions = store
     page = visit(server.address)

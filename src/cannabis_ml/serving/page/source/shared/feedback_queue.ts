@@ -60,6 +60,11 @@ export interface Said {
 
 /** Later is better than never for these; all others will be refused again. */
 const LATER = new Set([401, 408, 425, 429, 500, 502, 503, 504]);
+/** Of these, what may be due to this submission alone, such as a photo too large for the network. */
+const LATER_ALONE = new Set([408, 500, 502, 504]);
+
+/** The service gives a body less time: what takes longer hangs, and would hold up all others. */
+const DEADLINE_MS = 60_000;
 
 export const enqueue = (waiting: Waiting): Promise<void> => put("queue", waiting);
 export const takeBack = (key: string): Promise<void> => remove("queue", key);
@@ -108,15 +113,16 @@ async function sendAll(): Promise<Sent[]> {
   due.sort((a, b) => a.submission.at.localeCompare(b.submission.at));
   for (const each of due) {
     const found = await sendOne(each);
-    if (found === null) break;
+    if (found === "wait") break;
+    if (found === "skip") continue; // each has the time of its opinion: the order does not matter
     await remove("queue", each.key);
     done.push(found);
   }
   return done;
 }
 
-/** null: later. */
-async function sendOne({ key, submission, photo }: Waiting): Promise<Sent | null> {
+/** "skip": this one later; "wait": all of them. */
+async function sendOne({ key, submission, photo }: Waiting): Promise<Sent | "skip" | "wait"> {
   // It may have been taken back meanwhile.
   if (!(await get("queue", key))) return { key, state: "refused", detail: "" };
   const headers = headersOf(await callerOf());
@@ -131,12 +137,13 @@ async function sendOne({ key, submission, photo }: Waiting): Promise<Sent | null
     body = JSON.stringify(submission);
   }
   try {
-    const response = await fetch(FEEDBACK, { method: "POST", headers, body });
+    const signal = AbortSignal.timeout(DEADLINE_MS);
+    const response = await fetch(FEEDBACK, { method: "POST", headers, body, signal });
     if (response.ok) return { key, state: "sent" };
-    if (LATER.has(response.status)) return null;
+    if (LATER.has(response.status)) return LATER_ALONE.has(response.status) ? "skip" : "wait";
     const problem = (await response.json().catch(() => ({}))) as { detail?: string };
     return { key, state: "refused", detail: problem.detail ?? `status ${response.status}` };
-  } catch {
-    return null;
+  } catch (error) {
+    return error instanceof DOMException && error.name === "TimeoutError" ? "skip" : "wait";
   }
 }
