@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from datetime import datetime
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import norm
 
 from cannabis_ml.feedback.drift import DriftParams, Sample, find_drift
 from cannabis_ml.feedback.recent_audits import recent_answers
@@ -122,7 +122,7 @@ def _found(
     if head is not None and photos and not np.isnan(before.confidences[head]).all():
         first, first_error = _mean(before.confidences[head], before.groups)
         second, second_error = _mean(after.confidences[head], after.groups)
-        z = float(norm.ppf((1 + params.two_sided(photos)) / 2))
+        z = NormalDist().inv_cdf((1 + params.two_sided(photos)) / 2)
         half = z * math.hypot(first_error, second_error)
         means = {"before": first, "now": second}
         means |= {"low": second - first - half, "high": second - first + half}
