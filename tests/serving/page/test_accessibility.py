@@ -43,6 +43,7 @@ def test_axe_finds_nothing(address, visit, hands, photo_of, colors, axe, scheme,
     page.wait_for_selector(".banner.better")
     page.locator("summary").first.click()
     page.locator(".say.right").last.click()
+    page.locator(".said").first.wait_for()  # the page is drawn anew: an earlier tap may miss
     found += faults(page, axe)
     page.locator(".say.wrong").first.click()
     page.wait_for_selector(".sheet")
