@@ -359,3 +359,11 @@ def tree(tmp_path):
         return tmp_path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def hub():
+    """A Hugging Face hub on this machine."""
+    server = _module("hub_server").HubServer()
+    yield server
+    server.close()

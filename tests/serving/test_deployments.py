@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -185,3 +188,59 @@ def test_the_champion_of_mlflows_registry(deploy, folder, small_bundle, tmp_path
     status, _, told = deploy("models:/leaves@nobody", "--tracking-uri", uri)
     assert status == 2
     assert "leaves@nobody" in told
+
+
+@pytest.fixture
+def deploy_from_hub(hub, tmp_path, folder):
+    """`deploy` in a process of its own: where the hub is, is only looked at on import."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    env = outside | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
+
+    def run(source, **variables):
+        command = ("-m", "cannabis_ml", "deploy", source, "--to", str(folder), "--by", "me")
+        return subprocess.run(
+            [sys.executable, *command],
+            env=env | {"PYTHONPATH": os.pathsep.join(sys.path)} | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_bundle_of_the_hub(deploy_from_hub, hub, folder, small_bundle):
+    root = small_bundle.path
+    files = {
+        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
+    hub.put("ann/leaves", files, branch="v1.0")
+    done = deploy_from_hub("hf://ann/leaves@v1.0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert stands(folder) == [(id_of(small_bundle), None)]
+
+    altered = next(name for name in files if name.startswith("tiers/"))
+    hub.put("ann/leaves", files | {altered: files[altered][:-1] + b"?"}, branch="v1.1")
+    refused = deploy_from_hub("hf://ann/leaves@v1.1")
+    assert refused.returncode == 2
+    assert altered in refused.stderr
+
+    # Without a network it is opened from the hub's cache, and known to be the one that answers.
+    again = deploy_from_hub("hf://ann/leaves@v1.0", HF_HUB_OFFLINE="1")
+    assert f"{id_of(small_bundle)[:12]} answers already" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("hf://leaves", "hf://OWNER/NAME@REVISION"),
+        ("hf://ann/nothing", "does not give ann/nothing at revision 'main'"),
+    ],
+)
+def test_the_hub_has_no_such_bundle(deploy_from_hub, source, message):
+    done = deploy_from_hub(source)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -48,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "bundle", nargs="?",
-        help="its folder, its .zip, models:/NAME@champion of MLflow's registry, or a folder of"
-        " deployments, which is followed",
+        help="its folder, its .zip, models:/NAME@champion of MLflow's registry,"
+        " hf://OWNER/NAME@TAG of the hub, or a folder of deployments, which is followed",
     )  # fmt: skip
     parser.add_argument("--challenger", help="another bundle, see challenger_share")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 127.0.0.1")

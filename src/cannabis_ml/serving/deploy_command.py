@@ -50,8 +50,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "bundle", nargs="?", help="a folder, a .zip, or models:/NAME@champion of MLflow's registry"
-    )
+        "bundle", nargs="?",
+        help="a folder, a .zip, models:/NAME@champion of MLflow's registry, or hf://OWNER/NAME@TAG"
+        " of the hub",
+    )  # fmt: skip
     parser.add_argument(
         "--to", type=Path, default=Path("deployments"), metavar="FOLDER",
         help="of deployments; default: deployments",
