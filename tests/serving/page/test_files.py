@@ -175,9 +175,9 @@ def test_large_files_are_read_and_unpacked_beside_the_event_loop(page_client, fo
     threads = {}
 
     class Watched(PageFiles):
-        def get(self, path):
+        def get(self, path, accepted=""):
             threads["file"] = threading.get_ident()
-            return super().get(path)
+            return super().get(path, accepted)
 
     @page_client.app.get("/loop")
     async def loop():

@@ -83,7 +83,7 @@ class PageFile:
 
     Attributes:
         media_type: With the character set.
-        data: As it is; None where only compressed forms were kept.
+        data: As it is; None where a compressed form alone was read.
         encoded: By content coding, smaller forms of it.
     """
 
@@ -127,17 +127,26 @@ class PageFiles:
     def __init__(self, folder: Path = BUILT) -> None:
         self._folder = folder.resolve()
 
-    def get(self, path: str) -> PageFile | None:
-        """A file by its path below the folder, such as `assets/app-0123456789.js`."""
+    def get(self, path: str, accepted: str = "") -> PageFile | None:
+        """A file in the form that is sent; no other form is read.
+
+        Args:
+            path: Below the folder, such as `assets/app-0123456789.js`.
+            accepted: Value of `accept-encoding`.
+        """
         if not (self._folder / ABOUT).is_file():  # not built, or not yet whole
             return None
-        forms = {coding: self._read(path + suffix) for coding, suffix in _ENCODINGS.items()}
-        encoded = {coding: data for coding, data in forms.items() if data is not None}
-        data = self._read(path)
-        if data is None and "gzip" not in encoded:
-            return None
         kind = TYPES.get(PurePosixPath(path).suffix, "application/octet-stream")
-        return PageFile(kind, data, encoded)
+        codings = _accepted(accepted)
+        for coding, suffix in _ENCODINGS.items():
+            encoded = self._read(path + suffix) if coding in codings else None
+            if encoded is not None:
+                return PageFile(kind, None, {coding: encoded})
+        data = self._read(path)
+        if data is not None:
+            return PageFile(kind, data)
+        packed = self._read(path + _ENCODINGS["gzip"])  # all that is kept of the largest
+        return None if packed is None else PageFile(kind, None, {"gzip": packed})
 
     def _read(self, name: str) -> bytes | None:
         try:

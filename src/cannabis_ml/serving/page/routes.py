@@ -70,7 +70,7 @@ async def service_worker(
 @router.api_route("/page.json", methods=["GET", "HEAD"], include_in_schema=False)
 async def about(request: Request, page: Page) -> Response:
     """What describes the page."""
-    return _sent(request, page.get(request.url.path.removeprefix("/")), ASK_AGAIN)
+    return _sent(request, _found(request, page, request.url.path.removeprefix("/")), ASK_AGAIN)
 
 
 @router.api_route("/assets/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
@@ -78,7 +78,7 @@ async def asset(request: Request, page: Page, name: str) -> Response:
     """A file that never changes under its name."""
 
     def read() -> Response:  # some are of ten megabytes
-        return _sent(request, page.get(f"assets/{name}"), FOREVER)
+        return _sent(request, _found(request, page, f"assets/{name}"), FOREVER)
 
     return await asyncio.to_thread(read)
 
@@ -146,10 +146,14 @@ def _file_for_pages(bundle: Bundle, tier: str) -> str:
 
 
 def _shell(request: Request, page: PageFiles, name: str) -> Response:
-    found = page.get(name)
+    found = _found(request, page, name)
     if found is None:
         return HTMLResponse(NOT_BUILT, 404, {**HEADERS, "cache-control": "no-store"})
     return found.response(request, ASK_AGAIN)
+
+
+def _found(request: Request, page: PageFiles, path: str) -> PageFile | None:
+    return page.get(path, request.headers.get("accept-encoding", ""))
 
 
 def _sent(request: Request, file: PageFile | None, caching: str) -> Response:
