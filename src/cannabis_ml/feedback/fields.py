@@ -11,7 +11,10 @@ from pydantic import AfterValidator, AwareDatetime, Field
 
 from cannabis_ml.text import normal
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+=-]*")
+IDENTIFIER = r"[A-Za-z0-9][A-Za-z0-9._:@+=-]*"
+"""Pattern of keys and pseudonyms, whole."""
+
+_ID = re.compile(IDENTIFIER)
 _PHOTO_ID = re.compile(r"[0-9a-f]{64}")
 
 _REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from cannabis_ml.feedback.fields import IDENTIFIER
 from cannabis_ml.serving.dependencies import AnyCaller
 from cannabis_ml.serving.feedback_desk import Desk, FeedbackDesk
 from cannabis_ml.serving.problems import responses
@@ -34,7 +35,7 @@ async def admin(request: Request, service: AnyCaller) -> Service:
 Admin = Annotated[Service, Depends(admin)]
 Pseudonym = Annotated[
     str,
-    InPath(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@+=-]*$", examples=["p-5f0c7a11"]),
+    InPath(max_length=128, pattern=f"^{IDENTIFIER}$", examples=["p-5f0c7a11"]),
 ]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from cannabis_ml.feedback.fields import IDENTIFIER
 from cannabis_ml.photos.data_uri import small_jpeg
 from cannabis_ml.photos.decode import UnreadableError
 from cannabis_ml.serving.dependencies import Allowed, AnyCaller
@@ -19,7 +20,6 @@ QUALITY = 85
 
 OF_REVIEW = (401, 403, 422, 429, 503, 504)
 
-_IDENTIFIER = r"^[A-Za-z0-9][A-Za-z0-9._:@+=-]*$"
 _JPEG = {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -35,7 +35,7 @@ Pseudonym = Annotated[
     Query(
         min_length=1,
         max_length=128,
-        pattern=_IDENTIFIER,
+        pattern=f"^{IDENTIFIER}$",
         description="Of who gives the opinions",
         examples=["p-5f0c7a11"],
     ),
@@ -102,7 +102,7 @@ async def withdraw_feedback(
     request: Request,
     service: Allowed,
     desk: Desk,
-    key: Annotated[str, Path(max_length=128, pattern=_IDENTIFIER, examples=["0b5e5e2c"])],
+    key: Annotated[str, Path(max_length=128, pattern=f"^{IDENTIFIER}$", examples=["0b5e5e2c"])],
     person: Pseudonym,
 ) -> Withdrawal:
     """The opinions do not count any more; the person's former ones do again. Twice is once.
