@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from cannabis_ml.feedback.submission import Submission
+from cannabis_ml.serving.uploads import FORM
 
 FEEDBACK_FIELD = "feedback"
 """Name of the form's field that holds a submission as JSON."""
@@ -68,7 +69,7 @@ FEEDBACK_BODY: dict[str, Any] = {
                 "schema": {"$ref": f"#/components/schemas/{Submission.__name__}"},
                 "example": EXAMPLE,
             },
-            "multipart/form-data": {
+            FORM: {
                 "schema": _FORM,
                 "encoding": {FEEDBACK_FIELD: {"contentType": "application/json, text/plain"}},
             },

@@ -11,6 +11,7 @@ from cannabis_ml.serving.problems import ServiceError
 from cannabis_ml.serving.settings import Limits
 from cannabis_ml.serving.uploads import (
     FIELD,
+    FORM,
     body_of,
     file_bytes,
     form_of,
@@ -19,7 +20,6 @@ from cannabis_ml.serving.uploads import (
 )
 
 JSON = "application/json"
-FORM = "multipart/form-data"
 
 
 async def read_feedback(request: Request, limits: Limits) -> tuple[bytes, bytes | None]:

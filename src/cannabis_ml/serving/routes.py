@@ -35,7 +35,7 @@ from cannabis_ml.serving.schemas import (
 )
 from cannabis_ml.serving.state import Service
 from cannabis_ml.serving.streams import HeldStream
-from cannabis_ml.serving.uploads import FIELD, RAW, read_photo
+from cannabis_ml.serving.uploads import FIELD, FORM, RAW, read_photo
 from cannabis_ml.serving.work import answered, as_problems, let_in
 
 EVENTS = "text/event-stream"
@@ -53,7 +53,7 @@ PHOTO_BODY = {
         "description": "A photo",
         "content": {
             **{kind: {"schema": _PHOTO} for kind in ("image/jpeg", "image/png", "image/webp", RAW)},
-            "multipart/form-data": {
+            FORM: {
                 "schema": {
                     "type": "object",
                     "required": [FIELD],

@@ -21,6 +21,7 @@ FIELD = "photo"
 """Name of the form's field that holds a photo."""
 
 RAW = "application/octet-stream"
+FORM = "multipart/form-data"
 
 _FORM_EXTRA = 64 << 10
 """Bytes of a form besides its photo."""
@@ -151,7 +152,7 @@ async def file_bytes(file: UploadFile, most: int) -> bytes:
 
 async def _read(request: Request, limits: Limits) -> bytes:
     kind = media_type_of(request)
-    if kind == "multipart/form-data":
+    if kind == FORM:
         async with form_of(request, limits.photo_bytes) as form:
             photo = form.get(FIELD)
             if not isinstance(photo, UploadFile):
@@ -161,7 +162,7 @@ async def _read(request: Request, limits: Limits) -> bytes:
         raise ServiceError(
             415,
             f"The body is {kind or 'of no type'}; send the photo itself as image/jpeg or the like,"
-            f" or multipart/form-data with the field '{FIELD}'.",
+            f" or {FORM} with the field '{FIELD}'.",
         )
     return await body_of(request, limits.photo_bytes)
 

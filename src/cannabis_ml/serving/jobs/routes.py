@@ -26,9 +26,7 @@ from cannabis_ml.serving.jobs.settings import JobSettings
 from cannabis_ml.serving.jobs.unpacking import Sent, name_of, of_archive
 from cannabis_ml.serving.problems import ServiceError, responses
 from cannabis_ml.serving.streams import HeldStream
-from cannabis_ml.serving.uploads import FIELD, counted, form_of, in_time, media_type_of
-
-FORM = "multipart/form-data"
+from cannabis_ml.serving.uploads import FIELD, FORM, counted, form_of, in_time, media_type_of
 
 OF_JOBS = responses(401, 404, 422, 429, 503, 504)
 

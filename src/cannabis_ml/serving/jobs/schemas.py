@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from cannabis_ml.inference.report_json import PhotoReport
-from cannabis_ml.serving.uploads import FIELD
+from cannabis_ml.serving.uploads import FIELD, FORM
 
 LINES = "application/jsonl"
 
@@ -49,7 +49,7 @@ JOB_BODY: dict[str, Any] = {
         "required": True,
         "description": "Photos, each in a field of its own, or an archive of them",
         "content": {
-            "multipart/form-data": {
+            FORM: {
                 "schema": {
                     "type": "object",
                     "minProperties": 1,
