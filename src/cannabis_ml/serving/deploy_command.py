@@ -11,11 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cannabis_ml.errors import CannabisMLError, ConfigError, DeploymentError
+from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.serving.__main__ import MISSING, REFUSED
 from cannabis_ml.serving.deployments import Decided, DeploymentRecord, Deployments, in_a_line
-
-MISSING = "The service is not installed ({error}): pip install 'cannabis_ml[inference,service]'."
-
-REFUSED = 2
 
 LEAST_ACCURACY = 0.5
 """Share of golden labels that the largest tier must meet: a model that mistakes its classes meets
@@ -123,7 +121,7 @@ def _decide(
         return deployments.next("end of trial", now.champion, None, _decided(options, []))
     champion = deployments.before()
     bundle = deployments.open(champion)
-    _print(checked := f"{len(bundle.manifest.files)} files of {bundle} agree with their hashes")
+    checked = _hashes_agree(bundle)
     challenger = now.challenger if now.challenger != champion else None
     return deployments.next("back", champion, challenger, _decided(options, [checked]))
 
@@ -143,14 +141,11 @@ def _deploy(
         raise DeploymentError("There is no champion to try a challenger beside: deploy one first.")
     if now is not None and bundle_id in (now.champion, now.challenger if options.trial else None):
         raise DeploymentError(f"{bundle_id[:12]} answers already.")
-    checks = [f"{len(bundle.manifest.files)} files of {bundle} agree with their hashes"]
-    _print(checks[0])
-    for checked in check_answers(bundle, options.least_accuracy):
-        _print(checked)
-        checks.append(checked)
+    checks = [_hashes_agree(bundle)]
+    checks += [_shown(checked) for checked in check_answers(bundle, options.least_accuracy)]
     if not options.dry_run:
         deployments.keep(bundle)
-        _print(f"copied to {deployments.root}")
+        print(f"copied to {deployments.root}", flush=True)
     decided = _decided(options, checks)
     if options.trial and now is not None:
         return deployments.next("trial", now.champion, bundle_id, decided)
@@ -167,5 +162,12 @@ def _decided(options: argparse.Namespace, checks: list[str]) -> Decided:
     )
 
 
-def _print(text: str) -> None:
-    print(f"checked: {text}" if not text.startswith("copied") else text, flush=True)
+def _hashes_agree(bundle: Bundle) -> str:
+    """What opening it has checked."""
+    return _shown(f"{len(bundle.manifest.files)} files of {bundle} agree with their hashes")
+
+
+def _shown(checked: str) -> str:
+    """What came of a check, printed as soon as it is known."""
+    print(f"checked: {checked}", flush=True)
+    return checked
