@@ -82,6 +82,17 @@ class FeedbackDesk:
         """
         return await self.wait(request, self._pool.run(change), deadline_seconds)
 
+    async def work_if_room(
+        self, request: Request, change: Callable[[], Result], deadline_seconds: float
+    ) -> Result:
+        """As `work`, for a request without a body: let it in first.
+
+        Raises:
+            ServiceError: 503 if there is no room; as `work`.
+        """
+        with self.admission.enter():
+            return await self.work(request, change, deadline_seconds)
+
     async def wait(
         self, request: Request, work: Coroutine[Any, Any, Result], deadline_seconds: float
     ) -> Result:

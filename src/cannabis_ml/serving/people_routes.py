@@ -59,12 +59,8 @@ async def erase_person(
     Erasing once more erases nothing, and is not an error; what the person's phone sends later is
     refused.
     """
-    with desk.admission.enter():
-        done = await desk.work(
-            request,
-            lambda: desk.store.erase_person(pseudonym),
-            service.settings.limits.deadline_seconds,
-        )
+    deadline = service.settings.limits.deadline_seconds
+    done = await desk.work_if_room(request, lambda: desk.store.erase_person(pseudonym), deadline)
     return ErasedCounts(opinions=done.opinions, submissions=done.submissions, photos=done.photos)
 
 
@@ -81,10 +77,8 @@ async def export_person(
     pseudonym: Pseudonym, request: Request, service: Admin, desk: Desk
 ) -> StreamingResponse:
     """A zip: `feedback.jsonl` with a submission per line, and the photos that were kept."""
-    with desk.admission.enter():
-        packed = await desk.work(
-            request, lambda: _packed(desk, pseudonym), service.settings.limits.deadline_seconds
-        )
+    deadline = service.settings.limits.deadline_seconds
+    packed = await desk.work_if_room(request, lambda: _packed(desk, pseudonym), deadline)
     headers = {
         "content-disposition": 'attachment; filename="feedback.zip"',
         "cache-control": "no-store",

@@ -58,12 +58,10 @@ async def review_queue(
     `POST /v2/feedback`, with the `photo_id`.
     """
     enough = desk.settings.opinions_per_photo
-    with desk.admission.enter():
-        total, photos = await desk.work(
-            request,
-            lambda: desk.store.waiting(person, enough, limit),
-            service.settings.limits.deadline_seconds,
-        )
+    deadline = service.settings.limits.deadline_seconds
+    total, photos = await desk.work_if_room(
+        request, lambda: desk.store.waiting(person, enough, limit), deadline
+    )
     return queue_page(total, photos, service.loaded.bundle.taxonomy)
 
 
@@ -81,12 +79,8 @@ async def review_photo(
     side: Annotated[int, Query(ge=64, le=2048, description="Longer side in pixels")] = 1280,
 ) -> Response:
     """Upright, without any metadata; others than those up for review are not given out."""
-    with desk.admission.enter():
-        found = await desk.work(
-            request,
-            lambda: _shown(desk, photo_id, side),
-            service.settings.limits.deadline_seconds,
-        )
+    deadline = service.settings.limits.deadline_seconds
+    found = await desk.work_if_room(request, lambda: _shown(desk, photo_id, side), deadline)
     if found is None:
         raise ServiceError(404, "This photo is not up for review.")
     headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
@@ -110,12 +104,8 @@ async def withdraw_feedback(
     It takes the submission's key, which only its sender knows, and the sender's pseudonym. The
     answer and the photo that came with it stay.
     """
-    with desk.admission.enter():
-        done = await desk.work(
-            request,
-            lambda: desk.store.withdraw(person, key),
-            service.settings.limits.deadline_seconds,
-        )
+    deadline = service.settings.limits.deadline_seconds
+    done = await desk.work_if_room(request, lambda: desk.store.withdraw(person, key), deadline)
     return Withdrawal(photo_id=done.photo_id, withdrawn=done.opinions)
 
 

@@ -82,8 +82,7 @@ async def job_status(job: JobId, request: Request, service: Allowed, desk: Desk)
     """State and progress."""
     owner = service.guard.key_of(request)
     deadline = service.settings.limits.deadline_seconds
-    with desk.admission.enter():
-        return await desk.work(request, lambda: desk.jobs.status(job, owner), deadline)
+    return await desk.work_if_room(request, lambda: desk.jobs.status(job, owner), deadline)
 
 
 @router.delete(
@@ -93,8 +92,7 @@ async def delete_job(job: JobId, request: Request, service: Allowed, desk: Desk)
     """Photos that wait are not answered any more; results are gone."""
     owner = service.guard.key_of(request)
     deadline = service.settings.limits.deadline_seconds
-    with desk.admission.enter():
-        await desk.work(request, lambda: desk.jobs.delete(job, owner), deadline)
+    await desk.work_if_room(request, lambda: desk.jobs.delete(job, owner), deadline)
 
 
 @router.get(
@@ -125,8 +123,7 @@ async def job_results(
     """
     board, owner = desk.jobs, service.guard.key_of(request)
     deadline = service.settings.limits.deadline_seconds
-    with desk.admission.enter():
-        await desk.work(request, lambda: board.status(job, owner), deadline)
+    await desk.work_if_room(request, lambda: board.status(job, owner), deadline)
     async with AsyncExitStack() as stack:
         stack.enter_context(board.streams.one())
         return HeldStream(_lines(board, (job, owner), after, follow), LINES, stack.pop_all())
