@@ -27,7 +27,7 @@ class NewPhoto:
     Attributes:
         name: Of the file as sent.
         suffix: Of its file; None where it cannot be answered.
-        problem: Why it cannot be; None where it can.
+        problem: Its result, as `JobContent` is written; None where it can.
     """
 
     name: str

@@ -6,6 +6,7 @@ another process takes the photo over; a photo that has ended so several processe
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -41,10 +42,10 @@ class JobStore:
             keep: When it expires, from now on.
         """
         now = self._clock()
-        at_once = [one for one in photos if one.problem is not None]
+        at_once = sum(one.problem is not None for one in photos)
         row = {"id": job, "owner": owner, "language": language, "created_at": now}
-        row |= {"expires_at": now + keep, "photos": len(photos), "done": len(at_once)}
-        places = {id(one): place for place, one in enumerate(at_once, 1)}
+        row |= {"expires_at": now + keep, "photos": len(photos), "done": at_once}
+        places = itertools.count(1)
         rows: list[dict[str, Any]] = [
             {
                 "job_id": job,
@@ -52,8 +53,8 @@ class JobStore:
                 "name": one.name,
                 "suffix": one.suffix,
                 "tries": 0,
-                "place": places.get(id(one)),
-                "result": None if one.problem is None else one.problem,
+                "place": None if one.problem is None else next(places),
+                "result": one.problem,
             }
             for number, one in enumerate(photos)
         ]
