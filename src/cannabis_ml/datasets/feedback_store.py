@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,8 +14,6 @@ from cannabis_ml._io.remote import is_remote
 from cannabis_ml.datasets.table import table_preview
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from cannabis_ml.feedback.params import StoreLimits
     from cannabis_ml.feedback.snapshot import FeedbackSnapshot
     from cannabis_ml.feedback.store import FeedbackStore
@@ -68,21 +67,13 @@ class FeedbackStoreDataset(AbstractDataset[None, "FeedbackSnapshot"]):
         )
 
     def load(self) -> FeedbackSnapshot:
-        from cannabis_ml.feedback.snapshot import FeedbackSnapshot
+        from cannabis_ml.feedback.snapshot import FeedbackSnapshot, snapshot_of
 
         if not self._exists():
             return FeedbackSnapshot()
         with self.open() as store:
-            photos = store.photos()
-            return FeedbackSnapshot(
-                opinions=store.opinions(),
-                answers=store.answers(),
-                photos=photos,
-                gold=store.gold(),
-                paths=self._local(store, photos),
-                embeddings=store.embeddings(),
-                audit_rates=store.audit_rates(),
-            )
+            snapshot = snapshot_of(store)
+            return replace(snapshot, paths=self._local(store, snapshot.paths))
 
     def save(self, data: None) -> NoReturn:
         raise DatasetError("People write the store, pipelines read it.")
@@ -91,13 +82,13 @@ class FeedbackStoreDataset(AbstractDataset[None, "FeedbackSnapshot"]):
         """The first opinions, for kedro-viz."""
         return table_preview(self.load().opinions.head(nrows))
 
-    def _local(self, store: FeedbackStore, photos: pd.DataFrame) -> dict[str, str]:
-        kept = photos[photos["kept"]]
-        paths = dict(zip(kept["photo_id"], kept["address"], strict=True))
-        for photo_id, address in paths.items():
-            if is_remote(address):
-                paths[photo_id] = str(self._copied(store, photo_id, Path(address).suffix))
-        return paths
+    def _local(self, store: FeedbackStore, addresses: dict[str, str]) -> dict[str, str]:
+        return {
+            photo_id: str(self._copied(store, photo_id, Path(address).suffix))
+            if is_remote(address)
+            else address
+            for photo_id, address in addresses.items()
+        }
 
     def _copied(self, store: FeedbackStore, photo_id: str, suffix: str) -> Path:
         if self._cache is None:

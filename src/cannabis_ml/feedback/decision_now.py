@@ -21,7 +21,6 @@ from cannabis_ml.feedback.retrain_decision import (
     decide_retraining,
 )
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
-from cannabis_ml.feedback.store import FeedbackStore
 from cannabis_ml.feedback.training_photos import feedback_photos
 from cannabis_ml.feedback.training_record import TrainingRecord
 from cannabis_ml.feedback.vetting import Evidence as VettingEvidence
@@ -63,21 +62,6 @@ class DecisionParams:
             raise ConfigError(f"The parameters of the retrain decision: {faults}.") from error
 
 
-def snapshot_of(store: FeedbackStore) -> FeedbackSnapshot:
-    """All that the decision reads of a store; photos by their address."""
-    photos = store.photos()
-    kept = photos[photos["kept"]]
-    return FeedbackSnapshot(
-        opinions=store.opinions(),
-        answers=store.answers(),
-        photos=photos,
-        gold=store.gold(),
-        paths=dict(zip(kept["photo_id"], kept["address"], strict=True)),
-        embeddings=store.embeddings(),
-        audit_rates=store.audit_rates(),
-    )
-
-
 def decide_now(
     snapshot: FeedbackSnapshot,
     taxonomy: Taxonomy,
@@ -91,7 +75,7 @@ def decide_now(
     left to the pipeline.
 
     Args:
-        snapshot: As from `snapshot_of`.
+        snapshot: As from `snapshot.snapshot_of`.
         taxonomy: Heads and classes that opinions are held against.
         record: Of the last training; None where none is recorded.
         params: Limits.

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from cannabis_ml.feedback.columns import ANSWER_COLUMNS, EMBEDDING_COLUMNS, PHOTO_COLUMNS
 from cannabis_ml.feedback.opinions import opinions_table
+
+if TYPE_CHECKING:
+    from cannabis_ml.feedback.store import FeedbackStore
 
 GOLD_COLUMNS = {"photo_id": "str", "head": "str", "label": "object"}
 
@@ -38,3 +42,18 @@ class FeedbackSnapshot:
     paths: dict[str, str] = field(default_factory=dict)
     embeddings: pd.DataFrame = field(default_factory=lambda: empty_table(EMBEDDING_COLUMNS))
     audit_rates: dict[str, float] = field(default_factory=dict)
+
+
+def snapshot_of(store: FeedbackStore) -> FeedbackSnapshot:
+    """All of a store; photos by the address at which the store keeps them."""
+    photos = store.photos()
+    kept = photos[photos["kept"]]
+    return FeedbackSnapshot(
+        opinions=store.opinions(),
+        answers=store.answers(),
+        photos=photos,
+        gold=store.gold(),
+        paths=dict(zip(kept["photo_id"], kept["address"], strict=True)),
+        embeddings=store.embeddings(),
+        audit_rates=store.audit_rates(),
+    )

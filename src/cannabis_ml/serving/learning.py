@@ -66,7 +66,8 @@ class LearningSources:
         Raises:
             CannabisMLError: If the store, or a record, cannot be read.
         """
-        from cannabis_ml.feedback.decision_now import decide_now, snapshot_of
+        from cannabis_ml.feedback.decision_now import decide_now
+        from cannabis_ml.feedback.snapshot import snapshot_of
         from cannabis_ml.feedback.training_record import read_records
 
         records = iter(()) if self.training_record is None else read_records(self.training_record)

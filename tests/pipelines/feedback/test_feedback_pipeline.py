@@ -17,9 +17,9 @@ from cannabis_ml.datasets.table import TableDataset
 from cannabis_ml.datasets.typed_json import TypedJSONDataset
 from cannabis_ml.errors import FeedbackError
 from cannabis_ml.feedback.audit import AuditParams
-from cannabis_ml.feedback.decision_now import DecisionParams, decide_now, snapshot_of
+from cannabis_ml.feedback.decision_now import DecisionParams, decide_now
 from cannabis_ml.feedback.retrain_decision import RetrainParams
-from cannabis_ml.feedback.snapshot import FeedbackSnapshot
+from cannabis_ml.feedback.snapshot import FeedbackSnapshot, snapshot_of
 from cannabis_ml.feedback.submission import read_submission
 from cannabis_ml.feedback.training_record import Baseline, TrainingRecord
 from cannabis_ml.feedback.vetting import VettingParams
