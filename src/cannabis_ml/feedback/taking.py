@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -255,37 +255,56 @@ def _take_opinions(
     submission = arrived.submission
     heads = [opinion.head for opinion in submission.opinions]
     place = {"photo_id": arrived.photo_id, "person_id": person_id}
-    history = connection.execute(_HISTORY, place | {"heads": heads}).all()
+    history = earlier_opinions(connection, place, heads)
     bundle = submission.answered.bundle_id if submission.answered else None
     new: list[dict[str, Any]] = []
-    changed: list[dict[str, int]] = []
+    changed: list[tuple[GivenOpinion, int]] = []
     taken = 0
     for opinion in submission.opinions:
         label = written_label(submission.label_of(opinion))
         own = GivenOpinion(None, submission_id, (opinion.verdict, label, bundle))
-        earlier = [
-            GivenOpinion(
-                row.id, row.submission_id, (row.verdict, row.label, row.bundle_id), row.replaced
-            )
-            for row in history
-            if row.head == opinion.head
-        ]
-        place_of_own = sum(row.at <= submission.at for row in history if row.head == opinion.head)
-        ordered = in_order(earlier, own, place_of_own)
-        changed += [
-            {"changed": one.row, "replaced_now": replaced}
-            for one, replaced in ordered
-            if one.row is not None and replaced != one.replaced
-        ]
+        earlier = [row for row in history if row.head == opinion.head]
+        place_of_own = sum(row.at <= submission.at for row in earlier)
+        ordered = in_order([given_opinion(row) for row in earlier], own, place_of_own)
+        changed += ordered
         (replaced,) = (replaced for one, replaced in ordered if one is own)
         taken += replaced >= t.LATEST
         ids = place | {"submission_id": submission_id, "replaced": replaced}
         new.append(ids | dict(_opinion_row(submission, opinion, label)))
+    write_replaced(connection, changed)
+    connection.execute(_INSERT_OPINIONS, new)
+    return taken
+
+
+def earlier_opinions(
+    connection: Connection, place: Mapping[str, Any], heads: Sequence[str]
+) -> Sequence[Row[Any]]:
+    """Rows of a person's opinions on a photo, by when they were given, then by arrival.
+
+    Args:
+        connection: Reads.
+        place: `photo_id` and `person_id`.
+        heads: Whose opinions.
+    """
+    return connection.execute(_HISTORY, {**place, "heads": heads}).all()
+
+
+def given_opinion(row: Row[Any]) -> GivenOpinion:
+    """An opinion from its row, as from `earlier_opinions`."""
+    content = (row.verdict, row.label, row.bundle_id)
+    return GivenOpinion(row.id, row.submission_id, content, row.replaced)
+
+
+def write_replaced(connection: Connection, ordered: Sequence[tuple[GivenOpinion, int]]) -> None:
+    """Write what `replaced` has to be, of rows that are there and have it otherwise."""
+    changed = [
+        {"changed": one.row, "replaced_now": replaced}
+        for one, replaced in ordered
+        if one.row is not None and replaced != one.replaced
+    ]
     # Of a head one row is the latest at any time: what was makes room first.
     for change in sorted(changed, key=lambda change: change["replaced_now"] == t.LATEST):
         connection.execute(_REPLACE, change)
-    connection.execute(_INSERT_OPINIONS, new)
-    return taken
 
 
 def _opinion_row(

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, delete, select, update
 
 from cannabis_ml.errors import UnknownSubmissionError
 from cannabis_ml.feedback import tables as t
-from cannabis_ml.feedback.repeated import GivenOpinion, without
+from cannabis_ml.feedback.repeated import without
+from cannabis_ml.feedback.taking import earlier_opinions, given_opinion, write_replaced
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,7 @@ def withdraw(connection: Connection, person: str, key: str, now: datetime) -> Wi
 
 def count_former(connection: Connection, photo_id: str, person_id: int, head: str) -> None:
     """Let the person's other opinions on a head count as they do without the deleted ones."""
-    o = t.opinions.c
-    query = (
-        select(o.id, o.submission_id, o.verdict, o.label, o.replaced, t.submissions.c.bundle_id)
-        .join(t.submissions)
-        .where(o.photo_id == photo_id, o.person_id == person_id, o.head == head)
-        .order_by(o.at, o.id)
-    )
-    rest = [
-        GivenOpinion(
-            row.id, row.submission_id, (row.verdict, row.label, row.bundle_id), row.replaced
-        )
-        for row in connection.execute(query)
-    ]
-    changed = [(one, now) for one, now in without(rest) if now != one.replaced] if rest else []
-    # One row is the latest at any time: what was makes room first.
-    for one, replaced in sorted(changed, key=lambda change: change[1] == t.LATEST):
-        connection.execute(update(t.opinions).where(o.id == one.row).values(replaced=replaced))
+    place = {"photo_id": photo_id, "person_id": person_id}
+    rest = [given_opinion(row) for row in earlier_opinions(connection, place, [head])]
+    if rest:
+        write_replaced(connection, without(rest))
