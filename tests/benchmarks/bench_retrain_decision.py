@@ -33,10 +33,9 @@ from machine import machine
 
 from cannabis_ml.evaluation.intervals import by_groups
 from cannabis_ml.feedback.columns import EMBEDDING_COLUMNS
-from cannabis_ml.feedback.drift import DriftParams
+from cannabis_ml.feedback.drift import CONFIDENCE, DriftParams
 from cannabis_ml.feedback.linear_head import fit_head, fit_projection
 from cannabis_ml.feedback.opinions import opinions_table
-from cannabis_ml.feedback.reference import CONFIDENCE
 from cannabis_ml.feedback.release_drift import release_drift
 from cannabis_ml.feedback.retrain_decision import (
     REASONS,

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from cannabis_ml.feedback.columns import EMBEDDING_COLUMNS
-from cannabis_ml.feedback.drift import DriftParams
+from cannabis_ml.feedback.drift import CONFIDENCE, DriftParams
 from cannabis_ml.feedback.drift_reasons import drift_reasons
 from cannabis_ml.feedback.opinions import Opinion, opinions_table
-from cannabis_ml.feedback.reference import CONFIDENCE, outlier_evidence, reference_photos
+from cannabis_ml.feedback.reference import outlier_evidence, reference_photos
 from cannabis_ml.feedback.release_drift import release_drift
 from cannabis_ml.feedback.retrain_decision import Evidence, RetrainParams, decide_retraining
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot, empty_table

@@ -21,6 +21,9 @@ from cannabis_ml.text import counted
 
 _AT_ONCE = 128
 
+CONFIDENCE = "confidence of "
+"""What the name of a test, and a column, of confidences begins with; the head follows."""
+
 
 class DriftParams(BaseModel):
     """How drift is tested."""
@@ -82,7 +85,7 @@ def find_drift(training: Sample, recent: Sample, params: DriftParams) -> pd.Data
     for head in training.confidences:
         if head in recent.confidences:
             before, after = training.confidences[head], recent.confidences[head]
-            tests.append((f"confidence of {head}", before[:, None], after[:, None]))
+            tests.append((CONFIDENCE + head, before[:, None], after[:, None]))
     # The smallest p-value, times the number of tests (Holm), has to lie below the limit.
     fewest = math.ceil(len(tests) / params.false_alarms)
     params = params.model_copy(update={"permutations": max(params.permutations, fewest)})

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cannabis_ml.evaluation.answered import Calibrated
 from cannabis_ml.evaluation.predictions import file_outputs_of
-from cannabis_ml.feedback.drift import Sample
+from cannabis_ml.feedback.drift import CONFIDENCE, Sample
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
 from cannabis_ml.feedback.training_record import TrainingRecord
 from cannabis_ml.feedback.vetting.outliers import Embedded
@@ -24,9 +24,6 @@ from cannabis_ml.taxonomy import Taxonomy
 
 MOST = 2000
 """Photos of one tier."""
-
-CONFIDENCE = "confidence of "
-"""What a column of confidences begins with; the head follows."""
 
 
 def reference_photos(

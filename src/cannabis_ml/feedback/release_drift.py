@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from cannabis_ml.feedback.drift import DriftParams, Sample, find_drift
+from cannabis_ml.feedback.drift import CONFIDENCE, DriftParams, Sample, find_drift
 from cannabis_ml.feedback.recent_audits import recent_answers
 from cannabis_ml.feedback.reference import sample_of
 from cannabis_ml.feedback.retrain_reason import RetrainParams
@@ -116,7 +116,7 @@ def _found(
     tier: str, row: Mapping[Hashable, Any], before: Sample, after: Sample, params: RetrainParams
 ) -> DriftFound:
     what = str(row["what"])
-    head = None if what == "embeddings" else what.removeprefix("confidence of ")
+    head = None if what == "embeddings" else what.removeprefix(CONFIDENCE)
     p_value, photos = float(row["corrected"]), int(row["photos"])
     means: dict[str, float | None] = dict.fromkeys(("before", "now", "low", "high"))
     if head is not None and photos and not np.isnan(before.confidences[head]).all():
