@@ -90,6 +90,11 @@ def task(
     return {"data": data, "predictions": [prediction]}
 
 
+def image_address(path: str, prefix: str | None) -> str:
+    """Address of a photo as Label Studio opens it; the path as it is without a prefix."""
+    return path if prefix is None else f"{prefix}/{path.lstrip('/')}"
+
+
 def tasks_of(store: FeedbackStore, image_of: Callable[[str], str]) -> list[dict[str, Any]]:
     """All photos of a store that were kept, with the latest answers and all people's opinions.
 

@@ -14,7 +14,7 @@ from cannabis_ml.feedback.audit_draw import AuditDraw, draw_audits, to_judge
 from cannabis_ml.feedback.audit_queue import audits_to_review
 from cannabis_ml.feedback.blind_opinions import with_answers
 from cannabis_ml.feedback.judged import judged_answers, label_text
-from cannabis_ml.feedback.label_studio import task
+from cannabis_ml.feedback.label_studio import image_address, task
 from cannabis_ml.feedback.page import corrected_photos, render_page
 from cannabis_ml.feedback.recent_audits import judge_auditors
 from cannabis_ml.feedback.reference import outlier_evidence
@@ -149,9 +149,8 @@ def list_audit_tasks(
         audit: Where Label Studio finds the photos.
     """
     since = training_record_before.at if training_record_before else None
-    prefix = "" if audit.image_prefix is None else f"{audit.image_prefix}/"
     return [
-        task(name, prefix + feedback_store.paths[name].lstrip("/" if prefix else ""))
+        task(name, image_address(feedback_store.paths[name], audit.image_prefix))
         for name in to_judge(feedback_store, audit_draw, since)
     ]
 

@@ -15,7 +15,7 @@ from cannabis_ml.feedback.label_next.pool import Candidate, head_to_label, look
 from cannabis_ml.feedback.label_next.put_up import to_review
 from cannabis_ml.feedback.label_next.ranking import advise_photos, list_label_errors, rank_photos
 from cannabis_ml.feedback.label_next.sheet import PhotoAdvice, render_sheet
-from cannabis_ml.feedback.label_studio import PreAnnotation, task
+from cannabis_ml.feedback.label_studio import PreAnnotation, image_address, task
 from cannabis_ml.feedback.review_queue import QueueList
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
 from cannabis_ml.inference.bundle import Bundle
@@ -152,18 +152,20 @@ def list_label_studio_tasks(
     head = head_to_label(bundle.taxonomy, settings.head)
     tier = settings.tier or bundle.tiers[-1]
     answered = partial(PreAnnotation, bundle.manifest.content_sha256, tier)
-    tasks = []
+    prefix, tasks = settings.image_prefix, []
     for row in label_next.to_dict("records"):
         shown = None
         if not row["audit"] and isinstance(row["answered"], str):
             confidence = {head.name: float(row["confidence"])}
             shown = answered({head.name: row["answered"]}, confidence)
         details = {name: row[name] for name in ("rank", "kind", "reason")}
-        tasks.append(task(row["photo_id"], _address(row["path"], settings), shown, details))
+        image = image_address(row["path"], prefix)
+        tasks.append(task(row["photo_id"], image, shown, details))
     for row in label_errors.to_dict("records"):
         shown = answered({head.name: row["suggested"]}, {head.name: float(row["suggested_prob"])})
         details = {"kind": "label_error", "reason": row["reason"], "labelled": row["label"]}
-        tasks.append(task(row["photo_id"], _address(row["path"], settings), shown, details))
+        image = image_address(row["path"], prefix)
+        tasks.append(task(row["photo_id"], image, shown, details))
     return tasks
 
 
@@ -188,10 +190,6 @@ def put_up_for_review(
         head.name,
         (bundle.manifest.content_sha256, settings.tier or bundle.tiers[-1]),
     )
-
-
-def _address(path: str, settings: LabelNextParams) -> str:
-    return path if settings.image_prefix is None else f"{settings.image_prefix}/{path.lstrip('/')}"
 
 
 def _training_photos(photo_set: PhotoSet, head: Head) -> Iterator[Candidate]:
