@@ -75,10 +75,11 @@ def draw_audits(snapshot: FeedbackSnapshot, now: datetime, params: AuditParams) 
         if str(week) in rates:
             found = draw_for_audit(names, rates[str(week)])
             drawn |= {name: str(week) for name in found if name not in marked}
-    plan = plan_audit(_answers_a_week(counts, this, now), params)
+    answers = _answers_a_week(counts, this, now)
+    plan = plan_audit(answers, params)
     planned = AuditPlanned(
         week=this,
-        answers=_answers_a_week(counts, this, now),
+        answers=answers,
         rate=rates[this],
         half_width=plan.half_width,
         reason=plan.reason,
