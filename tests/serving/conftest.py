@@ -7,10 +7,14 @@ import importlib.util
 import io
 import json
 import shutil
+import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -21,13 +25,17 @@ from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.settings import ServiceSettings
 
 
-def _network():
-    """The small network of the tests of inference."""
-    path = Path(__file__).parents[1] / "inference" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("small_network", path)
+def _module(path, name):
+    """A module of the tests of other rooms, by its path below `tests`."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _network():
+    """The small network of the tests of inference."""
+    return _module("inference/conftest.py", "small_network")
 
 
 def _made(folder: Path, factor: float, **contents) -> Bundle:
@@ -112,6 +120,51 @@ def strange_bundle(tmp_path, small_bundle):
     sealed = BundleManifest.model_validate(manifest).sealed()
     (folder / "bundle.json").write_text(json.dumps(sealed.model_dump()))
     return Bundle.open(folder)
+
+
+@pytest.fixture
+def database(tmp_path):
+    """URL of a store of feedback that is not there yet."""
+    return f"sqlite:///{tmp_path / 'feedback.db'}"
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """The module that starts private PostgreSQL servers: `with postgresql.server() as url: …`."""
+    module = _module("feedback/postgresql.py", "postgresql_server")
+    reason = module.install() if module.programs() is None else None
+    if reason:
+        pytest.skip(reason)
+    return module
+
+
+@contextmanager
+def _running(app):
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def running():
+    """A server of an application in a thread: `with running(app) as port: …`."""
+    return _running
+
+
+@pytest.fixture(scope="module")
+def address(app, running):
+    """Of a service that is ready, over the module's own fixture `app`."""
+    with running(app) as port:
+        while not app.state.service.is_ready:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -16,11 +14,6 @@ from PIL import Image
 from cannabis_ml.feedback.store import FeedbackStore
 
 HEAD = "kind.of thing"
-
-
-@pytest.fixture
-def database(tmp_path):
-    return f"sqlite:///{tmp_path / 'feedback.db'}"
 
 
 @pytest.fixture
@@ -217,13 +210,7 @@ def test_a_slow_store_holds_up_no_answer(client_of, database, submission, jpeg):
     assert desk.admission.inside == 0
 
 
-def test_on_postgresql(client_of, submission, tmp_path, jpeg):
-    path = Path(__file__).parents[1] / "feedback" / "postgresql.py"
-    spec = importlib.util.spec_from_file_location("postgresql_server", path)
-    postgresql = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(postgresql)
-    if postgresql.programs() is None and postgresql.install():
-        pytest.skip("PostgreSQL is not installed")
+def test_on_postgresql(client_of, postgresql, submission, tmp_path, jpeg):
     with postgresql.server() as url:
         place = {"database": url("postgres"), "photos": str(tmp_path / "photos")}
         client = client_of(feedback=place)

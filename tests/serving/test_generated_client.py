@@ -8,12 +8,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from datetime import UTC, datetime
 
 import pytest
-import uvicorn
 
 from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.settings import ServiceSettings
@@ -29,18 +27,6 @@ def app(small_bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("client")
     given = {"feedback": {"database": f"sqlite:///{folder / 'feedback.db'}"}}
     return create_app(small_bundle, ServiceSettings.model_validate(given))
-
-
-@pytest.fixture(scope="module")
-def address(app):
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started or not app.state.service.is_ready:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,6 @@ HEAD = "kind.of thing"
 
 
 @pytest.fixture
-def database(tmp_path):
-    return f"sqlite:///{tmp_path / 'feedback.db'}"
-
-
-@pytest.fixture
 def opinions(database, small_bundle):
     """40 photos, of which the model answered 10 right: `opinions(start=0)` adds them."""
     first, second = small_bundle.taxonomy[HEAD].class_names[:2]

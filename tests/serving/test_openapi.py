@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 
 import httpx
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
@@ -52,18 +49,6 @@ def app(small_bundle, tmp_path_factory):
         "jobs": {"follow_seconds": 2},
     }
     return create_app(small_bundle, ServiceSettings.model_validate(given))
-
-
-@pytest.fixture(scope="module")
-def address(app):
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started or not app.state.service.is_ready:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.fixture(scope="module")

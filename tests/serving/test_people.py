@@ -16,11 +16,6 @@ ADMIN, USER = new_key(), new_key()
 
 
 @pytest.fixture
-def database(tmp_path):
-    return f"sqlite:///{tmp_path / 'feedback.db'}"
-
-
-@pytest.fixture
 def client(client_of, database):
     return client_of(
         feedback={"database": database},

@@ -18,11 +18,6 @@ BY_REVIEWER = {"x-api-key": REVIEWER}
 
 
 @pytest.fixture
-def database(tmp_path):
-    return f"sqlite:///{tmp_path / 'feedback.db'}"
-
-
-@pytest.fixture
 def client(client_of, database):
     return client_of(
         feedback={"database": database},

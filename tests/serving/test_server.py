@@ -11,35 +11,26 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
-import uvicorn
 
 from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.settings import ServiceSettings
 
 
 @pytest.fixture
-def server_of(small_bundle):
+def server_of(small_bundle, running):
     """Its address and its service: `server_of(limits={…})`."""
-    running = []
+    with ExitStack() as stack:
 
-    def start(**settings):
-        app = create_app(small_bundle, ServiceSettings.model_validate(settings))
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        running.append((server, thread))
-        while not server.started:
-            time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        return ("127.0.0.1", port), app.state.service
+        def start(**settings):
+            app = create_app(small_bundle, ServiceSettings.model_validate(settings))
+            port = stack.enter_context(running(app))
+            return ("127.0.0.1", port), app.state.service
 
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join()
+        yield start
 
 
 def url(address, path="/v2/analyze"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -33,22 +32,9 @@ STEP = 40
 """So many requests are answered before the kill, between it and the restart, and after that."""
 
 
-def _helper():
-    path = Path(__file__).parents[2] / "feedback" / "postgresql.py"
-    spec = importlib.util.spec_from_file_location("private_postgresql", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def database():
+def database(postgresql):
     """URL of an empty database of a private PostgreSQL that waits for the disk."""
-    postgresql = _helper()
-    if postgresql.programs() is None:
-        reason = postgresql.install()
-        if reason:
-            pytest.skip(reason)
     with postgresql.server(durable=True) as url:
         with postgresql.engine(url("postgres")).connect() as connection:
             connection.execute(text("CREATE DATABASE feedback"))

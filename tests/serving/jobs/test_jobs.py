@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import threading
 import time
 import zipfile
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -29,8 +27,8 @@ COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (120, 120, 120), (90, 90,
 
 
 @pytest.fixture
-def place(tmp_path):
-    return {"database": f"sqlite:///{tmp_path / 'feedback.db'}"}
+def place(database):
+    return {"database": database}
 
 
 @pytest.fixture
@@ -360,13 +358,7 @@ def test_who_leaves_while_photos_are_stored_leaves_nothing(client, photos, tmp_p
     assert client.app.state.feedback.jobs.store.waiting() == 0
 
 
-def test_on_postgresql(client_of, tmp_path, photos):
-    path = Path(__file__).parents[2] / "feedback" / "postgresql.py"
-    spec = importlib.util.spec_from_file_location("postgresql_server", path)
-    postgresql = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(postgresql)
-    if postgresql.programs() is None and postgresql.install():
-        pytest.skip("PostgreSQL is not installed")
+def test_on_postgresql(client_of, postgresql, tmp_path, photos):
     with postgresql.server() as url:
         place = {"database": url("postgres"), "photos": str(tmp_path / "photos")}
         replicas = [
