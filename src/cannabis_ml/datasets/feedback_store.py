@@ -94,7 +94,7 @@ class FeedbackStoreDataset(AbstractDataset[None, "FeedbackSnapshot"]):
         if self._cache is None:
             raise DatasetError(
                 "The photos of this feedback store lie on another file system: name a local folder"
-                " for copies under `cache` in catalog_feedback.yml."
+                " for copies, `cache` of `feedback_store` in globals.yml."
             )
         path = Path(self._cache).absolute() / photo_id[:2] / f"{photo_id}{suffix}"
         if not path.is_file():
