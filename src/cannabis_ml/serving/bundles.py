@@ -34,6 +34,10 @@ class Served:
         """The champion first."""
         return [self.champion, *([self.challenger] if self.challenger else [])]
 
+    def find(self, bundle_id: str) -> LoadedBundle | None:
+        """The one of this id; None if it does not answer."""
+        return next((loaded for loaded in self.every if loaded.id == bundle_id), None)
+
 
 class ServedBundles:
     """Lends a bundle to each request, and exchanges bundles under requests that go on.

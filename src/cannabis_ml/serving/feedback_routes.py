@@ -69,9 +69,7 @@ def _check_classes(submission: Submission, service: Service) -> None:
 
     What a phone kept since an older bundle is not refused for it: vetting judges it.
     """
-    every = service.bundles.served.every
-    answered = submission.answered
-    by_id = {loaded.id: loaded for loaded in every}
-    loaded = every[0] if answered is None else by_id.get(answered.bundle_id)
+    served, answered = service.bundles.served, submission.answered
+    loaded = served.champion if answered is None else served.find(answered.bundle_id)
     if loaded is not None:
         check_classes(submission, loaded.bundle.taxonomy)

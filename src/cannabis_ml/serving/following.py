@@ -68,15 +68,14 @@ class Follower:
 
     def _opened(self, record: DeploymentRecord) -> Served:
         """The bundles of a record, checked; those that answer already are not opened again."""
-        open_now = {loaded.id: loaded for loaded in self._service.bundles.served.every}
+        before = self._service.bundles.served
         pixels = self._service.settings.limits.photo_pixels
 
         def loaded(bundle_id: str) -> LoadedBundle:
-            if bundle_id in open_now:
-                return open_now[bundle_id]
-            return LoadedBundle(self._deployments.open(bundle_id), pixels)
+            open_now = before.find(bundle_id)
+            return open_now or LoadedBundle(self._deployments.open(bundle_id), pixels)
 
         challenger = None if record.challenger is None else loaded(record.challenger)
-        before, champion = self._service.bundles.served, loaded(record.champion)
+        champion = loaded(record.champion)
         golden = before.golden if champion is before.champion else None
         return checked_golden(Served(champion, challenger, golden), self._service.settings.workers)

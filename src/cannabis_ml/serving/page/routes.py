@@ -132,10 +132,10 @@ async def model(request: Request, service: Allowed, bundle: BundleId, tier: Tier
 
 
 def _bundle(service: Service, asked: str) -> Bundle:
-    for loaded in service.bundles.served.every:
-        if loaded.id == asked:
-            return loaded.bundle
-    raise ServiceError(404, f"The bundle {asked:.64} is not served here; see /v2/bundle.")
+    loaded = service.bundles.served.find(asked)
+    if loaded is None:
+        raise ServiceError(404, f"The bundle {asked:.64} is not served here; see /v2/bundle.")
+    return loaded.bundle
 
 
 def _file_for_pages(bundle: Bundle, tier: str) -> str:
