@@ -156,18 +156,16 @@ def waiting(
     )
     rows: dict[str, Any] = {}
     for row in connection.execute(query):
-        first = rows.setdefault(row.photo_id, row)
-        if row.blind and not first.blind:  # its reason gives no answer away
+        before = rows.setdefault(row.photo_id, row)
+        if row.blind and not before.blind:  # its reason gives no answer away
             rows[row.photo_id] = row
+    first = list(rows.values())[:most]
+    suggested = _suggestions(connection, [row.photo_id for row in first])
     shown = [
         WaitingPhoto(
-            row.photo_id,
-            row.kind,
-            row.reason,
-            row.blind,
-            _suggestion(connection, row.photo_id, row.source),
+            row.photo_id, row.kind, row.reason, row.blind, suggested.get((row.photo_id, row.source))
         )
-        for row in list(rows.values())[:most]
+        for row in first
     ]
     return len(rows), shown
 
@@ -178,11 +176,17 @@ def is_up(connection: Connection, photo_id: str) -> bool:
     return connection.execute(entry).first() is not None
 
 
-def _suggestion(connection: Connection, photo_id: str, source: str) -> Answered | None:
+def _suggestions(
+    connection: Connection, photo_ids: Sequence[str]
+) -> dict[tuple[str, str], Answered]:
+    """What models answer for these photos, by photo and source; left out where nothing is known."""
     q = t.queue.c
-    own = select(q.suggestion).where(q.photo_id == photo_id, q.source == source)
-    written = connection.execute(own).scalar()
-    return None if written is None else Answered.model_validate_json(written)
+    own = select(q.photo_id, q.source, q.suggestion)
+    own = own.where(q.photo_id.in_(photo_ids), q.suggestion.is_not(None))
+    return {
+        (row.photo_id, row.source): Answered.model_validate_json(row.suggestion)
+        for row in connection.execute(own)
+    }
 
 
 def _has_own(person: str) -> ColumnElement[bool]:
