@@ -55,9 +55,8 @@ class LoadedBundle:
         Raises:
             UnreadableError: As `report`.
         """
-        with self._models[tier].borrowed() as reporter:
-            pixels = reporter.pixels(photo, max_pixels=self._photo_pixels)
-            return reporter.predictor.answer(reporter.predictor.outputs([pixels]))
+        with self._asked(photo, tier) as (reporter, _, outputs):
+            return reporter.predictor.answer(outputs)
 
     def report(self, photo: bytes, tier: str, language: str) -> Report:
         """As `answer`, with confidence, alternatives and recommendation.
@@ -73,9 +72,8 @@ class LoadedBundle:
         Raises:
             UnreadableError: As `report`.
         """
-        with self._models[tier].borrowed() as reporter:
-            pixels = reporter.pixels(photo, max_pixels=self._photo_pixels)
-            return reporter.heat_map(pixels, reporter.predictor.outputs([pixels]))
+        with self._asked(photo, tier) as (reporter, pixels, outputs):
+            return reporter.heat_map(pixels, outputs)
 
     def routed(self, photo: bytes, tier: str, language: str) -> TierAnswer:
         """As `report`, with the scores that decide whether another tier is asked."""
@@ -118,10 +116,17 @@ class LoadedBundle:
     def _answer(
         self, photo: bytes, tier: str, language: str
     ) -> tuple[Report, dict[str, np.ndarray]]:
+        with self._asked(photo, tier) as (reporter, pixels, outputs):
+            return reporter.report_on(pixels, outputs, language=language), outputs
+
+    @contextmanager
+    def _asked(
+        self, photo: bytes, tier: str
+    ) -> Iterator[tuple[Reporter, np.ndarray, dict[str, np.ndarray]]]:
+        """A model that is lent, the photo's pixels, and what the model gives for them."""
         with self._models[tier].borrowed() as reporter:
             pixels = reporter.pixels(photo, max_pixels=self._photo_pixels)
-            outputs = reporter.predictor.outputs([pixels])
-            return reporter.report_on(pixels, outputs, language=language), outputs
+            yield reporter, pixels, reporter.predictor.outputs([pixels])
 
     def _opener(self, tier: str) -> Callable[[], Reporter]:
         return lambda: Reporter(self.bundle.predictor(tier, threads=1), self._rules[tier])
