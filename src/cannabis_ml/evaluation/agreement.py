@@ -15,6 +15,9 @@ from cannabis_ml.taxonomy import MISSING, Kind
 SIGNIFICANT = 0.05
 """p-value below which a loss of accuracy counts as significant."""
 
+ROUNDING = 1e-9
+"""Shares of a count: a photo exactly at a limit must not fail by rounding."""
+
 
 class AgreementParams(BaseModel):
     """How closely a quantized file must agree with its float file, on photos without labels."""
@@ -121,8 +124,7 @@ def agreement_faults(
         if not np.isfinite(head.mean_difference):
             faults.append(f"'{name}' gives no numbers")
             continue
-        # Shares of a count: a photo exactly at the limit must not fail by rounding.
-        if head.same_decisions < limits.min_same_decisions - 1e-9:
+        if head.same_decisions < limits.min_same_decisions - ROUNDING:
             faults.append(
                 f"'{name}' decides as {other} in {head.same_decisions:.1%},"
                 f" {limits.min_same_decisions:.1%} needed"
@@ -135,7 +137,7 @@ def agreement_faults(
                 faults.append(f"'{name}' {words} is {value:.3f}, allowed {most:g}")
         allowed, lost = max_accuracy_loss[head.kind], head.accuracy_lost
         significant = head.p_value is not None and head.p_value < SIGNIFICANT
-        if lost is not None and lost > allowed + 1e-9 and significant:
+        if lost is not None and lost > allowed + ROUNDING and significant:
             faults.append(f"'{name}' loses {100 * lost:.1f} points, allowed {100 * allowed:g}")
     return faults
 

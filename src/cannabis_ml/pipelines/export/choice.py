@@ -9,7 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cannabis_ml.evaluation.agreement import HeadAgreement, agreement, agreement_faults
+from cannabis_ml.evaluation.agreement import (
+    ROUNDING,
+    HeadAgreement,
+    agreement,
+    agreement_faults,
+)
 from cannabis_ml.evaluation.judged_photos import JudgedPhotos
 from cannabis_ml.evaluation.parity import FileReport, LayerChange, Parity, outputs_one_by_one
 from cannabis_ml.inference.decision import Decision
@@ -110,7 +115,7 @@ class Judge:
     ) -> Callable[[Mapping[str, np.ndarray]], bool]:
         """Whether more decisions differ by now than may differ in all."""
         theirs = self._decision.decide(expected)
-        share = 1 - self._export.agreement.min_same_decisions + 1e-9  # as in `agreement_faults`
+        share = 1 - self._export.agreement.min_same_decisions + ROUNDING
         differing = dict.fromkeys(theirs, 0)
         seen = 0
 
