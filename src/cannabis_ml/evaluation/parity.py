@@ -158,13 +158,14 @@ class ParityReport(Record):
     def table(self) -> pd.DataFrame:
         """A row per file and head; columns `judged_…` are what decided."""
         rows = []
-        pages = {} if self.page is None else self.page.files
-        for quantization, file in [*self.files.items(), *pages.items()]:
-            for_pages = isinstance(file, PageFileReport)
-            ships = self.page.ships if for_pages and self.page else self.ships
+        files = [(name, name == self.ships, file) for name, file in self.files.items()]
+        if self.page is not None:
+            ships = self.page.ships
+            files += [(f"page, {n}", n == ships, file) for n, file in self.page.files.items()]
+        for shown, is_shipped, file in files:
             about: dict[str, object] = {
-                "file": f"page, {quantization}" if for_pages else quantization,
-                "ships": quantization == ships,
+                "file": shown,
+                "ships": is_shipped,
                 "passes": file.passes,
                 "bytes": file.bytes,
                 "share_of_float": file.share_of_float,
