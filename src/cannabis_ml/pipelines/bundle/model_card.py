@@ -36,9 +36,6 @@ HEADLINES = {
 }
 """Metrics that stand for a head, by its kind."""
 
-IN_PAGES = "in web pages"
-"""Where the file is the default that only web pages take."""
-
 TITLES = {
     "accuracy": "accuracy",
     "accuracy_per_group": "accuracy per group",
@@ -111,7 +108,7 @@ def describe_files(models: dict[str, ModelFile], latency: LatencyReport) -> list
 
 def _default(kind: str, models: Mapping[str, ModelFile]) -> str:
     """Where a file is what clients take."""
-    return IN_PAGES if kind == PAGE else "yes" if kind == shipped(models) else ""
+    return "in web pages" if kind == PAGE else "yes" if kind == shipped(models) else ""
 
 
 def machine_in_words(latency: LatencyReport) -> str:
@@ -181,9 +178,7 @@ def render(facts: ModelCardFacts) -> str:
         headlines=_headlines,
         titles=TITLES,
         best=[*tiers][-1],
-        for_pages=any(
-            file["default"] == IN_PAGES for tier in tiers.values() for file in tier.files
-        ),
+        for_pages=any(file["kind"] == PAGE for tier in tiers.values() for file in tier.files),
         calibrated=any(choice.chosen != "none" for choice in choices),
         uncalibrated=any(not choice.is_calibrated for choice in choices),
     )
