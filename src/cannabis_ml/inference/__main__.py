@@ -210,20 +210,20 @@ def _route(options: argparse.Namespace) -> int:
     if not photos:
         print("No photo is among what was given.", file=sys.stderr)
         return REFUSED
+    remote = {"tier3": options.tier3_url} if options.tier3_url else {}
     with _quietly():
         opened = BlockingRouter(
             lambda: bundle.router(
                 options.thresholds,
-                remote={"tier3": options.tier3_url} if options.tier3_url else None,
+                remote=remote,
                 threads=options.threads,
                 runtime=options.runtime,
             )
         )
-    elsewhere = {"tier3"} if options.tier3_url else set()
     reporters: dict[str, Reporter] = {}
 
     def report(photo: bytes, tier: str) -> Report | None:
-        if tier in elsewhere:
+        if tier in remote:
             return None
         if tier not in reporters:
             with _quietly():
