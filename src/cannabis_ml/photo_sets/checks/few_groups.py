@@ -21,9 +21,6 @@ from cannabis_ml.photo_sets.file_properties import PROPERTIES, groups_of, proper
 from cannabis_ml.photo_sets.predictability import ShortcutsParams
 from cannabis_ml.taxonomy import Taxonomy
 
-_Asked = tuple[Question, dict[str, int], np.ndarray]
-"""A question, its classes with few groups, and which photos have an answer."""
-
 
 @dataclass(frozen=True)
 class Unchecked:
