@@ -157,12 +157,7 @@ def test_sets_are_those_of_mapie():
     )
     theirs.conformalize(outputs["kind"][first], labels["kind"][first])
     _, expected = theirs.predict_set(outputs["kind"][second])
-    fitted = fit_sets(
-        Calibrated(part(outputs, first), part(decided, first)),
-        part(labels, first),
-        groups[first],
-        FLAT,
-    )
+    fitted = fit(*(part(v, first) for v in (outputs, decided, labels)), groups[first])
     sets = fitted.sets.apply(part(outputs, second), part(decided, second), FLAT)["kind"]
     # They leave out the answer itself where it is improbable.
     sets[np.arange(300), decided["kind"][second]] &= expected[
@@ -180,12 +175,7 @@ def test_coverage_is_as_promised(copies):
         outputs, decided, labels, groups = drawn(random, 170 * copies, copies)
         first = groups < 120
         second = np.flatnonzero(~first)[::copies]
-        fitted = fit_sets(
-            Calibrated(part(outputs, first), part(decided, first)),
-            part(labels, first),
-            groups[first],
-            FLAT,
-        )
+        fitted = fit(*(part(v, first) for v in (outputs, decided, labels)), groups[first])
         sets = fitted.sets.apply(part(outputs, second), part(decided, second), FLAT)
         scored = score_sets(sets, part(labels, second), groups[second], FLAT)
         for name in held:
@@ -231,12 +221,11 @@ def test_classwise_covers_each_class_and_pooled_does_not():
     groups = np.arange(n)
     hard = {}
     for method in ("pooled", "classwise", "clustered"):
-        fitted = fit_sets(
-            Calibrated(part(outputs, first), part(decided, first)),
-            part(labels, first),
+        fitted = fit(
+            *(part(v, first) for v in (outputs, decided, labels)),
             groups[first],
             taxonomy,
-            SetParams(method=method),
+            method=method,
         )
         sets = fitted.sets.apply(part(outputs, ~first), part(decided, ~first), taxonomy)
         scored = score_sets(sets, part(labels, ~first), groups[~first], taxonomy)["kind"]
@@ -255,16 +244,12 @@ def test_too_few_photos_of_a_class_are_reported():
     rare = part(labels, slice(None))
     rare["kind"] = np.where(labels["kind"] == 2, MISSING, labels["kind"])
     rare["kind"][:5] = 2
-    fitted = fit_sets(
-        Calibrated(outputs, decided), rare, groups, FLAT, SetParams(method="classwise", fewest=0)
-    )
+    fitted = fit(outputs, decided, rare, groups, method="classwise", fewest=0)
     assert fitted.report["kind"].infinite == ("c",)
     assert fitted.sets.heads["kind"].limits[2] is None
     sets = fitted.sets.apply(outputs, decided, FLAT)
     assert sets["kind"][:, 2].all()
-    pooled = fit_sets(
-        Calibrated(outputs, decided), rare, groups, FLAT, SetParams(method="classwise")
-    )
+    pooled = fit(outputs, decided, rare, groups, method="classwise")
     assert "c" in pooled.report["kind"].pooled
     assert pooled.report["kind"].infinite == ()
     limits = fit(outputs, decided, rare, groups).sets.heads["kind"].limits
@@ -273,9 +258,7 @@ def test_too_few_photos_of_a_class_are_reported():
 
 def test_clusters_need_photos():
     outputs, decided, labels, groups = drawn(np.random.default_rng(0), 100)
-    fitted = fit_sets(
-        Calibrated(outputs, decided), labels, groups, FLAT, SetParams(method="clustered")
-    )
+    fitted = fit(outputs, decided, labels, groups, method="clustered")
     assert fitted.report["kind"].method == "pooled"
     assert fitted.report["kind"].asked == "clustered"
     assert "too few" in fitted.report["kind"].because
@@ -299,9 +282,7 @@ def test_heads_without_labels_have_no_sets():
 def test_rare_attributes_share_a_limit_and_states_may_have_their_own():
     outputs, decided, labels, groups = drawn(np.random.default_rng(0), 400)
     labels["marks"][30:, 0] = np.nan
-    fitted = fit_sets(
-        Calibrated(outputs, decided), labels, groups, FLAT, SetParams(method="classwise")
-    )
+    fitted = fit(outputs, decided, labels, groups, method="classwise")
     marks = fitted.sets.heads["marks"]
     assert fitted.report["marks"].pooled == ("x",)
     assert marks.limits[0] == marks.absent_limits[0]
@@ -314,13 +295,7 @@ def test_rare_attributes_share_a_limit_and_states_may_have_their_own():
 
 def test_sets_travel_as_json():
     outputs, decided, labels, groups = drawn(np.random.default_rng(0), 100)
-    fitted = fit_sets(
-        Calibrated(outputs, decided),
-        labels,
-        groups,
-        FLAT,
-        SetParams(method="classwise", fewest=0, alpha=0.01),
-    )
+    fitted = fit(outputs, decided, labels, groups, method="classwise", fewest=0, alpha=0.01)
     read = PredictionSets.model_validate_json(fitted.sets.model_dump_json())
     assert read == fitted.sets
     for name, values in read.apply(outputs, decided, FLAT).items():
