@@ -93,6 +93,19 @@ def _succeeded(done):
     return done
 
 
+def _run(folder, *command):
+    """`python COMMAND…` in a copy of the project in `folder`, in a process with nothing loaded."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=_copy_project(folder / "project"),
+        capture_output=True,
+        text=True,
+        env=_environment(),
+        check=False,
+    )
+    return _succeeded(done)
+
+
 @pytest.fixture(scope="session")
 def processes():
     """Processes that have Kedro's libraries loaded: `processes.run(["-c", code], env={…})`."""
@@ -125,15 +138,8 @@ def finished(once):
     """A project in which `kedro run --env test` went through, with what it printed. To look at."""
 
     def make(folder):
-        done = subprocess.run(
-            [sys.executable, "-m", "kedro", "run", "--env", "test"],
-            cwd=_copy_project(folder / "project"),
-            capture_output=True,
-            text=True,
-            env=_environment(),
-            check=False,
-        )
-        (folder / "printed.txt").write_text(_succeeded(done).stdout)
+        done = _run(folder, "-m", "kedro", "run", "--env", "test")
+        (folder / "printed.txt").write_text(done.stdout)
 
     folder = once("finished", make)
     return folder / "project", (folder / "printed.txt").read_text()
@@ -164,15 +170,7 @@ def photos_ready(once):
     """
 
     def make(folder):
-        done = subprocess.run(
-            [sys.executable, "-c", GET_PHOTOS_READY],
-            cwd=_copy_project(folder / "project"),
-            capture_output=True,
-            text=True,
-            env=_environment(),
-            check=False,
-        )
-        _succeeded(done)
+        _run(folder, "-c", GET_PHOTOS_READY)
 
     project = once("photos_ready", make) / "project"
     return project, json.loads((project / "ran.json").read_text())
