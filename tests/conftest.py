@@ -183,6 +183,16 @@ def quantized_files(once):
 
 
 @pytest.fixture(scope="session")
+def chromium():
+    """The path of Chromium."""
+    module = _module("benchmarks/chromium")
+    path = module.chromium()
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(module.NAMES)} is there")
+    return path
+
+
+@pytest.fixture(scope="session")
 def real_photos():
     """The folder of real photos; see its README for what is in it."""
     if not (PHOTOS_DIR / "plantdoc_256").is_dir():

@@ -13,7 +13,6 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 PICTURE = PROJECT / ".github" / "pictures" / "pipeline.png"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 # kedro-viz keeps the settings of a person in the browser: light, and without hints to newcomers.
 SETTINGS = (
@@ -21,15 +20,6 @@ SETTINGS = (
     "{theme: 'light', showFeatureHints: false, visible: {sidebar: false, miniMap: false}}));"
     "</script>"
 )
-
-
-@pytest.fixture
-def browser():
-    """A browser that draws without a screen."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser to draw kedro-viz with: none of {', '.join(BROWSERS)} is there")
-    return found
 
 
 @pytest.fixture
@@ -77,19 +67,19 @@ def _open(browser, tmp_path, address, *how):
 
 @pytest.mark.slow
 def test_kedro_viz_opens_on_the_stages_and_its_picture_stands_in_the_readme(
-    browser, site, tmp_path
+    chromium, site, tmp_path
 ):
     from PIL import Image
 
     from cannabis_ml.pipeline_registry import STAGES
 
     address = f"{site}/?types=nodes"
-    page = _open(browser, tmp_path, address, "--dump-dom")
+    page = _open(chromium, tmp_path, address, "--dump-dom")
     assert page.count("pipeline-node--modularPipeline") == len(STAGES)
     for stage in STAGES:
         assert f">{stage}<" in page
     drawn = tmp_path / "pipeline.png"
-    _open(browser, tmp_path, address, f"--screenshot={drawn}")
+    _open(chromium, tmp_path, address, f"--screenshot={drawn}")
     with Image.open(drawn) as picture:
         assert picture.size == (1200, 900)
         assert len(picture.convert("L").getcolors(256)) > 16  # something is drawn on it

@@ -16,7 +16,6 @@ import argparse
 import io
 import json
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -31,11 +30,11 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+from chromium import chromium
 from machine import machine
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2}
 SIZES = {"512 px": (512, 512), "12 MP": (4032, 3024)}
 RUN = 0.005
@@ -62,7 +61,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=15, help="of each size; default: 15")
     parser.add_argument("--slower", type=float, default=4, help="times; default: 4")
     options = parser.parse_args()
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    found = chromium()
     if found is None:
         raise SystemExit("There is no Chromium.")
     print(machine())

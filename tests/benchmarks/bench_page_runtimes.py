@@ -23,6 +23,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
+from chromium import chromium
 from machine import machine
 from playwright.sync_api import Page, sync_playwright
 
@@ -34,7 +35,6 @@ PAGE = BUILT.parent
 ONNXRUNTIME = "onnxruntime-web@1.30.0"
 ORT_FILES = ("ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 LITERT_FILES = ("litert_wasm_internal.js", "litert_wasm_internal.wasm")
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 ASK = """
 ([script, asked, kind]) => new Promise((resolve, reject) => {
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    found = chromium()
     if found is None or not (PAGE / "node_modules").exists():
         sys.exit("Chromium is missing." if found is None else "The page is not built: make page.")
     print(machine())

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import shutil
 
 import cv2
 import numpy as np
@@ -14,19 +13,15 @@ from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.resize import center_crop_resize, shrink
 
 SIDES = [96, 160]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="module")
-def decoded(compiled):
+def decoded(compiled, chromium):
     """`decoded(file)`: what the core makes of a file in a browser."""
     sync_api = pytest.importorskip("playwright.sync_api")
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip(f"no browser to decode with: none of {', '.join(BROWSERS)} is there")
     script = compiled("browser_driver.ts", "--format=iife").read_text("utf-8")
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = opened.new_page()
         page.add_script_tag(content=script)
         yield lambda file: page.evaluate(

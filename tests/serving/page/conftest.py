@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import itertools
-import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -23,8 +22,6 @@ from cannabis_ml.inference.routing import RoutingRule
 from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.page.files import ABOUT, BUILT
 from cannabis_ml.serving.settings import ServiceSettings
-
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 PHONE = {
     "viewport": {"width": 360, "height": 740},
@@ -62,18 +59,15 @@ def page_is_built():
 
 # As long as playwright runs, its thread has an event loop, and tests that bring their own fail.
 @pytest.fixture(scope="module")
-def browser(page_is_built):
+def browser(page_is_built, chromium):
     """Chromium."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if found is None:
-        pytest.skip(f"no browser to open the page with: none of {', '.join(CHROMIUM)} is there")
     with playwright.sync_playwright() as driver:
         options = [
             "--no-sandbox",  # refused to root without it; the page is our own
             f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1",
         ]
-        browser = driver.chromium.launch(executable_path=found, args=options)
+        browser = driver.chromium.launch(executable_path=chromium, args=options)
         yield browser
         browser.close()
 
