@@ -51,13 +51,6 @@ export function shrinkingResizer(photo: Size, side: number): Resizer {
   });
 }
 
-/** `center_crop_resize` of a photo that is there whole: uint8 RGB (side, side, 3). */
-export function centerCropResize(pixels: Pixels, side: number): Uint8Array {
-  const one = squareResizer(pixels, side);
-  one.push(pixels, 0);
-  return one.result().data;
-}
-
 /** `shrink` of a photo that is there whole. */
 export function shrink(pixels: Pixels, side: number): Pixels {
   const one = shrinkingResizer(pixels, side);
