@@ -171,15 +171,8 @@ export class Review {
 
   /** Leave the head that is asked as it is, or as it is ticked. */
   confirm(): void {
-    const { item, head } = this;
-    if (!item) return;
-    if (head?.kind === "multilabel" && !item.choices.has(head.name)) {
-      return this.decide({ kind: "classes", names: [...this.ticked] });
-    }
-    if (head?.kind === "multilabel") {
-      choose(item, this.heads, head, { kind: "classes", names: [...this.ticked] });
-    }
-    this.goOn();
+    if (this.head?.kind === "multilabel") this.decide({ kind: "classes", names: [...this.ticked] });
+    else this.goOn();
   }
 
   /** What the model answers becomes what the person answers. */
