@@ -211,7 +211,7 @@ export class Engine {
     const { report, milliseconds } = message;
     const bundle = this.about?.id ?? "";
     photo.answers = [...photo.answers, { report, where: "device", milliseconds, bundle }];
-    if (message.final || !message.input) {
+    if (!message.input) {
       this.changed(photo);
       await kept.save(photo);
     } else {

@@ -1,7 +1,6 @@
 // What the page and its worker tell each other.
 
 import type { GoldenReport, PhotoReport, Taxonomy } from "../core/wire";
-import type { Verdict } from "../core/types";
 
 /** Who asks, and with what right. */
 export interface Caller {
@@ -38,7 +37,7 @@ export type Fault = "key" | "network" | "unsupported" | "no_photo" | "disagrees"
 export type FromWorker =
   | { kind: "bundle"; about: BundleAbout }
   | { kind: "loading"; share: number }
-  | { kind: "ready"; milliseconds: number }
+  | { kind: "ready" }
   /** `holdsFor` names page, bundle and browser. */
   | { kind: "checked"; passed: boolean; reports: GoldenReport[]; holdsFor: string }
   /** A larger tier answers here from now on. */
@@ -51,11 +50,8 @@ export type FromWorker =
       kind: "report";
       id: string;
       report: PhotoReport;
-      verdict: Verdict;
       milliseconds: number;
-      /** Whether a larger tier should be asked, which is not on the device. */
-      final: boolean;
-      /** What the largest tier sees of the photo, as PNG, where it should be asked. */
+      /** What the largest tier sees of the photo, as PNG, where the server should be asked. */
       input: Blob | null;
     }
   | { kind: "refused"; id: string; fault: Fault; detail: string; input: Blob | null };

@@ -56,7 +56,6 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
 
 /** @param answers Called once photos are answered, or never will be. */
 async function start(caller: Caller, checked: string | null, answers: () => void): Promise<void> {
-  const began = performance.now();
   let tiers: readonly string[];
   try {
     if (typeof OffscreenCanvas === "undefined") {
@@ -78,7 +77,7 @@ async function start(caller: Caller, checked: string | null, answers: () => void
   const holdsFor = `${PAGE_VERSION} ${bundle.id} ${self.navigator.userAgent}`;
   const checking = check.bind(null, bundle, holdsFor);
   if (checked !== holdsFor) await checking();
-  tell({ kind: "ready", milliseconds: performance.now() - began });
+  tell({ kind: "ready" });
   answers();
   if (checked === holdsFor) turn = turn.then(checking);
   await openLarger(bundle, tiers.slice(1), caller);
@@ -209,29 +208,31 @@ async function ask(
   { id, language, name }: ToWorker & { kind: "answer" },
 ): Promise<string | null> {
   const began = performance.now();
-  const seen = photo.inputs.get(tier.imageSize);
-  if (!seen) throw new Error(`No input of ${tier.imageSize} pixels was made.`);
-  const outputs = await run(seen);
+  const outputs = await run(inputOf(photo, tier.imageSize));
   const milliseconds = performance.now() - began;
   const report = tier.report(outputs, photo, { language, runtime: "litert", photoName: name });
-  const verdict = tier.verdict(outputs);
-  const elsewhere = verdict.next !== null && !open.has(verdict.next);
+  const { next } = tier.verdict(outputs);
+  const elsewhere = next !== null && !open.has(next);
   tell({
     kind: "report",
     id,
     report,
-    verdict,
     milliseconds,
-    final: verdict.next === null,
     input: elsewhere ? await asPng(photo, sideOf(largest)) : null,
   });
-  return verdict.next;
+  return next;
+}
+
+/** What a model of a side sees: uint8 RGB (side, side, 3). */
+function inputOf(photo: Photo, side: number): Uint8Array {
+  const seen = photo.inputs.get(side);
+  if (!seen) throw new Error(`No input of ${side} pixels was made.`);
+  return seen;
 }
 
 /** What a model of a side sees, as PNG: the service takes it as that model's input. */
 async function asPng(photo: Photo, side: number): Promise<Blob> {
-  const seen = photo.inputs.get(side);
-  if (!seen) throw new Error(`No input of ${side} pixels was made.`);
+  const seen = inputOf(photo, side);
   const image = new ImageData(side, side);
   for (let from = 0, to = 0; from < seen.length; from += 3, to += 4) {
     image.data[to] = seen[from] as number;
