@@ -1,7 +1,7 @@
 // What the page asks of the service: a report by the largest tier, and a heat map.
 
 import type { PhotoReport } from "../core/wire";
-import { headersOf } from "../shared/address";
+import { detailOf, headersOf } from "../shared/address";
 import type { Caller } from "../shared/protocol";
 
 const DEADLINE_MS = 30_000;
@@ -59,8 +59,7 @@ async function post(path: string, photo: Blob, caller: Caller): Promise<Response
     throw new ServerError("away", error instanceof Error ? error.message : String(error));
   }
   if (response.ok) return response;
-  const problem = (await response.json().catch(() => ({}))) as { detail?: string };
-  const detail = problem.detail ?? `status ${response.status}`;
+  const detail = await detailOf(response);
   const after = Number(response.headers.get("retry-after")) || null;
   if (response.status === 401) throw new ServerError("key", detail);
   if ([408, 429, 500, 502, 503, 504].includes(response.status)) {

@@ -1,7 +1,7 @@
 // Opinions, and opinions taken back, wait here until the service has them on disk. They go one after
 // the other, in order, with the same key however often they are sent.
 
-import { headersOf } from "../shared/address";
+import { detailOf, headersOf } from "../shared/address";
 import { FEEDBACK } from "../shared/feedback_queue";
 import type { Caller } from "../shared/protocol";
 
@@ -160,8 +160,7 @@ async function post(letter: Letter, caller: Caller): Promise<string | null> {
     const response = await fetch(path, { ...options, signal: AbortSignal.timeout(20_000) });
     if (response.ok || (letter.kind === "take_back" && response.status === 404)) return null;
     if (LATER.has(response.status)) return "later";
-    const problem = (await response.json().catch(() => ({}))) as { detail?: string };
-    return problem.detail ?? `status ${response.status}`;
+    return await detailOf(response);
   } catch {
     return "later";
   }

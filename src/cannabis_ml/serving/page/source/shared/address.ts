@@ -12,6 +12,8 @@ export const BUNDLE_NOW = "/v2/bundle";
 export const packedPath = (bundle: string): string => `/v2/bundles/${bundle}/page`;
 export const modelPath = (bundle: string, tier: string): string =>
   `/v2/bundles/${bundle}/tiers/${encodeURIComponent(tier)}`;
+export const packedTierPath = (bundle: string, tier: string): string =>
+  `${modelPath(bundle, tier)}/page`;
 
 /** Headers that say who asks. */
 export function headersOf(caller: Caller): Record<string, string> {
@@ -19,5 +21,9 @@ export function headersOf(caller: Caller): Record<string, string> {
   if (caller.key) headers[KEY_HEADER] = caller.key;
   return headers;
 }
-export const packedTierPath = (bundle: string, tier: string): string =>
-  `${modelPath(bundle, tier)}/page`;
+
+/** Why the service refused, in its own words. */
+export async function detailOf(response: Response): Promise<string> {
+  const problem = (await response.json().catch(() => ({}))) as { detail?: string };
+  return problem.detail ?? `status ${response.status}`;
+}

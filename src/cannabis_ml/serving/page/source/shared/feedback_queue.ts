@@ -2,7 +2,7 @@
 // service knows a submission by its key, however often it comes.
 
 import { all, get, put, remove } from "./database";
-import { headersOf } from "./address";
+import { detailOf, headersOf } from "./address";
 import { callerOf } from "./identity";
 
 export const FEEDBACK = "/v2/feedback";
@@ -141,8 +141,7 @@ async function sendOne({ key, submission, photo }: Waiting): Promise<Sent | "ski
     const response = await fetch(FEEDBACK, { method: "POST", headers, body, signal });
     if (response.ok) return { key, state: "sent" };
     if (LATER.has(response.status)) return LATER_ALONE.has(response.status) ? "skip" : "wait";
-    const problem = (await response.json().catch(() => ({}))) as { detail?: string };
-    return { key, state: "refused", detail: problem.detail ?? `status ${response.status}` };
+    return { key, state: "refused", detail: await detailOf(response) };
   } catch (error) {
     return error instanceof DOMException && error.name === "TimeoutError" ? "skip" : "wait";
   }
