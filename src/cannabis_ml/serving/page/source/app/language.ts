@@ -35,7 +35,11 @@ export function setLanguage(wanted: string): void {
 
 /** A text; `{name}` is replaced by the value of that name. */
 export function t(key: TextKey, values: Readonly<Record<string, string | number>> = {}): string {
-  const text = (ALL[tag] ?? en)[key];
+  return filled((ALL[tag] ?? en)[key], values);
+}
+
+/** A text with its `{name}` replaced by the value of that name. */
+export function filled(text: string, values: Readonly<Record<string, string | number>>): string {
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
 }
 

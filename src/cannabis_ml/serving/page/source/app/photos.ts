@@ -4,6 +4,7 @@ import type { PhotoReport } from "../core/wire";
 import { settled, type Said, type Sent } from "../shared/feedback_queue";
 import type { Fault } from "../shared/protocol";
 import { all, clear, put, remove } from "../shared/database";
+import { hexadecimal } from "../shared/identity";
 
 export interface Answered {
   readonly report: PhotoReport;
@@ -135,5 +136,5 @@ export async function thumbnailOf(file: Blob): Promise<Blob | null> {
 export async function hashOf(file: Blob): Promise<string | null> {
   if (!crypto.subtle) return null;
   const digest = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hexadecimal(new Uint8Array(digest));
 }

@@ -1,6 +1,6 @@
 // The texts of the review page; the language is that of the main page.
 
-import { language } from "../app/language";
+import { filled, language } from "../app/language";
 import en from "./texts/en.json";
 import es from "./texts/es.json";
 
@@ -11,8 +11,7 @@ const ALL: Readonly<Record<string, Texts>> = { en, es };
 
 /** A text; `{name}` is replaced by the value of that name. */
 export function t(key: TextKey, values: Readonly<Record<string, string | number>> = {}): string {
-  const text = (ALL[language()] ?? en)[key];
-  return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
+  return filled((ALL[language()] ?? en)[key], values);
 }
 
 /** Why a photo is up, by the kind that the service gives. */

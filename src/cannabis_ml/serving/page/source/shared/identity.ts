@@ -5,7 +5,11 @@ import type { Caller } from "./protocol";
 
 /** A random text of 128 bits; `crypto.randomUUID` is only there over https. */
 export function randomId(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return hexadecimal(crypto.getRandomValues(new Uint8Array(16)));
+}
+
+/** Two digits a byte. */
+export function hexadecimal(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 

@@ -178,7 +178,8 @@ function pickMany(context: Context, photo: Photo, head: Head, found: HeadJSON): 
   );
 }
 
-function cancel(sheet: HTMLDialogElement): HTMLElement {
+/** Closes a sheet without any change. */
+export function cancel(sheet: HTMLDialogElement): HTMLElement {
   return h("button.link", { type: "button", onclick: () => sheet.close() }, t("feedback.cancel"));
 }
 

@@ -4,7 +4,7 @@ import type { Context } from "../context";
 import { h, icon, type Child } from "../dom";
 import { dateTime, t } from "../language";
 import { photos, smallPictureOf } from "../photos";
-import { open } from "./feedback";
+import { cancel, open } from "./feedback";
 import { deviceState } from "./home";
 import { markdown } from "./markdown";
 import { summary } from "./report";
@@ -68,7 +68,7 @@ function askToDelete(context: Context): void {
       },
       t("history.delete_yes"),
     ),
-    h("button.link", { type: "button", onclick: () => sheet.close() }, t("feedback.cancel")),
+    cancel(sheet),
   );
 }
 

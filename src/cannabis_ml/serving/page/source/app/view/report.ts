@@ -43,11 +43,14 @@ function strip(context: Context, current: Photo): Child {
 /** The answer in a few words. */
 export function summary(context: Context, photo: Photo): string {
   const answered = lastAnswer(photo);
-  const { about } = context.engine;
   if (photo.fault && !answered) return t("report.no_answer");
   if (!answered) return t("report.waiting");
-  const first = mainHead(context, answered);
-  return first ? answerOf(about, first[1]) : answered.report.summary;
+  return mainAnswer(context, answered);
+}
+
+function mainAnswer(context: Context, answered: Answered): string {
+  const main = mainHead(context, answered);
+  return main ? answerOf(context.engine.about, main[1]) : answered.report.summary;
 }
 
 function mainHead(context: Context, { report }: Answered): [string, HeadJSON] | undefined {
@@ -177,11 +180,7 @@ function banners(context: Context, photo: Photo, answered: Answered): Child[] {
 function changed(context: Context, photo: Photo, answered: Answered): Child {
   const before = photo.answers[photo.answers.length - 2];
   if (answered.where !== "server" || !before || answered.report.unknown?.is_unknown) return null;
-  const said = (each: Answered): string => {
-    const main = mainHead(context, each);
-    return main ? answerOf(context.engine.about, main[1]) : each.report.summary;
-  };
-  const [now, then] = [said(answered), said(before)];
+  const [now, then] = [mainAnswer(context, answered), mainAnswer(context, before)];
   const newer = context.engine.about && answered.bundle !== context.engine.about.id;
   return h(
     "div.banner.better",
