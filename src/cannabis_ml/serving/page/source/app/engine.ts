@@ -69,7 +69,6 @@ export class Engine {
       fault: null,
       said: {},
       file,
-      asking: { state: "no" },
     };
     kept.add(photo);
     this.answerAgain(photo);
@@ -82,7 +81,7 @@ export class Engine {
     if (!photo.file) return;
     photo.answers = [];
     photo.fault = null;
-    photo.asking = { state: "no" };
+    photo.asking = undefined;
     const { id, file, name } = photo;
     this.tell({ kind: "answer", id, file, name, language: language() });
   }
@@ -95,7 +94,7 @@ export class Engine {
       try {
         const found = await analyze(input, language(), this.caller);
         const bundle = found.bundle ?? this.about?.id ?? "";
-        photo.asking = { state: "no" };
+        photo.asking = undefined;
         photo.fault = null;
         // The checks of the photo need more pixels than the model's input has.
         const seen = photo.answers[0]?.report.photo_faults;
@@ -114,7 +113,7 @@ export class Engine {
           continue;
         }
         if (fault?.fault === "refused" && photo.answers.length === 0) {
-          photo.asking = { state: "no" };
+          photo.asking = undefined;
           photo.fault = { fault: "no_photo", detail: fault.message };
         } else {
           const detail = error instanceof Error ? error.message : String(error);

@@ -16,7 +16,6 @@ export interface Answered {
 
 /** What goes on at the server. */
 export type Asking =
-  | { readonly state: "no" }
   | { readonly state: "asking" }
   | { readonly state: "away" }
   | { readonly state: "busy"; readonly seconds: number }
@@ -40,6 +39,7 @@ export interface Photo {
   file?: File;
   /** What the largest tier sees, where it should be asked. */
   input?: Blob | null;
+  /** Missing where the server was not asked, or has answered. */
   asking?: Asking;
   url?: string;
   small?: string;

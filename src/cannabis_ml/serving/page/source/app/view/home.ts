@@ -3,6 +3,7 @@
 import type { Head } from "../../core/wire";
 import { type Context, nameOf } from "../context";
 import { h, icon, type Child } from "../dom";
+import type { DeviceState } from "../engine";
 import { date, percent, t, type TextKey } from "../language";
 import { introductionOf } from "./markdown";
 
@@ -96,28 +97,27 @@ export function deviceState(context: Context): HTMLElement {
     case "ready":
       return line("good", t(context.isKept ? "state.ready" : "state.ready_online"));
     case "failed":
-      return failed(context, line);
+      return failed(context, device, line);
   }
 }
 
 function failed(
   context: Context,
+  { fault, detail }: DeviceState & { state: "failed" },
   line: (mark: string, text: string, ...more: Child[]) => HTMLElement,
 ): HTMLElement {
-  const { device } = context.engine;
-  if (device.state !== "failed") throw new Error("The device did not fail.");
   const again = h(
     "button",
     { type: "button", "data-key": "again", onclick: () => context.restart() },
     t("state.again"),
   );
-  if (device.fault === "key") {
+  if (fault === "key") {
     const wrong = context.engine.caller.key !== null;
     return line("bad", t(wrong ? "state.key_wrong" : "state.key"), keyForm(context));
   }
-  if (device.fault === "disagrees") return line("bad", t("state.disagrees"));
-  if (device.fault === "network") return line("bad", t("state.no_bundle"), again);
-  return line("bad", t("state.unsupported"), h("details.why", { "data-key": "why" }, h("summary", {}, "?"), device.detail));
+  if (fault === "disagrees") return line("bad", t("state.disagrees"));
+  if (fault === "network") return line("bad", t("state.no_bundle"), again);
+  return line("bad", t("state.unsupported"), h("details.why", { "data-key": "why" }, h("summary", {}, "?"), detail));
 }
 
 function keyForm(context: Context): HTMLElement {

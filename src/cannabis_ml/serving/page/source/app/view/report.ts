@@ -196,7 +196,8 @@ function changed(context: Context, photo: Photo, answered: Answered): Child {
 }
 
 function asking(context: Context, photo: Photo): Child {
-  const state = photo.asking ?? { state: "no" };
+  const { asking: state } = photo;
+  if (!state) return null;
   const again = photo.file
     ? h(
         "button",
@@ -207,8 +208,6 @@ function asking(context: Context, photo: Photo): Child {
   const line = (text: string, busy: boolean, ...more: Child[]): HTMLElement =>
     h(`div.banner.asking${busy ? ".busy" : ""}`, {}, h("p", {}, icon("server"), text), ...more);
   switch (state.state) {
-    case "no":
-      return null;
     case "asking":
       return line(t(photo.answers.length ? "report.asking" : "report.sending"), true);
     case "busy":
@@ -230,7 +229,7 @@ function noAnswer(context: Context, photo: Photo): Child {
       h("p.actions", {}, forget(context, photo)),
     );
   }
-  if (photo.asking && photo.asking.state !== "no") return asking(context, photo);
+  if (photo.asking) return asking(context, photo);
   if (!photo.file) return h("p", {}, t("report.gone"));
   return h("div.banner.asking.busy", {}, h("p", {}, icon("device"), t("report.waiting")));
 }
