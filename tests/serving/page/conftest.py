@@ -34,6 +34,8 @@ PHONE = {
 ELSEWHERE = "page.test"
 """This machine under a name that browsers trust less without https."""
 
+AXE = BUILT.parent / "node_modules" / "axe-core" / "axe.min.js"
+
 ANSWER = "main .answer-name"
 ROUTING_HEAD = "kind.of thing"
 SURE_FROM = 0.95
@@ -234,6 +236,28 @@ def as_file(image, name, **saving):
 def file_of():
     """An image as a file for an upload field: `file_of(image, "photo.jpg", exif=…)`."""
     return as_file
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """What axe-core finds on a page, as text: `faults(page)`."""
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed: make page")
+    axe = AXE.read_text("utf-8")
+
+    def find(page):
+        session = page.context.new_cdp_session(page)  # the page's policy keeps others' scripts out
+        session.send("Runtime.evaluate", {"expression": axe})
+        found = page.evaluate(
+            """() => axe.run(document, {
+              runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+            }).then(({violations}) => violations.flatMap(each =>
+              each.nodes.map(node => `${each.id}: ${node.target} ${node.failureSummary}`)))"""
+        )
+        session.detach()
+        return found
+
+    return find
 
 
 def ready(page):

@@ -1,72 +1,46 @@
 """Reachable by keyboard and screen reader, in every view; axe-core looks for what is not."""
 
-from pathlib import Path
-
 import pytest
-
-from cannabis_ml.serving.page.files import BUILT
 
 pytestmark = pytest.mark.slow
 
-AXE = BUILT.parent / "node_modules" / "axe-core" / "axe.min.js"
 SCHEMES = ["light", "dark"]
-
-
-@pytest.fixture(scope="module")
-def axe():
-    if not AXE.is_file():
-        pytest.skip("axe-core is not installed: make page")
-    return Path(AXE).read_text("utf-8")
-
-
-def faults(page, axe):
-    """What axe-core finds, as text; the page's own policy keeps scripts of others out."""
-    session = page.context.new_cdp_session(page)
-    session.send("Runtime.evaluate", {"expression": axe})
-    found = page.evaluate(
-        """() => axe.run(document, {
-          runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-        }).then(({violations}) => violations.flatMap(each =>
-          each.nodes.map(node => `${each.id}: ${node.target} ${node.failureSummary}`)))"""
-    )
-    session.detach()
-    return found
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("size", [{"width": 360, "height": 740}, {"width": 1280, "height": 900}])
-def test_axe_finds_nothing(address, visit, hands, photo_of, colors, axe, scheme, size):
+def test_axe_finds_nothing(address, visit, hands, photo_of, colors, faults, scheme, size):
     page = visit(address, color_scheme=scheme, viewport=size, reduced_motion="reduce")
     hands.ready(page)
-    found = faults(page, axe)
+    found = faults(page)
     hands.choose(page, photo_of(colors["unsure"]))
     page.wait_for_selector(".banner.better")
     page.locator("summary").first.click()
     page.locator(".say.right").last.click()
     page.locator(".said").first.wait_for()  # the page is drawn anew: an earlier tap may miss
-    found += faults(page, axe)
+    found += faults(page)
     page.locator(".say.wrong").first.click()
     page.wait_for_selector(".sheet")
-    found += faults(page, axe)
+    found += faults(page)
     page.keyboard.press("Escape")
     hands.choose(page, photo_of(colors["unknown"]))
     page.wait_for_selector(".banner.unknown")
-    found += faults(page, axe)
+    found += faults(page)
     hands.choose(page, {"name": "a.txt", "mimeType": "text/plain", "buffer": b"no photo"})
     page.wait_for_selector(".banner.fault")
-    found += faults(page, axe)
+    found += faults(page)
     for view in ("History", "About"):
         page.locator(".bottom").get_by_text(view).click()
         page.get_by_role("heading", name=view, level=1).wait_for()
-        found += faults(page, axe)
+        found += faults(page)
     assert found == []
 
 
-def test_axe_finds_a_fault_that_is_there(address, visit, hands, axe):
+def test_axe_finds_a_fault_that_is_there(address, visit, hands, faults):
     page = visit(address)
     hands.ready(page)
     page.evaluate("() => document.body.append(document.createElement('img'))")
-    assert any(fault.startswith("image-alt") for fault in faults(page, axe))
+    assert any(fault.startswith("image-alt") for fault in faults(page))
 
 
 def test_the_answer_is_announced(address, visit, hands, photo_of, colors):
