@@ -29,17 +29,14 @@ def kept_photos(page):
 
 def wait_for_answers(page, count=1):
     """Wait until every photo has an answer, and the last word on it was said."""
-    page.wait_for_function(
-        """count => new Promise(resolve => {
-          const request = indexedDB.open("cannabis_ml");
-          request.onsuccess = () => {
-            const all = request.result.transaction("photos").objectStore("photos").getAll();
-            all.onsuccess = () => resolve(
-              all.result.length >= count && all.result.every(each => each.answers.length > 0));
-          };
-        })""",
-        arg=count,
-    )
+    # `wait_for_function` takes a promise for an answer, whatever it resolves to.
+    for _ in range(1200):
+        kept = kept_photos(page)
+        if len(kept) >= count and all(each["answers"] for each in kept):
+            break
+        page.wait_for_timeout(25)
+    else:
+        raise AssertionError(f"{len(kept)} photos with or without an answer, not {count}")
     page.wait_for_selector(".banner.asking.busy", state="detached")
 
 
