@@ -272,6 +272,17 @@ def choose(page, *files):
     chooser.value.set_files(list(files))
 
 
+def redraw_while_pressed(page, button):
+    """Press a button with the mouse, lose the network, which the page shows, and let go."""
+    button.hover()
+    page.mouse.down()
+    page.context.set_offline(True)
+    page.wait_for_function("() => !navigator.onLine")
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+    page.mouse.up()
+    page.locator(".top .offline").wait_for()
+
+
 @pytest.fixture(scope="session")
 def hands():
     """What a person does: `hands.choose(page, file)`, `hands.ready(page)`, …"""
@@ -284,5 +295,10 @@ def hands():
         context.set_offline(False)
 
     return SimpleNamespace(
-        ready=ready, choose=choose, no_network=no_network, answer=ANSWER, elsewhere=ELSEWHERE
+        ready=ready,
+        choose=choose,
+        redraw_while_pressed=redraw_while_pressed,
+        no_network=no_network,
+        answer=ANSWER,
+        elsewhere=ELSEWHERE,
     )

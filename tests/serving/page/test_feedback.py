@@ -45,6 +45,15 @@ def test_one_tap_confirms(store, visit, hands, photo_of, colors):
     assert opinion["head"] == "kind.of thing"
 
 
+def test_a_tap_counts_where_the_page_is_drawn_meanwhile(store, visit, hands, photo_of, colors):
+    server, _ = store
+    page = visit(server.address)
+    answered(page, hands, photo_of(colors["sure"]))
+    button = of_head(page).get_by_role("button", name="Right")
+    hands.redraw_while_pressed(page, button)
+    told(page, "You: right")
+
+
 def test_two_taps_correct(store, visit, hands, photo_of, colors):
     server, opinions = store
     page = visit(server.address)

@@ -282,6 +282,12 @@ def test_thumbs_judge_a_photo_on_a_phone(review, up):
     sent(page, up, 0)
 
 
+def test_a_tap_counts_where_the_page_is_drawn_meanwhile(review, hands, up):
+    page = review(**KEYS_ALONE)
+    hands.redraw_while_pressed(page, page.locator(".bottom .skip-photo"))
+    page.locator(".said-last", has_text="Skipped").wait_for(state="attached")
+
+
 def test_only_a_reviewers_key_gets_in(visit, up):
     page = visit(up.address, "/review")
     page.get_by_text("This page needs a key for reviewers.").wait_for()

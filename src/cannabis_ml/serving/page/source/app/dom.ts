@@ -53,6 +53,36 @@ export function replace(parent: Element, ...children: Child[]): void {
   again?.focus();
 }
 
+const later = new Set<() => void>();
+let isPressed = false;
+
+/**
+ * Draw now, or once what is pressed is let go: a button that is exchanged in between gets no click.
+ *
+ * @param draw The same function each time; it is called once for all that waited.
+ */
+export function onceLetGo(draw: () => void): void {
+  if (isPressed) later.add(draw);
+  else draw();
+}
+
+addEventListener("pointerdown", ({ target }) => {
+  // A menu that opens, as of a select, may keep the end of the press for itself.
+  isPressed = target instanceof Element && target.closest("a, button, label, summary") !== null;
+});
+
+for (const end of ["pointerup", "pointercancel", "contextmenu", "dragend"]) {
+  addEventListener(end, () => {
+    isPressed = false;
+    // The click comes after the end of the press.
+    requestAnimationFrame(() => {
+      const waited = [...later];
+      later.clear();
+      waited.forEach(onceLetGo);
+    });
+  });
+}
+
 const keyOf = (element: Element): string | null => element.getAttribute("data-key");
 
 const PATHS = {

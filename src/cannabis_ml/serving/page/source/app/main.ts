@@ -5,7 +5,7 @@ import { clear, get, put } from "../shared/database";
 import * as queue from "../shared/feedback_queue";
 import type { Opinion, Said, Sent, Submission, Waiting } from "../shared/feedback_queue";
 import type { Context } from "./context";
-import { h, icon, replace, type Child, type Icon } from "./dom";
+import { h, icon, onceLetGo, replace, type Child, type Icon } from "./dom";
 import { Engine, inputOf } from "./engine";
 import { language, languages, percent, setLanguage, t } from "./language";
 import * as kept from "./photos";
@@ -300,10 +300,10 @@ class App implements Context {
   render(): void {
     if (this.toDraw) return;
     this.toDraw = true;
-    requestAnimationFrame(() => this.draw());
+    requestAnimationFrame(() => onceLetGo(this.draw));
   }
 
-  private draw(): void {
+  private readonly draw = (): void => {
     this.toDraw = false;
     if (!this.engine) return;
     this.skip.textContent = t("skip");
@@ -311,7 +311,7 @@ class App implements Context {
     replace(this.main, ...this.view());
     this.bottom.setAttribute("aria-label", t("nav.label"));
     replace(this.bottom, ...this.buttons());
-  }
+  };
 
   private view(): Child[] {
     const view = location.hash.split("/")[1] ?? "";

@@ -1,6 +1,6 @@
 // Photos worth a person's time, one after the other: what to show, and what keys and buttons do.
 
-import { replace } from "../app/dom";
+import { onceLetGo, replace } from "../app/dom";
 import { language, setLanguage } from "../app/language";
 import type { Head } from "../core/wire";
 import { callerOf, keepKey, randomId } from "../shared/identity";
@@ -331,13 +331,17 @@ export class Review {
   }
 
   draw(): void {
+    onceLetGo(this.drawNow);
+  }
+
+  private readonly drawNow = (): void => {
     document.title = t("title");
     const parts: Shown = draw(this, this.said);
     for (const [name, children] of Object.entries(parts)) {
       const part = this.root.querySelector(`[data-part=${name}]`);
       if (part) replace(part, ...children);
     }
-  }
+  };
 }
 
 const root = document.querySelector<HTMLElement>("#app");
