@@ -41,6 +41,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: (item.path not in looking, item.path not in slow))
 
 
+@pytest.fixture(autouse=True)
+def mlflow_of_one_test():
+    """MLflow's variables end with the test: it sets them itself, so that processes inherit them."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        del os.environ[name]
+    os.environ.update(before)
+
+
 PROJECT = Path(__file__).parents[1]
 NOT_COPIED = {".git", ".venv", "data", ".viz", "dist", "build", "local", "node_modules"}
 
