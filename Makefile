@@ -77,7 +77,8 @@ benchmarks: $(READY)  ## Run the side-by-side measurements of tests/benchmarks
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 # Every extra but `tensorflow`: see pyproject.toml.
-LOCKED := inference pipelines train weights export viz notebook docs dev remote service feedback
+LOCKED := inference pipelines train weights export viz notebook docs dev remote service feedback modal sagemaker \
+    vertex cluster wandb assistant
 
 lock: $(READY)  ## Refresh requirements.lock to the newest versions that fit pyproject.toml
 	$(BIN)/pip-compile --upgrade $(LOCKED:%=--extra %) --strip-extras --no-annotate --no-header --quiet \
