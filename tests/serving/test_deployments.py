@@ -215,13 +215,15 @@ def test_a_bundle_of_the_hub(deploy_from_hub, hub, folder, small_bundle):
     files = {
         str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
     }
-    hub.put("ann/leaves", files, branch="v1.0")
+    hub.put("ann/leaves", files, branch="v1.0", kind="model")
     done = deploy_from_hub("hf://ann/leaves@v1.0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert stands(folder) == [(id_of(small_bundle), None)]
 
     altered = next(name for name in files if name.startswith("tiers/"))
-    hub.put("ann/leaves", files | {altered: files[altered][:-1] + b"?"}, branch="v1.1")
+    hub.put(
+        "ann/leaves", files | {altered: files[altered][:-1] + b"?"}, branch="v1.1", kind="model"
+    )
     refused = deploy_from_hub("hf://ann/leaves@v1.1")
     assert refused.returncode == 2
     assert altered in refused.stderr
