@@ -7,6 +7,14 @@ from cannabis_ml.feedback.store import FeedbackStore
 pytestmark = pytest.mark.slow
 
 
+HOW_MANY_WAIT = """() => new Promise((resolve) => {
+    indexedDB.open("cannabis_ml").onsuccess = ({ target }) => {
+        const kept = target.result.transaction("queue").objectStore("queue").count();
+        kept.onsuccess = () => resolve(kept.result);
+    };
+})"""
+
+
 @pytest.fixture
 def store(serve, bundle_of, tmp_path):
     """A service that keeps feedback: its server, and a function that reads every opinion."""
@@ -185,6 +193,44 @@ def test_a_tap_can_be_taken_back(store, visit, hands, photo_of, colors):
         told(page, "You: not sure")
     told(page, "sent, thank you")
     assert [each["verdict"] for each in opinions()] == ["unsure"]
+
+
+def test_a_tap_is_taken_back_while_it_is_being_sent(store, visit, hands, photo_of, colors):
+    server, opinions = store
+    page = visit(server.address, service_workers="block")  # requests of theirs cannot be held
+    answered(page, hands, photo_of(colors["sure"]))
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/v2/feedback", hold)
+    with page.expect_request("**/v2/feedback"):
+        of_head(page).get_by_role("button", name="Right").click()
+    of_head(page).get_by_role("button", name="Undo").click()
+    with page.expect_response(lambda response: response.request.method == "DELETE") as deleted:
+        held[0].continue_()
+    assert deleted.value.json()["withdrawn"] == 1
+    assert opinions() == []
+    assert page.evaluate(HOW_MANY_WAIT) == 0
+
+
+def test_a_tap_that_may_have_arrived_is_taken_back(store, visit, hands, photo_of, colors):
+    server, opinions = store
+    page = visit(server.address, service_workers="block")
+    answered(page, hands, photo_of(colors["sure"]))
+
+    def unanswered(route):
+        route.fetch()
+        route.abort("connectionreset")
+
+    page.route("**/v2/feedback", unanswered)
+    with page.expect_event("requestfailed"):
+        of_head(page).get_by_role("button", name="Right").click()
+    assert len(opinions()) == 1
+    with page.expect_response(lambda response: response.request.method == "DELETE"):
+        of_head(page).get_by_role("button", name="Undo").click()
+    assert opinions() == []
 
 
 @pytest.mark.parametrize("consent", [True, False])

@@ -195,9 +195,11 @@ class App implements Context {
     photo.said = Object.fromEntries(Object.entries(photo.said).filter(([name]) => name !== head));
     this.render();
     void (async () => {
-      await queue.takeBack(said.key);
+      const label = said.label === null ? {} : { label: said.label };
+      const opinion = { head, verdict: said.verdict, ...label };
+      await queue.takeBack(this.waitingOf(photo, opinion, said.key));
       await kept.save(photo);
-      await this.count();
+      await this.send(true);
     })();
   }
 
@@ -256,8 +258,8 @@ class App implements Context {
     return { key, submission, photo: file, notBefore: Date.now() + SECOND_THOUGHTS_MS };
   }
 
-  private async send(): Promise<void> {
-    const done = await queue.send();
+  private async send(afterOthers = false): Promise<void> {
+    const done = await queue.send(afterOthers);
     await queue.record(done);
     await this.settle(done);
   }

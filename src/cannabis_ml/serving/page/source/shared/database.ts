@@ -51,6 +51,32 @@ export async function remove(store: StoreName, key: string): Promise<void> {
   await run(store, "readwrite", (s) => s.delete(key));
 }
 
+/**
+ * Change a value in one transaction, or remove it.
+ *
+ * @param change - Given the value kept; returns what is to be kept, undefined for nothing.
+ * @returns What `change` returned.
+ */
+export async function update<T>(
+  store: StoreName,
+  key: string,
+  change: (found: T | undefined) => T | undefined,
+): Promise<T | undefined> {
+  const transaction = (await database()).transaction(store, "readwrite");
+  const kept = transaction.objectStore(store);
+  const request = kept.get(key) as IDBRequest<T | undefined>;
+  return new Promise((resolve, reject) => {
+    let changed: T | undefined;
+    request.onsuccess = () => {
+      changed = change(request.result);
+      if (changed === undefined) kept.delete(key);
+      else kept.put(changed);
+    };
+    transaction.oncomplete = () => resolve(changed);
+    transaction.onabort = transaction.onerror = () => reject(transaction.error ?? request.error);
+  });
+}
+
 export async function clear(store: StoreName): Promise<void> {
   await run(store, "readwrite", (s) => s.clear());
 }

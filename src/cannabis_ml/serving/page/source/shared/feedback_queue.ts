@@ -1,7 +1,7 @@
 // What people say of answers waits here until the service has it on disk, and is sent once: the
 // service knows a submission by its key, however often it comes.
 
-import { all, get, put, remove } from "./database";
+import { all, put, update } from "./database";
 import { detailOf, headersOf } from "./address";
 import { callerOf } from "./identity";
 
@@ -42,6 +42,9 @@ export interface Waiting {
   readonly photo: Blob | null;
   /** In milliseconds since 1970: until then it can be taken back. */
   readonly notBefore: number;
+  /** The service may have it: taking it back is a request of its own. */
+  readonly attempted?: boolean;
+  readonly takenBack?: boolean;
 }
 
 /** What became of a submission. */
@@ -66,18 +69,31 @@ const LATER_ALONE = new Set([408, 500, 502, 504]);
 /** The service gives a body less time: what takes longer hangs, and would hold up all others. */
 const DEADLINE_MS = 60_000;
 
-export const enqueue = (waiting: Waiting): Promise<void> => put("queue", waiting);
-export const takeBack = (key: string): Promise<void> => remove("queue", key);
+/** Nothing where it was taken back meanwhile. */
+export async function enqueue(waiting: Waiting): Promise<void> {
+  await update<Waiting>("queue", waiting.key, (found) => found ?? waiting);
+}
+
+/** Before it was sent, it never is; afterwards the service is asked to forget it. */
+export async function takeBack(waiting: Waiting): Promise<void> {
+  await update<Waiting>("queue", waiting.key, (found) =>
+    found && !found.attempted
+      ? undefined
+      : { ...(found ?? waiting), photo: null, notBefore: 0, attempted: true, takenBack: true },
+  );
+}
+
 export const waiting = (): Promise<Waiting[]> => all<Waiting>("queue");
 
 /**
  * Send what waits, oldest first; one page or worker at a time.
  *
+ * @param afterOthers - Wait for a page or worker that is sending, where that may miss something.
  * @returns What the service took or refused. Empty where there is no network.
  */
-export async function send(): Promise<Sent[]> {
+export async function send(afterOthers = false): Promise<Sent[]> {
   if (!navigator.locks) return sendAll();
-  return navigator.locks.request("feedback", { ifAvailable: true }, async (lock) =>
+  return navigator.locks.request("feedback", { ifAvailable: !afterOthers }, async (lock) =>
     lock ? sendAll() : [],
   );
 }
@@ -112,19 +128,28 @@ async function sendAll(): Promise<Sent[]> {
   const due = (await waiting()).filter((each) => each.notBefore <= Date.now());
   due.sort((a, b) => a.submission.at.localeCompare(b.submission.at));
   for (const each of due) {
-    const found = await sendOne(each);
+    const found = await sendOne(each.key);
     if (found === "wait") break;
     if (found === "skip") continue; // each has the time of its opinion: the order does not matter
-    await remove("queue", each.key);
-    done.push(found);
+    if (found !== "taken back") done.push(found);
   }
   return done;
 }
 
+type Outcome = Sent | "taken back" | "skip" | "wait";
+
 /** "skip": this one later; "wait": all of them. */
-async function sendOne({ key, submission, photo }: Waiting): Promise<Sent | "skip" | "wait"> {
-  // It may have been taken back meanwhile.
-  if (!(await get("queue", key))) return { key, state: "refused", detail: "" };
+async function sendOne(key: string): Promise<Outcome> {
+  // It may have been taken back meanwhile, or may be while it is sent.
+  const each = await update<Waiting>("queue", key, (found) => found && { ...found, attempted: true });
+  if (!each) return "taken back";
+  const outcome = each.takenBack ? "taken back" : await post(each);
+  if (outcome === "skip" || outcome === "wait") return outcome;
+  const left = await update<Waiting>("queue", key, (found) => (found?.takenBack ? found : undefined));
+  return left ? withdraw(left.submission) : outcome;
+}
+
+async function post({ key, submission, photo }: Waiting): Promise<Outcome> {
   const headers = headersOf(await callerOf());
   let body: BodyInit;
   if (photo) {
@@ -136,12 +161,27 @@ async function sendOne({ key, submission, photo }: Waiting): Promise<Sent | "ski
     headers["content-type"] = "application/json";
     body = JSON.stringify(submission);
   }
+  const response = await ask(FEEDBACK, { method: "POST", headers, body });
+  if (typeof response === "string") return response;
+  if (response.ok) return { key, state: "sent" };
+  return { key, state: "refused", detail: await detailOf(response) };
+}
+
+/** Have the service forget what it may have; that it has nothing is as good. */
+async function withdraw({ key, person }: Submission): Promise<Outcome> {
+  const path = `${FEEDBACK}/${encodeURIComponent(key)}?person=${encodeURIComponent(person)}`;
+  const response = await ask(path, { method: "DELETE", headers: headersOf(await callerOf()) });
+  if (typeof response === "string") return response;
+  await update<Waiting>("queue", key, () => undefined);
+  return "taken back";
+}
+
+async function ask(path: string, request: RequestInit): Promise<Response | "skip" | "wait"> {
   try {
     const signal = AbortSignal.timeout(DEADLINE_MS);
-    const response = await fetch(FEEDBACK, { method: "POST", headers, body, signal });
-    if (response.ok) return { key, state: "sent" };
-    if (LATER.has(response.status)) return LATER_ALONE.has(response.status) ? "skip" : "wait";
-    return { key, state: "refused", detail: await detailOf(response) };
+    const response = await fetch(path, { ...request, signal });
+    if (!LATER.has(response.status)) return response;
+    return LATER_ALONE.has(response.status) ? "skip" : "wait";
   } catch (error) {
     return error instanceof DOMException && error.name === "TimeoutError" ? "skip" : "wait";
   }
