@@ -16,3 +16,7 @@ def test_getting_photos_ready_loads_no_training_framework(photos_ready):
     assert list(project.glob("data/envs/test/08_reporting/feedback.html/*/feedback.html"))
     assert any(name.startswith("albumentations.") for name in told["modules"])
     assert [name for name in told["modules"] if name.partition(".")[0] in HEAVY] == []
+
+
+def test_a_run_loads_no_tracker_that_is_switched_off(photos_ready):
+    assert [name for name in photos_ready[1]["modules"] if name.partition(".")[0] == "wandb"] == []

@@ -238,11 +238,16 @@ def _end_on_signals() -> None:
 
 
 def _end_tracking(status: str) -> None:
-    """Set the status of the MLflow run, which would otherwise be FINISHED."""
+    """Set the status of the MLflow run, which would otherwise be FINISHED, and of one in W&B."""
     mlflow = sys.modules.get("mlflow")
     # kedro-mlflow reopens the run at every node, and MLflow stacks it.
     while mlflow is not None and mlflow.active_run():
         mlflow.end_run(status)
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and getattr(wandb, "run", None) is not None:
+        from cannabis_ml.wandb_hook import FAILED, KILLED
+
+        wandb.run.finish(exit_code=KILLED if status == "KILLED" else FAILED)
 
 
 def _log_errors_once(hint: _ResumeHint) -> None:

@@ -64,8 +64,7 @@ class TrackingHook:
             return
         mlflow.set_tags(git_state(Path(self._context.project_path)))
         env = run_params.get("env") or "base"
-        pipelines = "+".join(run_params.get("pipeline_names") or ["__default__"])
-        mlflow.set_tags({"kedro_env": env, "mlflow.runName": f"{pipelines} on {env}"})
+        mlflow.set_tags({"kedro_env": env, "mlflow.runName": run_name(run_params)})
         # Nodes get typed parameters, which MLflow would show as one long string.
         parameters = self._context.config_loader["parameters"]
         values = {name: str(value)[:MAX_PARAM_LENGTH] for name, value in flatten(parameters)}
@@ -88,12 +87,7 @@ class TrackingHook:
             log_it = mlflow.log_artifacts if path.is_dir() else mlflow.log_artifact
             log_it(str(path), _artifact_folder(wanted["artifact"], dataset_name, path))
         if "metrics" in wanted:
-            prefix = wanted["metrics"]
-            numbers = {
-                f"{prefix}.{k}": float(v)
-                for k, v in flatten(data.model_dump() if isinstance(data, BaseModel) else data)
-                if isinstance(v, int | float) and not isinstance(v, bool)
-            }
+            numbers = numbers_of(data, wanted["metrics"])
             keys = mlflow_keys(numbers)
             mlflow.log_metrics({keys[name]: value for name, value in numbers.items()})
         if "fingerprint" in wanted:
@@ -108,10 +102,7 @@ class TrackingHook:
             mlflow.set_tag(f"{dataset_name}_photos", len(data))
 
     def _wanted(self, dataset_name: str) -> dict[str, Any]:
-        if dataset_name.startswith(("params:", "parameters")):
-            return {}
-        metadata = getattr(self._catalog[dataset_name], "metadata", None) or {}
-        return metadata.get("mlflow", {})
+        return tracking_marks(self._catalog, dataset_name)
 
 
 class LineageHook:
@@ -325,6 +316,34 @@ def place_of(dataset: AbstractDataset, path: Any = None) -> Path | RemotePath:
 def _root(dataset: AbstractDataset) -> str:
     """The path of an entry as the catalog has it, below which its versions lie."""
     return str(getattr(dataset, "_filepath", ""))
+
+
+def run_name(run_params: dict[str, Any]) -> str:
+    """Name of a run in trackers: its pipelines and its environment."""
+    env = run_params.get("env") or "base"
+    return f"{'+'.join(run_params.get('pipeline_names') or ['__default__'])} on {env}"
+
+
+def tracking_marks(catalog: DataCatalog, dataset_name: str) -> dict[str, Any]:
+    """What trackers are to log of a catalog entry, as its metadata sets, see `TrackingHook`."""
+    if dataset_name.startswith(("params:", "parameters")):
+        return {}
+    metadata = getattr(catalog[dataset_name], "metadata", None) or {}
+    return metadata.get("mlflow", {})
+
+
+def numbers_of(data: Any, prefix: str) -> dict[str, float]:
+    """Every number in a report, by its dotted name behind a prefix.
+
+    Args:
+        data: Nested dicts, or a Pydantic model of them.
+        prefix: Stands before every name, and a dot between.
+    """
+    return {
+        f"{prefix}.{name}": float(value)
+        for name, value in flatten(data.model_dump() if isinstance(data, BaseModel) else data)
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def git_state(project_path: Path) -> dict[str, str]:

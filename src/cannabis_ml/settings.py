@@ -17,6 +17,7 @@ from cannabis_ml.hooks import (
     UnfinishedHook,
     WritersHook,
 )
+from cannabis_ml.wandb_hook import WandbHook
 
 limit_spinning()
 
@@ -39,6 +40,7 @@ def _project_uri() -> str:
 # Kedro calls hooks in reverse order: the summary is printed after everything was tracked.
 HOOKS = (
     ResultHook(),
+    WandbHook(),
     TrackingHook(),
     LineageHook(),
     UnfinishedHook(),

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from cannabis_ml._io.live_metrics import publish
 from cannabis_ml._io.metric_names import mlflow_keys
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.training.ready_lightning import lightning
@@ -24,11 +25,11 @@ STATE = "state.ckpt"
 
 
 class History(lightning.pytorch.callbacks.Callback):
-    """Keeps a row per epoch, logs it, and sends it to the active MLflow run.
+    """Keeps a row per epoch, logs it, and sends it to the active MLflow run and other trackers.
 
     Args:
         schedule: Names the phases.
-        log_as: Prefix of the names of metrics in MLflow.
+        log_as: Prefix of the names of metrics there.
     """
 
     def __init__(self, schedule: Schedule, log_as: str = "") -> None:
@@ -163,24 +164,23 @@ def best_file(folder: Path, epoch: int) -> Path:
 
 
 def log_live(row: dict[str, Any], log_as: str = "") -> None:
-    """Log the epoch to MLflow if a run is active; its failures do not stop training.
+    """Log the epoch to MLflow if a run is active, and to other listeners.
+
+    Their failures do not stop training.
 
     Args:
         row: Metrics of one epoch, with its number under `epoch`.
         log_as: Stands before their names, and a dot between.
     """
+    numbers = {name: value for name, value in row.items() if name not in ("epoch", "phase")}
+    publish(numbers, log_as, row["epoch"])
     mlflow = sys.modules.get("mlflow")  # whoever started a run has imported it
     try:
         if mlflow is not None and mlflow.active_run() is not None:
             prefix = f"{log_as}." if log_as else ""
-            numbers = {
-                prefix + name: value
-                for name, value in row.items()
-                if name not in ("epoch", "phase")
-            }
-            keys = mlflow_keys(numbers)
-            numbers = {keys[name]: value for name, value in numbers.items()}
-            mlflow.log_metrics(numbers, step=row["epoch"])
+            keys = mlflow_keys([prefix + name for name in numbers])
+            metrics = {keys[prefix + name]: value for name, value in numbers.items()}
+            mlflow.log_metrics(metrics, step=row["epoch"])
     except Exception:
         # A full disk, a locked store, a server that is away: all lose a curve, not a training.
         logger.warning("MLflow did not take the metrics of epoch %d", row["epoch"], exc_info=True)
