@@ -256,7 +256,8 @@ class WandbHook:
             return
         artifact = wandb.Artifact(dataset_name, type=kind)
         # A version never changes, so it need not be copied until it is uploaded.
-        policy = "immutable" if isinstance(dataset, AbstractVersionedDataset) else "mutable"
+        kept = isinstance(dataset, AbstractVersionedDataset)
+        policy: Literal["immutable", "mutable"] = "immutable" if kept else "mutable"
         for file in files:
             if file not in pictures:
                 name = file.relative_to(path).as_posix() if path.is_dir() else file.name
