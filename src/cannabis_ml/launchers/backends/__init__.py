@@ -1,0 +1,1 @@
+"""One file per provider of machines; `launchers.backend.open_backend` imports the one asked for."""

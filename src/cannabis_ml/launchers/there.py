@@ -1,0 +1,158 @@
+"""What runs on the other machine: `python -m cannabis_ml.launchers.there` in the unpacked package.
+
+Runs the job's command as a child, passes its output on, ends it when told to (SIGTERM) or when the
+time or money is used up, and writes the results. Started again over the same folder of data, it
+goes on: training resumes by its own key, time and money count on, and a command that has ended is
+not run again. Variables: see `package.variables`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from cannabis_ml.launchers.job import Job
+from cannabis_ml.launchers.ledger import Ledger, Stopped
+from cannabis_ml.launchers.mirror import Mirror
+from cannabis_ml.launchers.outcome import write_results
+
+EXIT_STOPPED = 3
+"""Exit code where time or money was used up."""
+
+GRACE_SECONDS = 30
+"""How long a child that was told to end may take."""
+
+BEAT_SECONDS = 1.0
+"""Between looks at the clock, and notes of the time that was used."""
+
+PROGRESS = "progress| "
+"""Begins a line that is the newest state of a progress bar and no line of its own."""
+
+PROGRESS_SECONDS = 2.0
+"""At least this long between two lines of a progress bar."""
+
+
+def main() -> int:
+    """Run the job once; its exit code."""
+    job = Job.model_validate_json(Path(os.environ["CANNABIS_ML_JOB"]).read_bytes())
+    data, results = (Path(os.environ[f"CANNABIS_ML_{name}"]) for name in ("DATA", "RESULTS"))
+    data.mkdir(parents=True, exist_ok=True)
+    mirror = Mirror(data, os.environ.get("CANNABIS_ML_MIRROR"))
+    mirror.restore()
+    link_data(Path.cwd(), data)
+    ledger = Ledger(data / ".launch" / f"{job.name}.json", job)
+    ledger.begin(float(os.environ.get("CANNABIS_ML_STARTED") or time.time()))
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    stopped: Stopped = ledger.used_up()
+    if stopped is None and not ledger.ended:
+        stopped = run(job, ledger, mirror, told)
+    ledger.end(stopped)
+    mirror.copy()
+    write_results(job, ledger, data, results)
+    if stopped in ("time", "limit"):
+        print(f"Stopped: {why(job, stopped)}.", flush=True)
+        return EXIT_STOPPED
+    return ledger.exit_status
+
+
+def why(job: Job, stopped: Stopped) -> str:
+    """In words, what of the job is used up."""
+    if stopped == "limit":
+        return f"the limit of ${job.limit_usd:.2f} is reached at ${job.usd_per_hour:.2f} an hour"
+    return f"the {job.machine.minutes:g} minutes that the job may take are over"
+
+
+def link_data(project: Path, data: Path) -> None:
+    """Let the project's data/ be the folder that survives."""
+    link = project / "data"
+    if link.is_symlink():
+        link.unlink()
+    if not link.exists():
+        link.symlink_to(data.absolute(), target_is_directory=True)
+
+
+def run(job: Job, ledger: Ledger, mirror: Mirror, told: threading.Event) -> Stopped:
+    """Run the command until it ends, is told to, or time or money is used up."""
+    environment = {**os.environ, **job.environment}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cannabis_ml", *job.command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    printing = threading.Thread(target=pass_on, args=(child.stdout, show), daemon=True)
+    printing.start()
+    stopped: Stopped = None
+    while child.poll() is None and stopped is None:
+        told.wait(BEAT_SECONDS if ledger.seconds > 10 else 0.1)
+        ledger.note()
+        stopped = ledger.used_up() or ("signal" if told.is_set() else None)
+        mirror.copy_sometimes()
+    if stopped is not None:
+        end(child)
+    code = child.wait()
+    printing.join(5)
+    if stopped is None:
+        ledger.command_ended(code)
+    return stopped
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """End the child and what it started: SIGTERM, then SIGKILL."""
+    for number, wait in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, None)):
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            child.wait(wait)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
+def show(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def pass_on(
+    output: BinaryIO, show: Callable[[str], None], now: Callable[[], float] = time.monotonic
+) -> None:
+    r"""Pass output on line by line; a progress bar, which ends in \r, only now and then.
+
+    Args:
+        output: Of the child.
+        show: Called with each line, without its end.
+        now: Clock, in seconds.
+    """
+    rest, last = b"", -PROGRESS_SECONDS
+    while data := os.read(output.fileno(), 65536):
+        text = (rest + data).replace(b"\r\n", b"\n")
+        *whole, rest = re.split(rb"(?<=[\r\n])(?!\Z)|(?<=\n)", text)
+        for piece in whole:
+            line = piece.decode("utf-8", "replace").rstrip()
+            if piece.endswith(b"\n"):
+                show(line)
+            elif line and now() - last >= PROGRESS_SECONDS:
+                last = now()
+                show(PROGRESS + line)
+    if rest.strip():
+        show(rest.decode("utf-8", "replace").rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,300 @@
+"""What every backend of `cannabis_ml launch` has to do; each has a test module that uses it.
+
+    class TestLocal(Contract):
+        @pytest.fixture
+        def place(self, tmp_path):
+            yield Place(open_backend("local", {…}), preempt=…, wire=…)
+
+Behind each is a stand-in that takes the provider's requests and runs what it is sent, with the
+interpreter of the tests (`CANNABIS_ML_PYTHON`).
+"""
+
+import contextlib
+import gzip
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from cannabis_ml.launchers.backend import Backend
+from cannabis_ml.launchers.job import Job, Machine
+from cannabis_ml.launchers.package import file_sha256, pack
+
+PROJECT = Path(__file__).parents[2]
+SECRET = "wsprfl-8c1f0b62d4"
+"""Value of the secret of these tests: to be searched for in all that is written and sent."""
+
+TRAINING = ("run", "--env", "test", "--pipeline=train", "--to-outputs=tier3.training_curves")
+FIRST, SECOND = "epoch 1/3", "epoch 2/3"
+"""In lines that `TRAINING` logs. At the second the first epoch's state is certainly kept."""
+
+COUNT = '''
+"""Prints what it is told, counts until the number given, and keeps what it counted to."""
+import hashlib, os, pathlib, signal, sys, time
+
+def end(number, _):
+    print("told to end", flush=True)
+    sys.exit(128 + number)
+
+signal.signal(signal.SIGTERM, end)
+secret = os.environ.get("PLANT_TOKEN", "")
+print("secret", hashlib.sha256(secret.encode()).hexdigest(), flush=True)
+kept = pathlib.Path("data/08_reporting/counted.txt")
+kept.parent.mkdir(parents=True, exist_ok=True)
+print("went on from", kept.read_text() if kept.exists() else "nothing", flush=True)
+for i in range(int(sys.argv[1])):
+    print("line", i, flush=True)
+    kept.write_text(str(i))
+    time.sleep(0.05)
+'''
+"""A command of seconds, for what does not need a training: COUNTING = ("3",) prints three lines."""
+
+
+@dataclass
+class Place:
+    """A backend, with the stand-in behind it.
+
+    Attributes:
+        backend: Opened with settings that lead to the stand-in.
+        preempt: `preempt(remote)` takes the machine away: kills all processes of the job with
+            SIGKILL; the provider (or its stand-in) starts another attempt, as it would.
+        wire: All that was sent to the provider besides its store of secrets and the package:
+            addresses, headers and bodies. The secret must not be in it.
+        packages: Archives that were sent.
+        environment: Variables that the jobs need besides `CANNABIS_ML_PYTHON`.
+        machine: What the jobs ask for, where the default does not do.
+        can_end_softly: Whether `cancel` gives the job time to write its results.
+    """
+
+    backend: Backend
+    preempt: Callable[[str], None]
+    wire: Callable[[], bytes]
+    packages: Callable[[], list[Path]]
+    environment: dict[str, str] = field(default_factory=dict)
+    machine: Machine = field(default_factory=lambda: Machine(minutes=20))
+    can_end_softly: bool = True
+
+    def job(self, *command, **other):
+        environment = {
+            "CANNABIS_ML_PYTHON": sys.executable,
+            "OMP_NUM_THREADS": "1",
+            **self.environment,
+            **other.pop("environment", {}),
+        }
+        given = {"name": f"job-{time.monotonic_ns() % 10**9}", "machine": self.machine, **other}
+        return Job(backend=self.backend.name, command=command, environment=environment, **given)
+
+    def submit(self, project, job, tmp_path, secrets=None):
+        package = tmp_path / f"{job.name}.tar.gz"
+        pack(project, job, package)
+        self.backend.check(job)
+        return self.backend.submit(job, package, secrets or {})
+
+    def home(self, remote, tmp_path):
+        """The result that came home, and the names of the files of its archive with their bytes."""
+        to = tmp_path / "home"
+        shutil.rmtree(to, ignore_errors=True)
+        to.mkdir()
+        self.backend.fetch(remote, to)
+        result = json.loads((to / "result.json").read_text())
+        assert file_sha256(to / "results.tar.gz") == result["sha256"]
+        return result, files_of(to / "results.tar.gz")
+
+    def until(self, remote, *phases):
+        while (state := self.backend.state(remote)).phase not in phases:
+            assert not state.ended, state
+            time.sleep(0.1)
+        return state
+
+
+def files_of(archive):
+    """Bytes of every file of a .tar.gz by name."""
+    with tarfile.open(archive) as packed:
+        return {m.name: packed.extractfile(m).read() for m in packed if m.isfile()}
+
+
+def git(project, *arguments):
+    name = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    subprocess.run(
+        ["git", "-C", project, *name, *arguments], check=True, capture_output=True, text=True
+    )
+
+
+def private_project(to):
+    """This project as a git checkout, with private files, tracked and ignored."""
+    for name in ("src", "conf", "pyproject.toml", "requirements.lock", "requirements-tflite.lock"):
+        source = PROJECT / name
+        if source.is_file():
+            shutil.copy(source, to / name)
+        else:
+            skipped = shutil.ignore_patterns("__pycache__", "node_modules", "built*", "local")
+            shutil.copytree(source, to / name, ignore=skipped)
+    shutil.copy(PROJECT / ".gitignore", to)
+    for name in PRIVATE:
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        (to / name).write_text(f"private: {name}")
+    git(to, "init", "--quiet")
+    git(to, "add", "--all")
+    git(to, "add", "--force", "conf/local/tracked.yml", "data/01_raw/tracked.csv")
+    return to
+
+
+PRIVATE = (
+    "conf/local/credentials.yml",
+    "conf/local/tracked.yml",
+    "data/01_raw/photos/1.jpg",
+    "data/01_raw/tracked.csv",
+    "mlruns/0/meta.yaml",
+    "src/cannabis_ml/__pycache__/x.pyc",
+    ".venv/bin/token",
+)
+
+
+class Contract:
+    """The tests; a class that derives from it has a fixture `place`."""
+
+    @pytest.fixture(scope="class")
+    def project(self, tmp_path_factory):
+        """The project itself: its command trains."""
+        return private_project(tmp_path_factory.mktemp("project"))
+
+    @pytest.fixture(scope="class")
+    def counting(self, tmp_path_factory):
+        """The project with a command that counts."""
+        project = private_project(tmp_path_factory.mktemp("counting"))
+        (project / "src/cannabis_ml/__main__.py").write_text(COUNT)
+        return project
+
+    @pytest.mark.slow
+    def test_a_training_that_was_preempted_resumes_and_comes_home(self, place, project, tmp_path):
+        job = place.job(*TRAINING, attempts=2)
+        remote = place.submit(project, job, tmp_path)
+        lines, preempted = [], False
+        for line in place.backend.logs(remote, 0):
+            lines.append(line)
+            if SECOND in line and not preempted:
+                preempted = True
+                place.preempt(remote)
+        state = place.backend.state(remote)
+        assert (state.phase, state.attempt) == ("succeeded", 2), "\n".join(lines[-40:])
+        text = "\n".join(lines)
+        assert "Resuming the same training" in text
+        assert text.count(FIRST) == 1
+        result, files = place.home(remote, tmp_path)
+        assert (result["exit_code"], result["stopped"], result["attempts"]) == (0, None, 2)
+        names = [name.rpartition("/")[2] for name in files]
+        assert names.count("mlflow.db") == 1
+        assert any(name.startswith("envs/test/06_models/tier3/checkpoint") for name in files)
+        assert any(name.endswith("figures/tier3/training_curves.png") for name in files)
+        assert not any("workspace" in name for name in files)
+
+    def test_logs_come_from_any_line_on(self, place, counting, tmp_path):
+        remote = place.submit(counting, place.job("3"), tmp_path)
+        lines = list(place.backend.logs(remote, 0))
+        assert [line for line in lines if line.startswith("line")] == ["line 0", "line 1", "line 2"]
+        assert place.backend.state(remote).phase == "succeeded"
+        for seen in (1, len(lines) - 1, len(lines)):
+            assert list(place.backend.logs(remote, seen)) == lines[seen:]
+
+    def test_logs_come_while_it_runs(self, place, counting, tmp_path):
+        remote = place.submit(counting, place.job("100000"), tmp_path)
+        logs = place.backend.logs(remote, 0)
+        assert any("line 3" in line for line in itertools.islice(logs, 1000))
+        assert place.backend.state(remote).phase == "running"
+        logs.close()
+        place.backend.cancel(remote)
+        place.until(remote, "cancelled")
+
+    def test_cancel_ends_it(self, place, counting, tmp_path):
+        remote = place.submit(counting, place.job("100000", attempts=3), tmp_path)
+        assert any(line == "line 5" for line in place.backend.logs(remote, 0))
+        place.backend.cancel(remote)
+        state = place.until(remote, "cancelled")
+        assert state.attempt == 1
+        if place.can_end_softly:
+            assert "told to end" in list(place.backend.logs(remote, 0))
+            result, files = place.home(remote, tmp_path)
+            assert result["stopped"] == "signal"
+            assert int(files["08_reporting/counted.txt"]) >= 5
+
+    def test_the_spending_limit_holds_and_results_so_far_come_home(self, place, counting, tmp_path):
+        job = place.job("100000", limit_usd=0.03, usd_per_hour=18.0, attempts=3)  # 6 seconds
+        remote = place.submit(counting, job, tmp_path)
+        lines = list(place.backend.logs(remote, 0))
+        assert place.backend.state(remote).phase == "failed"
+        assert any("Stopped: the limit of $0.03 is reached" in line for line in lines)
+        result, files = place.home(remote, tmp_path)
+        assert (result["stopped"], result["exit_code"]) == ("limit", 143)
+        assert ("08_reporting/counted.txt" in files) == ("line 0" in lines)
+
+    def test_a_failed_command_is_not_paid_for_again(self, place, counting, tmp_path):
+        remote = place.submit(counting, place.job("no number", attempts=3), tmp_path)
+        lines = list(place.backend.logs(remote, 0))
+        assert place.backend.state(remote).phase == "failed"
+        assert sum("went on from" in line for line in lines) == 1
+        result, _ = place.home(remote, tmp_path)
+        assert (result["exit_code"], result["stopped"]) == (1, None)
+
+    def test_nothing_private_is_sent(self, place, counting, tmp_path):
+        place.submit(counting, place.job("1"), tmp_path)
+        (package,) = place.packages()
+        files = files_of(package)
+        assert "src/cannabis_ml/__main__.py" in files
+        assert "conf/test/globals.yml" in files
+        assert not set(PRIVATE) & set(files)
+        everything = gzip.decompress(package.read_bytes()) + place.wire()
+        for name in PRIVATE:
+            assert f"private: {name}".encode() not in everything
+
+    def test_a_secret_arrives_and_is_written_nowhere(self, place, counting, tmp_path, caplog):
+        import hashlib
+
+        job = place.job("1", secrets=("PLANT_TOKEN",))
+        remote = place.submit(counting, job, tmp_path, {"PLANT_TOKEN": SecretStr(SECRET)})
+        lines = list(place.backend.logs(remote, 0))
+        assert f"secret {hashlib.sha256(SECRET.encode()).hexdigest()}" in lines
+        (package,) = place.packages()
+        written = [
+            "\n".join(lines).encode(),
+            gzip.decompress(package.read_bytes()),
+            place.wire(),
+            caplog.text.encode(),
+            str(place.backend.state(remote)).encode(),
+        ]
+        assert not any(SECRET.encode() in part for part in written)
+
+
+def kill_group_of(pid):
+    """Kill a process and all that it started with SIGKILL, as when a machine is switched off."""
+    for process in [pid, *_descendants(pid)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, 9)
+
+
+def _descendants(pid):
+    found, children = [], {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    waiting = [pid]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+__all__ = ["Contract", "Place", "files_of", "kill_group_of", "private_project"]
