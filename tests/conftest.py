@@ -144,6 +144,30 @@ def training_processes():
 
 
 @pytest.fixture(scope="session")
+def dask_processes():
+    """Processes that have Dask and what looks at photos loaded."""
+    pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+    with _module("fork_server").ForkServer(_module("dask_cluster").LIBRARIES) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(dask_processes):
+    """Clusters of Dask: `with dask_cluster() as cluster: cluster.add_worker()`."""
+    return functools.partial(_module("dask_cluster").DaskCluster, dask_processes)
+
+
+@pytest.fixture(scope="session")
+def two_nodes():
+    """Addresses and names of two network namespaces that reach each other."""
+    clusters = _module("dask_cluster")
+    if reason := clusters.why_no_namespaces():
+        pytest.skip(reason)
+    with clusters.two_namespaces() as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="session")
 def finished(once):
     """A project in which `kedro run --env test` went through, with what it printed. To look at."""
 

@@ -110,6 +110,16 @@ class Forked:
                 assert line in done.stdout.splitlines(), done.stdout + done.stderr
             self._pause()
 
+    def first_line(self):
+        """The first line that it prints."""
+        printed = self._results / "stdout"
+        while not (printed.exists() and "\n" in printed.read_text("utf-8")):
+            if (self._results / "ended").exists():
+                done = self.wait()
+                raise AssertionError(f"{self._command} printed nothing: {done.stderr}")
+            self._pause()
+        return printed.read_text("utf-8").splitlines()[0]
+
     def send_signal(self, number):
         os.kill(int((self._results / "pid").read_text()), number)
 

@@ -25,6 +25,10 @@ class TaxonomyError(CannabisMLError):
     """The taxonomy contradicts itself, or labels are not in it."""
 
 
+class EngineError(CannabisMLError):
+    """A cluster cannot be reached, or its workers cannot do the work."""
+
+
 class SourceError(CannabisMLError):
     """Photos or labels cannot be found or read at the given place."""
 

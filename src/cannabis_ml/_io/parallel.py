@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from cannabis_ml._io.engine import THREADS, Engine
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -23,22 +25,32 @@ def available_workers() -> int:
 
 
 def map_in_order(
-    function: Callable[[T], R], items: Iterable[T], workers: int | None = None
+    function: Callable[[T], R],
+    items: Iterable[T],
+    workers: int | None = None,
+    engine: Engine = THREADS,
 ) -> Iterator[R]:
-    """Apply `function` in threads and yield the results in the order of `items`.
+    """Apply `function` in threads or on a cluster and yield the results in the order of `items`.
 
-    For functions that release the interpreter while they work, as reading, hashing, decoding and
-    encoding do. `items` is consumed little by little, so it may be longer than memory.
+    Threads are for functions that release the interpreter while they work, as reading, hashing,
+    decoding and encoding do. `items` is consumed little by little, so it may be longer than memory.
 
     Args:
-        function: Safe to call from several threads.
+        function: Safe to call from several threads; for a cluster, picklable, as its items are.
         items: Anything that can be gone through once.
-        workers: Threads; None takes one per available core.
+        workers: Threads; None takes one per available core. A cluster has its own.
+        engine: Where the work is done.
 
     Raises:
+        EngineError: If the cluster cannot do it.
         Exception: The first that `function` raises, in the order of `items`; what has not begun
             by then is dropped.
     """
+    if engine.is_cluster:
+        from cannabis_ml._io.cluster import map_on_cluster
+
+        yield from map_on_cluster(function, items, engine)
+        return
     workers = workers or available_workers()
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:

@@ -11,6 +11,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml._io.parallel import map_in_order
 from cannabis_ml._io.processes import Helpers
 from cannabis_ml.photo_sets.photo_set import IMAGE
@@ -63,12 +65,14 @@ class CopyStream:
         photos: Goes through the photos in order; may be longer than memory.
         total: How many copies they are together, for the progress bar.
         workers: None takes one per available core. Does not change the result.
+        engine: Where copies are made. Does not change the result.
     """
 
     features: datasets.Features
     photos: Iterable[Copies]
     total: int
     workers: int | None = None
+    engine: Engine = THREADS
 
 
 def write_copies(data: CopyStream, store: ShardStore, index: Path) -> None:
@@ -101,30 +105,56 @@ class _Shard:
 
 @dataclass(frozen=True)
 class _Task:
-    """Some photos of one file: of each the copies that were found, the others to be made."""
+    """Some photos of one file: of each the copies that were found, the others to be made.
 
-    shard: _Shard
+    Attributes:
+        shard: Name of the file.
+    """
+
+    shard: str
     photos: list[Copies]
     found: list[dict[int, bytes]]
 
-    def run(self, helpers: Helpers) -> tuple[str, list[dict[str, Any]]]:
-        calls = [
-            (photo.make, [i for i in range(len(photo.keys)) if i not in found])
+    @property
+    def missing(self) -> list[list[int]]:
+        """Per photo the copies to be made."""
+        return [
+            [i for i in range(len(photo.keys)) if i not in found]
             for photo, found in zip(self.photos, self.found, strict=True)
         ]
-        wanted = [(make, missing) for make, missing in calls if missing]
-        answers = iter(helpers.run(_make_all, wanted) if wanted else [])
+
+    @property
+    def calls(self) -> list[_Call]:
+        """What makes them, for the photos that lack any."""
+        photos = zip(self.photos, self.missing, strict=True)
+        return [(photo.make, missing) for photo, missing in photos if missing]
+
+    def rows(self, made: list[list[bytes]]) -> tuple[str, list[dict[str, Any]]]:
+        """The file and the rows of it, from what `calls` gave."""
+        answers = iter(made)
         rows = []
-        for photo, found, (_, missing) in zip(self.photos, self.found, calls, strict=True):
+        for photo, found, missing in zip(self.photos, self.found, self.missing, strict=True):
             images = found | dict(zip(missing, next(answers) if missing else [], strict=True))
             rows += [
                 {**photo.row, IMAGE: {"bytes": images[i], "path": None}, COPY: i + 1, KEY: key}
                 for i, key in enumerate(photo.keys)
             ]
-        return self.shard.name, rows
+        return self.shard, rows
 
 
-def _make_all(calls: list[tuple[Callable[[list[int]], list[bytes]], list[int]]]) -> list[Any]:
+_Call = tuple[Callable[[Sequence[int]], list[bytes]], list[int]]
+
+
+def _run_by(helpers: Helpers, task: _Task) -> tuple[str, list[dict[str, Any]]]:
+    calls = task.calls
+    return task.rows(helpers.run(_make_all, calls) if calls else [])
+
+
+def _run_here(task: _Task) -> tuple[str, list[dict[str, Any]]]:
+    return task.rows(_make_all(task.calls))
+
+
+def _make_all(calls: list[_Call]) -> list[list[bytes]]:
     return [make(missing) for make, missing in calls]
 
 
@@ -139,7 +169,8 @@ def _write_shards(data: CopyStream, store: ShardStore, schema: pa.Schema) -> lis
         tqdm(total=data.total, desc="Augmenting photos", unit=" copies") as bar,
     ):
         tasks = _tasks(data.photos, store, schema, names, bar.update)
-        made = map_in_order(lambda task: task.run(helpers), tasks, data.workers)
+        run = _run_here if data.engine.is_cluster else partial(_run_by, helpers)
+        made = map_in_order(run, tasks, data.workers, data.engine.for_items_of(TASK_PHOTOS))
         for name, photos in groupby(made, key=itemgetter(0)):
             rows = (row for _, rows_of_photo in photos for row in rows_of_photo)
             store.write(name, rows, schema, bar.update)
@@ -172,7 +203,7 @@ def _tasks(
                 {i: image for i, key in enumerate(photo.keys) if (image := earlier.get(key))}
                 for photo in of_task
             ]
-            yield _Task(shard, of_task, earlier_copies)
+            yield _Task(shard.name, of_task, earlier_copies)
 
 
 def _name(schema: pa.Schema, photos: list[Copies]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml.photo_sets.link_report import ChainReport, LinkReport, LowerLimits
 from cannabis_ml.photo_sets.near_duplicates import (
     DEFECT,
@@ -57,7 +58,9 @@ class GroupParams(BaseModel):
         return Limits(self.max_distance, self.max_difference)
 
 
-def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFrame:
+def group_photos(
+    checked_photos: pd.DataFrame, groups: GroupParams, engine: Engine = THREADS
+) -> pd.DataFrame:
     """Find the near-duplicates and join all that must share a split.
 
     A group is what hangs together by near-duplicates, by exact copies and by the source's groups,
@@ -67,6 +70,7 @@ def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFr
     Args:
         checked_photos: One row per photo found, sound ones with `phash` and `thumbnail`.
         groups: What counts as near.
+        engine: Where near-duplicates are looked for.
 
     Returns:
         The same rows with `cluster` (a number, missing where no other photo is near) and `group`
@@ -76,7 +80,7 @@ def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFr
     photos = checked_photos.drop(columns="thumbnail")
     is_sound = photos["defect"].isna()
     photos["cluster"] = pd.array([pd.NA] * len(photos), dtype="Int64")
-    photos.loc[is_sound, "cluster"] = _clusters(checked_photos[is_sound], groups)
+    photos.loc[is_sound, "cluster"] = _clusters(checked_photos[is_sound], groups, engine)
     photos["flags"] = _flag(photos["flags"], photos["cluster"].notna())
     # Copies that were set aside tie the groups that the source put them in.
     linked = photos[is_sound | photos["duplicate_of"].notna()]
@@ -95,7 +99,10 @@ def group_photos(checked_photos: pd.DataFrame, groups: GroupParams) -> pd.DataFr
 
 
 def check_links(
-    checked_photos: pd.DataFrame, divided_photos: pd.DataFrame, groups: GroupParams
+    checked_photos: pd.DataFrame,
+    divided_photos: pd.DataFrame,
+    groups: GroupParams,
+    engine: Engine = THREADS,
 ) -> LinkReport:
     """Count near-duplicates that lie in different splits.
 
@@ -106,6 +113,7 @@ def check_links(
         checked_photos: One row per photo found, sound ones with `phash` and `thumbnail`.
         divided_photos: The same rows with `cluster` and, for photos kept, `split`.
         groups: What counts as near.
+        engine: Where near-duplicates are looked for.
     """
     is_kept = divided_photos["defect"].isna()
     kept, splits = checked_photos[is_kept], divided_photos.loc[is_kept, "split"]
@@ -123,7 +131,8 @@ def check_links(
         return report
     parts = pd.Categorical(splits, categories=SPLITS).codes.astype(int)
     hashes, thumbnails, valid = _fingerprints(kept)
-    crossing = links_across(hashes, thumbnails, parts, Limits(distance, difference), valid=valid)
+    limits = Limits(distance, difference)
+    crossing = links_across(hashes, thumbnails, parts, limits, valid=valid, engine=engine)
     if crossing.links:
         logger.warning(
             "%s links across splits: pairs of near-duplicates within the standard limits that"
@@ -176,13 +185,13 @@ def _fingerprints(photos: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndar
     )
 
 
-def _clusters(sound: pd.DataFrame, groups: GroupParams) -> pd.Series:
+def _clusters(sound: pd.DataFrame, groups: GroupParams, engine: Engine) -> pd.Series:
     numbers = pd.Series(pd.NA, index=sound.index, dtype="Int64")
     if not groups.near_duplicates or sound.empty:
         return numbers
     hashes, thumbnails, valid = _fingerprints(sound)
     clusters = pd.Series(
-        cluster(hashes, thumbnails, groups.limits, valid=valid),
+        cluster(hashes, thumbnails, groups.limits, valid=valid, engine=engine),
         index=sound.index,
     )
     in_company = clusters[clusters.duplicated(keep=False)]

@@ -10,10 +10,15 @@ blocks a choice needs to stay selective; k is taken from what a sample of the ha
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from math import comb
 
 import numpy as np
+
+from cannabis_ml._io.engine import THREADS, Engine
+from cannabis_ml._io.parallel import map_in_order
 
 _BITS = 64
 _MOST_CHOICES = 5000
@@ -24,6 +29,7 @@ _SECONDS_PER_HASH = 2e-8
 _SECONDS_PER_CANDIDATE = 2e-9
 _DENSE_SHARE = 6  # comparing what one has to look up takes about so many times longer
 _CACHED = 1 << 15  # hashes whose intermediate results stay in the processor's cache
+_PHOTOS_PER_CHOICE = 16  # of a chunk: a choice is as much work as so many photos, or far more
 _ALL_OCTETS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.uint64)
 
 
@@ -60,29 +66,58 @@ def check_hashes(hashes: np.ndarray, max_distance: int) -> None:
         raise ValueError(f"max_distance is {max_distance}: hashes differ in 0 to {_BITS} bits.")
 
 
-def pairs_of_distinct(hashes: np.ndarray, max_distance: int) -> np.ndarray:
-    """int64 (M, 2): indices, ascending within a row, of all pairs within the distance."""
+def pairs_of_distinct(
+    hashes: np.ndarray, max_distance: int, engine: Engine = THREADS
+) -> np.ndarray:
+    """int64 (M, 2): indices, ascending within a row, of all pairs within the distance.
+
+    Args:
+        hashes: uint64 (N,), distinct and sorted.
+        max_distance: Bits.
+        engine: On a cluster every choice of blocks is a piece of work of its own; each worker gets
+            all hashes, 8 bytes a photo.
+    """
     if len(hashes) < 2 or max_distance == 0:
         return np.empty((0, 2), np.int64)
     blocks, k = _plan(hashes, max_distance)
-    words = _words(hashes)
-    pairs = [np.empty((0, 2), np.int64)]
-    for chosen in combinations(range(len(blocks)), k):
-        order, key_bits = _chosen_first(blocks, chosen)
-        values = _rearranged(words, order)
+    search = _Search(hashes, blocks, max_distance)
+    choices = combinations(range(len(blocks)), k)
+    if engine.is_cluster:
+        found = map_in_order(search, choices, engine=engine.for_items_of(_PHOTOS_PER_CHOICE))
+    else:
+        found = map(search, choices)
+    return np.concatenate([np.empty((0, 2), np.int64), *found])
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Finds the pairs that agree in chosen blocks, and in no choice before; picklable."""
+
+    hashes: np.ndarray
+    blocks: list[np.ndarray]
+    max_distance: int
+
+    @cached_property
+    def _parts(self) -> np.ndarray:
+        return _words(self.hashes)
+
+    def __call__(self, chosen: tuple[int, ...]) -> np.ndarray:
+        order, key_bits = _chosen_first(self.blocks, chosen)
+        values = _rearranged(self._parts, order)
         values.sort()
         # A pair may agree in more than k blocks: it is taken where `chosen` are its first k.
         passed = [b for b in range(max(chosen, default=0)) if b not in chosen]
-        masks = [_mask(order, blocks[b]) for b in passed]
-        for left, right in _neighbors(values, key_bits, max_distance):
+        masks = [_mask(order, self.blocks[b]) for b in passed]
+        pairs = [np.empty((0, 2), np.int64)]
+        for left, right in _neighbors(values, key_bits, self.max_distance):
             new = np.ones(len(left), bool)
             for mask in masks:
                 new &= ((left ^ right) & mask) != 0
             if new.any():
                 ends = np.stack([left[new], right[new]], axis=1).ravel()
                 given = _rearranged(_words(ends), np.argsort(order)).reshape(-1, 2)
-                pairs.append(np.searchsorted(hashes, np.sort(given, axis=1)))
-    return np.concatenate(pairs)
+                pairs.append(np.searchsorted(self.hashes, np.sort(given, axis=1)))
+        return np.concatenate(pairs)
 
 
 def _plan(hashes: np.ndarray, max_distance: int) -> tuple[list[np.ndarray], int]:

@@ -5,6 +5,7 @@ Shards never change, so each is brought or uploaded once.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from cannabis_ml._io.files import written_aside
@@ -42,9 +43,7 @@ def fetch(remote: RemotePath, store: ShardStore, version: str) -> Path:
                 (there / STATE).download(aside / STATE)
         missing = [name for name in shards_of(index) if not store.path(name).is_file()]
         shards = _shards(remote)
-        for _ in map_in_order(
-            lambda name: (shards / name).download(store.path(name)), missing, TRANSFERS
-        ):
+        for _ in map_in_order(partial(_fetch, shards, store), missing, TRANSFERS):
             pass
     return index
 
@@ -64,9 +63,7 @@ def push(remote: RemotePath, store: ShardStore, version: str) -> None:
     shards = _shards(remote)
     uploaded, names = shards.names(), shards_of(index)
     missing = [name for name in names if name not in uploaded]
-    for _ in map_in_order(
-        lambda name: (shards / name).upload(store.path(name)), missing, TRANSFERS
-    ):
+    for _ in map_in_order(partial(_push, shards, store), missing, TRANSFERS):
         pass
     if version == UNVERSIONED:  # the old files must never be read by the new description
         (remote / STATE).remove()
@@ -75,6 +72,14 @@ def push(remote: RemotePath, store: ShardStore, version: str) -> None:
     if version == UNVERSIONED:
         for name in uploaded - set(names):
             (shards / name).remove()
+
+
+def _fetch(shards: RemotePath, store: ShardStore, name: str) -> None:
+    (shards / name).download(store.path(name))
+
+
+def _push(shards: RemotePath, store: ShardStore, name: str) -> None:
+    (shards / name).upload(store.path(name))
 
 
 def _shards(remote: RemotePath) -> RemotePath:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml.photo_sets.hash_pairs import check_hashes, pairs_of_distinct, ranges
 from cannabis_ml.photo_sets.thumbnails import (
     Moments,
@@ -65,6 +66,7 @@ def cluster(
     limits: Limits = STANDARD,
     *,
     valid: np.ndarray | None = None,
+    engine: Engine = THREADS,
 ) -> np.ndarray:
     """Cluster near-duplicates.
 
@@ -85,6 +87,7 @@ def cluster(
         limits: How much linked photos may differ.
         valid: bool (N,), False for photos without a hash: each is a cluster of its own. None
             takes all for valid.
+        engine: Where similar hashes are looked for.
 
     Returns:
         int64 (N,), cluster numbers from 0, in the order in which clusters first appear.
@@ -94,7 +97,7 @@ def cluster(
     """
     rows, nodes, which = _nodes_of(hashes, signatures, limits.distance, valid)
     labels = np.arange(len(hashes)) + len(nodes.hashes)  # beyond those of any cluster
-    links = nodes.links(*limits)
+    links = nodes.links(*limits, engine)
     labels[rows] = _components(links, len(nodes.hashes))[which]
     return _numbered_by_appearance(labels)
 
@@ -118,6 +121,7 @@ def links_across(
     limits: Limits = STANDARD,
     *,
     valid: np.ndarray | None = None,
+    engine: Engine = THREADS,
 ) -> Crossing:
     """Count the links between photos of different parts, as the splits of a set.
 
@@ -129,6 +133,7 @@ def links_across(
         parts: int (N,), the part that each photo is in; negative for photos that are in none.
         limits: As for `cluster`.
         valid: As for `cluster`.
+        engine: As for `cluster`.
 
     Raises:
         ValueError: If an argument is of another type, shape or range.
@@ -144,7 +149,7 @@ def links_across(
     # Photos of one node have equal hashes and thumbnails: every two of them are linked.
     links = (count.sum(axis=1) ** 2 - (count**2).sum(axis=1)).sum() // 2
     is_near = count > 0  # whether a node, or one that it is linked to, is in the part
-    for pairs in nodes.links(*limits):
+    for pairs in nodes.links(*limits, engine):
         left, right = pairs.T
         together = (count[left] * count[right]).sum()
         links += (count[left].sum(axis=1) * count[right].sum(axis=1)).sum() - together
@@ -229,11 +234,13 @@ class _Nodes:
         self.hashes = hashes
         self.signatures = signatures
 
-    def links(self, max_distance: int, max_difference: float) -> Iterator[np.ndarray]:
+    def links(
+        self, max_distance: int, max_difference: float, engine: Engine = THREADS
+    ) -> Iterator[np.ndarray]:
         """int64 (M, 2), many times: all pairs of different nodes within both limits, each once."""
         distinct, start, count = np.unique(self.hashes, return_index=True, return_counts=True)
         same = np.flatnonzero(count > 1)
-        alike = pairs_of_distinct(distinct, max_distance)
+        alike = pairs_of_distinct(distinct, max_distance, engine)
         pairs = np.concatenate([np.stack([same, same], axis=1), alike])
         is_few = count[pairs].prod(axis=1) <= _FEW
         few = pairs[is_few]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml.photo_sets.stream import stream_batches
 from cannabis_ml.photos.stored import decode_stored
 
@@ -33,13 +34,16 @@ class PhotoStream:
     Attributes:
         rows: A row per photo, with `photo_id`, `path`, `group`, `split` (text) and label columns
             (text, or Int8 for attributes).
-        encode: Makes the stored JPEG or PNG of one row; safe to call from several threads.
+        encode: Makes the stored JPEG or PNG of one row; safe to call from several threads, and
+            picklable.
         workers: Threads; None takes one per available core. Does not change the result.
+        engine: Where photos are encoded. Does not change the result.
     """
 
     rows: pd.DataFrame
     encode: Callable[[dict[str, Any]], bytes]
     workers: int | None = None
+    engine: Engine = THREADS
 
     def __len__(self) -> int:
         return len(self.rows)

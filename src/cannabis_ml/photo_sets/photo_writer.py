@@ -33,7 +33,8 @@ def write_stream(stream: PhotoStream, store: ShardStore, index: Path) -> None:
     """
     from tqdm import tqdm
 
-    encoded = map_in_order(_encoded(stream), _records(stream.rows), stream.workers)
+    encode = partial(_encoded, encode=stream.encode)
+    encoded = map_in_order(encode, _records(stream.rows), stream.workers, stream.engine)
     rows = tqdm(encoded, total=len(stream), desc="Storing photos", unit=" photos")
     written = _write(iter(rows), _features(stream.rows), store, index)
     if written != len(stream):
@@ -91,11 +92,8 @@ def _features(rows: pd.DataFrame) -> datasets.Features:
     return Features(first | {name: of(name) for name in rows.columns if name != "photo_id"})
 
 
-def _encoded(stream: PhotoStream) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    def encode(row: dict[str, Any]) -> dict[str, Any]:
-        return {**row, IMAGE: {"bytes": stream.encode(row), "path": None}}
-
-    return encode
+def _encoded(row: dict[str, Any], encode: Callable[[dict[str, Any]], bytes]) -> dict[str, Any]:
+    return {**row, IMAGE: {"bytes": encode(row), "path": None}}
 
 
 def _records(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:

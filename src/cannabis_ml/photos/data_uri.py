@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 
-from cannabis_ml._io.file_names import on_disk
+from cannabis_ml._io.photo_files import read_file
+from cannabis_ml.errors import SourceError
 from cannabis_ml.photos.decode import UnreadableError, decode
 
 GONE = (
@@ -18,8 +19,8 @@ GONE = (
 def thumbnail_uri(path: str, size: int = 160) -> str:
     """A small JPEG of a file as a data URI; `GONE` where it cannot be opened."""
     try:
-        return jpeg_uri(on_disk(path).read_bytes(), size)
-    except (UnreadableError, OSError, ValueError):
+        return jpeg_uri(read_file(path), size)
+    except (UnreadableError, SourceError, OSError, ValueError):
         return GONE
 
 

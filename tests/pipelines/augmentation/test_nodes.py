@@ -13,6 +13,7 @@ from kedro.runner import SequentialRunner
 from PIL import Image as Pillow
 
 from cannabis_ml._io import processes
+from cannabis_ml._io.engine import Engine
 from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.errors import TaxonomyError
@@ -289,6 +290,7 @@ def test_the_pipeline_runs_in_memory_and_draws_a_preview(photo_set, tmp_path):
             "photo_set": MemoryDataset(photo_set(rows_of(8)), copy_mode="assign"),
             "taxonomy": MemoryDataset(TAXONOMY),
             "params:augmentation": MemoryDataset(AugmentationParams(**SMALL)),
+            "params:engine": MemoryDataset(Engine()),
             "augmented_photos": store,
             "augmentation_preview": MemoryDataset(copy_mode="assign"),
         }

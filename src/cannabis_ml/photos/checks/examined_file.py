@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
 import numpy as np
 
-from cannabis_ml._io.file_names import on_disk
+from cannabis_ml._io.photo_files import file_size, read_file
 from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.photos.decode import Photo, UnreadableError, examine
 from cannabis_ml.photos.fingerprint import photo_id
@@ -98,20 +97,25 @@ def examine_file(path: str, params: DefectParams) -> ExaminedFile:
     """Read and decode a file. Nothing that is wrong with it raises an error.
 
     A JPEG is decoded at a fraction of its size, which still reads every one of its bytes.
+
+    Args:
+        path: On this machine, or a URL.
+        params: Limits of size.
+
+    Raises:
+        SourceError: If another file system does not answer, which says nothing of the photo.
     """
     size = None
     try:
-        file = on_disk(path)
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        size = file_size(path)
+        if size is None:  # reading a pipe would wait for ever
             raise UnreadableError("unreadable", "This is not a file but a device, pipe or folder.")
-        size = status.st_size
         if size > params.too_large_megabytes * 1_000_000:
             raise UnreadableError(
                 "too_large",
                 f"{size // 1_000_000:,} MB, more than the {params.too_large_megabytes:,} allowed.",
             )
-        data = file.read_bytes()
+        data = read_file(path)
     except UnreadableError as failure:
         return ExaminedFile(path, size, failure=failure)
     except FileNotFoundError:

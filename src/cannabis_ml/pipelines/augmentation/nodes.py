@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml._io.heavy_types import Figure
 from cannabis_ml.errors import TaxonomyError
 from cannabis_ml.photo_sets.copies import Copies, CopyStream
@@ -24,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 def augment_photos(
-    photo_set: PhotoSet, taxonomy: Taxonomy, augmentation: AugmentationParams
+    photo_set: PhotoSet,
+    taxonomy: Taxonomy,
+    augmentation: AugmentationParams,
+    engine: Engine = THREADS,
 ) -> CopyStream:
     """List the copies of the training photos that are wanted.
 
@@ -36,6 +40,7 @@ def augment_photos(
         photo_set: Stored photos of all splits.
         taxonomy: The heads that guards and multipliers name.
         augmentation: The policy, how many copies, and the guards.
+        engine: Where copies are made.
 
     Returns:
         A stream that makes, when it is saved, the copies that are not there yet.
@@ -51,6 +56,7 @@ def augment_photos(
         photos=(_copies(row, plan) for row in _training_rows(photo_set)),
         total=total,
         workers=augmentation.workers,
+        engine=engine,
     )
 
 

@@ -13,7 +13,7 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 augment_photos,
-                ["photo_set", "taxonomy", "params:augmentation"],
+                ["photo_set", "taxonomy", "params:augmentation", "params:engine"],
                 "augmented_photos",
                 name="augment_photos",
             ),

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 from tqdm import tqdm
 
+from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml._io.file_names import on_disk
 from cannabis_ml._io.parallel import map_in_order
-from cannabis_ml.errors import SourceError, TaxonomyError
+from cannabis_ml._io.photo_files import is_url
+from cannabis_ml.errors import EngineError, SourceError, TaxonomyError
 from cannabis_ml.photo_sets.checks import (
     conflicting_duplicate,
     exact_duplicate,
@@ -30,14 +29,14 @@ from cannabis_ml.photo_sets.link_report import DivisionCheck
 from cannabis_ml.photo_sets.photo_set import PhotoStream
 from cannabis_ml.photo_sets.split_ledger import ingestion_of
 from cannabis_ml.photo_sets.split_params import SplitParams
-from cannabis_ml.photos.checks import FLAGGED, REPAIRED, SET_ASIDE
 from cannabis_ml.photos.checks.check import Defect
-from cannabis_ml.photos.checks.examined_file import ExaminedFile, examine_file
 from cannabis_ml.photos.checks.params import DefectParams
-from cannabis_ml.photos.decode import Photo, decode, read_header
-from cannabis_ml.photos.fingerprint import photo_id
-from cannabis_ml.photos.phash import fingerprint
-from cannabis_ml.photos.resize import shrink
+from cannabis_ml.pipelines.ingestion.one_photo import (
+    INDEX_TYPES,
+    index_frame,
+    index_row,
+    stored_bytes,
+)
 from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
 from cannabis_ml.pipelines.ingestion.report import build_report, draw_thumbnails, render_page
 from cannabis_ml.splits import HELD_OUT, Split
@@ -47,30 +46,6 @@ from cannabis_ml.text import lookalikes
 
 logger = logging.getLogger(__name__)
 
-INDEX_TYPES = {
-    "photo_id": "str",
-    "bytes": "Int64",
-    "format": "str",
-    "mode": "str",
-    "width": "Int64",
-    "height": "Int64",
-    "exif_make": "str",
-    "exif_orientation": "Int64",
-    "border_red": "float64",
-    "border_green": "float64",
-    "border_blue": "float64",
-    "brightness": "float64",
-    "sharpness": "float64",
-    "phash": "UInt64",
-    "thumbnail": "object",
-    "defect": "str",
-    "detail": "str",
-    "repairs": "str",
-    "flags": "str",
-}
-"""What the index knows of a file. Sizes are those of the upright photo; colours and `brightness`
-are means of 0 to 255; the border is the outer twentieth."""
-
 SOURCE_COLUMNS = ("path", "source", "group", "given_split")
 
 RESERVED = (
@@ -78,9 +53,6 @@ RESERVED = (
     *("copy", "key", "label_text", "photos", "unknown_kind"),
 )
 """Columns of our tables that no head may be called after."""
-
-ANY_SIZE = 2**62
-"""Pixels: photos that are stored passed the limits when they were indexed."""
 
 
 def resolve_taxonomy(source_photos: pd.DataFrame, taxonomy: TaxonomySpec) -> Taxonomy:
@@ -123,7 +95,11 @@ def resolve_taxonomy(source_photos: pd.DataFrame, taxonomy: TaxonomySpec) -> Tax
 
 
 def index_photos(
-    source_photos: pd.DataFrame, taxonomy: Taxonomy, index: IndexParams, defects: DefectParams
+    source_photos: pd.DataFrame,
+    taxonomy: Taxonomy,
+    index: IndexParams,
+    defects: DefectParams,
+    engine: Engine = THREADS,
 ) -> pd.DataFrame:
     """Read every file once: hash it, decode it, run every check.
 
@@ -132,18 +108,24 @@ def index_photos(
         taxonomy: Names and types of the label columns.
         index: Threads.
         defects: Thresholds of the checks.
+        engine: Where files are read.
 
     Returns:
         The same rows with what `INDEX_TYPES` lists: what the file is, `defect` (a short name) and
         `detail` (a sentence) where it cannot be used, `repairs` and `flags` where it can.
+
+    Raises:
+        EngineError: If machines of a cluster do not see files that this one sees.
     """
     examined = map_in_order(
-        partial(_index_row, defects=defects), source_photos["path"], index.workers
+        partial(index_row, defects=defects), source_photos["path"], index.workers, engine
     )
     rows = iter(tqdm(examined, total=len(source_photos), desc="Indexing photos", unit=" photos"))
-    parts = [_index_frame(part) for part in _batched(rows, 1000)]
-    file_columns = pd.concat(parts or [_index_frame([])], ignore_index=True)
+    parts = [index_frame(part) for part in _batched(rows, 1000)]
+    file_columns = pd.concat(parts or [index_frame([])], ignore_index=True)
     file_columns.index = source_photos.index
+    if engine.is_cluster:
+        _check_workers_see(source_photos.loc[file_columns["defect"] == "missing", "path"])
     columns = [name for name in SOURCE_COLUMNS if name in source_photos]
     known = source_photos[columns].astype("str")
     return pd.concat([known, unify_labels(source_photos, taxonomy), file_columns], axis=1)
@@ -218,7 +200,10 @@ def keep_sound_photos(divided_photos: pd.DataFrame, split_ledger: pd.DataFrame) 
 
 
 def check_division(
-    checked_photos: pd.DataFrame, divided_photos: pd.DataFrame, groups: GroupParams
+    checked_photos: pd.DataFrame,
+    divided_photos: pd.DataFrame,
+    groups: GroupParams,
+    engine: Engine = THREADS,
 ) -> DivisionCheck:
     """Search for near-duplicates and named groups in more than one split.
 
@@ -226,8 +211,9 @@ def check_division(
         checked_photos: One row per photo found, sound ones with their fingerprints.
         divided_photos: The same rows with `split`.
         groups: What counts as near.
+        engine: Where near-duplicates are looked for.
     """
-    return DivisionCheck(links=check_links(checked_photos, divided_photos, groups))
+    return DivisionCheck(links=check_links(checked_photos, divided_photos, groups, engine))
 
 
 def build_ingestion_report(
@@ -271,71 +257,38 @@ def draw_ingestion_page(
     return render_page(ingestion_report, drawn)
 
 
-def store_photos(photos: pd.DataFrame, taxonomy: Taxonomy, store: StoreParams) -> PhotoStream:
+def store_photos(
+    photos: pd.DataFrame, taxonomy: Taxonomy, store: StoreParams, engine: Engine = THREADS
+) -> PhotoStream:
     """Resize and encode photos for training, one by one while they are written.
 
     Args:
         photos: One row per photo, with its split.
         taxonomy: The label columns to store.
         store: Size, quality and threads.
+        engine: Where photos are read and encoded.
 
     Returns:
         A stream that reads, shrinks and encodes when the photo set is saved.
     """
     rows = photos[["photo_id", "path", "group", "split", *taxonomy.columns]]
-    return PhotoStream(rows, partial(_stored_bytes, store=store), store.workers)
-
-
-def _index_row(path: str, defects: DefectParams) -> dict[str, Any]:
-    file = examine_file(path, defects)
-    row = dict.fromkeys(INDEX_TYPES) | {"bytes": file.bytes, "photo_id": file.photo_id}
-    if file.photo is not None:
-        row |= _properties(file, file.photo)
-        row |= fingerprint(file.photo.pixels)._asdict()
-    row["defect"], row["detail"] = next(
-        ((check.name, detail) for check in SET_ASIDE if (detail := check.find(file, defects))),
-        (None, None),
-    )
-    if row["defect"] is None:
-        for column, checks in (("repairs", REPAIRED), ("flags", FLAGGED)):
-            names = [check.name for check in checks if check.find(file, defects)]
-            row[column] = ";".join(names) or None
-    return row
-
-
-def _properties(file: ExaminedFile, photo: Photo) -> dict[str, Any]:
-    red, green, blue = file.border or (None, None, None)
-    return {
-        "format": photo.format,
-        "mode": photo.mode,
-        "width": photo.width,
-        "height": photo.height,
-        "exif_make": photo.camera,
-        "exif_orientation": photo.orientation,
-        "border_red": red,
-        "border_green": green,
-        "border_blue": blue,
-        "brightness": file.brightness,
-        "sharpness": file.sharpness,
-    }
-
-
-def _index_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    columns = {}
-    for name, kind in INDEX_TYPES.items():
-        values = [row[name] for row in rows]
-        if kind == "UInt64":  # by way of pandas, large numbers beside missing ones lose bits
-            missing = np.array([value is None for value in values], bool)
-            numbers = np.array([value or 0 for value in values], np.uint64)
-            columns[name] = pd.Series(pd.arrays.IntegerArray(numbers, missing))
-        else:
-            columns[name] = pd.Series(values, dtype=kind)
-    return pd.DataFrame(columns)
+    return PhotoStream(rows, partial(stored_bytes, store=store), store.workers, engine)
 
 
 def _batched(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
     while part := list(islice(rows, size)):
         yield part
+
+
+def _check_workers_see(missing: pd.Series) -> None:
+    """Refuse an index in which photos are missing because workers read other disks."""
+    here = [path for path in missing if not is_url(path) and on_disk(path).exists()]
+    if here:
+        raise EngineError(
+            f"The cluster's workers do not see {len(here):,} photos that this machine sees, such as"
+            f" {here[0]}.\nPut photos where all machines reach them under the same path: a shared"
+            " folder, or object storage with URLs in a table (s3://bucket/a.jpg)."
+        )
 
 
 def _set_aside(photos: pd.DataFrame, details: pd.Series, defect: Defect) -> None:
@@ -353,33 +306,3 @@ def _check_some_are_left(photos: pd.DataFrame) -> None:
         f"None of the {len(photos):,} photos can be used: {defects or 'there are none'}."
         f"{first if len(aside) else ''}"
     )
-
-
-def _stored_bytes(row: dict[str, Any], store: StoreParams) -> bytes:
-    try:
-        data = on_disk(row["path"]).read_bytes()
-    except OSError as error:
-        raise SourceError(
-            f"{row['path']} was there when the photos were indexed and cannot be read now"
-            f" ({error.strerror}).\nBring it back, or run the ingestion pipeline again."
-        ) from error
-    if photo_id(data) != row["photo_id"]:
-        raise SourceError(
-            f"{row['path']} changed since the photos were indexed.\n"
-            "Run the ingestion pipeline again."
-        )
-    header = read_header(data)
-    is_plain = (
-        header.format == "JPEG"
-        and header.mode == "RGB"
-        and header.orientation == 1
-        and not header.has_metadata
-    )
-    if is_plain and min(header.width, header.height) <= store.short_side:
-        return data
-    # Twice the wanted size: the decoder's own scaling is coarse, the rest is averaged over areas.
-    pixels = decode(data, max_pixels=ANY_SIZE, reduce_to=2 * store.short_side)
-    small = Image.fromarray(shrink(pixels, store.short_side))
-    encoded = io.BytesIO()
-    small.save(encoded, "JPEG", quality=store.quality, subsampling=0)
-    return encoded.getvalue()

@@ -45,7 +45,10 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 index_photos,
-                ["listed_photos", "taxonomy", "params:ingestion.index", "params:ingestion.defects"],
+                [
+                    *("listed_photos", "taxonomy"),
+                    *("params:ingestion.index", "params:ingestion.defects", "params:engine"),
+                ],
                 "photo_index",
                 name="index_photos",
             ),
@@ -63,7 +66,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 group_photos,
-                ["checked_photos", "params:ingestion.groups"],
+                ["checked_photos", "params:ingestion.groups", "params:engine"],
                 "grouped_photos",
                 name="group_photos",
             ),
@@ -87,13 +90,13 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 store_photos,
-                ["photos", "taxonomy", "params:ingestion.store"],
+                ["photos", "taxonomy", "params:ingestion.store", "params:engine"],
                 "photo_set",
                 name="store_photos",
             ),
             Node(
                 check_division,
-                ["checked_photos", "divided_photos", "params:ingestion.groups"],
+                ["checked_photos", "divided_photos", "params:ingestion.groups", "params:engine"],
                 "division_check",
                 name="check_division",
             ),

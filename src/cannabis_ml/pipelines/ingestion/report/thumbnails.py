@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
 
-from cannabis_ml._io.file_names import on_disk
 from cannabis_ml._io.parallel import map_in_order
+from cannabis_ml._io.photo_files import read_file
+from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.checks import conflicting_duplicate
 from cannabis_ml.photos.data_uri import jpeg_uri
 from cannabis_ml.photos.decode import UnreadableError
@@ -43,17 +45,18 @@ def draw_thumbnails(
     """
     defects = dict(zip(photo_index["path"], photo_index["defect"], strict=True))
     paths = list(dict.fromkeys(_shown(report)))[:MAX_THUMBNAILS]
+    shown = [(path, defects.get(path)) for path in paths]
+    return dict(zip(paths, map_in_order(partial(_draw, size=size), shown, workers), strict=True))
 
-    def draw(path: str) -> str:
-        try:
-            return jpeg_uri(on_disk(path).read_bytes(), size)
-        except UnreadableError as error:
-            return _placeholder_uri(error.defect, size)
-        except (OSError, ValueError):
-            known = defects.get(path)
-            return _placeholder_uri(known if isinstance(known, str) else "missing", size)
 
-    return dict(zip(paths, map_in_order(draw, paths, workers), strict=True))
+def _draw(photo: tuple[str, object], size: int) -> str:
+    path, known = photo
+    try:
+        return jpeg_uri(read_file(path), size)
+    except UnreadableError as error:
+        return _placeholder_uri(error.defect, size)
+    except (SourceError, OSError, ValueError):
+        return _placeholder_uri(known if isinstance(known, str) else "missing", size)
 
 
 def _shown(report: Mapping[str, Any]) -> Iterator[str]:
