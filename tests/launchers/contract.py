@@ -54,7 +54,9 @@ kept.parent.mkdir(parents=True, exist_ok=True)
 print("went on from", kept.read_text() if kept.exists() else "nothing", flush=True)
 for i in range(int(sys.argv[1])):
     print("line", i, flush=True)
-    kept.write_text(str(i))
+    aside = kept.with_name(".counted.part")
+    aside.write_text(str(i))
+    aside.replace(kept)
     time.sleep(0.05)
 '''
 """A command of seconds, for what does not need a training: COUNTING = ("3",) prints three lines."""
@@ -74,6 +76,7 @@ class Place:
         environment: Variables that the jobs need besides `CANNABIS_ML_PYTHON`.
         machine: What the jobs ask for, where the default does not do.
         can_end_softly: Whether `cancel` gives the job time to write its results.
+        tells_attempts: Whether the provider tells which attempt is running.
     """
 
     backend: Backend
@@ -83,6 +86,7 @@ class Place:
     environment: dict[str, str] = field(default_factory=dict)
     machine: Machine = field(default_factory=lambda: Machine(minutes=20))
     can_end_softly: bool = True
+    tells_attempts: bool = True
 
     def job(self, *command, **other):
         environment = {
@@ -186,7 +190,8 @@ class Contract:
                 preempted = True
                 place.preempt(remote)
         state = place.backend.state(remote)
-        assert (state.phase, state.attempt) == ("succeeded", 2), "\n".join(lines[-40:])
+        attempt = 2 if place.tells_attempts else 1
+        assert (state.phase, state.attempt) == ("succeeded", attempt), "\n".join(lines[-40:])
         text = "\n".join(lines)
         assert "Resuming the same training" in text
         assert text.count(FIRST) == 1

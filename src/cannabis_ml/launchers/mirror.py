@@ -7,12 +7,13 @@ import os
 import re
 import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-COPY_SECONDS = 60.0
+COPY_SECONDS = float(os.environ.get("CANNABIS_ML_MIRROR_SECONDS", "60"))
 """Between two copies while the job runs: what a preemption can cost besides the resumed steps."""
 
 LIST = "mirrored.json"
@@ -30,10 +31,12 @@ class Mirror:
     Args:
         data: Folder to work on.
         there: Folder that survives; nothing is done if it is None or empty.
+        without: Folder below `data` that is not copied: it is brought to each attempt.
     """
 
-    def __init__(self, data: Path, there: str | None) -> None:
+    def __init__(self, data: Path, there: str | None, without: str | None = None) -> None:
         self._data, self._there = data, Path(there) if there else None
+        self._without = data / without if without else None
         self._copied: dict[str, tuple[int, int]] = {}
         self._last = time.monotonic()
 
@@ -82,23 +85,35 @@ class Mirror:
 
     def _files(self) -> Iterator[Path]:
         for folder, names, files in os.walk(self._data):
-            names[:] = [name for name in names if not _UNFINISHED.fullmatch(name)]
+            names[:] = [name for name in names if self._is_copied(Path(folder, name))]
             for name in files:
                 path = Path(folder, name)
                 if not _UNFINISHED.fullmatch(name) and path.is_file():
                     yield path
 
+    def _is_copied(self, folder: Path) -> bool:
+        return folder != self._without and not _UNFINISHED.fullmatch(folder.name)
+
 
 def copy_sound(path: Path, to: Path) -> None:
-    """Copy a file; a SQLite database by SQLite, with all that is committed."""
+    """Copy a file from its beginning to its end; a SQLite database by SQLite, all committed rows.
+
+    SQLite makes its copy beside this machine's temporary files: a mounted bucket allows no writes
+    but at the end of a file, and no locks.
+    """
     with path.open("rb") as file:
         is_database = file.read(16) == b"SQLite format 3\0"
     if not is_database:
         shutil.copyfile(path, to)
         return
-    to.unlink(missing_ok=True)
-    with closing(sqlite3.connect(path, timeout=60)) as here, closing(sqlite3.connect(to)) as there:
-        here.backup(there)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        with (
+            closing(sqlite3.connect(path, timeout=60)) as here,
+            closing(sqlite3.connect(copy)) as there,
+        ):
+            here.backup(there)
+        shutil.copyfile(copy, to)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from cannabis_ml.launchers.job import Job
+from cannabis_ml.launchers.job import FolderPhotos, Job
 from cannabis_ml.launchers.ledger import Ledger, Stopped
 from cannabis_ml.launchers.mirror import Mirror
 from cannabis_ml.launchers.outcome import write_results
@@ -45,7 +45,8 @@ def main() -> int:
     job = Job.model_validate_json(Path(os.environ["CANNABIS_ML_JOB"]).read_bytes())
     data, results = (Path(os.environ[f"CANNABIS_ML_{name}"]) for name in ("DATA", "RESULTS"))
     data.mkdir(parents=True, exist_ok=True)
-    mirror = Mirror(data, os.environ.get("CANNABIS_ML_MIRROR"))
+    sent = job.photos.to if isinstance(job.photos, FolderPhotos) else None
+    mirror = Mirror(data, os.environ.get("CANNABIS_ML_MIRROR"), without=sent)
     mirror.restore()
     link_data(Path.cwd(), data)
     ledger = Ledger(data / ".launch" / f"{job.name}.json", job)

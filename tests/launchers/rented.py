@@ -1,0 +1,169 @@
+"""A machine of a provider: runs a command in attempts over the same folders."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from contract import _descendants, kill_group_of
+
+PASSED_ON = ("PATH", "LANG", "OMP_WAIT_POLICY")
+"""Variables of these tests that a job has; all else it gets from its provider."""
+
+DISKS = ("/job", "/tmp/job")
+"""Paths that jobs use. In arguments and variables, this machine's take their place."""
+
+
+class RentedMachine:
+    """One job at a provider, each attempt a group of processes with an empty disk.
+
+    Args:
+        command: Program and arguments.
+        variables: Variables of the job.
+        mounts: `{path of the job: file or folder of this machine}`; these survive.
+        home: Folder for the disk and the home of the job.
+        attempts: How often it may be started when it fails.
+        seconds: After how many of one attempt it is ended.
+        free_preemptions: Whether a machine that is taken away counts as no attempt.
+
+    Attributes:
+        lines: `(time in nanoseconds, line)` of its output so far.
+        phase: `queued`, `running`, `succeeded`, `failed`, `cancelled` or `timeout`.
+        attempt: Number of the latest attempt, from 1.
+    """
+
+    def __init__(
+        self,
+        command,
+        variables,
+        mounts,
+        home,
+        attempts=1,
+        seconds=None,
+        free_preemptions=False,
+    ):
+        self._disk, self._home, self._mounts = home / "disk", home / "home", mounts
+        self._command = [self._located(part) for part in command]
+        self._variables = {name: self._located(text) for name, text in variables.items()}
+        self._attempts, self._seconds, self._free = attempts, seconds, free_preemptions
+        self.lines, self.phase, self.exit_code, self.attempt = [], "queued", None, 0
+        self._process, self._taken, self._cancelled = None, False, False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _located(self, text):
+        on_disk = any(text == path or text.startswith(f"{path}/") for path in DISKS)
+        return f"{self._disk}{text}" if on_disk else text
+
+    def start(self):
+        self._thread.start()
+
+    @property
+    def ended(self):
+        return self.phase not in ("queued", "running")
+
+    def wait_for_more(self, lines):
+        """Until there are more lines than this, or it has ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.ended or len(self.lines) > lines)
+
+    def preempt(self):
+        """Take the machine away without a warning."""
+        self._taken = True
+        self._signal(signal.SIGKILL)
+
+    def cancel(self, number=signal.SIGTERM):
+        """Tell the job to end, and do not start it again."""
+        self._cancelled = True
+        self._signal(number)
+
+    def close(self):
+        self._cancelled = True
+        self._signal(signal.SIGKILL)
+        self._thread.join()
+
+    def preempt_once_kept(self, kept):
+        """Take the machine away when the file `kept` tells that all is kept outside of it.
+
+        The command is stopped before, or it could end meanwhile.
+        """
+        for process in _descendants(self._process.pid):
+            if b"cannabis_ml.launchers" not in Path(f"/proc/{process}/cmdline").read_bytes():
+                os.kill(process, signal.SIGSTOP)
+        for _ in range(2):  # one copy may be going on
+            stopped = time.time_ns()
+            while not (kept.exists() and kept.stat().st_mtime_ns > stopped):
+                time.sleep(0.02)
+        self.preempt()
+
+    def _signal(self, number):
+        if self._process is None or self._process.poll() is not None:
+            return
+        if number == signal.SIGKILL:
+            kill_group_of(self._process.pid)
+        else:
+            os.kill(self._process.pid, number)
+
+    def _run(self):
+        failures = 0
+        while True:
+            self.attempt += 1
+            self._taken = False
+            code = self._once()
+            failures += not (self._taken and self._free)
+            if self._cancelled:
+                return self._end("cancelled", code)
+            if code == 0:
+                return self._end("succeeded", code)
+            if code is None:
+                return self._end("timeout", code)
+            if failures >= self._attempts:
+                return self._end("failed", code)
+
+    def _end(self, phase, code):
+        with self._changed:
+            self.exit_code, self.phase = code, phase
+            self._changed.notify_all()
+
+    def _once(self):
+        """Run the command once; returns its exit code, None where it took too long."""
+        self._empty_disk()
+        given = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        self._process = subprocess.Popen(
+            self._command,
+            cwd=self._home,
+            env=given | {"HOME": str(self._home), "TMPDIR": str(self._home)} | self._variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self.phase = "running"
+        late = threading.Event()
+        timer = threading.Timer(self._seconds or 10**6, lambda: (late.set(), self._signal(9)))
+        timer.daemon = True
+        timer.start()
+        if self._cancelled:
+            self._signal(signal.SIGKILL)
+        for line in self._process.stdout:
+            with self._changed:
+                self.lines.append((time.time_ns(), line.rstrip("\n")))
+                self._changed.notify_all()
+        code = self._process.wait()
+        timer.cancel()
+        return None if late.is_set() else code
+
+    def _empty_disk(self):
+        for folder in (self._disk, self._home):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        for place, target in self._mounts.items():
+            link = self._disk / place.lstrip("/")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(target)
