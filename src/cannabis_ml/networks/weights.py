@@ -7,6 +7,7 @@ logits are equal.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.util
 import logging
@@ -232,9 +233,14 @@ _SOURCES: dict[str, Callable[[ModelParams, WeightSource], tuple[nn.Module, dict[
 
 
 def _read_state(path: Path) -> State:
-    """Read a state dict without ever unpickling anything but tensors."""
+    """Read a state dict without ever unpickling anything but tensors and plain settings.
+
+    Training scripts (timm's, Pl@ntNet's) keep it beside epoch, optimizer and the settings of their
+    command line.
+    """
     try:
-        state = timm.models.load_state_dict(str(path))
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            state = timm.models.load_state_dict(str(path))
     except Exception as error:
         # Damaged files raise whatever the parser stumbles over.
         raise WeightsError(
