@@ -134,19 +134,31 @@ def test_two_processes_reach_the_loss_of_one_with_the_same_batch(start, alone, f
 
 @pytest.mark.slow
 def test_two_machines_reach_the_loss_of_one(start, alone, folder):
-    """Each machine is started by the same command, and ends with all results."""
+    """Each machine is started by the same command, and ends with all results.
+
+    As Vertex AI says which machine it is, on machines that Slurm manages: Lightning would take its
+    variables for its own.
+    """
+    import json
     import socket
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+        port = free.getsockname()[1]
+    pools = {"workerpool0": [f"127.0.0.1:{port}"], "workerpool1": ["127.0.0.2:1"]}
     machines = [
         start(
             f"machine{rank}",
-            {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": str(rank)},
+            {
+                "CLUSTER_SPEC": json.dumps({"cluster": pools, "task": {"type": pool, "index": 0}}),
+                "SLURM_NTASKS": "4",
+                "SLURM_JOB_NAME": "batch",
+                "SLURM_PROCID": "3",
+                "SLURM_LOCALID": "3",
+            },
             nodes=2,
         )
-        for rank in range(2)
+        for rank, pool in enumerate(pools)
     ]
     finished(*machines)
     assert_same(folder, alone, "machine0")

@@ -21,6 +21,7 @@ from cannabis_ml.training.callbacks import (
     log_live,
 )
 from cannabis_ml.training.data import PhasedLoader
+from cannabis_ml.training.machines import joining, machine_of
 from cannabis_ml.training.module import PhotoModule
 from cannabis_ml.training.quiet import quiet
 from cannabis_ml.training.ready_lightning import lightning
@@ -34,6 +35,8 @@ def run(
 ) -> dict[str, Any]:
     """Train, from the state in the folder if there is one, and return the last state."""
     training = module.training_params
+    if training.nodes == 1:
+        _warn_of_other_machines()
     if training.processes == 1:
         _loop(module, train, validation, folder, log_as)
     else:
@@ -47,6 +50,16 @@ def run(
     return state
 
 
+def _warn_of_other_machines() -> None:
+    machine = machine_of(os.environ)
+    if machine is not None and machine.count not in (None, 1):
+        logger.warning(
+            "%s has %d machines, and training.nodes is 1: each of them trains by itself. Set"
+            " training.nodes=%d to let them train together.",
+            *(machine.named_by, machine.count, machine.count),
+        )
+
+
 def _run_together(*args: Any) -> None:
     """Start a process per device of this machine; they connect with those of other machines.
 
@@ -54,18 +67,13 @@ def _run_together(*args: Any) -> None:
     other imports torchvision in them before `ready_torchvision` can help.
     """
     training = args[0].training_params
-    where = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")}
     if training.nodes == 1:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0"}
-    elif missing := [name for name, value in where.items() if not value]:
-        raise TrainingError(
-            f"Training on {training.nodes} machines needs {', '.join(missing)} in the environment"
-            " of the command on each: the address and a free port of the first machine, and this"
-            " machine's number, counted from 0."
-        )
+    else:
+        where = joining(training.nodes, os.environ)
     threads = max(1, torch.get_num_threads() // training.devices)
     sharing = torch.multiprocessing.get_sharing_strategy()
     # Handing tensors over by file descriptors fails where two share one.
@@ -133,6 +141,8 @@ def _loop(
         deterministic="warn" if torch.cuda.is_available() else True,
         sync_batchnorm=not alone and torch.cuda.is_available(),
         use_distributed_sampler=False,  # `Batches` shares them out
+        # Else Lightning takes Slurm's and torchrun's processes for those that it starts.
+        plugins=[lightning.fabric.plugins.environments.LightningEnvironment()],
         callbacks=extras,
         logger=False,
         enable_progress_bar=on_screen,

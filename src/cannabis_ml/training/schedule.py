@@ -215,8 +215,9 @@ class TrainingParams(BaseModel):
     nodes: int = Field(
         default=1,
         ge=1,
-        description="Machines. Start the same command on each, with MASTER_ADDR, MASTER_PORT and"
-        " NODE_RANK set; each needs the same photos, and each ends with all results",
+        description="Machines. Start the same command on each, once, with MASTER_ADDR, MASTER_PORT"
+        " and NODE_RANK set, or under torchrun, Slurm, SageMaker, Vertex AI, SkyPilot or Ray Train;"
+        " each needs the same photos, and each ends with all results",
     )
     strategy: str = Field(
         default="auto",
