@@ -59,9 +59,9 @@ def test_known_embeddings_are_taken_over_and_only_others_computed(
     asked = []
     compute = add_class._computed
 
-    def counted(network, photos, rows, training):
+    def counted(network, photos, rows, *how):
         asked.append(len(rows))
-        return compute(network, photos, rows, training)
+        return compute(network, photos, rows, *how)
 
     monkeypatch.setattr(add_class, "_computed", counted)
     known = predict(start, photo_set, [Split.TRAIN], TRAINING)

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from cannabis_ml._io.engine import Engine
 from cannabis_ml.networks.backbones import create_backbone
+from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import Architecture, HierarchicalNet
 from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.training import features, train
 from cannabis_ml.training.data import Photos
 from cannabis_ml.training.features import cached_features, compute_features, weights_hash
+from cannabis_ml.training.predict import predict
 from cannabis_ml.training.schedule import Schedule, TrainingParams, TrainingPlan
 from cannabis_ml.training.training_data import TrainingData
 
@@ -124,3 +127,23 @@ def test_training_on_them_equals_training_through_the_frozen_backbone(
     columns = [c for c in history.columns if c not in ("phase", "seconds")]
     np.testing.assert_allclose(told[columns], history[columns], rtol=1e-4)
     assert photo_set.fingerprint == cached.card.photo_set_fingerprint
+
+
+def test_workers_of_a_cluster_make_the_same_features_and_predictions(network, photos, dask_cluster):
+    rows = np.array([5, 3, 5, 9, 11, 2, 7, 8, 6])
+    twice = Photos(TrainingData(photos.photo_set, network.taxonomy, rows), 64)
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    checkpoint = Checkpoint(state=state, card=network.card("test_efficientnet"))
+    with dask_cluster() as cluster:
+        cluster.add_worker()
+        engine = Engine(dask=cluster.address)
+        found = compute_features(network, twice, PLAIN, engine)
+        predicted = predict(checkpoint, photos.photo_set, training=PLAIN, engine=engine)
+    assert network.training
+    np.testing.assert_allclose(found, compute_features(network, twice, PLAIN), rtol=1e-5, atol=1e-6)
+    expected = predict(checkpoint, photos.photo_set, training=PLAIN)
+    assert list(predicted) == list(expected)
+    for name in ("colour", "shade.logits", "marks", "embedding"):
+        np.testing.assert_allclose(
+            np.stack(predicted[name]), np.stack(expected[name]), rtol=1e-5, atol=1e-6
+        )

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 import cannabis_ml
+from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.feedback.closed_form import ClosedFormHead, EmbeddedPhotos, RandomProjection
 from cannabis_ml.feedback.rehearsal import rehearsal_rows
@@ -49,7 +50,11 @@ TOLERANCE = 1e-3
 
 
 def embed(
-    start: Checkpoint, photo_set: PhotoSet, known: pd.DataFrame, training: TrainingParams
+    start: Checkpoint,
+    photo_set: PhotoSet,
+    known: pd.DataFrame,
+    training: TrainingParams,
+    engine: Engine = THREADS,
 ) -> Embeddings:
     """Embed every photo, looking only at those whose embedding is not known.
 
@@ -59,6 +64,7 @@ def embed(
         known: Earlier predictions with `photo_id` and `embedding`; may be empty, and of another
             network: some are computed anew and compared.
         training: Workers and accelerator.
+        engine: On a cluster, its CPUs embed.
     """
     network = restore(start)
     ids = photo_set.labels("photo_id")["photo_id"].to_numpy(str)
@@ -76,12 +82,12 @@ def embed(
     checked = rows[np.linspace(0, len(rows) - 1, min(SPOT_CHECKS, len(rows))).astype(int)]
     to_embed = np.union1d(checked, np.flatnonzero(~there)).astype(int)
     if len(to_embed):
-        computed = _computed(network, photo_set, to_embed, training)
+        computed = _computed(network, photo_set, to_embed, training, engine)
         again = computed[np.isin(to_embed, checked)]
         if len(checked) and np.abs(again - values[checked]).max() > TOLERANCE * np.abs(again).max():
             logger.info("The known embeddings are of another network: all are computed anew.")
             to_embed = np.arange(len(ids))
-            computed = _computed(network, photo_set, to_embed, training)
+            computed = _computed(network, photo_set, to_embed, training, engine)
         values[to_embed] = computed
     logger.info("Embedded %d photos, %d of them by looking at them.", len(ids), len(to_embed))
     return Embeddings(values, weights_hash(network))
@@ -278,10 +284,14 @@ def predict_from_embeddings(
 
 
 def _computed(
-    network: HierarchicalNet, photo_set: PhotoSet, rows: np.ndarray, training: TrainingParams
+    network: HierarchicalNet,
+    photo_set: PhotoSet,
+    rows: np.ndarray,
+    training: TrainingParams,
+    engine: Engine,
 ) -> np.ndarray:
     photos = Photos(TrainingData(photo_set, network.taxonomy, rows), network.image_size)
-    return compute_features(network, photos, training)
+    return compute_features(network, photos, training, engine)
 
 
 def _labeled(

@@ -17,10 +17,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.networks.network import HierarchicalNet
 from cannabis_ml.training.data import EVALUATION, Batch, Item, Photos, make_loader
 from cannabis_ml.training.schedule import TrainingParams
+from cannabis_ml.training.spread import outputs_on_cluster
 
 logger = logging.getLogger(__name__)
 
@@ -60,17 +62,31 @@ def cached_features(
 
 
 def compute_features(
-    network: HierarchicalNet, photos: Photos, training: TrainingParams
+    network: HierarchicalNet, photos: Photos, training: TrainingParams, engine: Engine = THREADS
 ) -> np.ndarray:
     """Features of every photo as it is, BatchNorm in evaluation mode: float32 (len(photos), F).
 
     A photo that stands there several times is looked at once.
+
+    Args:
+        network: Its backbone makes the features.
+        photos: Which rows of the photo set.
+        training: Workers, accelerator.
+        engine: On a cluster, its CPUs compute them.
     """
     gpu = training.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
     before = network.training
     home = next(network.parameters()).device
     _, first, which = np.unique(photos.rows, return_index=True, return_inverse=True)
+    if engine.is_cluster:
+        rows = photos.rows[first]
+        network.cpu().eval()
+        try:
+            batches = outputs_on_cluster(network, photos.photo_set, rows, CPU_BATCH, engine)
+            return np.concatenate([batch.features for batch in batches])[which]
+        finally:
+            network.to(home).train(before)
     once = _AsTheyAre(photos, first)
     size = BATCH if gpu else CPU_BATCH
     loader = make_loader(once, batch_size=size, workers=training.workers, shuffle=False)

@@ -52,11 +52,11 @@ def run(
 
 def _warn_of_other_machines() -> None:
     machine = machine_of(os.environ)
-    if machine is not None and machine.count not in (None, 1):
+    if machine is not None and machine.machines not in (None, 1):
         logger.warning(
             "%s has %d machines, and training.nodes is 1: each of them trains by itself. Set"
             " training.nodes=%d to let them train together.",
-            *(machine.named_by, machine.count, machine.count),
+            *(machine.named_by, machine.machines, machine.machines),
         )
 
 
@@ -142,7 +142,7 @@ def _loop(
         sync_batchnorm=not alone and torch.cuda.is_available(),
         use_distributed_sampler=False,  # `Batches` shares them out
         # Else Lightning takes Slurm's and torchrun's processes for those that it starts.
-        plugins=[lightning.fabric.plugins.environments.LightningEnvironment()],
+        plugins=[lightning.fabric.plugins.environments.lightning.LightningEnvironment()],
         callbacks=extras,
         logger=False,
         enable_progress_bar=on_screen,

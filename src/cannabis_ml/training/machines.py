@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cannabis_ml.errors import TrainingError
 
@@ -30,14 +30,14 @@ class Machine(NamedTuple):
         address: Of the first machine.
         port: There.
         rank: This machine's number, from 0.
-        count: How many there are; None where nothing says it.
+        machines: How many there are; None where nothing says it.
         named_by: Who says so.
     """
 
     address: str
     port: int
     rank: int
-    count: int | None
+    machines: int | None
     named_by: str
 
     @property
@@ -92,10 +92,10 @@ def joining(nodes: int, environment: Mapping[str, str]) -> dict[str, str]:
             " number, counted from 0.\nUnder torchrun, Slurm, SageMaker, Vertex AI, SkyPilot and"
             " Ray Train they are read from the variables that these set."
         )
-    if machine.count not in (None, nodes):
+    if machine.machines not in (None, nodes):
         raise TrainingError(
-            f"training.nodes is {nodes}, and {machine.named_by} has {machine.count} machines: set"
-            f" training.nodes={machine.count}, or start {nodes}."
+            f"training.nodes is {nodes}, and {machine.named_by} has {machine.machines} machines:"
+            f" set training.nodes={machine.machines}, or start {nodes}."
         )
     if machine.rank >= nodes:
         raise TrainingError(
@@ -238,7 +238,7 @@ def _number(given: Mapping[str, str], name: str) -> int:
         ) from None
 
 
-def _json(given: Mapping[str, str], name: str) -> object:
+def _json(given: Mapping[str, str], name: str) -> Any:
     try:
         return json.loads(given[name])
     except ValueError as error:

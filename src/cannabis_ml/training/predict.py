@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,16 +10,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml.inference.outputs import ALEATORIC, EMBEDDING, EPISTEMIC
 from cannabis_ml.networks.building import restore
 from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.networks.network import marginals, uncertainty
+from cannabis_ml.networks.network import HierarchicalNet, marginals, uncertainty
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.splits import SPLITS, Split
 from cannabis_ml.taxonomy import Head, Taxonomy
 from cannabis_ml.training.data import Photos, make_loader
+from cannabis_ml.training.features import CPU_BATCH
 from cannabis_ml.training.module import channels_last
 from cannabis_ml.training.schedule import TrainingParams
+from cannabis_ml.training.spread import outputs_on_cluster
 from cannabis_ml.training.training_data import TrainingData
 
 
@@ -28,6 +31,7 @@ def predict(
     photo_set: PhotoSet,
     splits: Sequence[Split] = SPLITS,
     training: TrainingParams | None = None,
+    engine: Engine = THREADS,
 ) -> pd.DataFrame:
     """Predict every head for every photo of the given splits.
 
@@ -36,6 +40,7 @@ def predict(
         photo_set: Photos; labels are only copied.
         splits: Which splits.
         training: Gives batch size, workers and accelerator (`cpu` leaves a GPU alone).
+        engine: On a cluster, its CPUs predict.
 
     Returns:
         photo_id, split; per head `{head}.label`, the class or None, of a multilabel head a float32
@@ -47,27 +52,49 @@ def predict(
     training = training or TrainingParams()
     network = restore(checkpoint)
     taxonomy = network.taxonomy
-    cuda = training.accelerator != "cpu" and torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
-    network = channels_last(network).to(device)
     rows = photo_set.rows_of(*splits)
-    photos = Photos(TrainingData(photo_set, taxonomy, rows), network.image_size)
-    loader = make_loader(
-        photos, batch_size=training.batch_size, workers=training.workers, shuffle=False
+    batches = (
+        _on_cluster(network, photo_set, rows, engine)
+        if engine.is_cluster
+        else _here(network, photo_set, rows, training)
     )
     logits: dict[str, list[Tensor]] = {head.name: [] for head in taxonomy.heads}
     features = []
-    with torch.inference_mode():
-        for batch in tqdm(loader, "predicting", unit="batch", leave=False, disable=None):
-            pixels = batch.photos.to(device, non_blocking=True)
-            embedded = network.embed(pixels.contiguous(memory_format=torch.channels_last))
-            for name, values in network.classify(embedded).items():
-                logits[name].append(values.cpu())
-            features.append(embedded.float().cpu().numpy())
+    for embedded, answers in batches:
+        features.append(embedded)
+        for name, values in answers.items():
+            logits[name].append(values)
     none = {name: torch.zeros(0) for name in logits}
     found = {name: torch.cat(parts) for name, parts in logits.items()} if features else none
     embeddings = np.concatenate(features) if features else np.zeros((0, network.num_features))
     return predictions_of_logits(taxonomy, found, embeddings, photo_set, rows)
+
+
+def _here(
+    network: HierarchicalNet, photo_set: PhotoSet, rows: np.ndarray, training: TrainingParams
+) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+    """Features and logits, batch after batch, by this machine."""
+    cuda = training.accelerator != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if cuda else "cpu")
+    network = channels_last(network).to(device)
+    photos = Photos(TrainingData(photo_set, network.taxonomy, rows), network.image_size)
+    loader = make_loader(
+        photos, batch_size=training.batch_size, workers=training.workers, shuffle=False
+    )
+    for batch in tqdm(loader, "predicting", unit="batch", leave=False, disable=None):
+        with torch.inference_mode():
+            pixels = batch.photos.to(device, non_blocking=True)
+            embedded = network.embed(pixels.contiguous(memory_format=torch.channels_last))
+            logits = {name: values.cpu() for name, values in network.classify(embedded).items()}
+        yield embedded.float().cpu().numpy(), logits
+
+
+def _on_cluster(
+    network: HierarchicalNet, photo_set: PhotoSet, rows: np.ndarray, engine: Engine
+) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+    """The same by the workers of a cluster."""
+    for batch in outputs_on_cluster(network, photo_set, rows, CPU_BATCH, engine):
+        yield batch.features, {name: torch.from_numpy(v) for name, v in batch.logits.items()}
 
 
 def predictions_of_logits(

@@ -38,7 +38,7 @@ def test_students_learn_from_the_teachers_predictions_of_every_split(pipeline):
 def test_parameters_of_a_tier_are_its_own_and_shared_ones_are_shared(pipeline):
     taken = {name for name in pipeline.inputs() if name.startswith("params:")}
     own = {f"params:{tier.name}.{part}" for tier in TIERS for part in ("model", "schedule")}
-    assert taken == own | {"params:training", "params:reports"}
+    assert taken == own | {"params:training", "params:reports", "params:engine"}
 
 
 def test_what_a_tier_starts_from_is_an_entry_of_its_own(pipeline):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.feedback.closed_form import ClosedFormHead
 from cannabis_ml.networks.checkpoint import Checkpoint
@@ -21,6 +22,7 @@ def embed_photos(
     photo_set: PhotoSet,
     predictions_before: pd.DataFrame,
     training: TrainingParams,
+    engine: Engine = THREADS,
 ) -> Embeddings:
     """Embed photos by the champion's backbone; known ones are not looked at again.
 
@@ -30,13 +32,14 @@ def embed_photos(
         predictions_before: With `photo_id` and `embedding` of photos that were predicted before;
             may be empty.
         training: Workers and accelerator.
+        engine: On a cluster, its CPUs embed.
 
     Raises:
         TrainingError: If there is no champion that was kept with its checkpoints.
     """
     from cannabis_ml.training.add_class import embed
 
-    return embed(_there(champion_start), photo_set, predictions_before, training)
+    return embed(_there(champion_start), photo_set, predictions_before, training, engine)
 
 
 def add_classes(

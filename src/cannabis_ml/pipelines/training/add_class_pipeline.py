@@ -23,7 +23,10 @@ def _tier(tier: Tier) -> Pipeline:
         [
             Node(
                 embed_photos,
-                ["champion_start", "photo_set", "predictions_before", "params:training"],
+                [
+                    *("champion_start", "photo_set", "predictions_before"),
+                    *("params:training", "params:engine"),
+                ],
                 "embeddings",
                 name="embed_photos",
             ),
@@ -58,5 +61,7 @@ def _tier(tier: Tier) -> Pipeline:
         ],
         namespace=tier.name,
         inputs={"photo_set", "taxonomy"},
-        parameters={"params:training", "params:reports", "params:add_class"},
+        parameters={
+            *("params:training", "params:reports", "params:add_class", "params:engine"),
+        },
     )

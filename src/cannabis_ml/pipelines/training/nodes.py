@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml._io.heavy_types import Figure
 from cannabis_ml.evaluation.gain import DistillationReport
 from cannabis_ml.evaluation.params import ReportParams
@@ -117,7 +118,10 @@ def train_student(
 
 
 def predict_photos(
-    checkpoint: Checkpoint, photo_set: PhotoSet, training: TrainingParams
+    checkpoint: Checkpoint,
+    photo_set: PhotoSet,
+    training: TrainingParams,
+    engine: Engine = THREADS,
 ) -> pd.DataFrame:
     """Predict every photo of every split with the trained network.
 
@@ -125,6 +129,7 @@ def predict_photos(
         checkpoint: The trained network.
         photo_set: Stored photos.
         training: Gives batch size, workers and accelerator.
+        engine: On a cluster, its CPUs predict.
 
     Returns:
         One row per photo: `photo_id`, `split`; per head `{head}.label`, its probabilities, a list
@@ -133,7 +138,7 @@ def predict_photos(
     """
     from cannabis_ml.training.predict import predict
 
-    return predict(checkpoint, photo_set, training=training)
+    return predict(checkpoint, photo_set, training=training, engine=engine)
 
 
 def score_predictions(

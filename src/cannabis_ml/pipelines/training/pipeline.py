@@ -64,7 +64,7 @@ def _tier(tier: Tier) -> Pipeline:
             _training(tier),
             Node(
                 predict_photos,
-                ["checkpoint", "photo_set", "params:training"],
+                ["checkpoint", "photo_set", "params:training", "params:engine"],
                 "predictions",
                 name="predict_photos",
             ),
@@ -108,5 +108,5 @@ def _tier(tier: Tier) -> Pipeline:
         ],
         namespace=tier.name,
         inputs={name: name for name in ("photo_set", "taxonomy", "training_data")} | teacher,
-        parameters={"params:training", "params:reports"},
+        parameters={"params:training", "params:reports", "params:engine"},
     )
