@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cannabis_ml._io.engine import Engine
 from cannabis_ml.photo_sets import hash_pairs, near_duplicates
 from cannabis_ml.photo_sets.hash_pairs import find_pairs
 from cannabis_ml.photo_sets.near_duplicates import (
@@ -398,3 +401,22 @@ def test_plain_backgrounds_do_not_make_clusters_of_real_photos(
     )
     assert max(Counter(labels.tolist()).values()) <= 3
     assert len(set(labels.tolist())) > 0.99 * len(files)
+
+
+def test_a_cluster_finds_the_same_links(dask_cluster: Callable[[], Any]) -> None:
+    rng = np.random.default_rng(3)
+    hashes = rng.integers(0, 2**64, 3000, dtype=np.uint64)
+    hashes[2000:] = hashes[:1000] ^ (np.uint64(1) << rng.integers(0, 64, 1000, dtype=np.uint64))
+    seen = thumbnails(3000)
+    seen[2000:2900] = seen[:900]
+    parts = rng.integers(0, 3, 3000)
+    with dask_cluster() as nodes:
+        nodes.add_worker()
+        engine = Engine(dask=nodes.address)
+        clusters = cluster(hashes, seen, engine=engine)
+        crossing = links_across(hashes, seen, parts, engine=engine)
+    assert clusters.tolist() == cluster(hashes, seen).tolist()
+    assert len(set(clusters.tolist())) == 2100
+    alone = links_across(hashes, seen, parts)
+    assert crossing.links == alone.links > 0
+    assert crossing.crosses.tolist() == alone.crosses.tolist()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cannabis_ml._io.file_names import on_disk
 from cannabis_ml.errors import SourceError
+from cannabis_ml.text import one_line
 
 R = TypeVar("R")
 
@@ -35,17 +36,14 @@ def file_size(path: str) -> int | None:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        OSError: If it cannot be looked at.
-        SourceError: If another file system does not answer.
+        OSError: If it cannot be looked at, on this machine.
+        SourceError: If another file system does not answer or refuses.
     """
     if not is_url(path):
         status = _local(path).stat()
         return status.st_size if stat.S_ISREG(status.st_mode) else None
-    from cannabis_ml._io.remote import RemotePath
-
-    remote = RemotePath.at(path)
-    found = _patiently(lambda: remote.fs.info(remote.path), path)
-    return int(found["size"]) if found["type"] == "file" else None
+    found = _patiently(_info, path)
+    return int(found["size"] or 0) if found["type"] == "file" else None
 
 
 def read_file(path: str) -> bytes:
@@ -56,15 +54,12 @@ def read_file(path: str) -> bytes:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        OSError: If it cannot be read.
-        SourceError: If another file system does not answer.
+        OSError: If it cannot be read, on this machine.
+        SourceError: If another file system does not answer or refuses.
     """
     if not is_url(path):
         return _local(path).read_bytes()
-    from cannabis_ml._io.remote import RemotePath
-
-    remote = RemotePath.at(path)
-    return bytes(_patiently(lambda: remote.fs.cat_file(remote.path), path))
+    return _patiently(_content, path)
 
 
 def _local(path: str) -> Path:
@@ -72,18 +67,34 @@ def _local(path: str) -> Path:
     return on_disk(f"{start}/{path}" if start and not Path(path).is_absolute() else path)
 
 
-def _patiently(request: Callable[[], R], path: str) -> R:
-    """Ask again where a network fails: that says nothing of the photo."""
-    for tried in range(1, TRIES + 1):
+def _info(url: str) -> Mapping[str, Any]:
+    from cannabis_ml._io.remote import RemotePath
+
+    remote = RemotePath.at(url)
+    found: Mapping[str, Any] = remote.fs.info(remote.path)
+    return found
+
+
+def _content(url: str) -> bytes:
+    from cannabis_ml._io.remote import RemotePath
+
+    remote = RemotePath.at(url)
+    return bytes(remote.fs.cat_file(remote.path))
+
+
+def _patiently(request: Callable[[str], R], url: str) -> R:
+    """Ask again where a network fails: that says nothing of the photo; nor does no permission."""
+    tried = 0
+    while True:
         try:
-            return request()
-        except (FileNotFoundError, IsADirectoryError, PermissionError):
+            return request(url)
+        except FileNotFoundError:
             raise
-        except OSError as error:
-            if tried == TRIES:
+        except Exception as error:  # clients of other file systems have errors of their own
+            tried += 1
+            if tried == TRIES or isinstance(error, PermissionError | ImportError):
                 raise SourceError(
-                    f"{path} could not be read in {TRIES} tries ({error}).\nCheck the network and"
-                    " the credentials of the machines that read photos, and run again."
+                    f"{url} cannot be read ({one_line(error)}).\nCheck the network, and the"
+                    " credentials and libraries of the machines that read photos, and run again."
                 ) from error
-            time.sleep(2 ** (tried - 1))
-    raise AssertionError("unreachable")
+        time.sleep(2 ** (tried - 1))

@@ -256,3 +256,23 @@ def test_map_with_two_values_of_one_name_is_refused(table):
     label_map = {"kind": {"Gänse": "a", "Ga\u0308nse ": "b"}}
     with pytest.raises(SourceError, match="'Gänse' is written twice"):
         SourcePhotosDataset(source={"kind": "table", "path": "x.csv", "label_map": label_map})
+
+
+def test_addresses_are_read_where_they_are_if_asked(table, load):
+    here = table([{"path": "a/1.jpg"}]).parent
+    rows = [
+        {"path": "s3://bucket/plant1/x.jpg", "kind": "x"},
+        {"path": "a/1.jpg", "kind": "y"},
+        {"path": "gs://other/plant1/y.jpg", "kind": "x"},
+    ]
+    listed = str(table(rows, present=False))
+    photos = load(kind="table", path=listed, read_urls=True, group_pattern=r"(?P<p>plant\d)")
+    assert photos["path"].tolist() == [rows[0]["path"], str(here / "a/1.jpg"), rows[2]["path"]]
+    assert photos["group"].fillna("?").tolist() == ["table/plant1", "?", "table/plant1"]
+
+
+def test_a_table_of_addresses_needs_no_file(table, load):
+    listed = str(table([{"path": "https://host/a.jpg", "kind": "x"}], present=False))
+    assert load(kind="table", path=listed, read_urls=True)["path"].tolist() == [
+        "https://host/a.jpg"
+    ]

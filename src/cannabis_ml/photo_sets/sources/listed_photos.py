@@ -86,6 +86,11 @@ def find_photos(listed: Sequence[str], root: Path, where: Path) -> list[ListedPh
     return [_as_photo(name, files.get(name), name in elsewhere, root) for name in listed]
 
 
+def as_url(url: str) -> ListedPhoto:
+    """A photo that is read where its address says, named from its bucket or host on."""
+    return ListedPhoto(printable(url), normal(printable(url.partition("://")[2])))
+
+
 def _taken_apart(name: str) -> tuple[tuple[str, ...], bool]:
     """The folders and the file that a name speaks of, and whether it starts from no known folder.
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import Field
 
+from cannabis_ml._io.photo_files import is_url
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.sources.base import (
     SOURCE_COLUMNS,
@@ -22,7 +23,7 @@ from cannabis_ml.photo_sets.sources.base import (
     source_frame,
     split_column,
 )
-from cannabis_ml.photo_sets.sources.listed_photos import find_photos
+from cannabis_ml.photo_sets.sources.listed_photos import as_url, find_photos
 from cannabis_ml.photo_sets.sources.split_names import (
     warn_of_split_columns,
     warn_of_unlisted_splits,
@@ -45,6 +46,12 @@ class TableSource(SplitSource):
     kind: Literal["table"]
     photos_root: Text | None = Field(
         default=None, description="What paths start from; null: the table's own folder"
+    )
+    read_urls: bool = Field(
+        default=False,
+        description="Whether addresses in path_column, such as s3://bucket/a.jpg, are read where"
+        " they are, by every machine of a cluster; false: their photos are looked for below"
+        " photos_root",
     )
     path_column: Name = Field(default="path", description="Column with each photo's path")
     group_column: Name | None = Field(
@@ -70,7 +77,13 @@ class TableSource(SplitSource):
         if nameless:
             logger.warning("%s of %s have no path: left out", counted(nameless, "row"), path)
         keep = [i for i, name in enumerate(listed) if name]
-        photos = find_photos([str(listed[i]) for i in keep], root, path)
+        named = [str(listed[i]) for i in keep]
+        urls = [is_url(name) for name in named] if self.read_urls else [False] * len(named)
+        files = [name for name, there in zip(named, urls, strict=True) if not there]
+        found = iter(find_photos(files, root, path) if files or not named else [])
+        photos = [
+            as_url(name) if there else next(found) for name, there in zip(named, urls, strict=True)
+        ]
         paths = [photo.path for photo in photos]
         rows = table.iloc[keep]
         group = self.group_column if self.group_column in table else None

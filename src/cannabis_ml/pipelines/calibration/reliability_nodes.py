@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cannabis_ml._io.file_names import on_disk
+from cannabis_ml._io.photo_files import read_file
 from cannabis_ml.calibration.choices import CalibrationReport
 from cannabis_ml.calibration.reliability import ReliabilityReport
 from cannabis_ml.calibration.tier_answers import routing_head
@@ -97,7 +96,7 @@ def predict_unknown(
     readable, outputs = [], []
     for row in tqdm(rows, desc="Predicting unknown photos", unit=" photos"):
         try:
-            data = on_disk(Path(unknown_photos["path"].iloc[row])).read_bytes()
+            data = read_file(unknown_photos["path"].iloc[row])
             pixels = as_pixels(data, predictor.image_size)
         except (UnreadableError, OSError) as error:
             logger.warning("Left out: %s: %s", unknown_photos["path"].iloc[row], error)

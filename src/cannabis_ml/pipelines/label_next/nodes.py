@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from cannabis_ml._io.file_names import on_disk
+from cannabis_ml._io.photo_files import read_file
 from cannabis_ml.feedback.label_next.params import LabelNextParams
 from cannabis_ml.feedback.label_next.pool import Candidate, head_to_label, look
 from cannabis_ml.feedback.label_next.put_up import to_review
@@ -228,4 +228,4 @@ def _feedback(
 
 
 def _read(path: str) -> np.ndarray:
-    return decode(on_disk(path).read_bytes())
+    return decode(read_file(path))
