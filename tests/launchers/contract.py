@@ -28,7 +28,10 @@ from pydantic import SecretStr
 
 from cannabis_ml.launchers.backend import Backend
 from cannabis_ml.launchers.job import Job, Machine
+from cannabis_ml.launchers.launching import collect, follow, start
 from cannabis_ml.launchers.package import file_sha256, pack
+from cannabis_ml.launchers.records import Progress, Records
+from cannabis_ml.launchers.runs import Store
 
 PROJECT = Path(__file__).parents[2]
 SECRET = "wsprfl-8c1f0b62d4"
@@ -153,6 +156,26 @@ def private_project(to):
     return to
 
 
+def check_runs(runs, store, job):
+    """The runs of both attempts are here, with metrics, parameters, tags, figures."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{store.database}")
+    killed, finished = (client.get_run(run) for run in runs)
+    assert (killed.info.status, finished.info.status) == ("KILLED", "FINISHED")
+    for run in (killed, finished):
+        tags = run.data.tags
+        assert (tags["launch.job"], tags["launch.backend"]) == (job.name, job.backend)
+        assert tags["git_commit"] == "c0ffee"
+        assert run.data.params["tier3.model.image_size"] == "64"
+        assert run.data.metrics["launch.attempts"] == 2
+    assert finished.data.metrics["tier3.train_loss"] > 0
+    assert len(client.get_metric_history(runs[1], "tier3.train_loss")) >= 1
+    figure = store.artifacts / runs[1] / "artifacts/figures/tier3/training_curves.png"
+    assert finished.info.artifact_uri == (store.artifacts / runs[1] / "artifacts").as_uri()
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
 PRIVATE = (
     "conf/local/credentials.yml",
     "conf/local/tracked.yml",
@@ -182,26 +205,35 @@ class Contract:
     @pytest.mark.slow
     def test_a_training_that_was_preempted_resumes_and_comes_home(self, place, project, tmp_path):
         job = place.job(*TRAINING, attempts=2)
-        remote = place.submit(project, job, tmp_path)
+        record = Records(tmp_path / "launches").create(job, Progress(commit="c0ffee"))
+        place.backend.check(job)
+        remote = start(record, project, place.backend, {})
         lines, preempted = [], False
-        for line in place.backend.logs(remote, 0):
+
+        def show(line):
+            nonlocal preempted
             lines.append(line)
             if SECOND in line and not preempted:
                 preempted = True
                 place.preempt(remote)
-        state = place.backend.state(remote)
-        attempt = 2 if place.tells_attempts else 1
-        assert (state.phase, state.attempt) == ("succeeded", attempt), "\n".join(lines[-40:])
+
+        state = follow(record, place.backend, show)
+        assert (state.phase, state.attempt) == ("succeeded", 2), "\n".join(lines[-40:])
         text = "\n".join(lines)
         assert "Resuming the same training" in text
         assert text.count(FIRST) == 1
-        result, files = place.home(remote, tmp_path)
-        assert (result["exit_code"], result["stopped"], result["attempts"]) == (0, None, 2)
-        names = [name.rpartition("/")[2] for name in files]
-        assert names.count("mlflow.db") == 1
-        assert any(name.startswith("envs/test/06_models/tier3/checkpoint") for name in files)
-        assert any(name.endswith("figures/tier3/training_curves.png") for name in files)
-        assert not any("workspace" in name for name in files)
+        assert record.log.read_text("utf-8").splitlines() == lines
+
+        data = tmp_path / "data"
+        store = Store(data / "09_tracking/mlflow.db", data / "09_tracking/artifacts", "here")
+        result, installed, runs = collect(record, place.backend, data, store)
+        assert (result.exit_code, result.stopped, result.attempts) == (0, None, 2)
+        assert len(list(data.glob("envs/test/06_models/tier3/checkpoint.safetensors/*Z/*"))) == 1
+        assert not list(data.glob("envs/test/06_models/*/workspace"))
+        check_runs(runs, store, job)
+        again = collect(record, place.backend, data, store)
+        assert (again[1].new, again[1].aside, again[2]) == ([], [], runs)
+        assert sorted(again[1].kept) == sorted(installed.new)
 
     def test_logs_come_from_any_line_on(self, place, counting, tmp_path):
         remote = place.submit(counting, place.job("3"), tmp_path)

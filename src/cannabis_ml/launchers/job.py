@@ -15,6 +15,10 @@ RESERVE_SECONDS = 120
 """Kept back from the time that a job may take, for packing and sending its results."""
 
 
+PROGRESS = "progress| "
+"""Begins a line of output that is the newest state of a progress bar and no line of its own."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -8,6 +8,7 @@ not run again. Variables: see `package.variables`.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from cannabis_ml.launchers.job import FolderPhotos, Job
+from cannabis_ml.launchers.job import PROGRESS, FolderPhotos, Job
 from cannabis_ml.launchers.ledger import Ledger, Stopped
 from cannabis_ml.launchers.mirror import Mirror
 from cannabis_ml.launchers.outcome import write_results
@@ -32,9 +33,6 @@ GRACE_SECONDS = 30
 
 BEAT_SECONDS = 1.0
 """Between looks at the clock, and notes of the time that was used."""
-
-PROGRESS = "progress| "
-"""Begins a line that is the newest state of a progress bar and no line of its own."""
 
 PROGRESS_SECONDS = 2.0
 """At least this long between two lines of a progress bar."""
@@ -92,6 +90,8 @@ def run(job: Job, ledger: Ledger, mirror: Mirror, told: threading.Event) -> Stop
         stderr=subprocess.STDOUT,
         env=environment,
         start_new_session=True,
+        # No other thread has been started yet.
+        preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
     )
     assert child.stdout is not None
     printing = threading.Thread(target=pass_on, args=(child.stdout, show), daemon=True)
@@ -109,6 +109,12 @@ def run(job: Job, ledger: Ledger, mirror: Mirror, told: threading.Event) -> Stop
     if stopped is None:
         ledger.command_ended(code)
     return stopped
+
+
+def die_with_parent() -> None:
+    """Let this process be killed when the one that started it is, so that no two train at once."""
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def end(child: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,385 @@
+"""`cannabis_ml launch`: run a command on another machine, and bring its results home."""
+
+from __future__ import annotations
+
+import re
+import secrets as random_names
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.launchers.backend import BACKENDS, LaunchError, open_backend
+
+if TYPE_CHECKING:
+    from cannabis_ml.launchers.backend import Backend
+    from cannabis_ml.launchers.estimate import Estimate
+    from cannabis_ml.launchers.job import Job
+    from cannabis_ml.launchers.prices import PriceTable
+    from cannabis_ml.launchers.records import Record, Records
+    from cannabis_ml.launchers.runs import Store
+    from cannabis_ml.launchers.settings import LauncherSettings
+
+FAILED = 1
+"""Exit code where the job did not succeed."""
+
+
+@click.group(name="launch")
+def launch() -> None:
+    """Run a command on another machine: `launch modal -- run --pipeline=train`.
+
+    JOB is the name of a job, or `last`.
+    """
+
+
+@launch.command(name="list")
+def list_jobs() -> None:
+    """List the jobs that were started from this folder, the newest last."""
+    with _readable():
+        for record in _records():
+            job, progress = record.job, record.progress
+            phase = progress.state.phase if progress.state else "not started"
+            cost = _cost(record)
+            click.echo(
+                f"{record.name:<28}{progress.created:%Y-%m-%d %H:%M}  {job.backend:<12}{phase:<11}"
+                f"{cost:<14}{' '.join(job.command)}"
+            )
+
+
+@launch.command(name="status")
+@click.argument("job")
+def status(job: str) -> None:
+    """Ask how far a job is."""
+    with _readable():
+        from cannabis_ml.launchers.launching import look
+
+        record = _records().find(job)
+        state = look(record, _backend_of(record))
+        click.echo(f"{record.name}: {_in_a_line(state)}")
+
+
+@launch.command(name="attach")
+@click.argument("job")
+def attach(job: str) -> None:
+    """Show a job's output from where it broke off, and fetch its results at the end."""
+    with _readable():
+        record = _records().find(job)
+        sys.exit(_to_the_end(record, _backend_of(record)))
+
+
+@launch.command(name="cancel")
+@click.argument("job")
+def cancel(job: str) -> None:
+    """End a job; what it has until then can be fetched."""
+    with _readable():
+        from cannabis_ml.launchers.launching import remote_of
+
+        record = _records().find(job)
+        _backend_of(record).cancel(remote_of(record))
+        click.echo(f"{record.name} is told to end. Its results so far: launch fetch {record.name}")
+
+
+@launch.command(name="fetch")
+@click.argument("job")
+def fetch(job: str) -> None:
+    """Bring a job's results into data/ and its runs into MLflow."""
+    with _readable():
+        record = _records().find(job)
+        _fetch(record, _backend_of(record))
+
+
+@dataclass(frozen=True)
+class Typed:
+    """Options of `launch BACKEND`."""
+
+    env: str | None
+    name: str | None
+    limit: float | None
+    minutes: float | None
+    gpu: str | None
+    spot: bool
+    only_estimate: bool
+    probe: bool
+    photos: int | None
+    yes: bool
+    detach: bool
+
+    def changes(self) -> dict[str, object]:
+        """What differs from launcher.yml."""
+        typed = {"limit_usd": self.limit, "minutes": self.minutes, "gpu": self.gpu}
+        changes: dict[str, object] = {k: v for k, v in typed.items() if v is not None}
+        return changes | ({"spot": True} if self.spot else {})
+
+
+def _backend_command(name: str) -> click.Command:
+    @click.command(name=name, help=f"Run a command with {name}, such as -- run --pipeline=train")
+    @click.option("--env", "-e", default=None, help="Environment of the run, and of launcher.yml.")
+    @click.option("--name", default=None, help="Of the job; without it, one is made up.")
+    @click.option("--limit", type=float, default=None, help="Most that it may cost, in US dollars.")
+    @click.option("--minutes", type=float, default=None, help="Longest that it may take.")
+    @click.option("--gpu", default=None, help="Kind of GPU, such as T4.")
+    @click.option("--spot", is_flag=True, help="A cheaper machine that may be taken away.")
+    @click.option("--estimate", "only_estimate", is_flag=True, help="Only what it would cost.")
+    @click.option("--probe", is_flag=True, help="Measure there, in a short job, how fast it is.")
+    @click.option("--photos", type=click.IntRange(1), default=None, help="Photos to estimate for.")
+    @click.option("--yes", "-y", is_flag=True, help="Start without asking.")
+    @click.option("--detach", is_flag=True, help="Start it, and do not wait.")
+    @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+    def run(command: tuple[str, ...], **options: Any) -> None:
+        with _readable():
+            sys.exit(_launch(name, command, Typed(**options)))
+
+    return run
+
+
+for _name in BACKENDS:
+    launch.add_command(_backend_command(_name))
+
+
+def _launch(name: str, command: tuple[str, ...], typed: Typed) -> int:
+    from cannabis_ml.launchers.launching import start
+    from cannabis_ml.launchers.package import files_left_out
+    from cannabis_ml.launchers.records import Progress
+    from cannabis_ml.launchers.secrets import read_secrets
+
+    project = Path.cwd()
+    settings, table = _configuration(typed.env)
+    command = _in_environment(command, typed.env)
+    if typed.probe:
+        command = ("launch", "probe", "--", *command)
+    job = settings.job(typed.name or _made_up(name), name, command, typed.changes())
+    backend = open_backend(name, job.options)
+    cost = _estimate(job, backend, settings, table, typed)
+    _show(job, cost)
+    cost.check(job)
+    if typed.only_estimate:
+        return 0
+    job = job.model_copy(update={"usd_per_hour": cost.usd_per_hour or None})
+    left_out = files_left_out(project)
+    if left_out:
+        click.echo(f"Not in git, so not sent: {', '.join(left_out[:5])}", err=True)
+    backend.check(job)
+    secrets = read_secrets(job.secrets, project)
+    if not typed.yes:
+        click.confirm("Start it?", abort=True)
+    measured = None if typed.probe else cost
+    record = _records().create(job, Progress(estimate=measured, commit=_commit(project)))
+    start(record, project, backend, secrets)
+    click.echo(f"Started {record.name}. This terminal may be closed: launch attach {record.name}")
+    if typed.detach:
+        return 0
+    return _to_the_end(record, backend, secrets)
+
+
+def _estimate(
+    job: Job, backend: Backend, settings: LauncherSettings, table: PriceTable, typed: Typed
+) -> Estimate:
+    from cannabis_ml.launchers.estimate import estimate
+    from cannabis_ml.launchers.probing import known_throughput
+    from cannabis_ml.launchers.throughput import Plan
+
+    measured = None if typed.probe else known_throughput(_launches(), job)
+    seconds = None
+    if measured is not None:
+        run = measured.seconds(Plan(photos=typed.photos or measured.photos))
+        seconds = run + (0 if job.backend == "local" else settings.setup_minutes * 60)
+    return estimate(job, seconds, table, backend.price(job.machine), settings.sizes)
+
+
+def _show(job: Job, cost: Estimate) -> None:
+    from cannabis_ml.launchers.estimate import duration
+
+    if cost.measured:
+        click.echo(f"About {duration(cost.seconds)} on {cost.what}.")
+    else:
+        click.echo(
+            f"How fast {job.backend} is was not measured (launch {job.backend} --probe): at most"
+            f" {duration(cost.seconds)} on {cost.what}."
+        )
+    if cost.usd_per_hour:
+        word = "About" if cost.measured else "At most"
+        click.echo(
+            f"{word} ${cost.usd:.2f}: machine ${cost.machine_usd:.2f} at"
+            f" ${cost.usd_per_hour:.2f} an hour, storage ${cost.storage_usd:.2f}, transfer"
+            f" ${cost.transfer_usd:.2f}.\nPrices: {cost.source}."
+        )
+    if job.limit_usd is not None and cost.usd_per_hour:
+        click.echo(f"It stops itself before ${job.limit_usd:.2f}.")
+
+
+def _to_the_end(record: Record, backend: Backend, secrets: Any = None) -> int:
+    """Show the output, fetch the results; the exit code."""
+    from cannabis_ml.launchers.launching import follow
+
+    bar = ProgressLine()
+    try:
+        state = follow(record, backend, bar.show, secrets)
+    except KeyboardInterrupt:
+        bar.end()
+        click.echo(f"\nThe job goes on: launch attach {record.name}, launch cancel {record.name}")
+        return 130
+    bar.end()
+    click.echo(f"{record.name}: {_in_a_line(state)}")
+    _fetch(record, backend)
+    return 0 if state.phase == "succeeded" else FAILED
+
+
+def _fetch(record: Record, backend: Backend) -> None:
+    from cannabis_ml.launchers.launching import collect
+
+    result, installed, runs = collect(record, backend, Path.cwd() / "data", _store())
+    stopped = {"time": "its time was over", "limit": "its limit was reached"}
+    if result.stopped in stopped:
+        click.echo(f"It stopped itself: {stopped[result.stopped]}.")
+    click.echo(
+        f"{len(installed.new):,} results are in data/, {len(installed.kept):,} were there already."
+    )
+    if installed.aside:
+        click.echo(
+            f"{len(installed.aside):,} differ from what is in data/, which stays; see"
+            f" {record.folder / 'results'}."
+        )
+    for run in runs:
+        click.echo(f"MLflow has the run {run}.")
+    click.echo(_cost(record).strip() or "It cost nothing.")
+
+
+def _cost(record: Record) -> str:
+    progress = record.progress
+    if progress.result is not None and progress.result.cost_usd is not None:
+        told = f"${progress.result.cost_usd:.2f}"
+        estimate = progress.estimate
+        return f"{told} (${estimate.usd:.2f})" if estimate and estimate.measured else told
+    return ""
+
+
+class ProgressLine:
+    """Shows lines; the state of a progress bar in one line that is written over."""
+
+    def __init__(self) -> None:
+        self._width = 0
+        self._on_screen = sys.stdout.isatty()
+
+    def show(self, line: str) -> None:
+        """Print a line, or replace the state of the progress bar."""
+        from cannabis_ml.launchers.job import PROGRESS
+
+        is_bar = line.startswith(PROGRESS)
+        if is_bar and not self._on_screen:
+            return
+        self.end()
+        if is_bar:
+            text = line.removeprefix(PROGRESS)[:200]
+            self._width = len(text)
+            click.echo(text, nl=False)
+        else:
+            click.echo(line)
+
+    def end(self) -> None:
+        """Remove the progress bar."""
+        if self._width:
+            click.echo("\r" + " " * self._width + "\r", nl=False)
+            self._width = 0
+
+
+def _in_a_line(state: Any) -> str:
+    more = f" ({state.message})" if state.message else ""
+    attempt = f", attempt {state.attempt}" if state.attempt > 1 else ""
+    return f"{state.phase}{attempt}{more}"
+
+
+def _in_environment(command: tuple[str, ...], env: str | None) -> tuple[str, ...]:
+    """The command with `--env`, unless it has one."""
+    if env is None or command[0] != "run" or re.search(r"(^| )(-e|--env)\b", " ".join(command)):
+        return command
+    return ("run", "--env", env, *command[1:])
+
+
+def _made_up(backend: str) -> str:
+    return f"{backend}-{datetime.now(UTC):%m%d-%H%M}-{random_names.token_hex(2)}"
+
+
+def _commit(project: Path) -> str:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(project), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _launches() -> Path:
+    return Path.cwd() / "data/09_tracking/launches"
+
+
+def _records() -> Records:
+    from cannabis_ml.launchers.records import Records
+
+    return Records(_launches())
+
+
+def _backend_of(record: Record) -> Backend:
+    return open_backend(record.job.backend, record.job.options)
+
+
+def _configuration(env: str | None) -> tuple[LauncherSettings, PriceTable]:
+    """launcher.yml and launcher_prices.yml of an environment."""
+    from pydantic import ValidationError
+
+    from cannabis_ml.launchers.prices import PriceTable
+    from cannabis_ml.launchers.settings import LauncherSettings, in_words
+
+    loader = _loader(env)
+    settings = LauncherSettings.read(loader["launcher"])
+    try:
+        return settings, PriceTable.model_validate(loader["launcher_prices"])
+    except ValidationError as error:
+        raise LaunchError(f"launcher_prices.yml: {in_words(error)}.") from error
+
+
+def _store() -> Store | None:
+    """MLflow's local store, as mlflow.yml has it; None where runs are kept elsewhere."""
+    from cannabis_ml._io.tracking_store import local_folder
+    from cannabis_ml.launchers.runs import Store
+
+    config = _loader(None)["mlflow"]
+    uri = config["server"]["mlflow_tracking_uri"]
+    experiment = config["tracking"]["experiment"]
+    artifacts = local_folder(experiment["create_experiment_kwargs"]["artifact_location"])
+    if not uri.startswith("sqlite:///") or artifacts is None:
+        return None
+    database = Path.cwd() / uri.removeprefix("sqlite:///")
+    return Store(database, artifacts, experiment["name"])
+
+
+def _loader(env: str | None) -> Any:
+    from kedro.framework.project import settings
+
+    arguments = dict(settings.CONFIG_LOADER_ARGS)
+    patterns = {
+        "launcher": ["launcher.yml"],
+        "launcher_prices": ["launcher_prices.yml"],
+        "mlflow": ["mlflow*"],
+    }
+    arguments["config_patterns"] = {**arguments.get("config_patterns", {}), **patterns}
+    merging = {"launcher": "soft", "launcher_prices": "soft"}
+    arguments["merge_strategy"] = {**arguments.get("merge_strategy", {}), **merging}
+    return settings.CONFIG_LOADER_CLASS(conf_source=str(Path.cwd() / "conf"), env=env, **arguments)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Errors that a person can act on end in their message."""
+    try:
+        yield
+    except CannabisMLError as error:
+        raise click.ClickException(str(error)) from error

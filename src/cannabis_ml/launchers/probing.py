@@ -1,0 +1,37 @@
+"""Probes: what was measured, and where it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from cannabis_ml._io.files import written_aside
+from cannabis_ml.launchers.job import Job
+from cannabis_ml.launchers.throughput import Throughput
+
+
+def known_throughput(launches: Path, job: Job) -> Throughput | None:
+    """What a probe of the same command on the same kind of machine measured; None: there was none.
+
+    Args:
+        launches: data/09_tracking/launches of the project.
+        job: Its command, backend and machine are looked for.
+    """
+    path = _file(launches, job)
+    return Throughput.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+
+def keep_throughput(launches: Path, job: Job, measured: Throughput) -> None:
+    """Keep what a probe measured, for `known_throughput`."""
+    with written_aside(_file(launches, job)) as aside:
+        aside.write_text(measured.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _file(launches: Path, job: Job) -> Path:
+    machine = job.machine
+    parts = [job.backend, machine.gpu, machine.gpus, machine.cpus, job.command]
+    if job.backend in ("local", "ssh"):
+        parts = [job.backend, job.options.get("host"), job.command]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return launches / "probes" / f"{job.backend}-{key}.json"

@@ -1,0 +1,112 @@
+"""`conf/*/launcher.yml`, typed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cannabis_ml.launchers.backend import BACKENDS, LaunchError
+from cannabis_ml.launchers.estimate import Sizes
+from cannabis_ml.launchers.job import RESULTS, BelowData, Job, Machine, NoPhotos, Photos
+
+DAYS_OF_MONTH = 30.4
+
+
+class LauncherSettings(BaseModel):
+    """What jobs have in common; the file explains each key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    machine: Machine = Machine()
+    image: str = "python:3.12-slim"
+    environment: dict[str, str] = {}
+    secrets: tuple[str, ...] = ()
+    photos: Photos = NoPhotos()
+    fetch: tuple[BelowData, ...] = RESULTS
+    attempts: int = Field(default=3, ge=1)
+    limit_usd: float | None = Field(default=5.0, gt=0)
+    setup_minutes: float = Field(default=6, ge=0)
+    stored_gb: float = Field(default=5, ge=0)
+    stored_days: float = Field(default=7, ge=0)
+    home_gb: float = Field(default=1, ge=0)
+    backends: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> LauncherSettings:
+        """Check what the files contain.
+
+        Raises:
+            LaunchError: A key is unknown or a value does not fit.
+        """
+        try:
+            settings = cls.model_validate(dict(config))
+        except ValidationError as error:
+            raise LaunchError(f"launcher.yml: {in_words(error)}.") from error
+        unknown = sorted(set(settings.backends) - set(BACKENDS))
+        if unknown:
+            raise LaunchError(
+                f"launcher.yml, backends: '{unknown[0]}' is not one of {', '.join(BACKENDS)}."
+            )
+        return settings
+
+    @property
+    def sizes(self) -> Sizes:
+        """What is stored and sent, for an estimate."""
+        return Sizes(
+            home=self.home_gb, stored=self.stored_gb, months=self.stored_days / DAYS_OF_MONTH
+        )
+
+    def job(
+        self, name: str, backend: str, command: tuple[str, ...], changes: Mapping[str, object]
+    ) -> Job:
+        """The job that these settings describe.
+
+        Args:
+            name: Of the job.
+            backend: Where it runs.
+            command: Arguments of `python -m cannabis_ml`.
+            changes: Values that were typed: of `Machine` or `Job`, by name.
+
+        Raises:
+            LaunchError: A value does not fit.
+        """
+        machine = {k: v for k, v in changes.items() if k in Machine.model_fields}
+        other = {k: v for k, v in changes.items() if k not in Machine.model_fields}
+        shared = {
+            key: getattr(self, key)
+            for key in (
+                "image",
+                "environment",
+                "secrets",
+                "photos",
+                "fetch",
+                "attempts",
+                "limit_usd",
+            )
+        }
+        if backend == "local" and "CANNABIS_ML_PYTHON" not in self.environment:
+            # This machine has everything already.
+            shared["environment"] = {**self.environment, "CANNABIS_ML_PYTHON": sys.executable}
+        try:
+            return Job(
+                name=name,
+                backend=backend,
+                command=command,
+                machine=Machine.model_validate({**self.machine.model_dump(), **machine}),
+                options=self.backends.get(backend, {}),
+                **{**shared, **other},
+            )
+        except ValidationError as error:
+            raise LaunchError(f"The job cannot be started: {in_words(error)}.") from error
+
+
+def in_words(error: ValidationError) -> str:
+    """What Pydantic found, by key; without the values, which may be secret."""
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc'])) or 'it'}: {re.sub('^Value error, ', '', one['msg'])}"
+        for one in error.errors(include_input=False, include_url=False, include_context=False)
+    )
