@@ -53,7 +53,7 @@ class RentedMachine:
         self._attempts, self._seconds, self._free = attempts, seconds, free_preemptions
         self.lines, self.phase, self.exit_code, self.attempt = [], "queued", None, 0
         self._process, self._taken, self._cancelled = None, False, False
-        self._changed = threading.Condition()
+        self._changed, self._late = threading.Condition(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _located(self, text):
@@ -81,6 +81,15 @@ class RentedMachine:
         """Tell the job to end, and do not start it again."""
         self._cancelled = True
         self._signal(number)
+
+    def run_out_of_time(self):
+        """End the job as if its time were over."""
+        self._late.set()
+        self._signal(signal.SIGKILL)
+
+    def path(self, place):
+        """Where a path of the job is on this machine."""
+        return self._disk / place.lstrip("/")
 
     def close(self):
         self._cancelled = True
@@ -145,11 +154,10 @@ class RentedMachine:
             start_new_session=True,
         )
         self.phase = "running"
-        late = threading.Event()
-        timer = threading.Timer(self._seconds or 10**6, lambda: (late.set(), self._signal(9)))
+        timer = threading.Timer(self._seconds or 10**6, self.run_out_of_time)
         timer.daemon = True
         timer.start()
-        if self._cancelled:
+        if self._cancelled or self._late.is_set():
             self._signal(signal.SIGKILL)
         for line in self._process.stdout:
             with self._changed:
@@ -157,13 +165,13 @@ class RentedMachine:
                 self._changed.notify_all()
         code = self._process.wait()
         timer.cancel()
-        return None if late.is_set() else code
+        return None if self._late.is_set() else code
 
     def _empty_disk(self):
         for folder in (self._disk, self._home):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         for place, target in self._mounts.items():
-            link = self._disk / place.lstrip("/")
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(target)
+            here = self.path(place)
+            here.parent.mkdir(parents=True, exist_ok=True)
+            here.symlink_to(target) if target.is_dir() else shutil.copyfile(target, here)
