@@ -24,6 +24,7 @@ from cannabis_ml.launchers.job import PROGRESS, FolderPhotos, Job
 from cannabis_ml.launchers.ledger import Ledger, Stopped
 from cannabis_ml.launchers.mirror import Mirror
 from cannabis_ml.launchers.outcome import write_results
+from cannabis_ml.launchers.vault import secrets_of
 
 EXIT_STOPPED = 3
 """Exit code where time or money was used up."""
@@ -82,7 +83,7 @@ def link_data(project: Path, data: Path) -> None:
 
 def run(job: Job, ledger: Ledger, mirror: Mirror, told: threading.Event) -> Stopped:
     """Run the command until it ends, is told to, or time or money is used up."""
-    environment = {**os.environ, **job.environment}
+    environment = {**os.environ, **job.environment, **secrets_of(os.environ)}
     child = subprocess.Popen(
         [sys.executable, "-m", "cannabis_ml", *job.command],
         stdin=subprocess.DEVNULL,

@@ -1,0 +1,42 @@
+"""A container on a rented machine, whose command may name its folders anywhere in its text."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from contract import _descendants
+from rented import RentedMachine
+
+FOLDERS = ("/gcs/", "/opt/ml/", "/tmp/cannabis-ml/")
+"""Folders of containers: in commands and variables, those of this machine take their place."""
+
+
+class Container(RentedMachine):
+    """Runs what a provider of containers is sent."""
+
+    def _located(self, text):
+        for folder in FOLDERS:
+            text = text.replace(folder, f"{self._disk}{folder}")
+        return text
+
+    def preempt_once_kept(self, kept):
+        """Take the machine away when all that it has is kept; see `stop_once_kept`."""
+        self.stop_once_kept(kept)
+        self.preempt()
+
+    def stop_once_kept(self, kept):
+        """Stop the command, which could end meanwhile, and wait until its files are kept.
+
+        Args:
+            kept: File that is written anew after each copy of the files.
+        """
+        for process in _descendants(self._process.pid):
+            if b"cannabis_ml.launchers" not in Path(f"/proc/{process}/cmdline").read_bytes():
+                os.kill(process, signal.SIGSTOP)
+        for _ in range(2):  # one copy may be going on
+            stopped = time.time_ns()
+            while not (kept.exists() and kept.stat().st_mtime_ns > stopped):
+                time.sleep(0.02)
