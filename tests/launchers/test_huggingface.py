@@ -187,8 +187,9 @@ def test_an_unknown_job_is_told_without_the_token(backend):
     assert "hf_" not in str(told.value)
 
 
-def test_results_that_are_not_there_are_told(backend, hub, tmp_path):
+def test_results_that_are_not_there_are_told(hub, tmp_path):
+    backend = open_backend("huggingface", {"flush_seconds": 0})
     (tmp_path / "provider/buckets/me/cannabis-ml-jobs").mkdir(parents=True)
     hub.jobs.buckets["me/cannabis-ml-jobs"] = tmp_path / "provider/buckets/me/cannabis-ml-jobs"
-    with pytest.raises(LaunchError, match="Cannot fetch the results of leaf"):
+    with pytest.raises(LaunchError, match=r"leaf has left no result\.json"):
         backend.fetch(f"me/{'0' * 24}/leaf", tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -57,6 +58,7 @@ class HuggingFaceSettings(BaseModel):
     flavor: str | None = Field(
         default=None, description="Machine by the hub's name; null: the cheapest that has enough"
     )
+    flush_seconds: float = Field(default=30.0, ge=0, description="Wait for results in the bucket")
 
 
 class HuggingFaceBackend:
@@ -168,16 +170,23 @@ class HuggingFaceBackend:
         files = HfFileSystem(
             endpoint=self._api.endpoint, token=self._api.token, skip_instance_cache=True
         )
+        until = time.monotonic() + self._settings.flush_seconds
         with _told(f"fetch the results of {job}"):
-            for name in (RESULTS_FILE, RESULT_FILE):
+            for name in (RESULT_FILE, RESULTS_FILE):
+                # A mounted bucket may send what was written a moment after the job has ended.
+                while not files.exists(f"{folder}/{name}", refresh=True):
+                    if time.monotonic() > until:
+                        raise LaunchError(f"{job} has left no {name} in {folder}.")
+                    time.sleep(1)
                 files.get_file(f"{folder}/{name}", str(to / name))
 
     def _check_private(self, repo: str, bucket: str) -> None:
         """Refuse a repository or bucket that was there before and that all the world can read."""
         api = self._api
-        places = [(repo, api.model_info(repo)), (f"buckets/{bucket}", api.bucket_info(bucket))]
-        for place, info in places:
-            if not info.private:
+        private = [(repo, api.model_info(repo).private)]
+        private.append((f"buckets/{bucket}", api.bucket_info(bucket).private))
+        for place, is_private in private:
+            if not is_private:
                 raise LaunchError(
                     f"{api.endpoint}/{place} is public, and code, configuration and results would"
                     " be: make it private in its settings, or name another one."
