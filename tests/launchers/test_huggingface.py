@@ -143,9 +143,21 @@ def job_on(**machine):
 def test_prices_are_those_of_the_hub(backend, hub):
     price = backend.price(Machine(gpu="l4", cpus=4, memory_gb=16))
     assert (price.usd, price.what) == (pytest.approx(0.8, abs=1e-3), "l4x1")
-    assert price.source.startswith(f"{hub.url}/api/jobs/hardware, 20")
+    assert price.source.startswith("/api/jobs/hardware, 20")
     assert backend.price(Machine(cpus=2)).what == "cpu-basic"
     assert backend.price(Machine(gpu="L4", gpus=2, cpus=4)).what == "l4x4"
+
+
+def test_prices_need_no_token(hub, monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
+    assert open_backend("huggingface", {}).price(Machine(gpu="T4")).what == "t4-small"
+
+
+def test_where_the_hub_is_not_reached_the_table_counts(backend, hub, monkeypatch, caplog):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert backend.price(Machine(gpu="T4")) is None
+    assert "launcher_prices.yml count" in caplog.text
 
 
 def test_another_kind_is_taken_where_the_first_is_not_offered(backend):

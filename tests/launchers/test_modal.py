@@ -67,12 +67,12 @@ class TestModal(Contract):
         )
 
     def test_what_modal_is_asked_for(self, place, counting, modal, tmp_path):
-        machine = Machine(gpu="T4", fallbacks=("L4",), gpus=2, cpus=8, memory_gb=32, minutes=90)
+        machine = Machine(gpu="T4", fallbacks=("A10G",), gpus=2, cpus=8, memory_gb=32, minutes=90)
         place.submit(counting, place.job("1", machine=machine, attempts=3), tmp_path)
         asked = modal.asked(api_pb2.FunctionCreateRequest).function_data
         assert asked.timeout_secs == 90 * 60
         first, second = [one.function for one in asked.ranked_functions]
-        for function, gpu in ((first, "T4"), (second, "L4")):
+        for function, gpu in ((first, "T4"), (second, "A10")):
             resources = function.resources
             assert (resources.gpu_config.gpu_type, resources.gpu_config.count) == (gpu, 2)
             assert (resources.milli_cpu, resources.memory_mb) == (4000, 32 * 1024)

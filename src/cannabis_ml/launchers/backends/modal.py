@@ -46,6 +46,9 @@ PACKAGE_PLACE, KEPT_PLACE = "/job/package.tar.gz", "/job/kept"
 LONGEST_MINUTES, MOST_RETRIES = 24 * 60, 10
 """Limits of Modal for a function."""
 
+GPUS = {"A10G": "A10", "A100": "A100-80GB"}
+"""Modal's names of kinds of GPUs, where others call them otherwise."""
+
 OVERLAP = timedelta(seconds=10)
 """Output is asked for again from so long before the last line on: some of it arrives late."""
 
@@ -221,8 +224,10 @@ def _image(job: Job, package: Path, folder: Path) -> modal.Image:
 
 
 def _gpus(machine: Machine) -> list[str] | None:
-    kinds = (machine.gpu, *machine.fallbacks) if machine.gpu else ()
-    return [f"{kind}:{machine.gpus}" if machine.gpus > 1 else str(kind) for kind in kinds] or None
+    if machine.gpu is None:
+        return None
+    kinds = [GPUS.get(kind, kind) for kind in (machine.gpu, *machine.fallbacks)]
+    return [f"{kind}:{machine.gpus}" if machine.gpus > 1 else kind for kind in kinds]
 
 
 def _entry() -> ModuleType:
