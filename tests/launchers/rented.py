@@ -72,10 +72,10 @@ class RentedMachine:
         with self._changed:
             self._changed.wait_for(lambda: self.ended or len(self.lines) > lines)
 
-    def preempt(self):
-        """Take the machine away without a warning."""
+    def preempt(self, number=signal.SIGKILL):
+        """Take the machine away, without a warning or with one."""
         self._taken = True
-        self._signal(signal.SIGKILL)
+        self._signal(number)
 
     def cancel(self, number=signal.SIGTERM):
         """Tell the job to end, and do not start it again."""

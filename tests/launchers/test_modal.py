@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import itertools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +128,20 @@ class TestModal(Contract):
         remote = place.submit(counting, job, tmp_path, {"PLANT_TOKEN": SecretStr("another")})
         expected = hashlib.sha256(SECRET.encode()).hexdigest()
         assert f"secret {expected}" in list(backend.logs(remote, 0))
+
+    def test_a_warning_before_the_machine_is_taken_saves_what_there_is(
+        self, place, counting, modal, tmp_path
+    ):
+        job = place.job("100000", environment={"CANNABIS_ML_MIRROR_SECONDS": "3600"})
+        remote = place.submit(counting, job, tmp_path)
+        logs = place.backend.logs(remote, 0)
+        assert "line 5" in logs
+        modal.calls[remote.split("/")[0]].preempt(signal.SIGINT)
+        assert "told to end" in logs
+        (went_on,) = itertools.islice((line for line in logs if "went on" in line), 1)
+        assert int(went_on.rpartition(" ")[2]) >= 5
+        place.backend.cancel(remote)
+        place.until(remote, "cancelled")
 
     def test_a_job_that_takes_too_long_is_ended_by_modal(self, place, counting, modal, tmp_path):
         remote = place.submit(counting, place.job("100000"), tmp_path)
