@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from contract import PROJECT, SECRET, Contract, Place
 from modal_proto import api_pb2
 from modal_server import ModalServer
-from pydantic import SecretStr
 
 from cannabis_ml.launchers.backend import LaunchError, open_backend
 from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
@@ -119,13 +118,13 @@ class TestModal(Contract):
         assert not (mirrored / "01_raw").exists()
 
     def test_a_secret_of_modal_is_used_by_its_name(self, place, counting, modal, tmp_path):
-        backend = open_backend("modal", QUICK | {"secret": "plants"})
+        backend = open_backend("modal", QUICK | {"secrets": {"plants": ["PLANT_TOKEN"]}})
         place = dataclasses.replace(place, backend=backend)
-        job = place.job("1", secrets=("PLANT_TOKEN",))
+        job = place.job("1")
         with pytest.raises(LaunchError, match="PLANT_TOKEN"):
             place.submit(counting, job, tmp_path)
         modal.named_secrets["plants"] = {"PLANT_TOKEN": SECRET}
-        remote = place.submit(counting, job, tmp_path, {"PLANT_TOKEN": SecretStr("another")})
+        remote = place.submit(counting, job, tmp_path)
         expected = hashlib.sha256(SECRET.encode()).hexdigest()
         assert f"secret {expected}" in list(backend.logs(remote, 0))
 

@@ -59,9 +59,10 @@ class ModalSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     volume: str = Field(default="cannabis-ml-jobs", description="For states and results")
-    secret: str | None = Field(
-        default=None,
-        description="Secret at Modal that has the job's secrets; null: their values are sent",
+    secrets: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="Secrets kept at Modal: name -> variables that it must have. Those of the job"
+        " itself are sent",
     )
     environment: str | None = Field(default=None, description="Modal's environment; null: default")
     region: str | None = None
@@ -109,7 +110,7 @@ class ModalBackend:
             function = app.function(
                 image=_image(job, package, Path(folder)),
                 env={**variables(job, places, sha256), "CANNABIS_ML_START": START},
-                secrets=self._secrets(job, secrets),
+                secrets=self._secrets(secrets),
                 gpu=_gpus(machine),
                 volumes={KEPT_PLACE: volume},
                 cpu=machine.cpus / 2,  # Modal counts cores, of two virtual CPUs each
@@ -172,19 +173,17 @@ class ModalBackend:
             settings.volume, environment_name=settings.environment, create_if_missing=create
         )
 
-    def _secrets(self, job: Job, secrets: Mapping[str, SecretStr]) -> list[modal.Secret]:
-        if not job.secrets:
-            return []
-        if self._settings.secret is None:
-            values = {name: secrets[name].get_secret_value() for name in job.secrets}
-            return [modal.Secret.from_dict(dict(values))]
-        return [
+    def _secrets(self, secrets: Mapping[str, SecretStr]) -> list[modal.Secret]:
+        """Those that are kept at Modal, by name, and the job's own."""
+        settings = self._settings
+        kept = [
             modal.Secret.from_name(
-                self._settings.secret,
-                environment_name=self._settings.environment,
-                required_keys=list(job.secrets),
+                name, environment_name=settings.environment, required_keys=list(keys)
             )
+            for name, keys in settings.secrets.items()
         ]
+        sent = {name: value.get_secret_value() for name, value in secrets.items()}
+        return [*kept, modal.Secret.from_dict(dict(sent))] if sent else kept
 
     def _output(self, remote: str) -> Iterator[str]:
         """What the job prints, in pieces as Modal has them, until it has ended."""
