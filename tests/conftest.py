@@ -409,3 +409,27 @@ def hub():
     server = _module("hub_server").HubServer()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """Amazon S3 on this machine; see `S3Server`."""
+    server = _module("object_servers").S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def gcs():
+    """Google Cloud Storage on this machine; see `GoogleServer`."""
+    server = _module("object_servers").GoogleServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def object_storage():
+    """fsspec opens `s3://` and `gs://` with our classes, as in a project."""
+    from cannabis_ml._io.object_storage import register
+
+    register()

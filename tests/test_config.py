@@ -112,3 +112,85 @@ def test_params_are_read_as_kedro_reads_them():
     assert read_params(ctx, option, {"from": "a file"}) == {"from": "a file"}
     with pytest.raises(ValueError, match="separated by `=`"):
         read_params(ctx, option, "a=1,b")
+
+
+def project(tmp_path, **files):
+    """A loader of this configuration: `project(tmp_path, base_globals="data: x", env="full")`."""
+    env = files.pop("env", None)
+    runtime_params = files.pop("runtime_params", None)
+    for name in ("base", "local", "full"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    for name, text in files.items():
+        folder, _, kind = name.partition("_")
+        (tmp_path / folder / f"{kind}.yml").write_text(text)
+    return ProjectConfigLoader(
+        str(tmp_path),
+        env=env,
+        runtime_params=runtime_params,
+        base_env="base",
+        default_run_env="local",
+    )
+
+
+ENTRIES = """
+ours: {type: x, filepath: "${globals:data}/a.json"}
+own: {type: x, filepath: "${globals:data}/b.json", credentials: mine}
+source: {type: x, source: {kind: folder, path: "s3://other/photos"}}
+record: {type: x, filepath: "${globals:data}/c", champion: {filepath: "${globals:data}/d"}}
+elsewhere: {type: x, filepath: "gs://other/a.json"}
+here: {type: x, filepath: data/a.json}
+"""
+
+
+def test_entries_in_a_bucket_get_the_credentials_of_globals(tmp_path):
+    data = "data: s3://bucket/x\nstorage: {credentials: bucket}"
+    found = project(tmp_path, base_globals=data, base_catalog=ENTRIES)["catalog"]
+    assert {name: entry.get("credentials") for name, entry in found.items()} == {
+        "ours": "bucket",
+        "own": "mine",
+        "source": "bucket",
+        "record": "bucket",
+        "elsewhere": None,
+        "here": None,
+    }
+    assert found["record"]["champion"]["credentials"] == "bucket"
+    assert found["ours"]["filepath"] == "s3://bucket/x/a.json"
+
+
+@pytest.mark.parametrize("data", ["data: s3://bucket/x", "data: x\nstorage: {credentials: bucket}"])
+def test_without_a_name_or_a_bucket_no_entry_gets_credentials(tmp_path, data):
+    found = project(tmp_path, base_globals=data, base_catalog=ENTRIES)["catalog"]
+    assert [name for name, entry in found.items() if "credentials" in entry] == ["own"]
+
+
+def test_the_data_root_of_params_comes_before_that_of_globals(tmp_path):
+    config = project(
+        tmp_path,
+        base_globals="data: data",
+        full_globals="data: data/envs/full",
+        base_catalog=ENTRIES,
+        env="full",
+        runtime_params={"data": "gs://bucket/x"},
+    )
+    assert config["catalog"]["ours"]["filepath"] == "gs://bucket/x/a.json"
+
+
+def test_azure_has_the_name_that_kedro_knows(tmp_path):
+    found = project(tmp_path, base_globals="data: az://box/x", base_catalog=ENTRIES)["catalog"]
+    assert found["ours"]["filepath"] == "abfs://box/x/a.json"
+
+
+def test_credentials_of_conf_local_hold_in_every_environment(tmp_path):
+    files = {
+        "base_catalog": ENTRIES,
+        "local_credentials": "bucket: {key: a}\nmine: {key: b}",
+        "full_credentials": "mine: {key: c}",
+    }
+    assert project(tmp_path, env="full", **files)["credentials"] == {
+        "bucket": {"key": "a"},
+        "mine": {"key": "c"},
+    }
+    assert project(tmp_path, **files)["credentials"]["mine"] == {"key": "b"}
+    (tmp_path / "full/credentials.yml").unlink()
+    (tmp_path / "local/credentials.yml").unlink()
+    assert project(tmp_path, env="full")["credentials"] == {}

@@ -16,7 +16,8 @@ from kedro.pipeline import Node, Pipeline
 from kedro.runner import SequentialRunner
 from kedro_datasets.json import JSONDataset
 
-from cannabis_ml import lineage, pruning
+from cannabis_ml import lineage
+from cannabis_ml.datasets import freeing
 from cannabis_ml.datasets.lineage import LineageDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.errors import StorageError
@@ -307,7 +308,7 @@ def test_interrupted_anywhere_what_is_left_is_whole_and_the_next_goes_on(
     assert {key: before[key] for key in after} == after
     project.prune(keep=1)
     assert {(n, v) for n, versions in project.there().items() for v in versions} == newest
-    assert not list(project.folder.rglob(pruning.TRASH))
+    assert not list(project.folder.rglob(freeing.TRASH))
     assert len(list(project.folder.glob("photos/shards/*.arrow"))) == 1
 
 

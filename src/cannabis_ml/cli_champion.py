@@ -67,7 +67,7 @@ def promote(reason: str, path: Path | None, by: str | None, env: str | None) -> 
         if before is not None and before.bundle_id == now.bundle_id:
             raise PromotionError(f"{now.bundle_id[:12]} is the champion already.")
         click.echo(_in_a_line(now))
-        click.echo(f"In production: {entry.store.served}")
+        click.echo(f"In production: {entry.store.address}")
 
 
 @click.command(name="rollback")
@@ -90,7 +90,7 @@ def rollback(to: str | None, reason: str, by: str | None, env: str | None) -> No
 
             register_champion(_model(context, bundle), bundle)
         click.echo(_in_a_line(record))
-        click.echo(f"In production: {entry.store.served}")
+        click.echo(f"In production: {entry.store.address}")
 
 
 @click.command(name="champion")
@@ -103,10 +103,10 @@ def champion(env: str | None) -> None:
         for record in records:
             click.echo(_in_a_line(record))
         if records:
-            click.echo(f"In production: {entry.store.served}")
+            click.echo(f"In production: {entry.store.address}")
         else:
             click.echo(
-                f"There is no champion in {entry.store.root} yet: `kedro run` makes the first."
+                f"There is no champion in {entry.store.place} yet: `kedro run` makes the first."
             )
 
 

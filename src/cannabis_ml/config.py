@@ -10,11 +10,12 @@ from types import MappingProxyType
 from typing import Any
 
 import yaml
-from kedro.config import OmegaConfigLoader
+from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 
 from cannabis_ml._io.files import at_home
+from cannabis_ml._io.remote import is_remote
 from cannabis_ml.errors import ConfigError
 
 PATH_KEYS = frozenset({"filename", "filepath", "leaf_map", "path", "photos_root", "repo"})
@@ -47,8 +48,41 @@ class ProjectConfigLoader(OmegaConfigLoader):
         super().__init__(conf_source, *args, **kwargs)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
+        if key == "credentials":
+            return self._credentials()
         config = super().__getitem__(key)
-        return _with_home(config) if key == "catalog" else config
+        if key == "globals":
+            return self._with_typed_data(config)
+        if key != "catalog":
+            return config
+        entries = _with_home(config)
+        data, storage = str(self._globals.get("data")), self._globals.get("storage") or {}
+        if storage.get("credentials") and is_remote(data):
+            return with_credentials(entries, str(storage["credentials"]), data)
+        return entries
+
+    def _with_typed_data(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Globals, with the data root of `--params data=…`."""
+        typed = (self.runtime_params or {}).get("data")
+        if not isinstance(typed, str | int | float):
+            return config
+        return {
+            **config,
+            "data": path_as_typed(typed, params_as_typed.get().get("data", str(typed))),
+        }
+
+    def _credentials(self) -> dict[str, Any]:
+        """Those of conf/local hold in every environment; Kedro reads them in its own alone."""
+        try:
+            found = super().__getitem__("credentials")
+        except MissingConfigException:
+            found = {}
+        own = self._get_conf_env_path(self.default_run_env)
+        if self.env in (None, self.default_run_env) or not self._fs.isdir(Path(own).as_posix()):
+            return found
+        patterns = self.config_patterns["credentials"]
+        files = self._read_dir_configs(own, patterns, "credentials", set(), True)
+        return {**self._merge_and_resolve("credentials", files), **found}
 
     def _read_dir_configs(self, *args: Any, **kwargs: Any) -> dict[Path, DictConfig]:
         configs = super()._read_dir_configs(*args, **kwargs)
@@ -82,10 +116,50 @@ def path_as_typed(value: Any, typed: str) -> str | None:
     return str(value) if is_quoted else typed
 
 
+def with_credentials(entries: dict[str, Any], name: str, data: str) -> dict[str, Any]:
+    """Catalog entries with credentials, where they lie on the data root's file system.
+
+    Args:
+        entries: By name; those that name their credentials keep them.
+        name: Of the credentials, in credentials.yml.
+        data: The data root.
+    """
+    protocol = address_of(data).partition("://")[0]
+    return {
+        entry: _credited(fields, name, protocol) if isinstance(fields, dict) else fields
+        for entry, fields in entries.items()
+    }
+
+
+def _credited(fields: dict[str, Any], name: str, protocol: str) -> dict[str, Any]:
+    credited = {
+        key: _credited(value, name, protocol)
+        if isinstance(value, dict) and key not in ("source", "sources", "metadata")
+        else value
+        for key, value in fields.items()
+    }
+    places = [fields, fields.get("source"), *(fields.get("sources") or {}).values()]
+    addresses = [
+        str(value)
+        for place in places
+        if isinstance(place, dict)
+        for key, value in place.items()
+        if key in PATH_KEYS
+    ]
+    if any(address.startswith(f"{protocol}://") for address in addresses):
+        credited["credentials"] = fields.get("credentials") or name
+    return credited
+
+
+def address_of(path: str) -> str:
+    """A path as Kedro's own types read it: of Azure's two names for one service they know one."""
+    return f"abfs://{path.removeprefix('az://')}" if path.startswith("az://") else path
+
+
 def _with_home(node: Any) -> Any:
     if isinstance(node, dict):
         return {
-            key: at_home(value)
+            key: address_of(at_home(value))
             if key in PATH_KEYS and isinstance(value, str)
             else _with_home(value)
             for key, value in node.items()

@@ -15,20 +15,20 @@ from pydantic import BaseModel
 
 from cannabis_ml import lineage
 from cannabis_ml._io.metric_names import mlflow_keys
-from cannabis_ml._io.remote import RemotePath, local_copy
+from cannabis_ml._io.remote import RemotePath
 from cannabis_ml._io.terminal import (
     escape_unprintable_names,
     literal_console,
     show_messages_literally,
 )
 from cannabis_ml._io.tracking_store import follow_move, local_folder
-from cannabis_ml.datasets.path import PathDataset
+from cannabis_ml.datasets.places import place_of, root_of, saved_path
 from cannabis_ml.sizes import sizes_of_run
 from cannabis_ml.tiers import TIERS
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
-    from kedro.io import AbstractDataset, DataCatalog
+    from kedro.io import DataCatalog
     from kedro.pipeline import Pipeline
     from rich.table import Table
 
@@ -194,7 +194,7 @@ class UnfinishedHook:
         name, self._saving = self._saving, None
         dataset = catalog[name] if name else None
         if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None:
-            folder = place_of(dataset, _root(dataset)) / str(dataset.resolve_save_version())
+            folder = place_of(dataset, root_of(dataset)) / str(dataset.resolve_save_version())
             if isinstance(folder, RemotePath):
                 folder.remove()
             else:
@@ -275,7 +275,7 @@ def _where_to_look(made: set[str], catalog: DataCatalog) -> Iterator[tuple[str, 
             continue
         tier = name.rpartition(".")[0]
         if tier:  # a line for all of a tier's reports, another for all of its models
-            tiers.setdefault(tier, []).append(place_of(dataset, _root(dataset)).parent)
+            tiers.setdefault(tier, []).append(place_of(dataset, root_of(dataset)).parent)
         else:
             yield about, _from_here(place_of(dataset))
     for tier, folders in tiers.items():
@@ -291,31 +291,6 @@ def _from_here(path: Path | RemotePath) -> str:
         return str(path)
     path = path.absolute()
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def saved_path(dataset: AbstractDataset) -> Path:
-    """Local file or folder that a catalog entry was last saved to, or a copy of a remote one."""
-    if isinstance(dataset, PathDataset):
-        return dataset.local_path()
-    place = place_of(dataset)
-    return local_copy(place) if isinstance(place, RemotePath) else place
-
-
-def place_of(dataset: AbstractDataset, path: Any = None) -> Path | RemotePath:
-    """Where a catalog entry was last saved to, or another path of its file system."""
-    if path is None and isinstance(dataset, AbstractVersionedDataset):
-        path = dataset._get_load_path()
-    path = str(path or _root(dataset))
-    if isinstance(dataset, PathDataset):
-        return Path(path) if dataset.remote is None else RemotePath(dataset.remote.fs, path)
-    fs = getattr(dataset, "_fs", None)  # as Kedro's own types have it
-    is_local = fs is None or getattr(dataset, "_protocol", "file") == "file"
-    return Path(path) if is_local else RemotePath(fs, path)
-
-
-def _root(dataset: AbstractDataset) -> str:
-    """The path of an entry as the catalog has it, below which its versions lie."""
-    return str(getattr(dataset, "_filepath", ""))
 
 
 def run_name(run_params: dict[str, Any]) -> str:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractVersionedDataset, DataCatalog, DatasetError
 from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml import lineage
+from cannabis_ml.datasets.freeing import remove_versions, stored_bytes
 from cannabis_ml.datasets.lineage import LineageDataset, RunVersions
-from cannabis_ml.datasets.path import PathDataset
-from cannabis_ml.datasets.photo_set import ShardedDataset
-
-TRASH = ".pruned"
-"""Folder of an entry that versions are moved to at once, and then removed file by file."""
+from cannabis_ml.datasets.places import root_of
 
 
 @dataclass(frozen=True)
@@ -35,11 +30,6 @@ class Entry:
     dataset: AbstractVersionedDataset[Any, Any]
     versions: list[str]
     parents: list[str]
-
-    @property
-    def folder(self) -> Path:
-        """Where its versions lie."""
-        return Path(str(self.dataset._filepath))
 
 
 @dataclass
@@ -61,7 +51,7 @@ class Plan:
 
 
 class Versions:
-    """The versions of a catalog on the local disk, and what each rests on.
+    """The versions of a catalog, and what each rests on.
 
     Entries of one folder, of which runs read one and write the other, are one entry: that which
     is written. Its last version is read to save work, or to count on from; what a run writes anew
@@ -85,19 +75,13 @@ class Versions:
                 f"'{lineage.ENTRY}' of the catalog is a {type(kept).__name__}, no LineageDataset:"
                 " without it nobody knows what rests on what."
             )
-        if kept.remote is not None:
-            raise DatasetError(
-                f"Entries are pruned on a local disk, and {kept.remote} is not: set a rule for the"
-                " age of files there, or prune where they were copied from."
-            )
         self.lineage = kept
         self._runs: Mapping[str, RunVersions] = kept.load()
         names = set(catalog.keys()).union(*(pipeline.datasets() for pipeline in pipelines))
         found = lineage.versioned(names, catalog)
-        found = {name: entry for name, entry in found.items() if _is_local(entry)}
-        by_folder: dict[Path, list[str]] = {}
+        by_folder: dict[str, list[str]] = {}
         for name in sorted(found, key=lambda name: (name not in self._makers, name)):
-            by_folder.setdefault(Path(str(found[name]._filepath)), []).append(name)
+            by_folder.setdefault(root_of(found[name]), []).append(name)
         self._names = {same[0]: same for same in by_folder.values()}
         self._entry_of = {name: same[0] for same in by_folder.values() for name in same}
         found = {name: found[name] for name in self._names}
@@ -129,10 +113,7 @@ class Versions:
                 plan.rested_on[entry.name] = stay
             if free:
                 plan.freed[entry.name] = free
-            size = sum(_size(entry.folder / version) for version in free)
-            size += _size(entry.folder / TRASH)
-            if isinstance(entry.dataset, ShardedDataset):
-                size += sum(path.stat().st_size for path in _unused(entry, entry.dataset, free))
+            size = stored_bytes(entry.dataset, free)
             if size:
                 plan.bytes[entry.name] = size
         left = {version for e in self.entries.values() for version in e.versions}
@@ -147,18 +128,9 @@ class Versions:
             StorageError: If another run is writing photos.
         """
         for entry in self.entries.values():
-            freed = plan.freed.get(entry.name, [])
-            if isinstance(entry.dataset, ShardedDataset):
-                if not entry.dataset.store.root.is_dir():
-                    continue
-                with entry.dataset.store.locked(timeout=0):
-                    _remove(entry.folder, freed)
-                    for path in entry.dataset.store.unused(entry.dataset.store.indexes()):
-                        path.unlink()
-            else:
-                _remove(entry.folder, freed)
+            remove_versions(entry.dataset, plan.freed.get(entry.name, []))
         for run in plan.records:
-            self.lineage.file(run).unlink(missing_ok=True)
+            self.lineage.remove(run)
 
     def _goes(self, entry: Entry, version: str, plan: Plan) -> bool:
         return version not in entry.versions or version in plan.freed.get(entry.name, [])
@@ -231,30 +203,3 @@ def registered_runs() -> set[str]:
 
 def _versions(dataset: AbstractVersionedDataset[Any, Any]) -> list[str]:
     return sorted(set(dataset.list_versions(full_path=False)), reverse=True)
-
-
-def _is_local(dataset: AbstractVersionedDataset[Any, Any]) -> bool:
-    if isinstance(dataset, PathDataset):
-        return dataset.remote is None
-    return getattr(dataset, "_protocol", "file") == "file"
-
-
-def _unused(entry: Entry, dataset: ShardedDataset[Any], freed: Collection[str]) -> list[Path]:
-    """Shards that no version has once these are freed."""
-    gone = {entry.folder / version for version in freed}
-    store = dataset.store
-    return store.unused(index for index in store.indexes() if index.parent not in gone)
-
-
-def _remove(folder: Path, versions: Collection[str]) -> None:
-    """Remove versions of an entry: each is there whole, or not at all."""
-    trash = folder / TRASH
-    for version in versions:
-        trash.mkdir(exist_ok=True)
-        (folder / version).rename(trash / version)
-    if trash.is_dir():
-        shutil.rmtree(trash)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

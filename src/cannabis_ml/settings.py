@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kedro.utils import find_kedro_project
 
+from cannabis_ml._io.object_storage import register
 from cannabis_ml._io.openmp import limit_spinning
 from cannabis_ml.config import ProjectConfigLoader
 from cannabis_ml.hooks import (
@@ -20,6 +21,7 @@ from cannabis_ml.hooks import (
 from cannabis_ml.wandb_hook import WandbHook
 
 limit_spinning()
+register()
 
 
 def _project_path() -> str:

@@ -88,11 +88,6 @@ def test_training_starts_from_the_champion_or_from_one_that_was(
         start(bundle="f" * 64).load()
 
 
-def test_a_champion_on_another_file_system_is_refused():
-    with pytest.raises(DatasetError, match="local disk"):
-        ChampionDataset(filepath="memory://champion")
-
-
 def test_photos_of_a_folder_that_need_not_be_there(tmp_path, write_photo):
     entry = PhotoFolderDataset(filepath=tmp_path / "unlabelled")
     assert entry.load() == []

@@ -1,6 +1,7 @@
 """Entries on other file systems: in memory, and in a bucket that is a folder underneath."""
 
 import hashlib
+from pathlib import Path
 
 import fsspec
 import matplotlib
@@ -13,12 +14,17 @@ from fsspec.implementations.memory import MemoryFileSystem
 from kedro.io import DataCatalog, DatasetError, Version
 from kedro_datasets.json import JSONDataset
 
+from cannabis_ml._io.remote import RemotePath
 from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
+from cannabis_ml.datasets.bundle import Bundle, BundleDataset
 from cannabis_ml.datasets.checkpoint import CheckpointDataset
+from cannabis_ml.datasets.feedback_store import FeedbackStoreDataset
 from cannabis_ml.datasets.figures import FiguresDataset
 from cannabis_ml.datasets.lineage import LineageDataset, RunVersions
 from cannabis_ml.datasets.model_file import ModelFile, ModelFilesDataset
+from cannabis_ml.datasets.photo_folder import PhotoFolderDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
+from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.datasets.split_ledger import SplitLedgerDataset
 from cannabis_ml.datasets.table import TableDataset
 from cannabis_ml.datasets.taxonomy import TaxonomyDataset
@@ -302,9 +308,85 @@ def test_copies_that_are_elsewhere_are_not_made_again(base, tmp_path):
     assert len(dataset.load()) == 22
 
 
-def test_a_workspace_is_local():
-    with pytest.raises(DatasetError, match="A workspace is a local folder, and memory://x is not"):
-        WorkspaceDataset(filepath="memory://x")
+def test_a_workspace_goes_on_from_what_another_machine_left(base, tmp_path):
+    def workspace(machine):
+        return WorkspaceDataset(filepath=f"{base}/work", cache=str(tmp_path / machine), seconds=1e6)
+
+    first = workspace("one")
+    folder = first.load()
+    for name in ("runs/a/best-1.pt", "runs/a/state.pt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    assert first.load() == folder
+    first.release()
+    second = workspace("other")
+    folder = second.load()
+    for name in ("runs/a/best-1.pt", "runs/a/state.pt"):
+        assert (folder / name).read_text() == name
+    second.release()
+
+
+def test_figures_whose_upload_was_killed_are_no_version(base):
+    def dataset(version=None):
+        return FiguresDataset(filepath=f"{base}/killed", version=Version(None, version))
+
+    for version, names in (("1", "a"), ("2", "bc")):
+        dataset(version).save(figures(*names))
+    (dataset().remote / "2/killed/.complete").remove()
+    assert [path.stem for path in dataset().load()] == ["a"]
+
+
+def test_a_bundle_comes_with_its_zip(base, onnx_contents):
+    for version in (None, Version(None, "1")):
+        dataset = BundleDataset(filepath=f"{base}/bundle-{version is None}", version=version)
+        dataset.save(onnx_contents())
+        loaded = dataset.load()
+        packed = Bundle.open(loaded.path.with_name(f"{loaded.path.name}.zip"))
+        assert packed.manifest == loaded.manifest
+
+
+def test_photos_of_a_folder_are_brought_as_they_change(base, tmp_path, write_photo):
+    entry = PhotoFolderDataset(filepath=f"{base}/unlabelled", cache=str(tmp_path / "cache"))
+    assert entry.load() == []
+    there = RemotePath.at(f"{base}/unlabelled")
+    there.upload(write_photo(tmp_path / "photos/a/1.jpg").parents[1])
+    (first,) = entry.load()
+    assert first.read_bytes() == (tmp_path / "photos/a/1.jpg").read_bytes()
+    there.upload(write_photo(tmp_path / "others/2.jpg", 1).parent)
+    (second,) = entry.load()
+    assert second.name == "2.jpg"
+
+
+def test_sources_are_read_by_copies(base, tmp_path, write_photo, object_storage):
+    photos = write_photo(tmp_path / "photos/hemp/1.jpg").parents[1]
+    write_photo(photos / "weed/2.jpg", 1)
+    RemotePath.at(f"{base}/raw").upload(photos)
+
+    def table(**source):
+        dataset = SourcePhotosDataset(source=source, cache=str(tmp_path / "cache"))
+        return dataset.load()
+
+    by_folder = table(kind="folder", path=f"{base}/raw", head="kind")
+    assert by_folder["kind"].tolist() == ["hemp", "weed"]
+    assert [Path(p).read_bytes() for p in by_folder["path"]] == [
+        (photos / name).read_bytes() for name in ("hemp/1.jpg", "weed/2.jpg")
+    ]
+    (photos / "labels.csv").write_text("path,kind\nhemp/1.jpg,x\nweed/2.jpg,y\n")
+    RemotePath.at(f"{base}/raw").upload(photos)
+    by_table = table(kind="table", path=f"{base}/raw/labels.csv")
+    assert by_table["kind"].tolist() == ["x", "y"]
+    with pytest.raises(DatasetError, match="does not exist"):
+        table(kind="folder", path=f"{base}/rwa", head="kind")
+    drawn = table(kind="sample", path=f"{base}/sample", count=4, size=32, workers=1)
+    assert all(Path(path).is_relative_to(tmp_path / "cache") for path in drawn["path"])
+    assert files_of(f"{base}/sample") == []
+
+
+def test_a_database_cannot_lie_in_a_bucket():
+    store = FeedbackStoreDataset(url="sqlite:///s3://bucket/feedback.db")
+    for ask in (store.load, store.open):
+        with pytest.raises(DatasetError, match=r"feedback_store\.url in globals\.yml"):
+            ask()
 
 
 def test_hooks_find_what_was_saved(base):

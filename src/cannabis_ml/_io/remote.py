@@ -11,7 +11,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from fsspec import AbstractFileSystem
@@ -65,11 +67,21 @@ class RemotePath:
 
     def is_file(self) -> bool:
         """Whether it is there, and a file."""
-        return bool(self.fs.isfile(self.path))
+        return self._kind() == "file"
 
     def is_dir(self) -> bool:
         """Whether it is there, and a folder."""
-        return bool(self.fs.isdir(self.path))
+        return self._kind() == "directory"
+
+    def _kind(self) -> str | None:
+        """`file`, `directory` or None.
+
+        fsspec's own questions answer "no" to any error: a broken line would be an empty ledger.
+        """
+        try:
+            return str(self.fs.info(self.path)["type"])
+        except FileNotFoundError:
+            return None
 
     def names(self) -> set[str]:
         """Names of what a folder holds; none where it is not there."""
@@ -79,6 +91,25 @@ class RemotePath:
         return {
             posixpath.basename(path.rstrip("/")) for path in self.fs.ls(self.path, detail=False)
         }
+
+    def files(self) -> dict[str, dict[str, Any]]:
+        """What fsspec knows of each file below a folder, by path from there.
+
+        Of none where the folder is not there.
+        """
+        self.fs.invalidate_cache()
+        if not self.is_dir():
+            return {}
+        found = self.fs.find(self.path, detail=True)
+        return {posixpath.relpath(path, self.path): entry for path, entry in found.items()}
+
+    def written_at(self) -> float:
+        """When the file was written, in seconds since 1970.
+
+        Raises:
+            FileNotFoundError: If it is not there.
+        """
+        return written(self.fs.info(self.path))
 
     def download(self, local: Path) -> None:
         """Bring the file, or the whole folder, to a local path: all of it, or nothing.
@@ -109,18 +140,24 @@ class RemotePath:
         if local.is_file():
             self._upload_file(local)
         else:
-            self.remove()
+            self.remove(first=last)
             try:
                 self._upload_folder(local, last)
             except BaseException:
-                self.remove()
+                self.remove(first=last)
                 raise
         self.fs.invalidate_cache()
 
-    def remove(self) -> None:
-        """Remove the file or folder, if it is there."""
+    def remove(self, first: str = "") -> None:
+        """Remove the file or folder, if it is there.
+
+        Args:
+            first: Path below a folder of the file that goes before all others, as `last` came.
+        """
         self.fs.invalidate_cache()
-        if self.fs.exists(self.path):
+        if first and (self / first).is_file():
+            self.fs.rm((self / first).path)
+        if self._kind() is not None:
             self.fs.rm(self.path, recursive=True)
         self.fs.invalidate_cache()
 
@@ -131,6 +168,9 @@ class RemotePath:
             (self / file.relative_to(local).as_posix())._upload_file(file)
 
     def _upload_file(self, local: Path) -> None:
+        if getattr(self.fs, "writes_whole", False):  # object storage
+            self.fs.put_file(str(local), self.path)
+            return
         part = f"{self.path}.{uuid4().hex[:8]}.part"
         self.fs.makedirs(posixpath.dirname(self.path), exist_ok=True)
         try:
@@ -140,6 +180,12 @@ class RemotePath:
             if self.fs.exists(part):
                 self.fs.rm(part)
             raise
+
+
+def written(entry: Mapping[str, Any]) -> float:
+    """When a file was written, in seconds since 1970, by what fsspec knows of it."""
+    when = entry.get("mtime") or entry.get("LastModified") or entry.get("created") or 0.0
+    return when.timestamp() if isinstance(when, datetime) else float(when)
 
 
 def local_copy(remote: RemotePath, fresh: bool = True) -> Path:
@@ -169,6 +215,18 @@ def uploaded(remote: RemotePath, last: str = "") -> Iterator[Path]:
         beside = [path for path in Path(folder).iterdir() if path != local]
         for path in (*beside, local):
             (remote.parent / path.name).upload(path, last)
+
+
+def copy_of(remote: RemotePath, cache: str | None) -> Path:
+    """Where the local copy of a folder lies.
+
+    Args:
+        remote: The folder.
+        cache: Folder for copies that stay; None: one that ends with the process.
+    """
+    if cache is None:
+        return downloads(remote) / remote.name
+    return Path(cache).absolute() / _key(remote) / remote.name
 
 
 def downloads(remote: RemotePath | None = None) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kedro_datasets._typing import JSONPreview
 
 from cannabis_ml.datasets.path import PathDataset
@@ -20,6 +22,16 @@ class BundleDataset(PathDataset[BundleContents, Bundle]):
     """
 
     MARKER = MANIFEST
+
+    def local_path(self) -> Path:
+        """The folder; of another file system, a copy of it, with its `.zip` beside it."""
+        path = super().local_path()
+        if self.remote is not None:
+            packed = path.with_name(f"{path.name}.zip")
+            if not packed.is_file() or self._version is None:
+                there = self._at(self._get_load_path())
+                (there.parent / packed.name).download(packed)
+        return path
 
     def load(self) -> Bundle:
         return Bundle.open(self.local_path())

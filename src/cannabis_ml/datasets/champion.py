@@ -13,12 +13,11 @@ from typing import NoReturn
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
-from cannabis_ml._io.remote import is_remote
 from cannabis_ml.errors import BundleError, PromotionError
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.promotion.records import PromotionRecord, Standing
-from cannabis_ml.promotion.store import ChampionStore
+from cannabis_ml.promotion.remote_store import champion_store
 from cannabis_ml.tiers import tier_named
 
 logger = logging.getLogger(__name__)
@@ -51,15 +50,22 @@ class ChampionDataset(AbstractDataset[Candidate, "Bundle | None"]):
     MLflow's aliases `champion` and `challenger` follow.
 
     Args:
-        filepath: Local folder of a `ChampionStore`.
+        filepath: Folder of a `ChampionStore`: local, or an address that fsspec knows.
+        credentials: Options of the other file system.
+        cache: Local folder for copies of what lies there; None keeps them until the process ends.
         metadata: For plugins; Kedro ignores it.
     """
 
     def __init__(
-        self, *, filepath: str | os.PathLike[str], metadata: dict[str, object] | None = None
+        self,
+        *,
+        filepath: str | os.PathLike[str],
+        credentials: dict[str, object] | None = None,
+        cache: str | None = None,
+        metadata: dict[str, object] | None = None,
     ) -> None:
         self.metadata = metadata
-        self.store = ChampionStore(_local(filepath))
+        self.store = champion_store(filepath, credentials, cache)
 
     def load(self) -> Bundle | None:
         """Open the champion.
@@ -113,14 +119,14 @@ class ChampionDataset(AbstractDataset[Candidate, "Bundle | None"]):
         return JSONPreview("{}" if now is None else now.model_dump_json())
 
     def _describe(self) -> dict[str, object]:
-        return {"filepath": str(self.store.root)}
+        return {"filepath": str(self.store.place)}
 
 
 class ChampionStartDataset(AbstractDataset[None, "Checkpoint | None"]):
     """The champion's checkpoint of one tier, to train on from; None where there is none.
 
     Args:
-        filepath: Local folder of a `ChampionStore`.
+        filepath: As for `ChampionDataset`; `credentials` and `cache` too.
         tier: Name of the tier.
         bundle: Id of a bundle that was champion, in place of the one that is.
         metadata: For plugins; Kedro ignores it.
@@ -132,10 +138,13 @@ class ChampionStartDataset(AbstractDataset[None, "Checkpoint | None"]):
         filepath: str | os.PathLike[str],
         tier: str,
         bundle: str | None = None,
+        credentials: dict[str, object] | None = None,
+        cache: str | None = None,
         metadata: dict[str, object] | None = None,
     ) -> None:
         self.metadata = metadata
-        self._store, self._tier = ChampionStore(_local(filepath)), tier_named(tier).name
+        self._store = champion_store(filepath, credentials, cache)
+        self._tier = tier_named(tier).name
         self._bundle = bundle
 
     @property
@@ -149,14 +158,14 @@ class ChampionStartDataset(AbstractDataset[None, "Checkpoint | None"]):
         path = None if bundle_id is None else self._store.checkpoint(self._tier, bundle_id)
         if path is None and self._bundle:
             raise DatasetError(
-                f"{self._store.root} has no checkpoint of {self._tier} of {self._bundle}: it never"
+                f"{self._store.place} has no checkpoint of {self._tier} of {self._bundle}: it never"
                 " was champion, or was promoted without its checkpoints."
             )
         if path is None:
             logger.warning(
                 "%s has no champion with a checkpoint in %s: it starts as configured.",
                 self._tier,
-                self._store.root,
+                self._store.place,
             )
             return None
         return Checkpoint.read(path)
@@ -169,16 +178,7 @@ class ChampionStartDataset(AbstractDataset[None, "Checkpoint | None"]):
 
     def _describe(self) -> dict[str, object]:
         return {
-            "filepath": str(self._store.root),
+            "filepath": str(self._store.place),
             "tier": self._tier,
             "bundle": self._bundle,
         }
-
-
-def _local(filepath: str | os.PathLike[str]) -> Path:
-    if is_remote(str(filepath)):
-        raise DatasetError(
-            f"The champion's folder is on a local disk, and {filepath} is not: promotions replace"
-            " files in it at once. Name a folder of this machine under `filepath`."
-        )
-    return Path(filepath)

@@ -109,6 +109,13 @@ class FeedbackStoreDataset(AbstractDataset[None, "FeedbackSnapshot"]):
         url = make_url(self._url)
         if url.get_backend_name() != "sqlite" or not url.database:
             return None
+        if is_remote(url.database):
+            raise DatasetError(
+                f"The store of feedback is a database, which cannot lie at {url.database}.\nName"
+                " one under feedback_store.url in globals.yml: a file of this machine,"
+                " sqlite:///PATH, or a server, postgresql://USER@HOST/NAME. Its photos may lie on"
+                " object storage (feedback_store.photos)."
+            )
         return Path(url.database)
 
     def _exists(self) -> bool:

@@ -8,7 +8,7 @@ from kedro.io import DatasetError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cannabis_ml._io.files import written_aside
-from cannabis_ml._io.remote import uploaded
+from cannabis_ml._io.remote import RemotePath, uploaded
 from cannabis_ml.datasets.path import PathDataset
 
 
@@ -48,6 +48,9 @@ class LineageDataset(PathDataset[RunVersions, "dict[str, RunVersions]"]):
             return {}
         return {path.stem: _read(path) for path in sorted(self.local_path().glob("[!.]*.json"))}
 
+    def _is_there(self, path: Path | RemotePath) -> bool:
+        return path.is_dir()  # each file of it is whole by itself
+
     def save(self, data: RunVersions) -> None:
         name, text = f"{data.version}.json", data.model_dump_json(indent=2) + "\n"
         if self.remote is not None:
@@ -60,6 +63,13 @@ class LineageDataset(PathDataset[RunVersions, "dict[str, RunVersions]"]):
     def file(self, version: str) -> Path:
         """Where a run is kept on a local disk."""
         return Path(self._filepath) / f"{version}.json"
+
+    def remove(self, version: str) -> None:
+        """Forget a run."""
+        if self.remote is not None:
+            (self.remote / f"{version}.json").remove()
+        else:
+            self.file(version).unlink(missing_ok=True)
 
 
 def _read(path: Path) -> RunVersions:

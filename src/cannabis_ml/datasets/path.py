@@ -15,6 +15,9 @@ from cannabis_ml._io.remote import RemotePath, is_remote, local_copy, uploaded
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
 
+COMPLETE = ".complete"
+"""Empty file of a folder on another file system that is uploaded last."""
+
 
 class PathDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded]):
     """A file or a folder, versioned or not.
@@ -30,7 +33,10 @@ class PathDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded
     """
 
     MARKER: ClassVar[str | None] = None
-    """File of a folder that is there once all others are; "" for any folder, None for a file."""
+    """File of a folder that is there once all others are; "" for any folder, None for a file.
+
+    On another file system any folder gets one, `COMPLETE`: there, folders do not appear whole.
+    """
 
     def __init__(
         self,
@@ -60,7 +66,10 @@ class PathDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded
         path = self._get_load_path()
         if self.remote is None:
             return Path(path)
-        return local_copy(self._at(path), fresh=self._version is None)
+        copy = local_copy(self._at(path), fresh=self._version is None)
+        if self.MARKER == "":
+            (copy / COMPLETE).unlink(missing_ok=True)
+        return copy
 
     @contextmanager
     def saving(self) -> Iterator[Path]:
@@ -69,8 +78,11 @@ class PathDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded
         if self.remote is None:
             yield Path(path)
             return
-        with uploaded(self._at(path), self.MARKER or "") as local:
+        last = COMPLETE if self.MARKER == "" else self.MARKER or ""
+        with uploaded(self._at(path), last) as local:
             yield local
+            if self.MARKER == "":
+                (local / COMPLETE).touch()
 
     def _at(self, path: PurePosixPath | str) -> RemotePath:
         assert self.remote is not None
@@ -86,6 +98,8 @@ class PathDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded
     def _is_there(self, path: Path | RemotePath) -> bool:
         if self.MARKER is None:
             return path.is_file()
+        if self.MARKER == "" and isinstance(path, RemotePath):
+            return (path / COMPLETE).is_file()
         return (path / self.MARKER).is_file() if self.MARKER else path.is_dir()
 
     def _release(self) -> None:

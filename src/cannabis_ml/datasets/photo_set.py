@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from kedro.io import DatasetError
 from kedro_datasets._typing import TablePreview
 
-from cannabis_ml._io.remote import downloads
+from cannabis_ml._io.remote import copy_of
 from cannabis_ml.datasets.path import PathDataset
 from cannabis_ml.datasets.table import table_preview
 from cannabis_ml.photo_sets.mirror import fetch, push
@@ -57,8 +57,7 @@ class ShardedDataset(PathDataset[Written, PhotoSet], Generic[Written]):
         """The shards of all versions; of another file system, those that are here."""
         if self.remote is None:
             return ShardStore(Path(self._filepath))
-        cache = Path(self._cache) if self._cache else downloads(self.remote)
-        return ShardStore(cache / self.remote.name)
+        return ShardStore(copy_of(self.remote, self._cache))
 
     def local_path(self) -> Path:
         path = self._get_load_path()

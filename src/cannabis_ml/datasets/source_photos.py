@@ -10,6 +10,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 from pydantic import ValidationError
 
+from cannabis_ml.datasets.remote_sources import local_source
 from cannabis_ml.datasets.table import table_preview
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.sources import ONE_SOURCE, SOURCE_COLUMNS, Source
@@ -33,6 +34,8 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
         source: `kind` (`sample`, `folder`, `table`, `hub`, `plantvillage`, `plantdoc` or
             `inaturalist`) and the fields of that kind; see cannabis_ml.photo_sets.sources.
         sources: Several, by name, instead of one.
+        credentials: Options of the file system, where a path is an address such as `s3://…`.
+        cache: Local folder for copies of what lies there; None keeps them until the process ends.
         metadata: For plugins; Kedro ignores it.
 
     Raises:
@@ -43,9 +46,12 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
         self,
         source: dict[str, Any] | None = None,
         sources: dict[str, dict[str, Any]] | None = None,
+        credentials: dict[str, object] | None = None,
+        cache: str | None = None,
         metadata: dict[str, object] | None = None,
     ) -> None:
         self.metadata = metadata
+        self._credentials, self._cache = credentials, cache
         if (source is None) == (not sources):
             raise SourceError(
                 "The source of photos is not written right: give either `source` (one) or"
@@ -75,7 +81,7 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
         tables = []
         for name, source in self._sources.items():
             try:
-                photos = source.read()
+                photos = local_source(source, self._credentials, self._cache).read()
             except SourceError as error:
                 if self._is_one:
                     raise

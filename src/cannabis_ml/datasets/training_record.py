@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cannabis_ml._io.remote import local_copy
 from cannabis_ml.datasets.typed_json import TypedJSONDataset
-from cannabis_ml.promotion.store import ChampionStore
+from cannabis_ml.promotion.remote_store import champion_store
 
 if TYPE_CHECKING:
     from cannabis_ml.feedback.training_record import TrainingRecord
@@ -23,20 +23,21 @@ class TrainingRecordDataset(TypedJSONDataset):
 
     Args:
         filepath: The `.json` file; the other arguments are those of `PathDataset`.
-        champion: `{filepath: …}` of a `ChampionStore`. Where the champion is of an earlier
-            training, what is loaded has its bundle and baselines: people see its answers.
+        champion: `{filepath: …}` of a `ChampionStore`, with `credentials` and `cache` as for
+            `ChampionDataset`. Where the champion is of an earlier training, what is loaded has its
+            bundle and baselines: people see its answers.
     """
 
     def __init__(
         self,
         *,
         filepath: str | os.PathLike[str],
-        champion: Mapping[str, str] | None = None,
+        champion: Mapping[str, Any] | None = None,
         **options: object,
     ) -> None:
         model = "cannabis_ml.feedback.training_record.TrainingRecord"
         super().__init__(filepath=filepath, model=model, **options)
-        self._champion = ChampionStore(Path(champion["filepath"])) if champion else None
+        self._champion = champion_store(**champion) if champion else None
 
     def load(self) -> TrainingRecord | None:  # type: ignore[override]
         if not self._exists():

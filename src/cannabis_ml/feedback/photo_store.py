@@ -103,6 +103,9 @@ class PhotoStore:
 
 def write_whole(fs: AbstractFileSystem, path: str, data: bytes) -> None:
     """Write a file that is there whole or not at all, and survives a loss of power."""
+    if getattr(fs, "writes_whole", False):  # object storage
+        fs.pipe_file(path, data)
+        return
     part = f"{path}.{uuid4().hex[:8]}.part"
     fs.makedirs(path.rpartition("/")[0], exist_ok=True)
     try:

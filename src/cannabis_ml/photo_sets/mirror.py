@@ -5,16 +5,22 @@ Shards never change, so each is brought or uploaded once.
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Collection
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cannabis_ml._io.files import written_aside
 from cannabis_ml._io.parallel import map_in_order
-from cannabis_ml._io.remote import RemotePath
+from cannabis_ml._io.remote import RemotePath, written
 from cannabis_ml.photo_sets.shards import INFO, STATE, ShardStore, shards_of
 
 TRANSFERS = 8
 """Shards that are on their way at once."""
+
+UPLOAD_SECONDS = 86_400
+"""How long the upload of a version may take."""
 
 UNVERSIONED = "."
 """In place of a version, of a set that has none."""
@@ -80,6 +86,38 @@ def _fetch(shards: RemotePath, store: ShardStore, name: str) -> None:
 
 def _push(shards: RemotePath, store: ShardStore, name: str) -> None:
     (shards / name).upload(store.path(name))
+
+
+def unused_shards(remote: RemotePath, gone: Collection[str] = ()) -> dict[str, int]:
+    """Bytes of the shards that no version has, by name.
+
+    Those of the last day are left out: another run may be uploading what it will use.
+
+    Args:
+        remote: Folder of the set.
+        gone: Versions that are about to be removed.
+    """
+    files = remote.files()
+    used: set[str] = set()
+    for name in files:
+        parts = name.split("/")
+        if parts[-1] == STATE and parts[0] not in gone:
+            state = json.loads(remote.fs.cat_file((remote / name).path))
+            used.update(PurePosixPath(file["filename"]).name for file in state["_data_files"])
+    folder, before = ShardStore(Path()).folder.name, time.time() - UPLOAD_SECONDS
+    return {
+        name.rpartition("/")[2]: int(entry["size"])
+        for name, entry in files.items()
+        if name.startswith(f"{folder}/")
+        and name.rpartition("/")[2] not in used
+        and written(entry) < before
+    }
+
+
+def remove_unused_shards(remote: RemotePath) -> None:
+    """Remove what `unused_shards` finds."""
+    for name in unused_shards(remote):
+        (_shards(remote) / name).remove()
 
 
 def _shards(remote: RemotePath) -> RemotePath:

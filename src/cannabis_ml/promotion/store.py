@@ -49,6 +49,16 @@ class ChampionStore:
         """The champion's file; replaced whole, so that a reader gets all of one or of another."""
         return self.root / SERVED
 
+    @property
+    def address(self) -> str:
+        """Where clients get the champion's file."""
+        return str(self.served)
+
+    @property
+    def place(self) -> str:
+        """The folder, for messages."""
+        return str(self.root)
+
     def records(self) -> list[PromotionRecord]:
         """All of them, the oldest first.
 
@@ -121,7 +131,7 @@ class ChampionStore:
         with self._locked():
             records = self.records()
             if not records:
-                raise PromotionError(f"There is no champion in {self.root} to roll back from.")
+                raise PromotionError(f"There is no champion in {self.place} to roll back from.")
             bundle_id = _before(records) if to is None else self._meant(to, records)
             if bundle_id == records[-1].bundle_id:
                 raise PromotionError(f"{bundle_id[:12]} is the champion already.")
@@ -190,11 +200,13 @@ class ChampionStore:
                 "run": manifest.run,
             }
         )
-        path = self.root / "records" / f"{record.number:04}.json"
-        with written_aside(path) as aside:
-            aside.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        self._write(self.root / "records" / f"{record.number:04}.json", record)
         self._serve(record.bundle_id)
         return record
+
+    def _write(self, path: Path, record: PromotionRecord) -> None:
+        with written_aside(path) as aside:
+            aside.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -209,7 +221,7 @@ class ChampionStore:
                 yield
         except Timeout as error:
             raise PromotionError(
-                f"Another process has been changing the champion in {self.root} for"
+                f"Another process has been changing the champion in {self.place} for"
                 f" {LOCK_SECONDS} seconds. Wait for it, or end it."
             ) from error
 
