@@ -77,7 +77,7 @@ benchmarks: $(READY)  ## Run the side-by-side measurements of tests/benchmarks
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
 # Every extra but `tensorflow`: see pyproject.toml.
-LOCKED := inference pipelines train weights export viz notebook docs dev remote service feedback modal sagemaker \
+LOCKED := hub inference pipelines train weights export viz notebook docs dev remote service feedback modal sagemaker \
     vertex cluster wandb assistant
 
 lock: $(READY)  ## Refresh requirements.lock to the newest versions that fit pyproject.toml

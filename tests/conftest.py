@@ -52,6 +52,9 @@ def mlflow_of_one_test():
 
 
 PROJECT = Path(__file__).parents[1]
+SECRET = "hf_onlyForTests"
+"""The token that `hub_here` gives; it must never be shown."""
+
 NOT_COPIED = {".git", ".venv", "data", ".viz", "dist", "build", "local", "node_modules"}
 
 
@@ -433,3 +436,21 @@ def object_storage():
     from cannabis_ml._io.object_storage import register
 
     register()
+
+
+@pytest.fixture
+def hub_here(hub, tmp_path, monkeypatch):
+    """The hub, as this process asks it: with a token, and a cache that is empty."""
+    from huggingface_hub import constants
+
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)  # HF_ENDPOINT is read on import
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    yield hub
+    hub.watch = None
+    hub.spoilt.clear()

@@ -57,13 +57,17 @@ class Reply:
 
 @dataclass
 class Repository:
-    """Commits of a repository, each with all its files."""
+    """Commits of a repository, each with all its files.
+
+    `objects` are large files that were uploaded, by SHA-256; not all are in a commit.
+    """
 
     private: bool = False
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     messages: dict[str, str] = field(default_factory=dict)
+    objects: dict[str, bytes] = field(default_factory=dict)
 
     def commit(self, repo, branch, files, message=""):
         """Add a commit of these files, all there are then; returns its id."""
@@ -106,7 +110,6 @@ class HubServer:
 
     Attributes:
         repos: `{(kind, id): Repository}`, where the kind is `dataset` or `model`.
-        objects: Large files that were uploaded, by SHA-256; not all are in a commit.
         requests: Method and path of every request, in order.
         spoilt: `{file name: bytes}` sent in place of the file, under its length and hash; shorter
             ones break the connection off.
@@ -121,7 +124,6 @@ class HubServer:
 
     def __init__(self):
         self.repos = {}
-        self.objects = {}
         self.requests = []
         self.spoilt = {}
         self.watch = None
@@ -289,6 +291,8 @@ def _tree(files, below, deep):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet per answer: two of them wait for each other
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass

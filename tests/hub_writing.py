@@ -20,8 +20,8 @@ class Writing:
         hub.route("POST", "/api/validate-yaml", lambda _: {"errors": [], "warnings": []})
         hub.route("POST", f"{repo}/preupload/([^/]+)", self.preupload)
         hub.route("POST", r"/(datasets/)?([^/]+/[^/]+)\.git/info/lfs/objects/batch", self.batch)
-        hub.route("PUT", r"/lfs/([0-9a-f]{64})", self.upload)
-        hub.route("POST", "/lfs/verify", self.verify)
+        hub.route("PUT", r"/lfs/(dataset|model)/([^/]+/[^/]+)/([0-9a-f]{64})", self.upload)
+        hub.route("POST", r"/lfs/(dataset|model)/([^/]+/[^/]+)/verify", self.verify)
         hub.route("POST", f"{repo}/commit/([^/]+)", self.commit)
         hub.route("POST", f"{repo}/tag/([^/]+)", self.tag)
         hub.route("DELETE", f"{repo}/tag/([^/]+)", self.remove_tag)
@@ -61,26 +61,29 @@ class Writing:
 
     def batch(self, request, kind, name):
         self.hub.authorized(request)
-        self.hub.repo(request, "dataset" if kind else "model", name)
-        return {"transfer": "basic", "objects": [self._upload(o) for o in request.json["objects"]]}
+        kind = "dataset" if kind else "model"
+        there = self.hub.repo(request, kind, name).objects
+        address = f"{self.hub.url}/lfs/{kind}/{name}"
+        objects = [self._upload(one, there, address) for one in request.json["objects"]]
+        return {"transfer": "basic", "objects": objects}
 
-    def _upload(self, one):
+    def _upload(self, one, there, address):
         """What the client has to do for a large file: nothing where it was uploaded already."""
         told = {"oid": one["oid"], "size": one["size"]}
-        if one["oid"] in self.hub.objects:
+        if one["oid"] in there:
             return told
-        upload, verify = f"{self.hub.url}/lfs/{one['oid']}", f"{self.hub.url}/lfs/verify"
+        upload, verify = f"{address}/{one['oid']}", f"{address}/verify"
         return told | {"actions": {"upload": {"href": upload}, "verify": {"href": verify}}}
 
-    def upload(self, request, oid):
+    def upload(self, request, kind, name, oid):
         if hashlib.sha256(request.body).hexdigest() != oid:
             return self.hub.refused(400, "the content has another hash")
-        self.hub.objects[oid] = request.body
+        self.hub.repos[kind, name].objects[oid] = request.body
         return self.hub.Reply()
 
-    def verify(self, request):
+    def verify(self, request, kind, name):
         told = request.json
-        if len(self.hub.objects.get(told["oid"], b"")) != told["size"]:
+        if len(self.hub.repos[kind, name].objects.get(told["oid"], b"")) != told["size"]:
             return self.hub.refused(404, "the object is not there")
         return self.hub.Reply()
 
@@ -97,13 +100,13 @@ class Writing:
                 return self.hub.refused(412, "A commit has happened since. Please refresh.")
             files = dict(place.commits[parent])
             for change in changes:
-                refusal = self._change(files, change["key"], change["value"])
+                refusal = self._change(files, place.objects, change["key"], change["value"])
                 if refusal is not None:
                     return refusal
             new = place.commit(name, branch, files, asked["summary"])
         return {"commitOid": new, "commitUrl": f"{self.hub.url}/{name}/commit/{new}"}
 
-    def _change(self, files, what, value):
+    def _change(self, files, objects, what, value):
         """Carry out one line of a commit; returns the refusal where it cannot be."""
         path = value["path"]
         missing = self.hub.MissingError(
@@ -112,9 +115,9 @@ class Writing:
         if what == "file":
             files[path] = base64.b64decode(value["content"])
         elif what == "lfsFile":
-            if value["oid"] not in self.hub.objects:
+            if value["oid"] not in objects:
                 return self.hub.refused(400, f"{path}: its content was not uploaded")
-            files[path] = self.hub.objects[value["oid"]]
+            files[path] = objects[value["oid"]]
         elif what == "deletedFile":
             if files.pop(path, None) is None:
                 raise missing

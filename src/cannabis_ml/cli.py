@@ -22,6 +22,7 @@ from cannabis_ml._io.files import disk_full, no_room
 from cannabis_ml.cli_champion import champion, promote, rollback
 from cannabis_ml.cli_feedback import feedback
 from cannabis_ml.cli_launch import launch
+from cannabis_ml.cli_publish import publish
 from cannabis_ml.config import params_as_typed
 from cannabis_ml.errors import CannabisMLError
 
@@ -187,7 +188,7 @@ def retrain_due(env: str | None) -> None:
     sys.exit(0 if decision.retrain else NOT_DUE)
 
 
-for command in (promote, rollback, champion, feedback, launch):
+for command in (promote, rollback, champion, feedback, launch, publish):
     cli.add_command(command)
 
 

@@ -40,7 +40,7 @@ _by = click.option("--by", default=None, help="Who decides; without it, who is l
 @_env
 def promote(reason: str, path: Path | None, by: str | None, env: str | None) -> None:
     """Make a bundle champion by hand, whatever the gate found."""
-    with _project(env) as context:
+    with project(env) as context:
         from cannabis_ml.datasets.champion import Candidate
         from cannabis_ml.inference.bundle import Bundle
         from cannabis_ml.promotion.records import Standing
@@ -77,7 +77,7 @@ def promote(reason: str, path: Path | None, by: str | None, env: str | None) -> 
 @_env
 def rollback(to: str | None, reason: str, by: str | None, env: str | None) -> None:
     """Make the champion before this one champion again: weights, calibration and thresholds."""
-    with _project(env) as context:
+    with project(env) as context:
         from cannabis_ml.promotion.records import Standing
 
         entry = _champion(context)
@@ -97,7 +97,7 @@ def rollback(to: str | None, reason: str, by: str | None, env: str | None) -> No
 @_env
 def champion(env: str | None) -> None:
     """List which bundle was in production since when, and why; the newest is."""
-    with _project(env) as context:
+    with project(env) as context:
         entry = _champion(context)
         records = entry.store.records()
         for record in records:
@@ -111,7 +111,7 @@ def champion(env: str | None) -> None:
 
 
 @contextmanager
-def _project(env: str | None) -> Iterator[KedroContext]:
+def project(env: str | None) -> Iterator[KedroContext]:
     """The project in this environment; errors that a person can act on end in their message."""
     from kedro.framework.session import KedroSession
     from kedro.io import DatasetError

@@ -53,6 +53,14 @@ class BundleError(CannabisMLError):
     """A bundle is incomplete, altered, or made for another version."""
 
 
+class HubError(CannabisMLError):
+    """The Hugging Face hub cannot be reached, or does not give or take what it is asked."""
+
+
+class PublishingError(CannabisMLError):
+    """Photos or a bundle cannot be published: a licence, a version, or what the report says."""
+
+
 class DeploymentError(CannabisMLError):
     """A bundle cannot be deployed, or the folder of deployments cannot be read or changed."""
 

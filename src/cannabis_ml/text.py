@@ -108,3 +108,14 @@ def did_you_mean(label: str, classes: Iterable[str]) -> str:
 def with_items(title: str, items: Iterable[str]) -> str:
     """A title, and an indented line for each item."""
     return "\n  ".join([f"{title}:", *items])
+
+
+def markdown_text(text: object) -> str:
+    """Text as it stands, in a line or a table's cell: names that Markdown would read as its own.
+
+    An underscore between letters is text already.
+    """
+    line = " ".join(str(text).split())
+    line = re.sub(r"[\\`*\[\]<>|~$&#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", line)
+    line = re.sub(r"^[-+=:]", r"\\\g<0>", line)  # a list, or a rule below a heading
+    return re.sub(r"^(\d+)([.)])", r"\1\\\2", line)  # a numbered list

@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from cannabis_ml._io.hub import version_of
 from cannabis_ml.errors import BundleError, DeploymentError
+from cannabis_ml.publishing.bundles import BundleToPublish, publish_bundle
+from cannabis_ml.publishing.hub_commit import Target
 from cannabis_ml.serving.deploy_command import main
 from cannabis_ml.serving.deployments import Decided, Deployments
 
@@ -233,12 +236,61 @@ def test_a_bundle_of_the_hub(deploy_from_hub, hub, folder, small_bundle):
     assert f"{id_of(small_bundle)[:12]} answers already" in again.stderr
 
 
+def test_publishing_comes_first_and_the_service_pulls_the_tag(
+    deploy, hub_here, folder, small_bundle
+):
+    publish = ("--publish", "ann/first", "--version", "1.2.0", "--reason", "surer on hash")
+    status, told, errors = deploy(small_bundle.path, *publish, "--dry-run")
+    assert status == 0, errors
+    steps = ["would publish ann/first 1.2.0", "would pull ann/first 1.2.0", "golden photos"]
+    steps += ["would copy", "Would be recorded"]
+    assert [told.index(step) for step in steps] == sorted(told.index(step) for step in steps)
+    assert ("model", "ann/first") not in hub_here.repos
+    assert stands(folder) == []
+
+    status, told, errors = deploy(small_bundle.path, *publish)
+    assert status == 0, errors
+    place = hub_here.repos["model", "ann/first"]
+    commit = place.tags["1.2.0"]
+    (record,) = Deployments(folder).records()
+    assert record.champion == id_of(small_bundle)
+    assert record.checks[0].startswith("published: ann/first 1.2.0")
+    assert record.checks[1] == f"pulled ann/first 1.2.0 at commit {commit[:12]}"
+
+    # Nothing is published of what answers already; another version of it neither.
+    assert deploy(small_bundle.path, *publish)[0] == 2
+    assert len(place.commits) == 2
+
+
+def test_the_highest_version_is_deployed_where_none_is_named(
+    deploy, hub_here, folder, small_bundle, other_bundle
+):
+    for version, bundle in (("1.10.0", other_bundle), ("1.9.0", small_bundle)):
+        target = Target("ann/highest", "model", version_of(version))
+        publish_bundle(BundleToPublish(bundle, target, None))
+    status, _, errors = deploy("hf://ann/highest")
+    assert status == 0, errors
+    assert stands(folder) == [(id_of(other_bundle), None)]
+    assert Deployments(folder).records()[0].checks[0].startswith("pulled ann/highest 1.10.0 at")
+
+
+def test_what_differs_from_what_was_published_is_not_deployed(
+    deploy, hub_here, folder, small_bundle, other_bundle
+):
+    target = Target("ann/taken", "model", version_of("1.0.0"))
+    publish_bundle(BundleToPublish(other_bundle, target, None))
+    status, _, errors = deploy(small_bundle.path, "--publish", "ann/taken", "--version", "1.0.0")
+    assert status == 2
+    assert "never replaced" in errors
+    assert stands(folder) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "message"),
     [
         ("hf://leaves", "hf://OWNER/NAME@REVISION"),
-        ("hf://ann/nothing", "does not give ann/nothing at revision 'main'"),
+        ("hf://ann/nothing", "has no model 'ann/nothing'"),
     ],
 )
 def test_the_hub_has_no_such_bundle(deploy_from_hub, source, message):

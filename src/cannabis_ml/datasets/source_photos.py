@@ -10,11 +10,13 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import TablePreview
 from pydantic import ValidationError
 
+from cannabis_ml._io.hub import is_commit
 from cannabis_ml.datasets.remote_sources import local_source
 from cannabis_ml.datasets.table import table_preview
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.sources import ONE_SOURCE, SOURCE_COLUMNS, Source
 from cannabis_ml.photo_sets.sources.base import merge_rows
+from cannabis_ml.photo_sets.sources.hub import HubSource
 from cannabis_ml.photo_sets.sources.sample import SampleSource
 
 _NAME = re.compile(r"[\w.-]+")
@@ -103,6 +105,14 @@ class SourcePhotosDataset(AbstractDataset[None, pd.DataFrame]):
             for name, source in self._sources.items()
             if isinstance(source, SampleSource)
         }
+
+    @property
+    def hub_commit(self) -> tuple[str, str] | None:
+        """Repository and commit, where all photos come from one data set of the hub."""
+        one = next(iter(self._sources.values())) if len(self._sources) == 1 else None
+        if not isinstance(one, HubSource) or one.is_local or not is_commit(str(one.revision)):
+            return None
+        return one.repo, str(one.revision)
 
     def save(self, data: None) -> None:
         raise DatasetError("Photos are read from their source, never written back to it.")

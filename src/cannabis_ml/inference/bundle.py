@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from cannabis_ml.errors import BundleError
 from cannabis_ml.inference.answer import Answer
@@ -55,6 +56,29 @@ class Bundle(BundleFiles):
         self._opened: dict[tuple[str, bool | None, str | None, int], Predictor] = {}
         self._reporters: dict[str, Reporter] = {}
         self._lock = threading.Lock()
+
+    @classmethod
+    def from_hub(cls, repo: str, version: str = "latest", *, cache: Path | None = None) -> Self:
+        """Load a published version from the Hugging Face hub, and check every file.
+
+            bundle = Bundle.from_hub("OWNER/NAME", version="1.2.0")
+
+        The commit that a version stands for is asked once and noted in the hub's cache; from then
+        on neither the network nor a token is needed.
+
+        Args:
+            repo: Id on the hub.
+            version: Such as `1.2.0`; `latest` is the highest, which is asked for every time; a
+                commit, 40 hex digits, is taken as it is.
+            cache: Folder to keep files in; None takes the hub's own (HF_HOME).
+
+        Raises:
+            HubError: If the hub does not give it, or its client is not installed.
+            BundleError: If what came is not the bundle that was published.
+        """
+        from cannabis_ml.inference.hub import fetch_bundle
+
+        return fetch_bundle(repo, version, cls.open, cache)[0]
 
     def predict(
         self,

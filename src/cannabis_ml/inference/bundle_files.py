@@ -14,7 +14,7 @@ from cannabis_ml.inference.archive import Archive, open_archive
 from cannabis_ml.inference.bundle_reading import AGAIN, file_faults, read_manifest, validated
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.golden import GoldenAnswers
-from cannabis_ml.inference.manifest import BundleManifest, TierFile, TierFiles
+from cannabis_ml.inference.manifest import MANIFEST, BundleManifest, TierFile, TierFiles
 from cannabis_ml.inference.model_file import FLOAT, PAGE, QUANTIZED, FileKind, ModelFile
 from cannabis_ml.inference.reliability import Reliability, TierRules
 from cannabis_ml.inference.routing import RoutingRule
@@ -85,6 +85,16 @@ class BundleFiles:
         if _sha256(data) != self.manifest.files[name]:
             raise BundleError(f"{self.path / name} was altered since the bundle was opened.")
         return data
+
+    def manifest_bytes(self) -> bytes:
+        """`bundle.json` as it stands.
+
+        Raises:
+            BundleError: If it was changed since the bundle was opened.
+        """
+        if read_manifest(self._archive).content_sha256 != self.manifest.content_sha256:
+            raise BundleError(f"{self.path / MANIFEST} was altered since the bundle was opened.")
+        return self._archive.read(MANIFEST)
 
     def model_file(
         self, tier: str, quantized: bool | None = None, *, kind: FileKind | None = None

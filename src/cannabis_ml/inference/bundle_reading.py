@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from cannabis_ml.errors import BundleError, TaxonomyError
-from cannabis_ml.inference.archive import Archive
+from cannabis_ml.inference.archive import Archive, open_archive
 from cannabis_ml.inference.cards import faults_of
 from cannabis_ml.inference.manifest import MANIFEST, SCHEMA_VERSION, BundleManifest, content_hash
 
@@ -64,6 +64,18 @@ def file_faults(archive: Archive, manifest: BundleManifest) -> list[str]:
             faults.append(f"{name} was altered: its SHA-256 differs")
     unknown = sorted(set(archive.sizes) - set(manifest.files) - {MANIFEST})
     return faults + [f"{name} was added" for name in unknown]
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Files that a bundle lists and that are there with another content.
+
+    Raises:
+        BundleError: If the manifest itself is missing or damaged.
+    """
+    archive = open_archive(folder)
+    listed = read_manifest(archive).files
+    there = [name for name in listed if name in archive.sizes]
+    return [name for name in there if archive.sha256(name) != listed[name]]
 
 
 def validated(schema: type[Schema], text: bytes, path: Path) -> Schema:

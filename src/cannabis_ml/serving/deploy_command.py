@@ -1,19 +1,30 @@
-"""`cannabis_ml deploy BUNDLE`: check a bundle, let it answer, and go back to the one before."""
+"""`cannabis_ml deploy BUNDLE`: check a bundle, let it answer, and go back to the one before.
+
+With --publish it goes by way of the hub: what answers is then what the tag gives to everybody.
+"""
 
 from __future__ import annotations
 
 import argparse
 import getpass
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cannabis_ml._io.hub import REPO, Version, version_of
 from cannabis_ml.errors import CannabisMLError, ConfigError, DeploymentError
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.serving.__main__ import MISSING, REFUSED
-from cannabis_ml.serving.deployments import Decided, DeploymentRecord, Deployments, in_a_line
+from cannabis_ml.serving.deployments import (
+    BUNDLES,
+    Decided,
+    DeploymentRecord,
+    Deployments,
+    in_a_line,
+)
 
 LEAST_ACCURACY = 0.5
 """Share of golden labels that the largest tier must meet: a model that mistakes its classes meets
@@ -31,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if bool(options.publish) != bool(options.version) or (options.publish and not options.bundle):
+        parser.error("--publish OWNER/NAME, --version 1.2.0 and a BUNDLE belong together")
     asked = [options.bundle, options.back, options.end_trial, options.list]
     if sum(bool(one) for one in asked) != 1:
         parser.error("give a BUNDLE, or one of --back, --end-trial and --list")
@@ -52,6 +65,20 @@ def _parser() -> argparse.ArgumentParser:
         help="a folder, a .zip, models:/NAME@champion of MLflow's registry, or hf://OWNER/NAME@TAG"
         " of the hub",
     )  # fmt: skip
+    parser.add_argument(
+        "--publish", metavar="OWNER/NAME", type=_repo,
+        help="publish the bundle on the hub first, and deploy what the tag gives",
+    )  # fmt: skip
+    parser.add_argument(
+        "--version", metavar="1.2.0", type=_version, help="with --publish: what it is tagged as"
+    )
+    parser.add_argument(
+        "--photos", metavar="OWNER/NAME[@VERSION]",
+        help="with --publish: published photos that the bundle was trained on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--public", action="store_true", help="with --publish: let everybody see the repository"
+    )
     parser.add_argument(
         "--to", type=Path, default=Path("deployments"), metavar="FOLDER",
         help="of deployments; default: deployments",
@@ -78,6 +105,19 @@ def _parser() -> argparse.ArgumentParser:
         "--wait-seconds", type=float, default=60, help="for the replicas; default: 60"
     )
     return parser
+
+
+def _repo(text: str) -> str:
+    if re.fullmatch(REPO, text) is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not an id on the hub: write OWNER/NAME")
+    return text
+
+
+def _version(text: str) -> Version:
+    version = version_of(text)
+    if version is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a version: write 1.2.0")
+    return version
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -131,19 +171,29 @@ def _deploy(
 ) -> DeploymentRecord:
     try:
         from cannabis_ml.serving.smoke_test import check_answers
-        from cannabis_ml.serving.sources import open_source
+        from cannabis_ml.serving.sources import open_with_origin
     except ImportError as error:
         raise ConfigError(MISSING.format(error=error)) from error
     now = deployments.current()
-    bundle = open_source(options.bundle, copies, options.tracking_uri)
+    bundle, origin = open_with_origin(options.bundle, copies, options.tracking_uri)
     bundle_id = bundle.manifest.content_sha256
     if options.trial and now is None:
         raise DeploymentError("There is no champion to try a challenger beside: deploy one first.")
     if now is not None and bundle_id in (now.champion, now.challenger if options.trial else None):
         raise DeploymentError(f"{bundle_id[:12]} answers already.")
-    checks = [_hashes_agree(bundle)]
+    checks: list[str] = []
+    if options.publish:
+        from cannabis_ml.serving.publish_step import publish_and_pull
+
+        bundle, checks = publish_and_pull(bundle, options)
+    elif origin is not None:
+        checks = [f"pulled {origin}"]
+        print(checks[0], flush=True)
+    checks.append(_hashes_agree(bundle))
     checks += [_shown(checked) for checked in check_answers(bundle, options.least_accuracy)]
-    if not options.dry_run:
+    if options.dry_run:
+        print(f"would copy it to {deployments.root / BUNDLES}, and switch to it", flush=True)
+    else:
         deployments.keep(bundle)
         print(f"copied to {deployments.root}", flush=True)
     decided = _decided(options, checks)

@@ -428,15 +428,15 @@ ODD += [
 
 @pytest.mark.parametrize("name", ODD)
 def test_names_stand_in_the_card_as_they_are(name):
-    assert as_read(f"{model_card.as_text(name)}\n") == [name]
-    rows = f"| a | b |\n|---|---|\n| {model_card.as_text(name)} | x |\n"
+    assert as_read(f"{model_card.markdown_text(name)}\n") == [name]
+    rows = f"| a | b |\n|---|---|\n| {model_card.markdown_text(name)} | x |\n"
     assert as_read(rows) == ["a", "b", name, "x"]
 
 
 @given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1))
 def test_whatever_a_name_is_the_card_has_it(name):
     line = " ".join(name.split())
-    assert as_read(f"{model_card.as_text(name)}\n") == ([line] if line else [])
+    assert as_read(f"{model_card.markdown_text(name)}\n") == ([line] if line else [])
 
 
 def test_heads_and_classes_with_odd_names_stand_in_the_card_as_they_are(photo_set):

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.errors import SourceError
+from cannabis_ml.photo_sets.published import PUBLICATION, RIGHTS, PhotosPublication, RowDigest
 from cannabis_ml.photo_sets.sources.base import (
     HeadMap,
     SplitSource,
@@ -29,7 +30,9 @@ from cannabis_ml.photo_sets.sources.base import (
 from cannabis_ml.photo_sets.sources.hub_reading import (
     ask_hub,
     cell_reader,
+    check_rows,
     content_name,
+    publication_of,
     stored_photo,
     undecoded,
 )
@@ -62,6 +65,9 @@ class HubSource(SplitSource):
     under the hash of its content, and beside them a table of all columns but the pixels. From
     then on the hub is not asked again, also after changes to labels, groups or maps. A folder is
     complete or not there.
+
+    What `cannabis_ml publish photos` wrote is recognized: its groups, labels and splits are taken
+    without naming their columns, and every row is compared with what was published.
 
     `repo` may also be a local folder (beginning with `/`, `./`, `../` or `~`) that `datasets`
     can load; it needs no revision and is read anew when a file in it changes.
@@ -177,7 +183,8 @@ class HubSource(SplitSource):
         ):
             aside.mkdir()
             try:
-                rows = list(self._written(aside, revision, cache))
+                publication = publication_of(self.repo, None if self.is_local else revision)
+                rows = list(self._written(aside, revision, cache, publication))
             except SourceError:
                 raise
             except Exception as error:
@@ -188,13 +195,18 @@ class HubSource(SplitSource):
                 ) from error
             if not rows:
                 raise SourceError(f"{self._place} has no rows.\nChoose other splits.")
+            if publication is not None:
+                text = publication.model_dump_json(indent=2)
+                (aside / PUBLICATION).write_text(text, encoding="utf-8")
             pd.DataFrame(rows).to_parquet(aside / _TABLE)
 
     @property
     def _place(self) -> str:
         return f"{self.repo}{f' ({self.config})' if self.config else ''}"
 
-    def _written(self, aside: Path, revision: str, cache: str) -> Iterator[dict[str, Any]]:
+    def _written(
+        self, aside: Path, revision: str, cache: str, publication: PhotosPublication | None
+    ) -> Iterator[dict[str, Any]]:
         """Write the photos one by one and yield a row for each."""
         from tqdm import tqdm
 
@@ -208,6 +220,7 @@ class HubSource(SplitSource):
             }
             total = None if self.streaming else len(dataset)
             rows = tqdm(dataset, total=total, desc=f"Writing {split}", unit=" photos")
+            digest = RowDigest()
             for number, row in enumerate(rows):
                 data, file = stored_photo(row[self.image_column])
                 name = file and PurePosixPath(file).name
@@ -218,7 +231,11 @@ class HubSource(SplitSource):
                     (aside / path).write_bytes(data)
                 labels = {key: read(row[key]) for key, read in readers.items()}
                 ours = {_PATH: path, _SPLIT: split, _NAME: name, _FOLDERS: self._folders_of(file)}
+                if publication is not None:
+                    digest.add(row, data or b"")
                 yield ours | labels
+            if publication is not None:
+                check_rows(digest, publication, split, self._place)
 
     def _folders_of(self, file: str | None) -> str | None:
         """The folders of a file from the data set's root; None where it is stored in a table."""
@@ -272,14 +289,19 @@ class HubSource(SplitSource):
     def _rows(self, table: pd.DataFrame, folder: Path) -> pd.DataFrame:
         table = table.rename(columns=normal)
         columns = [c for c in table.columns if c not in (_PATH, _SPLIT, _NAME, _FOLDERS)]
-        label_columns = self.label_columns
+        group_column, label_columns = self.group_column, self.label_columns
+        published = None
+        if (folder / PUBLICATION).is_file():
+            published = PhotosPublication.model_validate_json((folder / PUBLICATION).read_bytes())
+            group_column = group_column or published.group_column
+            label_columns = label_columns or {c: c for c in map(normal, published.label_columns)}
         if label_columns is None:
-            taken = (self.group_column, self.split_column)
+            taken = (group_column, self.split_column)
             label_columns = {c: c for c in columns if c not in taken}
         named: dict[str, str | None] = {
             f"label_columns: {head}": column for head, column in label_columns.items()
         }
-        named |= {"group_column": self.group_column, "split_column": self.split_column}
+        named |= {"group_column": group_column, "split_column": self.split_column}
         named |= {f"label_map: {h}": h for h in self.label_map if h not in label_columns}
         missing = [f"'{c}' ({key})" for key, c in named.items() if c and c not in columns]
         if missing:
@@ -289,13 +311,13 @@ class HubSource(SplitSource):
                 "Name its columns under the source in catalog_ingestion.yml."
             )
         if not self.split_column:
-            other = [c for c in columns if c not in (self.group_column, *self.label_map)]
+            other = [c for c in columns if c not in (group_column, *self.label_map)]
             warn_of_split_columns({c: map(as_text, table[c]) for c in other}, self._place)
         names = [as_text(name) or "" for name in table[_NAME]]
         fields: dict[str, list[Any]] = {
             "path": [str(folder / path) for path in table[_PATH]],
             "group": merged_groups(
-                [as_text(v) for v in table[self.group_column]] if self.group_column else None,
+                [as_text(v) for v in table[group_column]] if group_column else None,
                 self.groups_by_name(names),
             ),
             "given_split": split_column(table[self.split_column], self.split_map, self._place)
@@ -309,6 +331,10 @@ class HubSource(SplitSource):
                 self.defaults.get(head),
                 fields["path"],
             )
+        if published is not None:
+            for name in ("licence", "rights_holder"):
+                if RIGHTS[name] in columns:
+                    fields[name] = [as_text(cell) for cell in table[RIGHTS[name]]]
         return source_frame(fields)
 
     def _own_splits(self, table: pd.DataFrame) -> list[str | None]:

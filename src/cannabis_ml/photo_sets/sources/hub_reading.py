@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pydantic import ValidationError
+
 from cannabis_ml.errors import SourceError
+from cannabis_ml.photo_sets.published import PUBLICATION, PhotosPublication, RowDigest
 from cannabis_ml.photo_sets.sources.base import as_text
 from cannabis_ml.photos.decode import SUFFIXES
 from cannabis_ml.text import one_line
@@ -69,6 +72,56 @@ def ask_hub(repo: str, revision: str) -> str:
             " none."
         ) from error
     return str(info.sha or revision)
+
+
+def publication_of(repo: str, revision: str | None) -> PhotosPublication | None:
+    """What `cannabis_ml publish photos` wrote of a data set; None where it did not write it.
+
+    Args:
+        repo: Id on the hub, or a local folder.
+        revision: The commit; None for a local folder.
+
+    Raises:
+        SourceError: If it cannot be read.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        if revision is None:
+            path = Path(repo).expanduser() / PUBLICATION
+        else:
+            path = Path(hf_hub_download(repo, PUBLICATION, repo_type="dataset", revision=revision))
+        return PhotosPublication.model_validate_json(path.read_text(encoding="utf-8"))
+    except (EntryNotFoundError, FileNotFoundError):
+        return None
+    except ValidationError as error:
+        raise SourceError(
+            f"{PUBLICATION} of {repo} is not that of photos: {one_line(error)}\nUpdate cannabis_ml"
+            " to read what a newer one published; else ask its owner to publish it again."
+        ) from error
+
+
+def check_rows(digest: RowDigest, publication: PhotosPublication, split: str, place: str) -> None:
+    """Compare the rows of a split that were read with those that were published.
+
+    Raises:
+        SourceError: If any row, label or photo differs, or rows are missing.
+    """
+    told = publication.splits.get(split)
+    if told is not None and told.rows_sha256 == digest.hexdigest():
+        return
+    photos = 0 if told is None else told.photos
+    what = (
+        f"{digest.rows:,} photos came, and {photos:,} were published"
+        if digest.rows != photos
+        else "photos or labels were altered: the SHA-256 of the rows differs"
+    )
+    raise SourceError(
+        f"The split '{split}' of {place} is not what was published as version"
+        f" {publication.version}: {what}. Nothing of it was kept.\nRun again; if it stays so, empty"
+        " the hub's cache (HF_HOME), or ask the owner of the data set."
+    )
 
 
 def undecoded(dataset: Any) -> Any:

@@ -158,6 +158,12 @@ def _read_annotations(
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         images = [{**image, "id": image["id"]} for image in content["images"]]
+        licences = {
+            one["id"]: one.get("url") or one.get("name") for one in content.get("licenses", [])
+        }
+        for image in images:
+            if image.get("license") in licences:
+                image["license"] = licences[image["license"]]
         categories = {c["id"]: {**c, "name": normal(str(c["name"]))} for c in content["categories"]}
         annotations = list(content.get("annotations", []))
         nameless = sum("file_name" not in image for image in images)

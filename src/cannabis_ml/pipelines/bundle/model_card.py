@@ -6,7 +6,6 @@ In the format of the Hugging Face hub: Markdown below a YAML head with `license`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -28,6 +27,7 @@ from cannabis_ml.photo_sets.link_report import LinkReport
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.text import markdown_text
 
 HEADLINES = {
     "multiclass": ("accuracy", "accuracy_per_group", "macro_f1"),
@@ -147,7 +147,7 @@ def render(facts: ModelCardFacts) -> str:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
     environment.filters |= {
-        "text": as_text,
+        "text": markdown_text,
         "share": _share,
         "number": _number,
         "cost": _cost,
@@ -271,17 +271,6 @@ def _counts(taxonomy: Taxonomy, photos: pd.DataFrame) -> dict[str, dict[str, dic
         }
         for head in taxonomy.heads
     }
-
-
-def as_text(text: object) -> str:
-    """Text as it stands, in a line or a table's cell: names that Markdown would read as its own.
-
-    An underscore between letters is text already.
-    """
-    line = " ".join(str(text).split())
-    line = re.sub(r"[\\`*\[\]<>|~$&#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", line)
-    line = re.sub(r"^[-+=:]", r"\\\g<0>", line)  # a list, or a rule below a heading
-    return re.sub(r"^(\d+)([.)])", r"\1\\\2", line)  # a numbered list
 
 
 def _in_groups(photos: int, groups: int) -> str:

@@ -27,6 +27,7 @@ from cannabis_ml.photo_sets.groups import GroupParams, check_links
 from cannabis_ml.photo_sets.labels import unify_labels
 from cannabis_ml.photo_sets.link_report import DivisionCheck
 from cannabis_ml.photo_sets.photo_set import PhotoStream
+from cannabis_ml.photo_sets.published import RIGHTS
 from cannabis_ml.photo_sets.split_ledger import ingestion_of
 from cannabis_ml.photo_sets.split_params import SplitParams
 from cannabis_ml.photos.checks.check import Defect
@@ -46,7 +47,7 @@ from cannabis_ml.text import lookalikes
 
 logger = logging.getLogger(__name__)
 
-SOURCE_COLUMNS = ("path", "source", "group", "given_split")
+SOURCE_COLUMNS = ("path", "source", "group", "given_split", *RIGHTS)
 
 RESERVED = (
     *(*SOURCE_COLUMNS, *INDEX_TYPES, "image", "split", "cluster", "duplicate_of"),

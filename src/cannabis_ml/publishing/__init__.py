@@ -1,0 +1,1 @@
+"""Versions of photos and bundles on the Hugging Face hub: one commit and one tag each."""
