@@ -136,7 +136,7 @@ LIVING = {
     *("source_photos", "unlabelled_photos", "split_ledger", "split_ledger_before", "lineage"),
     *("champion", "promotion", "{tier}.workspace", "{tier}.champion_start", "feedback_photos"),
     *("vetted_photos", "judged_answers", "annotators", "proposed_classes"),
-    "photos_seen",
+    *("photos_seen", "index_workspace"),
 }
 """Entries on disk that one run takes over from another: no version of them is a run's own."""
 

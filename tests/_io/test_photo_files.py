@@ -69,8 +69,8 @@ def test_a_network_that_fails_once_is_asked_again(web):
 
 
 def test_credentials_or_libraries_that_lack_are_not_a_defect_of_photos():
-    with pytest.raises(SourceError, match=r"hdfs://nowhere/a\.jpg cannot be read"):
-        examine_file("hdfs://nowhere/a.jpg", DefectParams())
+    with pytest.raises(SourceError, match=r"nowhere://b/a\.jpg cannot be read"):
+        examine_file("nowhere://b/a.jpg", DefectParams())
 
 
 def listed(paths):

@@ -92,7 +92,7 @@ def _patiently(request: Callable[[str], R], url: str) -> R:
             raise
         except Exception as error:  # clients of other file systems have errors of their own
             tried += 1
-            if tried == TRIES or isinstance(error, PermissionError | ImportError):
+            if tried == TRIES or isinstance(error, PermissionError | ImportError | ValueError):
                 raise SourceError(
                     f"{url} cannot be read ({one_line(error)}).\nCheck the network, and the"
                     " credentials and libraries of the machines that read photos, and run again."

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -32,6 +33,7 @@ from cannabis_ml.photo_sets.split_ledger import ingestion_of
 from cannabis_ml.photo_sets.split_params import SplitParams
 from cannabis_ml.photos.checks.check import Defect
 from cannabis_ml.photos.checks.params import DefectParams
+from cannabis_ml.pipelines.ingestion.index_parts import PART_PHOTOS, IndexParts
 from cannabis_ml.pipelines.ingestion.one_photo import (
     INDEX_TYPES,
     index_frame,
@@ -101,6 +103,7 @@ def index_photos(
     index: IndexParams,
     defects: DefectParams,
     engine: Engine = THREADS,
+    workspace: Path | None = None,
 ) -> pd.DataFrame:
     """Read every file once: hash it, decode it, run every check.
 
@@ -110,6 +113,7 @@ def index_photos(
         index: Threads.
         defects: Thresholds of the checks.
         engine: Where files are read.
+        workspace: Keeps what was done if the run is interrupted; the next run goes on from there.
 
     Returns:
         The same rows with what `INDEX_TYPES` lists: what the file is, `defect` (a short name) and
@@ -118,12 +122,21 @@ def index_photos(
     Raises:
         EngineError: If machines of a cluster do not see files that this one sees.
     """
+    paths = source_photos["path"]
+    kept = IndexParts.of(workspace, paths, defects)
+    parts = kept.read()
+    done = sum(map(len, parts))
+    if done:
+        logger.info("%s photos were indexed before the run was interrupted", f"{done:,}")
     examined = map_in_order(
-        partial(index_row, defects=defects), source_photos["path"], index.workers, engine
+        partial(index_row, defects=defects), paths.iloc[done:], index.workers, engine
     )
-    rows = iter(tqdm(examined, total=len(source_photos), desc="Indexing photos", unit=" photos"))
-    parts = [index_frame(part) for part in _batched(rows, 1000)]
+    bar = tqdm(examined, total=len(paths), initial=done, desc="Indexing photos", unit=" photos")
+    for part in map(index_frame, _batched(iter(bar), PART_PHOTOS)):
+        kept.keep(len(parts), part)
+        parts.append(part)
     file_columns = pd.concat(parts or [index_frame([])], ignore_index=True)
+    kept.remove()
     file_columns.index = source_photos.index
     if engine.is_cluster:
         _check_workers_see(source_photos.loc[file_columns["defect"] == "missing", "path"])

@@ -48,6 +48,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 [
                     *("listed_photos", "taxonomy"),
                     *("params:ingestion.index", "params:ingestion.defects", "params:engine"),
+                    "index_workspace",
                 ],
                 "photo_index",
                 name="index_photos",
