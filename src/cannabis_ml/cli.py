@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cannabis_ml._io.file_names import printable
 from cannabis_ml._io.files import disk_full, no_room
+from cannabis_ml.cli_assistant import assistant
 from cannabis_ml.cli_champion import champion, promote, rollback
 from cannabis_ml.cli_feedback import feedback
 from cannabis_ml.cli_launch import launch
@@ -188,7 +189,7 @@ def retrain_due(env: str | None) -> None:
     sys.exit(0 if decision.retrain else NOT_DUE)
 
 
-for command in (promote, rollback, champion, feedback, launch, publish):
+for command in (promote, rollback, champion, feedback, launch, publish, assistant):
     cli.add_command(command)
 
 

@@ -107,3 +107,7 @@ class TierUnavailableError(CannabisMLError):
 
 class RoutingError(CannabisMLError):
     """No tier could answer a photo."""
+
+
+class AssistantError(CannabisMLError):
+    """A language model cannot be asked, or a run of questions had to stop."""

@@ -227,5 +227,5 @@ def test_a_hash_without_consent_gets_its_photo_when_a_pipeline_has_it(store, fil
 def test_lists_are_bounded(files):
     with pytest.raises(ValueError, match="500"):
         entry(files[0], reason="x" * 501)
-    with pytest.raises(ValueError, match="at most 6000"):
-        QueueList(sources=("audit",), entries=(entry(files[0]),) * 6001)
+    with pytest.raises(ValueError, match="at most 8000"):
+        QueueList(sources=("audit",), entries=(entry(files[0]),) * 8001)

@@ -27,6 +27,9 @@ IMAGE = "image"
 UNSURE, NONE_OF_THESE = "(not sure)", "(none of these)"
 """Choices that every head has besides its classes."""
 
+SUGGESTED_BY = "language model"
+"""The tier of a pre-annotation that is no bundle's."""
+
 PEOPLE = "@people.invalid"
 """What makes an address of a pseudonym: Label Studio knows people by addresses. No such address can
 exist (RFC 2606)."""
@@ -98,6 +101,8 @@ def image_address(path: str, prefix: str | None) -> str:
 def tasks_of(store: FeedbackStore, image_of: Callable[[str], str]) -> list[dict[str, Any]]:
     """All photos of a store that were kept, with the latest answers and all people's opinions.
 
+    Where no bundle answered, what a language model suggests is the pre-annotation.
+
     Args:
         store: Is read.
         image_of: Gives the address of a photo from the one that the store knows.
@@ -105,11 +110,14 @@ def tasks_of(store: FeedbackStore, image_of: Callable[[str], str]) -> list[dict[
     photos, answers = store.photos(), store.answers()
     answered = {photo_id: _latest(rows) for photo_id, rows in answers.groupby("photo_id")}
     opinions = store.opinions()
-    given = {photo_id: list(_annotations(rows)) for photo_id, rows in opinions.groupby("photo_id")}
+    is_person = opinions["annotator"] == "person"
+    given = {photo_id: list(_annotations(own)) for photo_id, own in _by_photo(opinions[is_person])}
+    suggested = {photo_id: suggestion(own) for photo_id, own in _by_photo(opinions[~is_person])}
     tasks = []
     for row in photos[photos["kept"]].itertuples():
         photo_id = str(row.photo_id)
-        one = task(photo_id, image_of(str(row.address)), answered.get(photo_id))
+        answer = answered.get(photo_id) or suggested.get(photo_id)
+        one = task(photo_id, image_of(str(row.address)), answer)
         if photo_id in given:
             one["annotations"] = given[photo_id]
         tasks.append(one)
@@ -138,6 +146,30 @@ def _latest(rows: pd.DataFrame) -> PreAnnotation:
         labels=dict(zip(rows["head"], rows["answered"], strict=True)),
         confidences=dict(zip(known["head"], known["answered_confidence"], strict=True)),
     )
+
+
+def suggestion(rows: pd.DataFrame) -> PreAnnotation | None:
+    """What a language model suggests for one photo: the latest, from a table of its opinions.
+
+    Returns:
+        None where it is not sure of any head.
+    """
+    rows = rows[rows["person"] == rows.sort_values("at", kind="stable")["person"].iloc[-1]]
+    rows = rows[rows["verdict"].isin(["confirmed", "corrected"])]
+    if rows.empty:
+        return None
+    sure = rows.dropna(subset="confidence")
+    return PreAnnotation(
+        bundle_id=rows["person"].iloc[-1],
+        tier=SUGGESTED_BY,
+        labels=dict(zip(rows["head"], rows["label"], strict=True)),
+        confidences=dict(zip(sure["head"], sure["confidence"], strict=True)),
+    )
+
+
+def _by_photo(opinions: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for photo_id, rows in opinions.groupby("photo_id"):
+        yield str(photo_id), rows
 
 
 def _annotations(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -45,7 +45,8 @@ class Opinion:
         opinion_id: Unique; follows from the person, the client's idempotency key and the head.
         photo_id: SHA-256 of the stored photo's bytes, 64 hex digits.
         person: Pseudonym of who it is.
-        annotator: A person, or a model that labels photos as one more annotator.
+        annotator: A person, or a language model that suggests labels: one more annotator, whose
+            opinions are worth what people make of them, and never a label by themselves.
         head: Name of the head.
         verdict: See `Verdict`.
         label: Confirmed: the answered class or classes. Corrected: the right ones. Proposed: the

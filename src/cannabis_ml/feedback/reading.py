@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, func, select
 
 from cannabis_ml.feedback import tables as t
+from cannabis_ml.feedback.assistants import is_assistant
 from cannabis_ml.feedback.columns import ANSWER_COLUMNS, EMBEDDING_COLUMNS, PHOTO_COLUMNS
 from cannabis_ml.feedback.opinions import VERDICTS, Label, Opinion, opinions_table
 from cannabis_ml.feedback.photo_store import PhotoStore
@@ -70,7 +71,11 @@ class Tombstones:
 
 
 def opinions(connection: Connection, *, history: bool) -> pd.DataFrame:
-    """See `FeedbackStore.opinions`."""
+    """See `FeedbackStore.opinions`.
+
+    What a language model suggested is its own opinion: beside a person's it is no answer of a
+    bundle, and neither accuracy nor the bundle's voice in vetting is taken from it.
+    """
     audited, gold = _marked(connection, "audit"), _marked(connection, "gold")
     query = (
         select(t.opinions, t.people.c.pseudonym)
@@ -93,15 +98,24 @@ def opinions(connection: Connection, *, history: bool) -> pd.DataFrame:
             confidence=_or_nan(row.confidence),
             seen_answer=row.seen_answer,
             at=row.at,
-            bundle_id=row.bundle_id or "",
-            tier=row.tier or "",
-            answered=read_label(row.answered),
-            answered_confidence=_or_nan(row.answered_confidence),
             audit=_is_marked(audited, row),
             gold=_is_marked(gold, row),
+            **_answer_of(row),
         )
         for row in connection.execute(query)
     )
+
+
+def _answer_of(row: Any) -> dict[str, Any]:
+    """What a bundle answered beside an opinion."""
+    if is_assistant(row.bundle_id):
+        return {}
+    return {
+        "bundle_id": row.bundle_id or "",
+        "tier": row.tier or "",
+        "answered": read_label(row.answered),
+        "answered_confidence": _or_nan(row.answered_confidence),
+    }
 
 
 _OPINION_OF = t.opinions.c.person_id == t.people.c.id
@@ -123,6 +137,8 @@ def answers(connection: Connection) -> pd.DataFrame:
     )
     rows: list[dict[str, Any]] = []
     for row in connection.execute(query):
+        if is_assistant(row.bundle_id):
+            continue
         shared = {"photo_id": row.photo_id, "person": row.pseudonym, "at": row.at}
         shared |= {"bundle_id": row.bundle_id, "tier": row.tier, "decision": row.decision or ""}
         for head, output in json.loads(row.outputs).items():

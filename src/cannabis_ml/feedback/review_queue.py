@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from cannabis_ml.feedback.fields import ClassName, FreeText, PhotoId
 from cannabis_ml.feedback.submission import Answered
 
-Source = Literal["audit", "label_next", "label_error"]
-"""Who puts photos up: the draw of audits, what to label next, probable label errors."""
+Source = Literal["audit", "label_next", "label_error", "assistant"]
+"""Who puts photos up: the draw of audits, what to label next, probable label errors, and a language
+model."""
 
 SOURCES: tuple[Source, ...] = get_args(Source)
 

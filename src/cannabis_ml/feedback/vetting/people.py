@@ -40,22 +40,31 @@ def judge_people(
     """
     names = sorted({name for questions, _ in heads for name in questions.people})
     place = {name: i for i, name in enumerate(names)}
-    logs = np.tile(np.log(typical_density(_GRID)), (len(names), 1))
-    totals = np.zeros((4, len(names)))  # opinions, compared, gold, sum of chances
+    logs, totals = table_of_evidence(len(names))
     for questions, consensus in heads:
         votes = questions.votes
         person = np.array([place[name] for name in questions.people], np.int64)[votes.person]
         right = consensus.others[np.arange(len(votes)), votes.label]
         informed = consensus.informed > 0
-        logs += _evidence(person[informed], right[informed], votes.classes, len(names))
+        logs += vote_evidence(person[informed], right[informed], votes.classes, len(names))
         share = 1 / questions.per_photo
         is_gold = questions.prior.known[votes.task] != MISSING
         values = np.broadcast_arrays(1.0, consensus.informed, is_gold, 1 / votes.classes)
         totals += [np.bincount(person, share * each, len(names)) for each in values]
-    return _table(names, logs, totals, params)
+    return people_table(names, logs, totals, params)
 
 
-def _evidence(person: np.ndarray, right: np.ndarray, classes: int, people: int) -> np.ndarray:
+def table_of_evidence(people: int) -> tuple[np.ndarray, np.ndarray]:
+    """What is known of people before any vote.
+
+    Returns:
+        Log-density of each accuracy of the grid, (people, 200), and zeros (4, people) for sums of
+        opinions, compared ones, gold ones, and chances to be right by guessing.
+    """
+    return np.tile(np.log(typical_density(_GRID)), (people, 1)), np.zeros((4, people))
+
+
+def vote_evidence(person: np.ndarray, right: np.ndarray, classes: int, people: int) -> np.ndarray:
     """Log-likelihood of each accuracy of the grid, (people, 200).
 
     The probability that a vote is right is taken in steps of 1/200: there are many votes.
@@ -67,9 +76,10 @@ def _evidence(person: np.ndarray, right: np.ndarray, classes: int, people: int) 
     return counts @ np.log(steps[:, None] * _GRID + wrong[:, None] * (1 - _GRID))
 
 
-def _table(
+def people_table(
     names: list[str], logs: np.ndarray, totals: np.ndarray, params: PeopleParams
 ) -> pd.DataFrame:
+    """The table of `judge_people`, from what was added up as `table_of_evidence` begins it."""
     posterior = np.exp(logs - logs.max(axis=1, keepdims=True, initial=-np.inf))
     posterior /= posterior.sum(axis=1, keepdims=True)
     rising = posterior.cumsum(axis=1)

@@ -185,15 +185,11 @@ def _supersede(opinions: pd.DataFrame) -> None:
 def model_opinions(opinions: pd.DataFrame, head: Head) -> Iterator[tuple[str, Any, float]]:
     """What models answered for photos on one head: photo, label and confidence, each answer once.
 
-    Answers stand beside people's opinions, and are opinions themselves where the annotator is a
-    model.
+    Answers stand beside people's opinions.
     """
-    mine = opinions[opinions["head"] == head.name]
-    beside = mine[mine["annotator"] == "person"]
-    own = mine[mine["annotator"] == "model"]
-    answers = set(
-        _triples(beside, ["photo_id", "bundle_id", "tier", "answered", "answered_confidence"])
-    ) | set(_triples(own, ["photo_id", "bundle_id", "tier", "label", "confidence"]))
+    mine = opinions[(opinions["head"] == head.name) & (opinions["annotator"] == "person")]
+    columns = ["photo_id", "bundle_id", "tier", "answered", "answered_confidence"]
+    answers = set(_triples(mine, columns))
     for photo, _, _, label, confidence in sorted(answers, key=repr):
         if not _is_nothing(label) and 0 <= confidence <= 1:
             yield photo, label, confidence

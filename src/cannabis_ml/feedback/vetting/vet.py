@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cannabis_ml.feedback.vetting.assistants import (
+    answers_of,
+    judge_assistants,
+    suggestions,
+    waiting,
+)
 from cannabis_ml.feedback.vetting.consensus import Consensus, find_consensus
 from cannabis_ml.feedback.vetting.decisions import (
     Decided,
@@ -57,7 +64,7 @@ class Vetted:
             `quarantined`) and `reason`.
         attributes: The same for each attribute of multilabel heads, with `attribute`; `label` is
             `present` or `absent`. Some may be accepted where the head as a whole is not.
-        people: See `judge_people`.
+        people: See `judge_people`; and language models, see `judge_assistants`.
         opinions: Every person's opinion with `status`, `worth`, `weight` and `reason`; see
             `judge_opinions`, and `quarantined`.
         proposals: See `count_proposals`.
@@ -97,6 +104,15 @@ def vet_opinions(
     judged = judge_opinions(opinions, taxonomy, params.rules, params.consensus)
     tables = {head.name: _model(opinions, head, evidence) for head in taxonomy.heads}
     judged, agreed, people = _without_quarantined(judged, taxonomy, tables, params, evidence)
+    suggested = suggestions(opinions, taxonomy)
+    if not suggested.empty:
+        assistants = judge_assistants(suggested, taxonomy, agreed, params.people)
+        tables = {
+            head.name: _model(opinions, head, evidence, answers_of(suggested, assistants, head))
+            for head in taxonomy.heads
+        }
+        agreed = _agree(judged, taxonomy, tables, params, evidence)
+        people = pd.concat([_seen_anew(people, agreed, params), assistants], ignore_index=True)
     parts, attributes = [], []
     for questions, consensus in agreed:
         decided = decide(questions, consensus, judged, people, params)
@@ -108,6 +124,7 @@ def vet_opinions(
             tasks = _as_lists(tasks, questions.head)
         parts.append(tasks.assign(head=questions.head.name))
     parts.append(_left_out(judged, people))
+    parts.append(waiting(suggested, _joined(parts, PHOTO_COLUMNS)))
     photos = _without_known(_joined(parts, PHOTO_COLUMNS), evidence.known)
     photos = _refuse_impossible(photos, taxonomy)
     return Vetted(
@@ -170,7 +187,12 @@ def changes(before: Vetted, after: Vetted) -> pd.DataFrame:
     return both[differs].sort_values(["photo_id", "head"], ignore_index=True)
 
 
-def _model(opinions: pd.DataFrame, head: Head, evidence: Evidence) -> pd.DataFrame:
+def _model(
+    opinions: pd.DataFrame,
+    head: Head,
+    evidence: Evidence,
+    suggested: Iterable[tuple[str, Any, float]] = (),
+) -> pd.DataFrame:
     probs = None
     if evidence.answers is not None:
         mine = evidence.answers[evidence.answers["head"] == head.name]
@@ -178,7 +200,7 @@ def _model(opinions: pd.DataFrame, head: Head, evidence: Evidence) -> pd.DataFra
         probs = pd.DataFrame(
             list(mine["probs"]), index=mine["photo_id"].to_numpy(object), columns=head.class_names
         ).astype(float)
-    return model_table(model_opinions(opinions, head), probs, head)
+    return model_table([*model_opinions(opinions, head), *suggested], probs, head)
 
 
 def _without_quarantined(
@@ -196,13 +218,7 @@ def _without_quarantined(
     listed = params.people.model_copy(update={"quarantine_below": 0.0})
     set_aside: list[pd.DataFrame] = []
     while True:
-        agreed = []
-        for head in taxonomy.heads:
-            questions = ask(judged, head, evidence.known, tables[head.name], params.consensus)
-            if len(questions.votes):
-                votes, types = questions.votes, questions.archetypes
-                consensus = find_consensus(votes, types, questions.prior, params.consensus)
-                agreed.append((questions, consensus))
+        agreed = _agree(judged, taxonomy, tables, params, evidence)
         # People who are quarantined by configuration do not count in judging the others.
         people = judge_people(agreed, listed)
         if not people["quarantined"].any():
@@ -219,6 +235,34 @@ def _without_quarantined(
         judged.loc[out, "weight"] = 0.0
     everybody = pd.concat([people, *set_aside])
     return judged, agreed, everybody.sort_values("person", ignore_index=True)
+
+
+def _agree(
+    judged: pd.DataFrame,
+    taxonomy: Taxonomy,
+    tables: dict[str, pd.DataFrame],
+    params: VettingParams,
+    evidence: Evidence,
+) -> list[tuple[Questions, Consensus]]:
+    """The tasks of every head that anybody spoke on, and what is agreed on."""
+    agreed = []
+    for head in taxonomy.heads:
+        questions = ask(judged, head, evidence.known, tables[head.name], params.consensus)
+        if len(questions.votes):
+            votes, types = questions.votes, questions.archetypes
+            consensus = find_consensus(votes, types, questions.prior, params.consensus)
+            agreed.append((questions, consensus))
+    return agreed
+
+
+def _seen_anew(
+    people: pd.DataFrame, agreed: list[tuple[Questions, Consensus]], params: VettingParams
+) -> pd.DataFrame:
+    """People judged with what language models suggest, which quarantines nobody."""
+    free = params.people.model_copy(update={"quarantine_below": 0.0})
+    anew = judge_people(agreed, free)
+    aside = people[people["quarantined"] & ~people["person"].isin(anew["person"])]
+    return pd.concat([anew, aside], ignore_index=True)
 
 
 def _hold_outliers(

@@ -1,0 +1,1 @@
+"""A language model that suggests, reviews, checks and explains; it never classifies."""

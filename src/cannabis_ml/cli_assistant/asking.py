@@ -1,0 +1,135 @@
+"""One run of a command: the estimate, its confirmation, the answers, and what they cost."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from cannabis_ml.cli_assistant.project import Project
+from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.text import counted
+
+if TYPE_CHECKING:
+    from cannabis_ml.assistant.asking import Item, RunResult
+    from cannabis_ml.assistant.runner import Estimate, Runner
+
+SOME_LEFT = 1
+"""Exit status of a run that did not answer everything."""
+
+
+@contextlib.contextmanager
+def readable_errors() -> Iterator[None]:
+    """Errors that a person can act on end the command with their message."""
+    try:
+        yield
+    except CannabisMLError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@dataclass
+class Task:
+    """A command that asks.
+
+    Attributes:
+        project: Gives parameters, and takes the record of the run.
+        name: Of the task.
+        yes: Whether the estimate is confirmed already.
+    """
+
+    project: Project
+    name: str
+    yes: bool
+
+    def open(self) -> Runner:
+        """Who asks.
+
+        Raises:
+            ConfigError: Without a key, in one sentence what to set.
+        """
+        from cannabis_ml.assistant.opening import open_runner
+
+        return open_runner(self.project.params)
+
+    def ask(self, runner: Runner, items: Sequence[Item]) -> RunResult:
+        """Show the estimate, have it confirmed, ask, and log the run in MLflow.
+
+        Raises:
+            click.Abort: If it is not confirmed.
+        """
+        estimate = runner.estimate(items)
+        click.echo(in_words(estimate, runner))
+        if estimate.questions and not self.yes:
+            click.confirm("Send them?", abort=True)
+        result = runner.run(items)
+        self.log(runner, items, result)
+        _show(result)
+        return result
+
+    def log(
+        self,
+        runner: Runner,
+        items: Sequence[Item],
+        result: RunResult,
+        more: dict[str, float] | None = None,
+    ) -> None:
+        """Log model, prompt, tokens and cost in MLflow, and what else was measured."""
+        params = {
+            "assistant.model": runner.provider.model,
+            "assistant.address": runner.provider.address,
+            "assistant.prompt": items[0].prompt.name if items else "",
+            "assistant.price": runner.price.source,
+        }
+        metrics = {
+            "assistant.questions": len(items),
+            "assistant.answered": len(result.of("answered")),
+            "assistant.cached": result.cached,
+            "assistant.failed": len(result.of("failed")),
+            "assistant.not_asked": len(result.of("not_asked")),
+            "assistant.input_tokens": result.usage.input_tokens,
+            "assistant.output_tokens": result.usage.output_tokens,
+            "assistant.usd": result.usd,
+        }
+        self.project.log_run(self.name, params, metrics | (more or {}))
+
+
+def in_words(estimate: Estimate, runner: Runner) -> str:
+    """What a run would ask, cost and send."""
+    side = runner.params.photo.longest_side
+    kept = f" ({estimate.cached:,} are answered already)" if estimate.cached else ""
+    if not estimate.questions:
+        return f"Nothing to ask{kept}."
+    how = "in a batch" if estimate.batch else "one by one"
+    return (
+        f"{counted(estimate.questions, 'question')}{kept} to {runner.provider.model} at"
+        f" {estimate.address}, {how}.\n"
+        f"About ${estimate.usd:.4f}, at most ${estimate.most_usd:.4f}"
+        f" (up to {estimate.tokens:,} tokens a question; prices: {estimate.price});"
+        f" the cap is ${runner.budget.most_usd:.2f}.\n"
+        f"Photos leave this machine scaled to {side} pixels, without metadata and names;"
+        f" {runner.cache.folder / 'sent.jsonl'} lists them."
+    )
+
+
+def finish(result: RunResult) -> None:
+    """End with status 1 where something is left to be asked."""
+    if len(result.of("answered")) < len(result.outcomes):
+        click.get_current_context().exit(SOME_LEFT)
+
+
+def _show(result: RunResult) -> None:
+    left = result.of("failed")
+    click.echo(
+        f"{len(result.of('answered')):,} answered ({result.cached:,} paid for before),"
+        f" {len(left):,} failed, {len(result.of('not_asked')):,} not asked:"
+        f" {result.usage.input_tokens:,} tokens in, {result.usage.output_tokens:,} out,"
+        f" ${result.usd:.4f}."
+    )
+    for outcome in left:
+        where = ", ".join(photo.path for photo in outcome.item.photos)
+        click.echo(f"  failed: {where or outcome.item.subject}: {outcome.reason}", err=True)
+    if result.stopped:
+        click.echo(f"Stopped: {result.stopped}.\nRun the same command to go on.", err=True)

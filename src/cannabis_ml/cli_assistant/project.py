@@ -1,0 +1,145 @@
+"""What commands of the assistant read of the project: parameters, classes, the store, MLflow."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cannabis_ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cannabis_ml.assistant.params import AssistantParams
+    from cannabis_ml.feedback.store import FeedbackStore
+    from cannabis_ml.taxonomy import Taxonomy
+
+
+class Project:
+    """The project around the working directory, read without a Kedro session.
+
+    A session would open MLflow's database before anything is known to be asked.
+
+    Args:
+        env: Kedro's environment; None for the usual one.
+    """
+
+    def __init__(self, env: str | None) -> None:
+        self.env = env
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the project is.
+
+        Raises:
+            ConfigError: If the working directory is in none.
+        """
+        from kedro.utils import find_kedro_project
+
+        found = find_kedro_project(Path.cwd())
+        if found is None:
+            raise ConfigError(f"{Path.cwd()} is not in a project: no pyproject.toml names one.")
+        return Path(found)
+
+    @cached_property
+    def _config(self) -> Any:
+        from kedro.framework.project import configure_project, settings
+
+        configure_project("cannabis_ml")
+        arguments = settings.CONFIG_LOADER_ARGS | {"config_patterns": {"mlflow": ["mlflow*"]}}
+        conf = str(self.folder / "conf")
+        return settings.CONFIG_LOADER_CLASS(conf_source=conf, env=self.env, **arguments)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Any]:
+        """All parameters, as configured."""
+        given: Mapping[str, Any] = self._config["parameters"]
+        return given
+
+    @cached_property
+    def params(self) -> AssistantParams:
+        """Of the assistant.
+
+        Raises:
+            ConfigError: If they are not valid.
+        """
+        from pydantic import ValidationError
+
+        from cannabis_ml.assistant.params import AssistantParams
+
+        try:
+            params = AssistantParams.model_validate(self.parameters.get("assistant", {}))
+        except ValidationError as error:
+            raise ConfigError(f"parameters_assistant.yml is not valid: {error}") from error
+        return params.model_copy(update={"folder": self.folder / params.folder})
+
+    def entry(self, name: str) -> Any:
+        """An entry of the catalog."""
+        from kedro.framework.context.context import _convert_paths_to_absolute_posix
+        from kedro.io import DataCatalog
+
+        entries = {name: self._config["catalog"][name]}
+        absolute = _convert_paths_to_absolute_posix(self.folder, entries)
+        return DataCatalog.from_config(absolute, self._credentials()).get(name)
+
+    def _credentials(self) -> Any:
+        from kedro.config import MissingConfigException
+
+        try:
+            return self._config["credentials"]
+        except MissingConfigException:
+            return {}
+
+    def taxonomy(self) -> Taxonomy:
+        """Of the configuration, where it lists all classes; else as ingestion found them.
+
+        Raises:
+            ConfigError: If the classes are not known yet.
+        """
+        from kedro.io import DatasetError
+
+        from cannabis_ml.taxonomy import Taxonomy
+        from cannabis_ml.taxonomy_spec import TaxonomySpec
+
+        spec = TaxonomySpec.model_validate(self.parameters["taxonomy"])
+        if all(head.classes != "derived" for head in spec.heads):
+            return Taxonomy.model_validate(spec.model_dump())
+        try:
+            found: Taxonomy = self.entry("taxonomy").load()
+        except DatasetError as error:
+            raise ConfigError(
+                "Which classes there are is left to the labels, and none were read yet: run"
+                " `kedro run --pipeline=ingestion` first."
+            ) from error
+        return found
+
+    @contextlib.contextmanager
+    def store(self) -> Iterator[FeedbackStore]:
+        """The store of feedback, as configured."""
+        from cannabis_ml.feedback.params import StoreParams
+
+        given = self.parameters.get("feedback", {}).get("store", {})
+        limits = StoreParams.model_validate(given).limits
+        with contextlib.chdir(self.folder):  # its address may be relative
+            opened = self.entry("feedback_store").open(limits)
+        with opened:
+            yield opened
+
+    def log_run(self, name: str, params: dict[str, str], metrics: dict[str, float]) -> None:
+        """Log a run in MLflow, in the project's experiment."""
+        import mlflow
+
+        with contextlib.chdir(self.folder):
+            config = self._config["mlflow"]
+            experiment = config["tracking"]["experiment"]
+            mlflow.set_tracking_uri(config["server"]["mlflow_tracking_uri"])
+            if mlflow.get_experiment_by_name(experiment["name"]) is None:
+                mlflow.create_experiment(
+                    experiment["name"], **experiment.get("create_experiment_kwargs", {})
+                )
+            mlflow.set_experiment(experiment["name"])
+            with mlflow.start_run(run_name=f"assistant {name}"):
+                mlflow.set_tags({"kedro_env": self.env or "base", "assistant": name})
+                mlflow.log_params(params)
+                mlflow.log_metrics(metrics)

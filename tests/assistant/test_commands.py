@@ -1,0 +1,133 @@
+"""`cannabis_ml assistant …` in a project, against a server of each protocol."""
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import yaml
+from model_server import example_of
+
+from cannabis_ml.feedback.store import FeedbackStore
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """The project's configuration in a folder of its own, without keys."""
+    folder = tmp_path / "project"
+    shutil.copytree(PROJECT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
+    (folder / "conf" / "local").mkdir()
+    shutil.copy(PROJECT / "pyproject.toml", folder)
+    (folder / "src").symlink_to(PROJECT / "src")
+    return folder
+
+
+@pytest.fixture
+def configure(project):
+    """Write parameters of the assistant to conf/local."""
+
+    def configure(server, **changes):
+        given = {
+            "model": {"provider": server.provider, "name": "m", "base_url": server.url},
+            "photo": {"longest_side": 96},
+            "pace": {"per_minute": 1000000, "first_wait": 0, "poll": 0.001},
+            "prices": {"models": {"m": {"input": 100, "output": 100}}},
+        }
+        text = yaml.safe_dump({"assistant": given | changes})
+        (project / "conf/local/parameters_assistant.yml").write_text(text)
+
+    return configure
+
+
+@pytest.fixture
+def run(processes, project):
+    """Run a command: its exit code and what it printed."""
+
+    def run(*arguments, keys=True):
+        environment = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
+        if keys:
+            environment |= dict.fromkeys(("ANTHROPIC_API_KEY", "OPENAI_API_KEY"), "secret")
+        command = ["-m", "cannabis_ml", "assistant", *map(str, arguments)]
+        return processes.run(command, cwd=project, env=environment)
+
+    return run
+
+
+def metrics_of(project):
+    """Of the last run in MLflow."""
+    with closing(sqlite3.connect(project / "data/09_tracking/mlflow.db")) as db:
+        (run,) = db.execute("SELECT run_uuid FROM runs ORDER BY start_time DESC LIMIT 1").fetchone()
+        rows = db.execute("SELECT key, value FROM latest_metrics WHERE run_uuid = ?", [run])
+        return dict(rows.fetchall())
+
+
+def test_labels_are_suggested_paid_for_and_put_up(server, run, configure, project, folder):
+    configure(server, budget={"batch_from": 3})
+    photos = folder(4)
+    done = run("suggest-labels", photos, "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 questions to m at" in done.stdout
+    assert "4 suggestions wait for review" in done.stdout
+    assert sorted(server.billed.values()) == [1] * 4
+    assert len(server.batches) == 1
+    with FeedbackStore(f"sqlite:///{project}/data/01_raw/feedback/feedback.db") as store:
+        assert len(store.photos()) == 4
+        assert set(store.opinions()["annotator"]) == {"model"}
+        assert store.waiting("ada", 1, 10)[0] == 4
+    logged = metrics_of(project)
+    assert logged["assistant.usd"] == pytest.approx(4 * 1100 * 100 / 1e6 / 2)
+    assert logged["assistant.input_tokens"] == 4000
+    again = run("suggest-labels", photos, "--yes")
+    assert "Nothing to ask (4 are answered already)" in again.stdout
+    assert metrics_of(project)["assistant.usd"] == 0
+
+
+def test_nothing_is_sent_that_is_not_confirmed(anthropic_server, run, configure, folder):
+    configure(anthropic_server)
+    done = run("suggest-labels", folder(2))  # nobody answers
+    assert done.returncode == 1
+    assert "Send them?" in done.stdout
+    assert not anthropic_server.asked
+
+
+def test_what_fails_is_listed_and_the_exit_status_says_so(anthropic_server, run, configure, folder):
+    anthropic_server.answer = lambda asked: "no" if asked.number < 2 else example_of(asked.schema)
+    configure(anthropic_server, pace={"concurrency": 1, "per_minute": 1000000})
+    done = run("suggest-labels", folder(2), "--yes")
+    assert done.returncode == 1
+    assert "1 answered (0 paid for before), 1 failed, 0 not asked" in done.stdout
+    assert "000.jpg: the answer is not valid" in done.stderr
+
+
+COMMANDS = [("suggest-labels", ".")]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_without_a_key_it_says_in_one_sentence_what_to_set(run, command):
+    done = run(*command, keys=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: The assistant is off: set the environment variable ANTHROPIC_API_KEY to your key"
+        " for anthropic's 'claude-haiku-5-5', or assistant.model.base_url to a server of your"
+        " own.\n"
+    )
+
+
+IMPORTED = """
+import sys
+from kedro.framework.project import configure_project, pipelines
+configure_project("cannabis_ml")
+dict(pipelines)
+import cannabis_ml.cli, cannabis_ml.hooks
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(sorted(loaded & {"anthropic", "openai", "genai_prices"}))
+"""
+
+
+def test_no_pipeline_and_no_command_loads_an_sdk_before_it_is_asked(processes, project):
+    done = processes.run(["-c", IMPORTED], cwd=project)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
