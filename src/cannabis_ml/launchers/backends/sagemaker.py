@@ -52,7 +52,7 @@ _M5 = (("", 2), ("x", 4), ("2x", 8), ("4x", 16), ("12x", 48), ("24x", 96))
 OFFERS = (
     *(Offer(f"ml.m5.{size}large", "", 0, cpus, 4.0 * cpus) for size, cpus in _M5),
     *(Offer(f"ml.g4dn.{size}", "T4", gpus, cpus, memory) for size, gpus, cpus, memory in _G4),
-    *(Offer(f"ml.g5.{size}", "A10", gpus, cpus, memory) for size, gpus, cpus, memory in _G5),
+    *(Offer(f"ml.g5.{size}", "A10G", gpus, cpus, memory) for size, gpus, cpus, memory in _G5),
     *(Offer(f"ml.g6.{size}", "L4", gpus, cpus, memory) for size, gpus, cpus, memory in _G5),
     *(
         Offer(f"ml.g6e.{size}", "L40S", gpus, cpus, 2.0 * memory)
