@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 os.environ["TQDM_DISABLE"] = "1"
@@ -269,6 +270,8 @@ def our_side(options, clock):
     def run():
         # The photo set is made here, on the clock: the other side starts from files too.
         stored.save(PhotoStream(table, lambda row: Path(row["path"]).read_bytes()))
+        if options.mapped:
+            train.keeping_memory = nullcontext
         train.fit(
             TrainingData.of_split(stored.load(), Taxonomy(heads=[head])),
             TrainingPlan(
@@ -361,6 +364,7 @@ def main():
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--frozen", action="store_true")
     parser.add_argument("--defaults", action="store_true")
+    parser.add_argument("--mapped", action="store_true", help="memory as glibc gives it back")
     options = parser.parse_args()
     clock = Clock()
     run = {"timm": timm_side, "ours": our_side}[options.side](options, clock)

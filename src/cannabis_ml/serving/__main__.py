@@ -90,7 +90,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, settings: ServiceSettings, copies: Path) -> int:
     import uvicorn
 
-    from cannabis_ml.serving.allocator import reuse_memory
+    from cannabis_ml._io.allocator import reuse_memory
 
     reuse_memory()
     app = _application(options, settings, copies)

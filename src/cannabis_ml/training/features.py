@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from cannabis_ml._io.allocator import keeping_memory
 from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.networks.network import HierarchicalNet
@@ -61,6 +62,7 @@ def cached_features(
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
+@keeping_memory()
 def compute_features(
     network: HierarchicalNet, photos: Photos, training: TrainingParams, engine: Engine = THREADS
 ) -> np.ndarray:

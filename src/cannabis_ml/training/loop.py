@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from cannabis_ml._io.allocator import keeping_memory
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.training.callbacks import (
     STATE,
@@ -98,7 +99,7 @@ def _one_of_several(
     if rank == 0:
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
         logging.getLogger("cannabis_ml").setLevel(level)
-    with quiet():
+    with quiet(), keeping_memory():
         _loop(copy.deepcopy(module), *args)  # the argument is in shared memory
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from cannabis_ml._io.allocator import keeping_memory
 from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml.inference.outputs import ALEATORIC, EMBEDDING, EPISTEMIC
 from cannabis_ml.networks.building import restore
@@ -26,6 +27,7 @@ from cannabis_ml.training.spread import outputs_on_cluster
 from cannabis_ml.training.training_data import TrainingData
 
 
+@keeping_memory()
 def predict(
     checkpoint: Checkpoint,
     photo_set: PhotoSet,

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 import cannabis_ml
+from cannabis_ml._io.allocator import keeping_memory
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.networks.building import build_network
 from cannabis_ml.networks.checkpoint import Checkpoint
@@ -85,6 +86,7 @@ def fit(
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng())
         stack.enter_context(quiet())
+        stack.enter_context(keeping_memory())
         if workspace is None:
             workspace = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         torch.manual_seed(training.seed)
