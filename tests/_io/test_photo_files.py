@@ -8,6 +8,7 @@ import pytest
 
 from cannabis_ml._io.engine import Engine
 from cannabis_ml._io.photo_files import file_size, read_file
+from cannabis_ml._io.remote import RemotePath
 from cannabis_ml.errors import EngineError, SourceError
 from cannabis_ml.photos.checks.examined_file import examine_file
 from cannabis_ml.photos.checks.params import DefectParams
@@ -87,6 +88,24 @@ def test_workers_of_a_cluster_read_urls(web, dask_cluster, taxonomy, tmp_path, w
     expected = index_photos(listed(paths), taxonomy, IndexParams(), DefectParams())
     pd.testing.assert_frame_equal(found, expected)
     assert found["defect"].fillna("").tolist() == ["", "missing", ""]
+
+
+def test_workers_read_a_bucket_with_the_credentials_of_their_environment(
+    s3, object_storage, web, dask_cluster, taxonomy, monkeypatch
+):
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    with RemotePath.at("s3://hemp/plants/a.jpg", s3.options).fs.open(
+        "hemp/plants/a.jpg", "wb"
+    ) as f:
+        f.write(web.photo)
+    paths = ["s3://hemp/plants/a.jpg", "s3://hemp/plants/b.jpg"]
+    with dask_cluster() as cluster:
+        cluster.add_worker()
+        engine = Engine(dask=cluster.address)
+        found = index_photos(listed(paths), taxonomy, IndexParams(), DefectParams(), engine)
+    assert found["bytes"].tolist()[0] == len(web.photo)
+    assert found["defect"].fillna("").tolist() == ["", "missing"]
 
 
 def test_workers_that_see_another_disk_end_the_run(

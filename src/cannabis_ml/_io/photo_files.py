@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import stat
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cannabis_ml._io.file_names import on_disk
 from cannabis_ml.errors import SourceError
 from cannabis_ml.text import one_line
+
+if TYPE_CHECKING:
+    from cannabis_ml._io.remote import RemotePath
 
 R = TypeVar("R")
 
@@ -68,18 +72,29 @@ def _local(path: str) -> Path:
 
 
 def _info(url: str) -> Mapping[str, Any]:
-    from cannabis_ml._io.remote import RemotePath
-
-    remote = RemotePath.at(url)
+    remote = _remote(url)
     found: Mapping[str, Any] = remote.fs.info(remote.path)
     return found
 
 
 def _content(url: str) -> bytes:
+    remote = _remote(url)
+    return bytes(remote.fs.cat_file(remote.path))
+
+
+def _remote(url: str) -> RemotePath:
     from cannabis_ml._io.remote import RemotePath
 
-    remote = RemotePath.at(url)
-    return bytes(remote.fs.cat_file(remote.path))
+    _let_workers_open_buckets()
+    return RemotePath.at(url)
+
+
+@functools.cache
+def _let_workers_open_buckets() -> None:
+    """A project does this in its settings, which workers of a cluster do not read."""
+    from cannabis_ml._io.object_storage import register
+
+    register()
 
 
 def _patiently(request: Callable[[str], R], url: str) -> R:
