@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from cannabis_ml.launchers.job import Job
     from cannabis_ml.launchers.prices import PriceTable
     from cannabis_ml.launchers.records import Record, Records
+    from cannabis_ml.launchers.results import Installed
     from cannabis_ml.launchers.runs import Store
     from cannabis_ml.launchers.settings import LauncherSettings
+
+PROBE = ("launch", "probe")
+"""Begins the command of a job that measures how fast its machine is."""
 
 FAILED = 1
 """Exit code where the job did not succeed."""
@@ -95,6 +99,17 @@ def fetch(job: str) -> None:
         _fetch(record, _backend_of(record))
 
 
+@launch.command(name="probe", hidden=True)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+def probe(command: tuple[str, ...]) -> None:
+    """Measure this machine, in a job of `launch BACKEND --probe`; the results are fetched."""
+    with _readable():
+        from cannabis_ml.launchers.probe import probe_in_process
+        from cannabis_ml.launchers.probing import write_throughput
+
+        write_throughput(Path.cwd() / "data", probe_in_process(command, Path.cwd()))
+
+
 @dataclass(frozen=True)
 class Typed:
     """Options of `launch BACKEND`."""
@@ -153,7 +168,9 @@ def _launch(name: str, command: tuple[str, ...], typed: Typed) -> int:
     settings, table = _configuration(typed.env)
     command = _in_environment(command, typed.env)
     if typed.probe:
-        command = ("launch", "probe", "--", *command)
+        if name == "local":
+            return _probe_here(settings.job(_made_up(name), name, command, typed.changes()))
+        command = (*PROBE, "--", *command)
     job = settings.job(typed.name or _made_up(name), name, command, typed.changes())
     backend = open_backend(name, job.options)
     cost = _estimate(job, backend, settings, table, typed)
@@ -191,6 +208,17 @@ def _estimate(
         run = measured.seconds(Plan(photos=typed.photos or measured.photos))
         seconds = run + (0 if job.backend == "local" else settings.setup_minutes * 60)
     return estimate(job, seconds, table, backend.price(job.machine), settings.sizes)
+
+
+def _probe_here(job: Job) -> int:
+    from cannabis_ml.launchers.estimate import duration
+    from cannabis_ml.launchers.probe import probe_in_process
+    from cannabis_ml.launchers.probing import keep_throughput
+
+    measured = probe_in_process(job.command, Path.cwd())
+    keep_throughput(_launches(), job, measured)
+    click.echo(f"{duration(measured.seconds())} here with {measured.photos:,} photos.")
+    return 0
 
 
 def _show(job: Job, cost: Estimate) -> None:
@@ -246,9 +274,21 @@ def _fetch(record: Record, backend: Backend) -> None:
             f"{len(installed.aside):,} differ from what is in data/, which stays; see"
             f" {record.folder / 'results'}."
         )
+    _keep_probe(record, installed)
     for run in runs:
         click.echo(f"MLflow has the run {run}.")
     click.echo(_cost(record).strip() or "It cost nothing.")
+
+
+def _keep_probe(record: Record, installed: Installed) -> None:
+    """Keep what a job measured, for estimates."""
+    from cannabis_ml.launchers.probing import keep_throughput, read_throughput
+
+    job = record.job
+    measured = read_throughput(Path.cwd() / "data", installed) if job.command[:2] == PROBE else None
+    if measured is not None:
+        keep_throughput(_launches(), job.model_copy(update={"command": job.command[3:]}), measured)
+        click.echo(f"Measured on {measured.machine}: --estimate goes by that from now on.")
 
 
 def _cost(record: Record) -> str:

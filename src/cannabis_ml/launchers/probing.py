@@ -8,7 +8,11 @@ from pathlib import Path
 
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.launchers.job import Job
+from cannabis_ml.launchers.results import Installed
 from cannabis_ml.launchers.throughput import Throughput
+
+FOLDER = "09_tracking/probes"
+"""Below data/: what jobs measured."""
 
 
 def known_throughput(launches: Path, job: Job) -> Throughput | None:
@@ -26,6 +30,21 @@ def keep_throughput(launches: Path, job: Job, measured: Throughput) -> None:
     """Keep what a probe measured, for `known_throughput`."""
     with written_aside(_file(launches, job)) as aside:
         aside.write_text(measured.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def write_throughput(data: Path, measured: Throughput) -> None:
+    """Write what a probe measured among the results of a job."""
+    name = hashlib.sha256(measured.model_dump_json().encode()).hexdigest()[:16]
+    with written_aside(data / FOLDER / f"{name}.json") as aside:
+        aside.write_text(measured.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_throughput(data: Path, installed: Installed) -> Throughput | None:
+    """What a job measured, if its results are just installed into `data`."""
+    for name in installed.new:
+        if name.startswith(f"{FOLDER}/"):
+            return Throughput.model_validate_json((data / name).read_bytes())
+    return None
 
 
 def _file(launches: Path, job: Job) -> Path:

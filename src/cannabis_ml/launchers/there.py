@@ -84,8 +84,9 @@ def link_data(project: Path, data: Path) -> None:
 def run(job: Job, ledger: Ledger, mirror: Mirror, told: threading.Event) -> Stopped:
     """Run the command until it ends, is told to, or time or money is used up."""
     environment = {**os.environ, **job.environment, **secrets_of(os.environ)}
+    interpreter = os.environ.get("CANNABIS_ML_PYTHON") or sys.executable
     child = subprocess.Popen(
-        [sys.executable, "-m", "cannabis_ml", *job.command],
+        [interpreter, "-m", "cannabis_ml", *job.command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
