@@ -92,11 +92,34 @@ def cancel(job: str) -> None:
 
 @launch.command(name="fetch")
 @click.argument("job")
-def fetch(job: str) -> None:
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="Folder with results.tar.gz and result.json, as another tool has brought them.",
+)
+def fetch(job: str, folder: Path | None) -> None:
     """Bring a job's results into data/ and its runs into MLflow."""
     with _readable():
+        from cannabis_ml.launchers.packed import PackedBackend
+
         record = _records().find(job)
-        _fetch(record, _backend_of(record))
+        _fetch(record, PackedBackend(folder) if folder else _backend_of(record))
+
+
+@launch.command(name="pack")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+@click.option("--name", required=True, help="Of the job: to begin it again resumes.")
+@click.option("--env", "-e", default=None, help="Environment of the run, and of launcher.yml.")
+@click.option("--limit", type=float, default=None, help="Most that it may cost, in US dollars.")
+@click.option("--hourly", type=float, default=None, help="Most that an hour of the machine costs.")
+@click.option("--minutes", type=float, default=None, help="Longest that it may take.")
+def pack(file: Path, command: tuple[str, ...], **options: Any) -> None:
+    """Write a job into a FILE for another tool, such as SkyPilot (deploy/sky.yaml)."""
+    with _readable():
+        _pack(file, command, **options)
 
 
 @launch.command(name="probe", hidden=True)
@@ -193,6 +216,32 @@ def _launch(name: str, command: tuple[str, ...], typed: Typed) -> int:
     if typed.detach:
         return 0
     return _to_the_end(record, backend, secrets)
+
+
+def _pack(
+    file: Path,
+    command: tuple[str, ...],
+    name: str,
+    env: str | None,
+    limit: float | None,
+    hourly: float | None,
+    minutes: float | None,
+) -> None:
+    from cannabis_ml.launchers import package
+    from cannabis_ml.launchers.packed import PACKED
+    from cannabis_ml.launchers.records import Progress
+
+    project = Path.cwd()
+    settings, _ = _configuration(env)
+    typed = {"limit_usd": limit, "usd_per_hour": hourly, "minutes": minutes}
+    changes = {key: value for key, value in typed.items() if value is not None}
+    job = settings.job(name, PACKED, _in_environment(command, env), changes)
+    if job.limit_usd is not None and job.usd_per_hour is None:
+        raise LaunchError("A limit of dollars needs the most that an hour costs: --hourly.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    package.pack(project, job, file)
+    _records().create(job, Progress(remote=name, commit=_commit(project)))
+    click.echo(f"{file} has {name}. Its results: launch fetch {name} --from FOLDER")
 
 
 def _estimate(
@@ -368,7 +417,10 @@ def _records() -> Records:
 
 
 def _backend_of(record: Record) -> Backend:
-    return open_backend(record.job.backend, record.job.options)
+    from cannabis_ml.launchers.packed import PACKED, PackedBackend
+
+    job = record.job
+    return PackedBackend() if job.backend == PACKED else open_backend(job.backend, job.options)
 
 
 def _configuration(env: str | None) -> tuple[LauncherSettings, PriceTable]:

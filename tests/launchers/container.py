@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from contract import _descendants
 from rented import RentedMachine
 
-FOLDERS = ("/gcs/", "/opt/ml/", "/tmp/cannabis-ml/")
+FOLDERS = ("/gcs/", "/opt/ml/", "/kept/", "/tmp/cannabis-ml/")
 """Folders of containers: in commands and variables, those of this machine take their place."""
 
 
