@@ -100,6 +100,15 @@ def test_licences_that_are_not_allowed_are_refused_and_counted(hub_here, photos_
     assert ready.licences == {"cc-by-4.0": 7, "cc-by-nc-4.0": 5}
 
 
+def test_a_licence_that_the_hub_has_no_name_for_is_another(photos_at):
+    allowed = PublishingParams(allowed_licences=("mit", "owner-agreed"), licences={"field": "mit"})
+    licences = ["Owner agreed"] + [None] * 11
+    card = photos_at("1.0.0", params=allowed, licence=licences).card
+    head = yaml.safe_load(card.split("---\n")[1])
+    assert (head["license"], head["license_name"]) == (["mit", "other"], "owner-agreed")
+    assert "The column `licence` gives that of each photo." in card
+
+
 @pytest.mark.parametrize(
     ("written", "known"),
     [

@@ -33,7 +33,7 @@ folder of the repository."""
 REPO = r"[\w][\w.-]*/[\w][\w.-]*"
 """An id on the hub, OWNER/NAME."""
 
-_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+_VERSION = re.compile(r"v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 

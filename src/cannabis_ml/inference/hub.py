@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cannabis_ml._io.hub import Version, hub_errors, pinned_commit
+from cannabis_ml._io.hub import Version, hub_api, hub_errors, pinned_commit
 from cannabis_ml.errors import BundleError, HubError
 from cannabis_ml.inference.archive import open_archive
 from cannabis_ml.inference.bundle_reading import damaged_files, read_manifest
@@ -34,7 +34,7 @@ Opened = TypeVar("Opened")
 class PhotosOfBundle(BaseModel):
     """Published photos that a bundle was trained on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)  # a newer version may say more
 
     repo: str = Field(description="The data set on the hub, OWNER/NAME")
     commit: str = Field(pattern=r"^[0-9a-f]{40}$")
@@ -44,7 +44,7 @@ class PhotosOfBundle(BaseModel):
 class BundlePublication(BaseModel):
     """`publication.json` of a published bundle."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     kind: str = Field(default="bundle", pattern="^bundle$")
     version: str = Field(description="As it is tagged, such as 1.2.0")
@@ -104,6 +104,7 @@ def fetch_commit(
         opened: As for `fetch_bundle`.
         cache: As for `fetch_bundle`.
     """
+    hub_api()
     damage: BundleError | None = None
     folder = _cached(origin, cache)
     if folder is not None:

@@ -31,7 +31,7 @@ _SHA256 = r"^[0-9a-f]{64}$"
 class PublishedSplit(BaseModel):
     """One split of published photos."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)  # a newer version may say more
 
     photos: int = Field(ge=0)
     rows_sha256: str = Field(pattern=_SHA256, description="As from `RowDigest`")
@@ -40,7 +40,7 @@ class PublishedSplit(BaseModel):
 class PhotosPublication(BaseModel):
     """`publication.json` of published photos."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     kind: str = Field(default="photos", pattern="^photos$")
     version: str = Field(description="As it is tagged, such as 1.2.0")

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from cannabis_ml.errors import PublishingError
+from cannabis_ml.publishing.licences import hub_licence
 from cannabis_ml.publishing.photo_shards import PublishedPhotos
 from cannabis_ml.splits import SPLITS
 from cannabis_ml.text import counted, markdown_text
@@ -123,7 +124,7 @@ def _front_matter(photos: PublishedPhotos, facts: DataFacts) -> dict[str, Any]:
         splits=SplitDict({one.name: one for one in infos}),
         dataset_size=int(sizes.sum()),
     )
-    names = list(facts.licences)
+    names = list(dict.fromkeys(map(hub_licence, facts.licences)))
     card = DatasetCardData(
         license=names[0] if len(names) == 1 else names,
         pretty_name=facts.repo.partition("/")[2],
@@ -133,8 +134,10 @@ def _front_matter(photos: PublishedPhotos, facts: DataFacts) -> dict[str, Any]:
     )
     DatasetInfosDict({"default": info}).to_dataset_card_data(card)
     files = [{"split": one.name, "path": f"data/{one.name}-*"} for one in infos]
+    others = [name for name in facts.licences if hub_licence(name) != name]
+    named = {"license_name": ", ".join(others)} if others else {}
     configs = [{"config_name": "default", "data_files": files}]
-    return {**card.to_dict(), "configs": configs}
+    return {**card.to_dict(), **named, "configs": configs}
 
 
 def _columns(photos: PublishedPhotos) -> dict[str, str]:

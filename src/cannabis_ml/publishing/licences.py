@@ -19,6 +19,11 @@ _CREATIVE_COMMONS = re.compile(
     r"(?:https?://)?(?:www\.)?creativecommons\.org/licenses/(?P<kind>[a-z-]+)/(?P<version>[\d.]+)"
 )
 _ZERO = re.compile(r"(?:https?://)?(?:www\.)?creativecommons\.org/publicdomain/zero/1\.0")
+_ON_THE_HUB = re.compile(
+    r"cc-by(-nc)?(-nd|-sa)?-[34]\.0|cc-by-(nc-|nc-sa-)?2\.0|cc-by-2\.5"
+    r"|cdla-(permissive-[12]|sharing-1)\.0|bsd(-[23]-clause)?|apache-2\.0|c-uda|cc0-1\.0|etalab-2\.0"
+    r"|gfdl|mit|odbl|odc-by|pddl|unlicense"
+)
 _SPOKEN = {"cc0": "cc0-1.0", "public domain": "cc0-1.0", "apache 2.0": "apache-2.0"}
 
 
@@ -35,6 +40,14 @@ def licence_id(name: str) -> str:
     if _ZERO.match(plain):
         return "cc0-1.0"
     return _SPOKEN.get(plain, plain.replace(" ", "-"))
+
+
+def hub_licence(name: str) -> str:
+    """A licence in the head of a card: `other` where the hub does not list it.
+
+    See https://huggingface.co/docs/hub/repositories-licenses.
+    """
+    return name if _ON_THE_HUB.fullmatch(name) else "other"
 
 
 @dataclass(frozen=True)
@@ -137,6 +150,6 @@ def refuse_unlicensed(rights: Rights, allowed: Sequence[str], what: str = "photo
         )
     raise PublishingError(
         f"{counted(len(refused), 'photo')} of {len(rights.table):,} may not be published as"
-        f" {what}:\n  " + "\n  ".join(lines) + "\n" + " ".join(hints) + " (both in"
-        " conf/base/parameters_publishing.yml, or that of your environment)"
+        f" {what}:\n  " + "\n  ".join(lines) + "\n" + "\n".join(hints) + "\nYours belong in"
+        " conf/local/parameters_publishing.yml; the defaults are in conf/base."
     )

@@ -52,6 +52,14 @@ def test_categories_become_labels(annotations, load, below, tmp_path):
     assert photos["license"].tolist() == ["0"] * 4
 
 
+def test_licences_are_named_where_the_file_names_them(annotations, load):
+    images = [{"id": i, "file_name": f"train/{i}.jpg", "license": i} for i in range(4)]
+    address = "http://creativecommons.org/licenses/by-nc/4.0/"
+    licences = [{"id": 0, "name": "Attribution-NonCommercial", "url": address}]
+    photos = load(kind="inaturalist", path=annotations(images=images, licenses=licences))
+    assert photos["license"].tolist() == [address, "1", "2", "3"]
+
+
 def test_label_map_names_several_heads_and_chooses(annotations, load):
     label_map = {"Acer rubrum": {"tree": "maple", "leaf": "lobed"}}
     photos = load(

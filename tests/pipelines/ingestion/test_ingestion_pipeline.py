@@ -12,11 +12,13 @@ from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import ParquetDataset
 from kedro_datasets.text import TextDataset
 
+from cannabis_ml._io.engine import Engine
 from cannabis_ml.datasets.feedback_photos import FeedbackPhotosDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.datasets.split_ledger import SplitLedgerDataset
 from cannabis_ml.datasets.taxonomy import TaxonomyDataset
+from cannabis_ml.datasets.workspace import WorkspaceDataset
 from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.checks.registry import SetCheckParams
 from cannabis_ml.photo_sets.groups import GroupParams
@@ -48,6 +50,8 @@ def run(tmp_path):
                 "source_photos": SourcePhotosDataset(source=source, sources=sources),
                 "photo_set": PhotoSetDataset(filepath=str(out / "photo_set")),
                 "params:taxonomy": MemoryDataset(TaxonomySpec(**taxonomy)),
+                "params:engine": MemoryDataset(Engine()),
+                "index_workspace": WorkspaceDataset(filepath=str(out / "index_workspace")),
                 **{f"params:ingestion.{n}": MemoryDataset(p) for n, p in params.items()},
                 "ingested_feedback": ParquetDataset(filepath=str(out / "given.parquet")),
                 "feedback_photos": FeedbackPhotosDataset(filepath=str(out / "feedback.parquet")),
@@ -82,6 +86,23 @@ def test_folder_becomes_a_photo_set(run, tmp_path, write_photo):
     assert set(labels["label"]) == {"apple", "plum"}
     assert set(labels["split"]) == {"train", "validation", "calibration", "test"}
     assert photo_set.arrow[0]["image"].mode == "RGB"
+
+
+def test_licences_and_rights_holders_stay_with_their_photos(run, tmp_path, write_photo):
+    rows = []
+    for i in range(40):
+        write_photo(tmp_path / f"{i}.jpg", i)
+        rows.append(f"{i}.jpg,{('oak', 'elm')[i % 2]},{'cc-by-4.0' if i else ''},Ann {i % 3}")
+    table = tmp_path / "l.csv"
+    table.write_text("\n".join(["path,label,licence,rights_holder", *rows]))
+    catalog = run({"kind": "table", "path": str(table)})
+    photos = catalog.load("photos").set_index("path")
+    assert photos["licence"].isna().sum() == 1
+    assert photos.loc[str(tmp_path / "7.jpg"), ["licence", "rights_holder"]].tolist() == [
+        "cc-by-4.0",
+        "Ann 1",
+    ]
+    assert "licence" not in catalog.load("photo_set").labels()
 
 
 def accounted(catalog, found):
