@@ -112,7 +112,7 @@ class Place:
 
     def home(self, remote, tmp_path):
         """The result that came home, and the names of the files of its archive with their bytes."""
-        to = tmp_path / "home"
+        to = tmp_path / "fetched"
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir()
         self.backend.fetch(remote, to)
