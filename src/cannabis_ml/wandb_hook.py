@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cannabis_ml._io.files import HomePath
 from cannabis_ml._io.live_metrics import add_listener, remove_listener
 from cannabis_ml._io.metric_names import mlflow_keys
+from cannabis_ml.datasets.places import saved_path
 from cannabis_ml.errors import ConfigError
-from cannabis_ml.hooks import git_state, numbers_of, run_name, saved_path, tracking_marks
+from cannabis_ml.hooks import git_state, numbers_of, run_name, tracking_marks
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext

@@ -45,6 +45,11 @@ class NetworkCard(BaseModel):
     hidden: int | dict[str, int] = Field(
         default=0, description="Width of the hidden layer, by head where it differs; 0: none"
     )
+    experts: dict[str, list[str]] = Field(
+        default={},
+        description="Head that networks of their own answer, and the classes of its parent that"
+        " have one",
+    )
     weights: dict[str, str | None] | None = Field(
         default=None, description="What it started from: source, file, sha256, licence"
     )
@@ -70,6 +75,13 @@ class NetworkCard(BaseModel):
     def backbones(self) -> list[str]:
         """Names of all backbones: one, or those that are fused."""
         return [self.backbone] if isinstance(self.backbone, str) else list(self.backbone)
+
+    @property
+    def backbone_in_words(self) -> str:
+        """Names of all backbones, and how many more of them are experts."""
+        names = " + ".join(self.backbones)
+        experts = [f"{len(classes)} experts for {head}" for head, classes in self.experts.items()]
+        return f"{names}, with {', '.join(experts)}" if experts else names
 
 
 def _described(outputs: object) -> object:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any, cast
 
@@ -11,8 +12,10 @@ import torch
 from torch import nn
 
 from cannabis_ml.errors import TrainingError
+from cannabis_ml.inference.cards import NetworkCard
 from cannabis_ml.networks.backbones import create_backbone, normalization
 from cannabis_ml.networks.checkpoint import Checkpoint
+from cannabis_ml.networks.experts import expert_taxonomy
 from cannabis_ml.networks.network import Architecture, EnsembleHead, HierarchicalNet
 from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.networks.weights import load_backbone
@@ -54,17 +57,56 @@ def build_network(
 
 
 def restore(checkpoint: Checkpoint) -> HierarchicalNet:
-    """The trained network of a checkpoint, in evaluation mode, on the CPU."""
+    """The trained network of a checkpoint, in evaluation mode, on the CPU; with its experts."""
     card = checkpoint.card
-    network = HierarchicalNet(
-        create_backbone(card.backbone, card.image_size),
-        card.taxonomy,
-        Architecture(**{field.name: getattr(card, field.name) for field in fields(Architecture)}),
-    )
+    network = _of_card(card, card.taxonomy)
+    for head, names in card.experts.items():
+        taxonomies = {name: expert_taxonomy(card.taxonomy, head, name) for name in names}
+        experts = {name: _of_card(card, taxonomy) for name, taxonomy in taxonomies.items()}
+        network.add_experts(head, experts)
     # Zero-dimensional arrays lose their shape in torch.from_numpy's contiguous copy.
     state = {name: torch.tensor(array) for name, array in checkpoint.state.items()}
     network.load_state_dict(state)
     return network.eval()
+
+
+def with_experts(general: Checkpoint, head: str, experts: Mapping[str, Checkpoint]) -> Checkpoint:
+    """One checkpoint of a network and its experts.
+
+    Args:
+        general: Of the network for all.
+        head: The head that the experts answer.
+        experts: By class of its parent, each of the same backbone, with the head of
+            `expert_taxonomy` alone; none leaves the checkpoint as it is.
+    """
+    if not experts:
+        return general
+    state = dict(general.state)
+    for number, expert in enumerate(experts.values()):
+        state |= {f"experts.networks.{number}.{key}": a for key, a in expert.state.items()}
+    keys = [str(one.card.training_key) for one in (general, *experts.values())]
+    key = hashlib.sha256("\n".join(keys).encode()).hexdigest()
+    about = {"experts": {head: list(experts)}, "training_key": key}
+    return Checkpoint(state=state, card=general.card.model_copy(update=about))
+
+
+def refuse_experts(card: NetworkCard) -> None:
+    """Refuse a network that its experts answer for, where only the network for all would change.
+
+    Raises:
+        TrainingError: If it has experts.
+    """
+    for head, names in card.experts.items():
+        raise TrainingError(
+            f"The network has {len(names)} experts for '{head}' (model.experts), which learn a new"
+            " class only in a whole training: kedro run --pipeline=retrain."
+        )
+
+
+def _of_card(card: NetworkCard, taxonomy: Taxonomy) -> HierarchicalNet:
+    architecture = {field.name: getattr(card, field.name) for field in fields(Architecture)}
+    backbone = create_backbone(card.backbone, card.image_size)
+    return HierarchicalNet(backbone, taxonomy, Architecture(**architecture))
 
 
 def _assembled(
@@ -122,7 +164,11 @@ def grow_network(start: Checkpoint, taxonomy: Taxonomy) -> HierarchicalNet:
     Args:
         start: The trained network.
         taxonomy: With classes or heads that it does not have.
+
+    Raises:
+        TrainingError: If it has experts.
     """
+    refuse_experts(start.card)
     old, card = restore(start), start.card
     architecture = {field.name: getattr(card, field.name) for field in fields(Architecture)}
     network = HierarchicalNet(old.backbone, taxonomy, Architecture(**architecture))

@@ -1,6 +1,7 @@
 """From logits to probabilities: ensembles averaged, heads decoded jointly with their parents.
 
-A head has M members (an ensemble) with logits (N, M, C), where C = K, or K - 1 of an ordinal head.
+A head has M members (an ensemble) with logits (N, M, C), where C = K, or K - 1 of an ordinal head;
+(N, M, P, C) of a head with experts, which has logits for each class of its parent.
 Members are averaged as probabilities. A head with a parent is decoded jointly with it:
 
     P(child) = sum over p of P(p) P(child | p)
@@ -130,7 +131,7 @@ def given_parents(logits: dict[str, Tensor], taxonomy: Taxonomy) -> dict[str, Te
         Per multiclass and ordinal head with such a parent, (N, P, K), mean over members.
     """
     tables = {}
-    for head in taxonomy.heads:
+    for head in (head for head in taxonomy.heads if head.name in logits):
         allowed = allowed_classes(taxonomy, head, logits[head.name].device)
         if allowed is not None and head.kind != "multilabel":
             members = conditional_probabilities(head, logits[head.name], allowed)
@@ -173,16 +174,19 @@ def conditional_probabilities(head: Head, logits: Tensor, allowed: Tensor) -> Te
 
     Args:
         head: The child.
-        logits: (N, M, C).
+        logits: (N, M, C); or (N, M, P, C) where each class of the parent has its own.
         allowed: bool (P, K).
 
     Returns:
         (N, M, P, K), exactly 0 where not allowed. Multiclass and ordinal: what is allowed sums to
         1, and rows of parents that allow nothing are 0.
     """
+    shared = logits.ndim == 3
     if head.kind == "multilabel":
-        return logits.sigmoid()[:, :, None] * allowed
-    scores = log_probabilities(head, logits)[:, :, None]
+        given = logits.sigmoid()
+        return (given[:, :, None] if shared else given) * allowed
+    scores = log_probabilities(head, logits)
+    scores = scores[:, :, None] if shared else scores
     return torch.where(allowed, scores, IMPOSSIBLE).softmax(dim=-1) * allowed
 
 

@@ -58,13 +58,22 @@ def grad_cam(
 
     Raises:
         TaxonomyError: If there is no such head or class.
-        CheckpointError: If the network has no feature map, as a vision transformer.
+        CheckpointError: If the network has no feature map, as a vision transformer, or experts
+            answer the head.
     """
     index = _index(network, head_name, class_name)
+    if network.experts is not None and network.experts.head == head_name:
+        raise CheckpointError(
+            f"'{head_name}' is answered by {len(network.experts.names)} networks, each with its own"
+            f" map: ask for '{network.taxonomy[head_name].parent}', or for a heat map of the"
+            " bundle, which blurs parts of the photo in turn."
+        )
     side = network.image_size
     pixels = torch.from_numpy(center_crop_resize(photo, side)).permute(2, 0, 1)[None]
     with torch.enable_grad():
         features, seen, channels_last = embed_with_map(network, pixels)
+        if network.experts is not None:
+            features = torch.cat([features, network.experts.embed(pixels)], dim=1)
         logits = network.classify(features)
         # In float64, so that log-odds of a sure answer still have a gradient.
         exact = {name: values.double() for name, values in logits.items()}

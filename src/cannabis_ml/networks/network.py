@@ -39,6 +39,7 @@ from cannabis_ml.networks.decoding import (
     uncertainty,
     uncertainty_of_members,
 )
+from cannabis_ml.networks.experts import Experts
 from cannabis_ml.taxonomy import Head, Taxonomy
 
 __all__ = [
@@ -150,7 +151,7 @@ class HierarchicalNet(nn.Module):
     """A backbone shared by an ensemble of small heads per head of the taxonomy.
 
     Three parts, to be frozen, trained and counted apart: `backbone`, `attention` (empty where
-    there is none) and `heads`.
+    there is none) and `heads`. Experts, networks of their own, are added once all are trained.
 
     Args:
         backbone: Maps (N, 3, S, S) normalized pixels to (N, F) features; has `num_features`.
@@ -180,6 +181,7 @@ class HierarchicalNet(nn.Module):
         self.heads = nn.ModuleList(
             self.make_head(head, made_of.hidden_of(head.name)) for head in taxonomy.heads
         )
+        self.experts: Experts | None = None
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", _per_channel(made_of.mean), persistent=False)
@@ -197,16 +199,28 @@ class HierarchicalNet(nn.Module):
             for _ in range(self.ensemble)
         )
 
+    def add_experts(self, head: str, networks: Mapping[str, HierarchicalNet]) -> None:
+        """Let networks of their own answer a head for some classes of its parent.
+
+        Args:
+            head: As for `Experts`.
+            networks: As for `Experts`, with as many members.
+        """
+        self.experts = Experts(self.taxonomy, head, networks)
+
     def embed(self, photos: Tensor) -> Tensor:
-        """uint8 (N, 3, S, S) RGB -> float (N, F)."""
-        return self.embed_with_attention(photos)[0]
+        """uint8 (N, 3, S, S) RGB -> float (N, F); with experts their features stand behind."""
+        features = self.embed_with_attention(photos)[0]
+        if self.experts is None:
+            return features
+        return torch.cat([features, self.experts.embed(photos)], dim=1)
 
     def embed_with_attention(self, photos: Tensor) -> tuple[Tensor, Tensor | None]:
         """uint8 (N, 3, S, S) RGB -> float (N, F), and where they were taken from.
 
         Returns:
-            The features; and the attention map, (N, h, w) within (0, 1), of the first backbone
-            that has one, None where none has.
+            The features, without those of experts; and the attention map, (N, h, w) within (0, 1),
+            of the first backbone that has one, None where none has.
         """
         pixels = (photos.float() - self.mean) / self.std
         if not self.attention:
@@ -226,9 +240,19 @@ class HierarchicalNet(nn.Module):
         return torch.cat(features, dim=1), seen
 
     def classify(self, features: Tensor) -> dict[str, Tensor]:
-        """(N, F) -> float32 logits per head: (N, M, K), or (N, M, K - 1) of an ordinal head."""
+        """Features, as from `embed`, -> float32 logits per head.
+
+        Returns:
+            (N, M, K), or (N, M, K - 1) of an ordinal head; (N, M, P, K) of one that has experts,
+            given each class of its parent.
+        """
         heads = zip(self.taxonomy.heads, self.heads, strict=True)
-        return {head.name: members(features) for head, members in heads}
+        if self.experts is None:
+            return {head.name: members(features) for head, members in heads}
+        own, others = features[:, : self.num_features], features[:, self.num_features :]
+        logits = {head.name: members(own) for head, members in heads}
+        name = self.experts.head
+        return {**logits, name: self.experts.logits(others, logits[name])}
 
     def forward(self, photos: Tensor) -> dict[str, Tensor]:
         """uint8 (N, 3, S, S) RGB -> logits per head, see `classify`."""
@@ -252,6 +276,7 @@ class HierarchicalNet(nn.Module):
             ensemble=self.ensemble,
             attention=len(self.attention) > 0,
             hidden=self.hidden if isinstance(self.hidden, int) else dict(self.hidden),
+            experts={} if self.experts is None else {self.experts.head: self.experts.names},
             **facts,
         )
 
@@ -282,8 +307,12 @@ class ExportNet(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         network = self.network
-        features, seen = network.embed_with_attention(image.permute(0, 3, 1, 2))
-        logits = network.classify(features)
+        photos = image.permute(0, 3, 1, 2)
+        features, seen = network.embed_with_attention(photos)
+        all_features = features
+        if network.experts is not None:
+            all_features = torch.cat([features, network.experts.embed(photos)], dim=1)
+        logits = network.classify(all_features)
         members = member_probabilities(logits, network.taxonomy)
         outputs = {name: probs.mean(dim=1) for name, probs in members.items()}
         outputs[EMBEDDING] = features.float()

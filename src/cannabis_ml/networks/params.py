@@ -52,6 +52,22 @@ def _as_names(value: object) -> object:
     return value
 
 
+class ExpertParams(BaseModel):
+    """Networks of their own for classes of a parent head, such as one per crop."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    head: Name = Field(
+        description="The multiclass head that they answer, whose classes its parent limits"
+    )
+    fewest_photos: int = Field(
+        default=100,
+        ge=1,
+        description="Training photos that a class of the parent needs for one; the network for all"
+        " answers for the others",
+    )
+
+
 class ModelParams(BaseModel):
     """The network of one tier."""
 
@@ -89,6 +105,12 @@ class ModelParams(BaseModel):
     )
     hidden: int = Field(
         default=0, ge=0, description="Width of a hidden layer in every member; 0: a linear head"
+    )
+
+    experts: ExpertParams | None = Field(
+        default=None,
+        description="Train one more network for each class of a parent head, on its photos alone,"
+        " from the network for all on; the parent's answer weighs theirs",
     )
 
     @property

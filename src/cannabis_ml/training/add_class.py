@@ -20,7 +20,7 @@ from cannabis_ml.errors import TrainingError
 from cannabis_ml.feedback.closed_form import ClosedFormHead, EmbeddedPhotos, RandomProjection
 from cannabis_ml.feedback.rehearsal import rehearsal_rows
 from cannabis_ml.inference.outputs import EMBEDDING
-from cannabis_ml.networks.building import grow_network, replace_head, restore
+from cannabis_ml.networks.building import grow_network, refuse_experts, replace_head, restore
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import HierarchicalNet
 from cannabis_ml.networks.params import ModelParams
@@ -65,7 +65,11 @@ def embed(
             network: some are computed anew and compared.
         training: Workers and accelerator.
         engine: On a cluster, its CPUs embed.
+
+    Raises:
+        TrainingError: If the network has experts.
     """
+    refuse_experts(start.card)
     network = restore(start)
     ids = photo_set.labels("photo_id")["photo_id"].to_numpy(str)
     values = np.zeros((len(ids), network.num_features), np.float32)

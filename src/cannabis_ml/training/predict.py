@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from cannabis_ml._io.allocator import keeping_memory
 from cannabis_ml._io.engine import THREADS, Engine
-from cannabis_ml.inference.outputs import ALEATORIC, EMBEDDING, EPISTEMIC
+from cannabis_ml.inference.outputs import ALEATORIC, EMBEDDING, EPISTEMIC, GIVEN
 from cannabis_ml.networks.building import restore
 from cannabis_ml.networks.checkpoint import Checkpoint
-from cannabis_ml.networks.network import HierarchicalNet, marginals, uncertainty
+from cannabis_ml.networks.network import HierarchicalNet, given_parents, marginals, uncertainty
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.splits import SPLITS, Split
 from cannabis_ml.taxonomy import Head, Taxonomy
@@ -47,9 +47,10 @@ def predict(
     Returns:
         photo_id, split; per head `{head}.label`, the class or None, of a multilabel head a float32
         array (K,) of 1, 0 and NaN; its probabilities, a float32 array (K,) in class order;
-        `{head}.logits`, a float32 array (M × C,), member after member; `{head}.aleatoric` and
-        `{head}.epistemic` in nats, see `networks.decoding.uncertainty`; and `embedding`, the
-        features, a float32 array (F,).
+        `{head}.logits`, a float32 array (M × C,), member after member, or of a head with experts
+        `{head}.given`, the probabilities given each class of its parent, (P × K,);
+        `{head}.aleatoric` and `{head}.epistemic` in nats, see `networks.decoding.uncertainty`; and
+        `embedding`, the features, a float32 array (F,).
     """
     training = training or TrainingParams()
     network = restore(checkpoint)
@@ -63,7 +64,7 @@ def predict(
     logits: dict[str, list[Tensor]] = {head.name: [] for head in taxonomy.heads}
     features = []
     for embedded, answers in batches:
-        features.append(embedded)
+        features.append(embedded[:, : network.num_features])  # experts have theirs behind
         for name, values in answers.items():
             logits[name].append(values)
     none = {name: torch.zeros(0) for name in logits}
@@ -110,7 +111,7 @@ def predictions_of_logits(
 
     Args:
         taxonomy: Gives the heads.
-        logits: Per head (N, M, C), as from `HierarchicalNet.classify`.
+        logits: Per head, as from `HierarchicalNet.classify`.
         embeddings: float32 (N, F).
         photo_set: Photos; labels are only copied.
         rows: Of the N photos; None: all.
@@ -140,10 +141,14 @@ def _outputs(
         return {head.name: {part: [] for part in parts} for head in taxonomy.heads}
     known = dict(logits)
     probs, unsure = marginals(known, taxonomy), uncertainty(known, taxonomy)
+    given = given_parents({n: v for n, v in known.items() if v.ndim == 4}, taxonomy)
+    detail = {
+        name: {GIVEN: given[name]} if name in given else {".logits": known[name]} for name in known
+    }
     return {
         name: {
             "": list(probs[name].float().numpy()),
-            ".logits": list(known[name].flatten(1).numpy()),
+            **{part: list(values.flatten(1).numpy()) for part, values in detail[name].items()},
             ALEATORIC: list(unsure[name].aleatoric.float().numpy()),
             EPISTEMIC: list(unsure[name].epistemic.float().numpy()),
         }

@@ -33,6 +33,7 @@ DECIDING = (
     "cannabis_ml.networks.backbones",
     "cannabis_ml.networks.building",
     "cannabis_ml.networks.decoding",
+    "cannabis_ml.networks.experts",
     "cannabis_ml.networks.inplace_relu6",
     "cannabis_ml.networks.network",
     "cannabis_ml.networks.params",
@@ -83,7 +84,7 @@ def run_key(network: HierarchicalNet, data: TrainingData, plan: TrainingPlan) ->
         lightning.__version__,
         data.fingerprints,
         data.taxonomy.sha256,
-        plan.model.model_dump(mode="json", exclude={"weights"}),
+        plan.model.model_dump(mode="json", exclude={"weights", "experts"}),
         plan.training.model_dump(mode="json", exclude=WITHOUT_EFFECT),
         plan.schedule.model_dump(
             mode="json", exclude={"distillation": {"compare_without_teacher"}}

@@ -43,7 +43,7 @@ def test_parameters_of_a_tier_are_its_own_and_shared_ones_are_shared(pipeline):
 
 def test_what_a_tier_starts_from_is_an_entry_of_its_own(pipeline):
     for tier in TIERS:
-        (node,) = (n for n in pipeline.nodes if f"{tier.name}.checkpoint" in n.outputs)
+        (node,) = (n for n in pipeline.nodes if f"{tier.name}.single_checkpoint" in n.outputs)
         assert f"{tier.name}.start" in node.inputs
         assert "training_data" in node.inputs
 

@@ -116,7 +116,7 @@ def describe_tier(
     card, about = models["float"].card, tier_named(tier)
     return TierDescription(
         device=about.device,
-        backbone=" + ".join(card.backbones),
+        backbone=card.backbone_in_words,
         image_size=card.image_size,
         weights=card.weights or {},
         teacher=about.teacher if card.taught else None,

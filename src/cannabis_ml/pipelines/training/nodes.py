@@ -9,6 +9,7 @@ import pandas as pd
 
 from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml._io.heavy_types import Figure
+from cannabis_ml.evaluation.experts import ExpertsReport
 from cannabis_ml.evaluation.gain import DistillationReport
 from cannabis_ml.evaluation.params import ReportParams
 from cannabis_ml.evaluation.scores import Evaluation
@@ -78,6 +79,7 @@ def train_model(
     """
     from cannabis_ml.training.train import fit
 
+    _check_experts(model, training_data.taxonomy)
     return fit(training_data, TrainingPlan(model, training, schedule, start), workspace, tier)
 
 
@@ -113,8 +115,51 @@ def train_student(
     """
     from cannabis_ml.training.distillation import fit_student
 
+    _check_experts(model, training_data.taxonomy)
     plan = TrainingPlan(model, training, schedule, start)
     return fit_student(training_data.taught_by(teacher), plan, workspace, tier)
+
+
+def add_experts(
+    single_checkpoint: Checkpoint,
+    training_data: TrainingData,
+    model: ModelParams,
+    training: TrainingParams,
+    schedule: Schedule,
+    workspace: Path,
+    tier: str,
+) -> tuple[Checkpoint, ExpertsReport]:
+    """Train a network of its own for each class of a parent head, if configured.
+
+    Args:
+        single_checkpoint: The trained network for all.
+        training_data: As for `train_model`.
+        model: As for `train_model`; `experts` names the head that they answer.
+        training: As for `train_model`.
+        schedule: As for `train_model`.
+        workspace: As for `train_model`.
+        tier: As for `train_model`.
+
+    Returns:
+        The network with its experts, or alone; and how both compare on the test split.
+
+    Raises:
+        TrainingError: As `train_model`; and if experts cannot answer the head.
+    """
+    if model.experts is None:
+        return single_checkpoint, ExpertsReport()
+    from cannabis_ml.training.experts import add_experts as train_experts
+
+    plan = TrainingPlan(model, training, schedule)
+    return train_experts(single_checkpoint, training_data, plan, workspace, tier)
+
+
+def _check_experts(model: ModelParams, taxonomy: Taxonomy) -> None:
+    """Refuse a head that experts cannot answer before hours are spent on the network for all."""
+    if model.experts is not None:
+        from cannabis_ml.training.experts import head_of_experts
+
+        head_of_experts(taxonomy, model.experts.head)
 
 
 def predict_photos(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.pipelines.training.nodes import (
+    add_experts,
     compare_tiers,
     draw_confusion_matrices,
     draw_head_reports,
@@ -45,13 +46,13 @@ def _training(tier: Tier) -> Node:
         return Node(
             train_model,
             ["training_data", *settings],
-            ["checkpoint", "training_history"],
+            ["single_checkpoint", "training_history"],
             name="train_model",
         )
     return Node(
         train_student,
         ["training_data", "teacher_predictions", *settings],
-        ["checkpoint", "training_history", "distillation"],
+        ["single_checkpoint", "training_history", "distillation"],
         name="train_student",
     )
 
@@ -62,6 +63,15 @@ def _tier(tier: Tier) -> Pipeline:
     return Pipeline(
         [
             _training(tier),
+            Node(
+                add_experts,
+                [
+                    *("single_checkpoint", "training_data", "params:model", "params:training"),
+                    *("params:schedule", "workspace", "name"),
+                ],
+                ["checkpoint", "experts"],
+                name="add_experts",
+            ),
             Node(
                 predict_photos,
                 ["checkpoint", "photo_set", "params:training", "params:engine"],
