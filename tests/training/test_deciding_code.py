@@ -24,6 +24,7 @@ WATCHES_OR_READS = {
     "ready_timm",
     "resume",  # what is resumed, and where it is kept
     "scores",
+    "spread",  # predictions by other machines
     "tables",
 }
 """Modules that training imports and that change no weight."""
