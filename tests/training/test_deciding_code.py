@@ -15,6 +15,7 @@ WATCHES_OR_READS = {
     "evaluation.params",  # contents of reports
     "gain",
     "intervals",
+    "machines",  # which of several this is
     "metrics",  # scores a comparison
     "mistakes",
     "predict",
