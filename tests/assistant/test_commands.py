@@ -1,5 +1,6 @@
 """`cannabis_ml assistant …` in a project, against a server of each protocol."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -11,18 +12,33 @@ import yaml
 from model_server import example_of
 
 from cannabis_ml.feedback.store import FeedbackStore
+from cannabis_ml.inference.bundle_writer import write_bundle
 
 PROJECT = Path(__file__).parents[2]
 
 
+TABLES = "import mlflow; mlflow.set_tracking_uri('sqlite:///mlflow.db'); mlflow.search_runs()"
+
+
+@pytest.fixture(scope="module")
+def tracking(processes, tmp_path_factory):
+    """MLflow's database with its tables, which take longer to make than a command takes."""
+    folder = tmp_path_factory.mktemp("tracking")
+    done = processes.run(["-c", TABLES], cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, tracking):
     """The project's configuration in a folder of its own, without keys."""
     folder = tmp_path / "project"
     shutil.copytree(PROJECT / "conf", folder / "conf", ignore=shutil.ignore_patterns("local"))
     (folder / "conf" / "local").mkdir()
     shutil.copy(PROJECT / "pyproject.toml", folder)
     (folder / "src").symlink_to(PROJECT / "src")
+    (folder / "data/09_tracking").mkdir(parents=True)
+    shutil.copy(tracking, folder / "data/09_tracking")
     return folder
 
 
@@ -103,7 +119,70 @@ def test_what_fails_is_listed_and_the_exit_status_says_so(anthropic_server, run,
     assert "000.jpg: the answer is not valid" in done.stderr
 
 
-COMMANDS = [("suggest-labels", ".")]
+@pytest.fixture
+def bundles(onnx_contents, tmp_path):
+    """Two bundles that answer some photos differently, in the order old, new."""
+    weights = next(
+        cell.cell_contents
+        for cell in onnx_contents.__closure__
+        if hasattr(cell.cell_contents, "WEIGHTS")
+    ).WEIGHTS
+    other = {name: -values for name, values in weights.items()}
+    write_bundle(tmp_path / "old", onnx_contents(tiers=("tier1",), name="old"))
+    write_bundle(tmp_path / "new", onnx_contents(tiers=("tier1",), name="new", weights=other))
+    return tmp_path / "old", tmp_path / "new"
+
+
+def test_answers_are_checked_and_flagged(
+    anthropic_server, run, configure, project, folder, bundles
+):
+    anthropic_server.answer = lambda asked: example_of(asked.schema) | {"verdict": "uncertain"}
+    configure(anthropic_server)
+    done = run("check-predictions", bundles[0], folder(3), "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "0 agree, 0 disagree, 3 uncertain" in done.stdout
+    reports = project / "data/07_model_output/assistant/reports"
+    assert len((reports / "check_predictions.csv").read_text().splitlines()) == 4
+    with FeedbackStore(f"sqlite:///{project}/data/01_raw/feedback/feedback.db") as store:
+        assert store.waiting("ada", 1, 10)[0] == 3
+
+
+def test_flips_of_two_bundles_are_judged(
+    anthropic_server, run, configure, project, folder, bundles
+):
+    anthropic_server.answer = lambda asked: {"choice": "first", "confidence": 1, "reason": "so"}
+    configure(anthropic_server)
+    done = run("judge-flips", *bundles, folder(6), "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "The first answer was chosen in 100%" in done.stdout
+    written = project / "data/07_model_output/assistant/reports/judge_flips.json"
+    report = json.loads(written.read_text())
+    assert report["flips"] > 0
+    assert report["inconsistent"] == report["flips"]
+    same = run("judge-flips", bundles[0], bundles[0], folder(3), "--yes")
+    assert "alike on all photos" in same.stdout
+
+
+def test_an_answer_is_explained(server, run, configure, folder, bundles):
+    server.answer = lambda asked: {"text": "Es una hoja verde. Se ve en el centro."}
+    configure(server)
+    photo = sorted(folder(1).iterdir())[0]
+    done = run("explain", bundles[0], photo, "--language", "es", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "Es una hoja verde. Se ve en el centro." in done.stdout
+    (asked,) = server.asked
+    assert '"es"' in asked.system
+    assert "confidence" in asked.text
+
+
+COMMANDS = [
+    ("suggest-labels", "."),
+    ("review-labels",),
+    ("check-predictions", ".", "."),
+    ("judge-flips", ".", ".", "."),
+    ("explain", ".", "pyproject.toml"),
+    ("eval",),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])

@@ -30,19 +30,23 @@ def _share(value: float) -> float:
     return value
 
 
-def clean_text(value: str) -> str:
+def clean_text(value: str, longest: int = LONGEST_TEXT) -> str:
     """Text of a model as it may be kept and shown: one line, no markup, no control characters."""
     kept = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in value)
-    return " ".join(re.sub(r"[<>]", " ", kept).split())[:LONGEST_TEXT]
+    return " ".join(re.sub(r"[<>]", " ", kept).split())[:longest]
+
+
+def _short(value: str) -> str:
+    return clean_text(value)
 
 
 def _few(values: list[str]) -> list[str]:
-    return [text for text in map(clean_text, values[:MOST_ITEMS]) if text]
+    return [text for text in map(_short, values[:MOST_ITEMS]) if text]
 
 
 # Limits are checked here and not in the JSON schema, which providers take only parts of.
 Confidence = Annotated[float, AfterValidator(_share)]
-ShortText = Annotated[str, AfterValidator(clean_text)]
+ShortText = Annotated[str, AfterValidator(_short)]
 ShortTexts = Annotated[list[str], AfterValidator(_few)]
 
 

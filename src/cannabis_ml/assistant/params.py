@@ -101,6 +101,21 @@ class SuggestParams(_Params):
     most_tokens: int = Field(default=1024, ge=64, description="Of an answer")
 
 
+class ReviewParams(_Params):
+    """Labels that are looked at again, answers that are checked, flips that are judged."""
+
+    most_tokens: int = Field(default=512, ge=64, description="Of an answer")
+    worst_classes: int = Field(default=3, ge=1, description="With the lowest recall, for `worst`")
+    seed: int = Field(default=0, ge=0, description="Of samples, and of the order of two answers")
+
+
+class ExplainParams(_Params):
+    """Explanations for growers."""
+
+    language: str = Field(default="en", min_length=2, max_length=35, description="A BCP 47 tag")
+    most_tokens: int = Field(default=1024, ge=64, description="Of an answer")
+
+
 class AssistantParams(_Params):
     """All of the assistant."""
 
@@ -113,5 +128,6 @@ class AssistantParams(_Params):
     pace: PaceParams = PaceParams()
     budget: BudgetParams = BudgetParams()
     prices: Prices
-    language: str = Field(default="en", description="Of explanations")
     suggest: SuggestParams = SuggestParams()
+    review: ReviewParams = ReviewParams()
+    explain: ExplainParams = ExplainParams()

@@ -179,12 +179,13 @@ def _answered(person: str, heads: dict[str, AnsweredHead]) -> Answered | None:
 def _submission(one: Suggestion, person: str) -> Submission:
     reply = one.outcome.reply
     assert reply is not None
-    notes: dict[str, str | bool] = {"prompt": PROMPT, "needs_review": one.needs_review}
+    prompt = one.outcome.item.prompt.name
+    notes: dict[str, str | bool] = {"prompt": prompt, "needs_review": one.needs_review}
     if one.symptoms:
         notes["symptoms"] = "; ".join(one.symptoms)[:1000]
     return Submission.model_validate(
         {
-            "key": f"{PROMPT}:{one.photo.photo_id[:32]}:{reply.at:%Y%m%dT%H%M%S.%f}",
+            "key": f"{prompt}:{one.photo.photo_id[:32]}:{reply.at:%Y%m%dT%H%M%S.%f}",
             "person": person,
             "annotator": "model",
             "at": reply.at,

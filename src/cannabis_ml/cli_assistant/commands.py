@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from cannabis_ml.cli_assistant.answers import check_predictions, explain, judge_flips
 from cannabis_ml.cli_assistant.asking import Task, finish, readable_errors
+from cannabis_ml.cli_assistant.labels import evaluate, review_labels
 from cannabis_ml.cli_assistant.project import Project
 from cannabis_ml.text import counted
 
@@ -56,3 +58,7 @@ def suggest_labels(project: Project, photos: Path, most: int | None, yes: bool) 
             " page's Review, or `cannabis_ml feedback export tasks.json --label-studio`."
         )
         finish(result)
+
+
+for command in (review_labels, judge_flips, check_predictions, explain, evaluate):
+    assistant.add_command(command)

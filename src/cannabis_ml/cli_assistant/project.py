@@ -47,7 +47,9 @@ class Project:
         from kedro.framework.project import configure_project, settings
 
         configure_project("cannabis_ml")
-        arguments = settings.CONFIG_LOADER_ARGS | {"config_patterns": {"mlflow": ["mlflow*"]}}
+        patterns = {"mlflow": ["mlflow*"], "treatments": ["treatments*"]}
+        arguments = dict(settings.CONFIG_LOADER_ARGS) | {"config_patterns": patterns}
+        arguments["merge_strategy"] = arguments["merge_strategy"] | {"treatments": "soft"}
         conf = str(self.folder / "conf")
         return settings.CONFIG_LOADER_CLASS(conf_source=conf, env=self.env, **arguments)
 
@@ -91,27 +93,63 @@ class Project:
         except MissingConfigException:
             return {}
 
+    def load(self, name: str, remedy: str) -> Any:
+        """What an entry of the catalog holds.
+
+        Args:
+            name: Of the entry.
+            remedy: The command that makes it.
+
+        Raises:
+            ConfigError: If it is not there yet.
+        """
+        from kedro.io import DatasetError
+
+        try:
+            return self.entry(name).load()
+        except DatasetError as error:
+            raise ConfigError(f"There is no {name} yet: run `{remedy}` first.") from error
+
+    def table(self, name: str) -> Any:
+        """A table that label_next wrote.
+
+        Raises:
+            ConfigError: If it is not there yet.
+        """
+        return self.load(name, "kedro run --pipeline=label_next")
+
+    def treatments(self) -> Mapping[str, object]:
+        """Rules of all `treatments.yml`, by id."""
+        from kedro.config import MissingConfigException
+
+        try:
+            given: Mapping[str, object] = self._config["treatments"]["treatments"]
+        except MissingConfigException:
+            return {}
+        return given
+
+    def write_report(self, name: str, text: str) -> Path:
+        """Write a report of the assistant, whole or not at all; where it is."""
+        from cannabis_ml._io.files import written_aside
+
+        file = self.params.folder / "reports" / name
+        with written_aside(file) as aside:
+            aside.write_text(text, "utf-8")
+        return file
+
     def taxonomy(self) -> Taxonomy:
         """Of the configuration, where it lists all classes; else as ingestion found them.
 
         Raises:
             ConfigError: If the classes are not known yet.
         """
-        from kedro.io import DatasetError
-
         from cannabis_ml.taxonomy import Taxonomy
         from cannabis_ml.taxonomy_spec import TaxonomySpec
 
         spec = TaxonomySpec.model_validate(self.parameters["taxonomy"])
         if all(head.classes != "derived" for head in spec.heads):
             return Taxonomy.model_validate(spec.model_dump())
-        try:
-            found: Taxonomy = self.entry("taxonomy").load()
-        except DatasetError as error:
-            raise ConfigError(
-                "Which classes there are is left to the labels, and none were read yet: run"
-                " `kedro run --pipeline=ingestion` first."
-            ) from error
+        found: Taxonomy = self.load("taxonomy", "kedro run --pipeline=ingestion")
         return found
 
     @contextlib.contextmanager

@@ -65,11 +65,13 @@ class HeatMap:
             see is dark.
         kind: What it shows, `occlusion` or `attention`.
         most: The largest value: probability lost, or weight by the mean.
+        cells: The values, float64 (h, w) of the centre square that the model sees.
     """
 
     image: Image.Image
     kind: HeatMapKind
     most: float
+    cells: np.ndarray
 
     @property
     def is_even(self) -> bool:
@@ -88,7 +90,7 @@ def occlusion_heat_map(
         ask: Gives the mean probability of the answers, (N,), for such squares.
     """
     drops = occlusion(square, ask)
-    return HeatMap(_tinted(photo, drops / MOST_DROP), "occlusion", float(drops.max()))
+    return HeatMap(_tinted(photo, drops / MOST_DROP), "occlusion", float(drops.max()), drops)
 
 
 def attention_heat_map(photo: np.ndarray, attention: np.ndarray) -> HeatMap:
@@ -101,7 +103,7 @@ def attention_heat_map(photo: np.ndarray, attention: np.ndarray) -> HeatMap:
     """
     weights = relative_weights(attention)
     logs = np.log(np.clip(weights, 1 / MOST_WEIGHT, MOST_WEIGHT)) / np.log(MOST_WEIGHT)
-    return HeatMap(_tinted(photo, logs), "attention", float(weights.max()))
+    return HeatMap(_tinted(photo, logs), "attention", float(weights.max()), weights)
 
 
 def occlusion(square: np.ndarray, ask: Callable[[Sequence[np.ndarray]], np.ndarray]) -> np.ndarray:
