@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cannabis_ml.launchers.backend import BACKENDS, LaunchError
 from cannabis_ml.launchers.estimate import Sizes
-from cannabis_ml.launchers.job import RESULTS, BelowData, Job, Machine, NoPhotos, Photos
+from cannabis_ml.launchers.job import RESULTS, BelowData, HubPhotos, Job, Machine, NoPhotos, Photos
 
 DAYS_OF_MONTH = 30.4
 
@@ -91,6 +91,11 @@ class LauncherSettings(BaseModel):
         if backend == "local" and "CANNABIS_ML_PYTHON" not in self.environment:
             # This machine has everything already.
             shared["environment"] = {**self.environment, "CANNABIS_ML_PYTHON": sys.executable}
+        photos = shared["photos"]
+        if isinstance(photos, HubPhotos) and command[:1] == ("run",):
+            command = with_params(
+                command, {"photos_repo": photos.repo, "photos_commit": photos.commit}
+            )
         try:
             return Job(
                 name=name,
@@ -102,6 +107,20 @@ class LauncherSettings(BaseModel):
             )
         except ValidationError as error:
             raise LaunchError(f"The job cannot be started: {in_words(error)}.") from error
+
+
+def with_params(command: tuple[str, ...], params: Mapping[str, str]) -> tuple[str, ...]:
+    """`run …` with more runtime parameters; those that are typed win."""
+    words = list(command)
+    more = ",".join(f"{name}={value}" for name, value in params.items())
+    for i, word in enumerate(words):
+        if word == "--params" and i + 1 < len(words):
+            words[i + 1] = f"{more},{words[i + 1]}"
+            return tuple(words)
+        if word.startswith("--params="):
+            words[i] = f"--params={more},{word.removeprefix('--params=')}"
+            return tuple(words)
+    return (*words, f"--params={more}")
 
 
 def in_words(error: ValidationError) -> str:
