@@ -1,5 +1,6 @@
 """A container on a rented machine, whose command may name its folders anywhere in its text."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -7,7 +8,6 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from contract import _descendants
 from rented import RentedMachine
 
 FOLDERS = ("/gcs/", "/opt/ml/", "/kept/", "/tmp/cannabis-ml/")
@@ -33,10 +33,17 @@ class Container(RentedMachine):
         Args:
             kept: File that is written anew after each copy of the files.
         """
-        for process in _descendants(self._process.pid):
-            if b"cannabis_ml.launchers" not in Path(f"/proc/{process}/cmdline").read_bytes():
-                os.kill(process, signal.SIGSTOP)
+        for process in self._commands():
+            os.kill(process, signal.SIGSTOP)
         for _ in range(2):  # one copy may be going on
             stopped = time.time_ns()
             while not (kept.exists() and kept.stat().st_mtime_ns > stopped):
                 time.sleep(0.02)
+
+    def _commands(self):
+        """Processes that the job's own program has started: they work on its disk."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # another's, or ended
+                below = (folder / "cwd").readlink().is_relative_to(self._disk)
+                if below and b"cannabis_ml.launchers" not in (folder / "cmdline").read_bytes():
+                    yield int(folder.name)

@@ -30,6 +30,7 @@ from cannabis_ml.launchers.backend import (
 from cannabis_ml.launchers.backends.google import Addresses, Google, GoogleError
 from cannabis_ml.launchers.backends.offers import Offer, smallest
 from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
+from cannabis_ml.launchers.mirror import LIST, Listing
 from cannabis_ml.launchers.package import START, Places, file_sha256, variables
 
 SMALLEST_DISK_GB = 100
@@ -198,8 +199,10 @@ class VertexBackend:
     def _attempts(self, job: Mapping[str, Any]) -> int:
         """How often the job has started, as it notes in its mirror: Vertex does not tell."""
         try:
-            data = self._google.read(*_place(job, f"kept/.launch/{job['displayName']}.json"))
-        except GoogleError:
+            kept = Listing.model_validate_json(self._google.read(*_place(job, f"kept/{LIST}")))
+            ledger = kept.root[f".launch/{job['displayName']}.json"]
+            data = self._google.read(*_place(job, f"kept/{ledger.at}"))
+        except (GoogleError, KeyError):
             return 1
         return max(1, int(json.loads(data)["attempts"]))
 
