@@ -80,6 +80,21 @@ def test_the_bundle_is_published_as_it_is(publish, hub_here, repo, bundles):
     assert id_of(Bundle.from_hub(repo, "1.0.0")) == id_of(bundles[0])
 
 
+def test_a_zip_is_published_as_its_folder_is(hub_here, repo, bundles):
+    packed = Bundle.open(f"{bundles[0].path}.zip")
+    target = Target(repo, "model", Version(1, 0, 0))
+    first = publish_bundle(BundleToPublish(packed, target, None))
+    again = publish_bundle(BundleToPublish(bundles[0], target, None))
+    assert (again.commit, again.was_there) == (first.commit, True)
+    assert id_of(Bundle.from_hub(repo, "1.0.0")) == id_of(bundles[0])
+
+
+def test_a_cache_of_ones_own(publish, repo, bundles, tmp_path):
+    publish("1.0.0")
+    bundle = Bundle.from_hub(repo, "1.0.0", cache=tmp_path / "mine")
+    assert Path(bundle.path).is_relative_to(tmp_path / "mine")
+
+
 def test_two_versions_are_loaded_side_by_side(publish, repo, bundles):
     publish("1.0.0", 0)
     publish("1.1.0", 1)
@@ -219,3 +234,31 @@ def test_scores_are_tied_to_the_commit_of_the_photos(
     told = hub_here.repos["model", repo]
     publication = told.commits[told.tags["1.0.0"]]["publication.json"]
     assert BundlePublication.model_validate_json(publication).photos == photos
+
+
+def test_photos_that_are_the_source_of_the_project_are_named_by_themselves(
+    onnx_contents, tmp_path, photos_at, hub_here, repo
+):
+    from types import SimpleNamespace
+
+    from kedro.io import DataCatalog
+
+    from cannabis_ml.cli_publish import _photos_of
+    from cannabis_ml.datasets.source_photos import SourcePhotosDataset
+    from cannabis_ml.publishing.photos import publish_photos
+
+    commit = publish_photos(photos_at("1.0.0")).commit
+    bundle = write_bundle(tmp_path / "bundle", onnx_contents(photo_set_fingerprint="f" * 64))
+
+    def photos_of(source, name=None, trained_here=True):
+        catalog = DataCatalog({"source_photos": SourcePhotosDataset(source=source)})
+        return _photos_of(SimpleNamespace(catalog=catalog), bundle, name, trained_here)
+
+    source = {"kind": "hub", "path": str(tmp_path), "repo": repo, "revision": commit}
+    for name in (None, repo, f"{repo}@1.0.0"):
+        found = photos_of(source, name)
+        assert (found.repo, found.commit, found.version) == (repo, commit, "1.0.0")
+    assert photos_of(source, trained_here=False) is None
+    assert photos_of({"kind": "folder", "path": str(tmp_path)}) is None
+    with pytest.raises(PublishingError, match="trained on the photo set ffffffffffff"):
+        photos_of({"kind": "folder", "path": str(tmp_path)}, repo)

@@ -98,7 +98,7 @@ def hub_api() -> HfApi:
 
 @contextmanager
 def hub_errors(repo: str, kind: RepoKind, what: str) -> Iterator[None]:
-    """Raise whatever goes wrong at the hub as a `HubError` that says what to do.
+    """Raise whatever goes wrong at the hub as a `HubError` that names what to do.
 
     Args:
         repo: The repository that is asked for.

@@ -34,7 +34,7 @@ Opened = TypeVar("Opened")
 class PhotosOfBundle(BaseModel):
     """Published photos that a bundle was trained on."""
 
-    model_config = ConfigDict(frozen=True)  # a newer version may say more
+    model_config = ConfigDict(frozen=True)  # a newer version may have more
 
     repo: str = Field(description="The data set on the hub, OWNER/NAME")
     commit: str = Field(pattern=r"^[0-9a-f]{40}$")
@@ -155,18 +155,18 @@ def _checked(snapshot: Path, origin: Origin) -> Path:
     if not file.is_file():
         return folder
     try:
-        told = BundlePublication.model_validate_json(file.read_text(encoding="utf-8"))
+        published = BundlePublication.model_validate_json(file.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise BundleError(f"{origin}: {PUBLICATION} is not that of a bundle: {error}") from error
-    if origin.version is not None and told.version != str(origin.version):
+    if origin.version is not None and published.version != str(origin.version):
         raise HubError(
-            f"{origin} was published as version {told.version}: somebody moved the tag.\nLoad"
-            f" {told.version}, or ask who owns {origin.repo}."
+            f"{origin} was published as version {published.version}: somebody moved the tag.\nLoad"
+            f" {published.version}, or ask who owns {origin.repo}."
         )
     found = read_manifest(open_archive(folder)).content_sha256
-    if found != told.bundle_id:
+    if found != published.bundle_id:
         raise BundleError(
-            f"{origin} holds the bundle {found[:12]}; {told.bundle_id[:12]} was published."
+            f"{origin} holds the bundle {found[:12]}; {published.bundle_id[:12]} was published."
         )
     return folder
 

@@ -1,4 +1,4 @@
-"""Published photos: what `publication.json` says of them, and the check of every row.
+"""Published photos: the content of `publication.json`, and the check of every row.
 
 OWNER/NAME at a commit
 README.md            the data card
@@ -31,7 +31,7 @@ _SHA256 = r"^[0-9a-f]{64}$"
 class PublishedSplit(BaseModel):
     """One split of published photos."""
 
-    model_config = ConfigDict(frozen=True)  # a newer version may say more
+    model_config = ConfigDict(frozen=True)  # a newer version may have more
 
     photos: int = Field(ge=0)
     rows_sha256: str = Field(pattern=_SHA256, description="As from `RowDigest`")

@@ -51,7 +51,7 @@ class BundleToPublish:
 
     @property
     def publication(self) -> BundlePublication:
-        """What `publication.json` says."""
+        """The content of `publication.json`."""
         manifest = self.bundle.manifest
         return BundlePublication(
             version=str(self.target.version),

@@ -64,11 +64,11 @@ def check_report(report: Mapping[str, Any], photos: PublishedPhotos) -> None:
             f" from {REPORT[0]} version {REPORT[1]}.\nRun: kedro run --pipeline=ingestion"
         )
     found = {str(split): len(photos.rows_of(split)) for split in SPLITS}
-    told = {name: int(n) for name, n in report["splits"].items()}
-    if found != told:
+    reported = {name: int(n) for name, n in report["splits"].items()}
+    if found != reported:
         raise PublishingError(
-            f"The ingestion report is of other photos than the photo set: by split {told}, and in"
-            f" the set {found}.\nRun: kedro run --pipeline=ingestion"
+            f"The ingestion report is of other photos than the photo set: by split {reported}, and"
+            f" in the set {found}.\nRun: kedro run --pipeline=ingestion"
         )
 
 

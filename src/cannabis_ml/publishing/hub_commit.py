@@ -127,7 +127,7 @@ def publish(target: Target, files: Iterable[HubFile], message: str) -> str:
         if not info.private and not target.public:
             raise PublishingError(
                 f"{target.repo} is public, and publishing is private unless it is asked for:"
-                " everybody would see this version.\nSay --public, make the repository private, or"
+                " everybody would see this version.\nAdd --public, make the repository private, or"
                 " name another."
             )
         head = str(info.sha)

@@ -104,7 +104,7 @@ def rights_of(photos: pd.DataFrame, by_source: Mapping[str, str]) -> Rights:
 
 
 def _first(photos: pd.DataFrame, column: str) -> pd.Series:
-    """What the columns of a source say that stand for a published one."""
+    """The columns of a source that stand for a published one, merged."""
     found = pd.Series(None, index=photos.index, dtype="object")
     for name, published in RIGHTS.items():
         if published == column and name in photos:

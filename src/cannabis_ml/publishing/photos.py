@@ -88,7 +88,7 @@ class PhotosToPublish:
         self.target = target
 
     def publication(self, files: Mapping[str, str]) -> PhotosPublication:
-        """What `publication.json` says once these files (SHA-256 by path) were made."""
+        """The content of `publication.json`, given the SHA-256 of every file by its path."""
         return PhotosPublication(
             version=str(self.target.version),
             fingerprint=self.photos.photo_set.fingerprint,

@@ -108,10 +108,10 @@ def check_rows(digest: RowDigest, publication: PhotosPublication, split: str, pl
     Raises:
         SourceError: If any row, label or photo differs, or rows are missing.
     """
-    told = publication.splits.get(split)
-    if told is not None and told.rows_sha256 == digest.hexdigest():
+    published = publication.splits.get(split)
+    if published is not None and published.rows_sha256 == digest.hexdigest():
         return
-    photos = 0 if told is None else told.photos
+    photos = 0 if published is None else published.photos
     what = (
         f"{digest.rows:,} photos came, and {photos:,} were published"
         if digest.rows != photos
