@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kedro.io import DataCatalog, DatasetError, MemoryDataset, Version
@@ -17,10 +18,12 @@ from kedro.runner import SequentialRunner
 from kedro_datasets.json import JSONDataset
 
 from cannabis_ml import lineage
+from cannabis_ml._io.remote import RemotePath
 from cannabis_ml.datasets import freeing
 from cannabis_ml.datasets.lineage import LineageDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.errors import StorageError
+from cannabis_ml.photo_sets import mirror
 from cannabis_ml.photo_sets.photo_set import PhotoStream
 from cannabis_ml.pruning import Versions, registered_runs
 
@@ -391,3 +394,87 @@ def test_the_command_frees_what_it_announced(photos_ready, kedro, processes, tmp
     assert len(list(data.glob("*/photo_set/*/photo_set"))) == 1
     (state,) = data.glob("*/photo_set/*/photo_set/state.json")
     assert json.loads(state.read_text())["_data_files"]
+
+
+class RemoteProject(Project):
+    """The same in a bucket, whose newest files count as old."""
+
+    def __init__(self, address):
+        super().__init__(address)
+        self.address = address
+
+    def catalog(self, version=None, names=(), **load):
+        def options(name, file):
+            at = Version(load.get(name), version)
+            return {"filepath": f"{self.address}/{file}", "version": at}
+
+        return DataCatalog(
+            {
+                "names": MemoryDataset(list(names)),
+                "params:x": MemoryDataset(1),
+                "photos": PhotoSetDataset(**options("photos", "photos")),
+                **{n: JSONDataset(**options(n, f"{n}.json")) for n in (*JSONS, "heads")},
+                "checkpoint_before": JSONDataset(**options("checkpoint", "checkpoint.json")),
+                "lineage": LineageDataset(filepath=f"{self.address}/lineage"),
+            }
+        )
+
+
+@pytest.fixture
+def remote_project(monkeypatch):
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
+    for module in (mirror, freeing):
+        monkeypatch.setattr(module, "UPLOAD_SECONDS", -3600)
+    return RemoteProject("memory://data")
+
+
+def test_in_a_bucket_old_versions_go_with_their_shards_and_what_killed_uploads_left(remote_project):
+    for n in range(3):
+        remote_project.run("data", "training", "bundle", names=[str(n), "shared"])
+    photos = RemotePath.at("memory://data/photos")
+    shards = (photos / "shards").names()
+    photos.fs.pipe_file(f"{photos.path}/2025-01-01/photos/dataset_info.json", b"{")
+    newest = {name: versions[:1] for name, versions in remote_project.there().items()}
+    kept = remote_project.everything()
+    plan = remote_project.prune(keep=1)
+    assert sum(plan.bytes.values()) > 0
+    assert remote_project.there() == newest
+    assert remote_project.everything() == {k: v for k, v in kept.items() if k[1] in newest[k[0]]}
+    assert len((photos / "shards").names()) < len(shards)
+    assert photos.names() == {"shards", *newest["photos"]}
+    assert list(remote_project.catalog().load("lineage")) == newest["photos"]
+    assert remote_project.prune(keep=1).bytes == {}
+
+
+def test_in_a_bucket_shards_of_a_run_that_is_going_on_stay(remote_project, monkeypatch):
+    monkeypatch.undo()
+    for n in range(2):
+        remote_project.run("data", names=[str(n)])
+    remote_project.prune(keep=1)
+    assert len((RemotePath.at("memory://data/photos") / "shards").names()) == 2
+
+
+@pytest.mark.parametrize("step", range(0, 12, 3))
+def test_in_a_bucket_interrupted_anywhere_what_is_left_is_whole(remote_project, step, monkeypatch):
+    for n in range(3):
+        remote_project.run("data", "training", "bundle", names=[str(n), "shared"])
+    newest = {(name, versions[0]) for name, versions in remote_project.there().items()}
+    before, left, real = remote_project.everything(), step, MemoryFileSystem._rm
+
+    def stop(self, path):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        real(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "_rm", stop)
+        with pytest.raises(KeyboardInterrupt):
+            remote_project.prune(keep=1)
+    after = remote_project.everything()
+    assert newest <= set(after)
+    assert {key: before[key] for key in after} == after
+    remote_project.prune(keep=1)
+    assert {(n, v) for n, versions in remote_project.there().items() for v in versions} == newest

@@ -20,6 +20,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from cannabis_ml._io.files import written_aside
+from cannabis_ml._io.object_storage import register
 
 
 def is_remote(path: str) -> bool:
@@ -47,6 +48,7 @@ class RemotePath:
             address: As fsspec writes it: `s3://bucket/photos`.
             credentials: Options of the file system.
         """
+        register()
         return cls(*url_to_fs(address, **(credentials or {})))
 
     def __truediv__(self, name: str) -> RemotePath:

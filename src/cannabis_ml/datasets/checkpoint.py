@@ -39,6 +39,7 @@ class StartDataset(AbstractDataset[None, Checkpoint | None]):
         checkpoints: Tier -> a checkpoint.safetensors of ours, a path or an address that fsspec
             knows, `~` being the home folder; a tier that is missing, or null, starts from
             pretrained weights.
+        credentials: Options of the other file system.
         metadata: Ignored by Kedro; read by plugins.
 
     Raises:
@@ -50,6 +51,7 @@ class StartDataset(AbstractDataset[None, Checkpoint | None]):
         *,
         tier: str,
         checkpoints: Mapping[str, str | None] | None = None,
+        credentials: dict[str, object] | None = None,
         metadata: dict[str, object] | None = None,
     ) -> None:
         self.metadata = metadata
@@ -60,7 +62,7 @@ class StartDataset(AbstractDataset[None, Checkpoint | None]):
             )
         by_tier = {tier_named(name).name: path for name, path in (checkpoints or {}).items()}
         path = by_tier.get(tier)
-        self._file = None if path is None else CheckpointDataset(filepath=_expanded(path))
+        self._file = None if path is None else _checkpoint(path, credentials)
 
     def load(self) -> Checkpoint | None:
         """Read the checkpoint, if there is to be one.
@@ -91,5 +93,7 @@ class StartDataset(AbstractDataset[None, Checkpoint | None]):
         return {"tier": self._tier, "path": path}
 
 
-def _expanded(path: str) -> str | Path:
-    return path if is_remote(path) else Path(path).expanduser()
+def _checkpoint(path: str, credentials: dict[str, object] | None) -> CheckpointDataset:
+    if is_remote(path):
+        return CheckpointDataset(filepath=path, credentials=credentials)
+    return CheckpointDataset(filepath=Path(path).expanduser())

@@ -12,6 +12,7 @@ from uuid import uuid4
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
+from cannabis_ml._io.object_storage import register
 from cannabis_ml.errors import FeedbackError
 from cannabis_ml.feedback.photo_cleaning import CleanPhoto
 from cannabis_ml.photos.fingerprint import photo_id as id_of
@@ -31,6 +32,7 @@ class PhotoStore:
     """
 
     def __init__(self, address: str, credentials: Mapping[str, Any] | None = None) -> None:
+        register()
         self._fs, self._root = url_to_fs(address, **(credentials or {}))
         self._is_local = _is_local(self._fs)
 
