@@ -2,7 +2,7 @@
 
 import os
 import sys
-from pathlib import Path
+import time
 
 import cv2
 import datasets
@@ -63,8 +63,13 @@ def _row(i, random, complete):
 
 
 def main(backbone_file, workspace, result):
-    """Train; write the final weights to `result`. $DIE_AT: kill the process at that step."""
+    """Train; write the final weights to `result`.
+
+    $DIE_AT: kill the process at that step; of a workspace in a bucket, once a state is there.
+    """
+    from cannabis_ml._io.remote import RemotePath, is_remote
     from cannabis_ml.datasets.checkpoint import CheckpointDataset
+    from cannabis_ml.datasets.workspace import WorkspaceDataset
     from cannabis_ml.networks.params import ModelParams
     from cannabis_ml.training import module, train
     from cannabis_ml.training.schedule import Schedule, TrainingParams, TrainingPlan
@@ -77,6 +82,8 @@ def main(backbone_file, workspace, result):
     def mortal(self, *args, **kwargs):
         step(self, *args, **kwargs)
         if self.global_step == die_at:
+            while is_remote(workspace) and not RemotePath.at(workspace).files():
+                time.sleep(0.01)
             os.kill(os.getpid(), 9)
 
     module.PhotoModule.optimizer_step = mortal
@@ -105,7 +112,7 @@ def main(backbone_file, workspace, result):
     checkpoint, history = train.fit(
         TrainingData.of_split(draw_photo_set(), TAXONOMY),
         TrainingPlan(model, training, schedule),
-        Path(workspace),
+        WorkspaceDataset(filepath=workspace, seconds=0.02).load(),
     )
     CheckpointDataset(filepath=result).save(checkpoint)
     history.drop(columns="seconds").to_csv(f"{result}.csv", index=False)

@@ -86,6 +86,21 @@ def test_workers_change_nothing_after_a_kill_either(undisturbed, start, tmp_path
     same_end(result, undisturbed)
 
 
+@pytest.mark.slow
+def test_another_machine_goes_on_from_a_state_in_a_bucket(undisturbed, start, tmp_path, s3):
+    """Each process has a copy of its own, which ends with it."""
+    result, work = tmp_path / "end.safetensors", "s3://hemp/workspace"
+    done = start(work, result, DIE_AT="8", EVERY="1", **s3.environment)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    s3.requests.clear()
+    done = start(work, result, EVERY="1", **s3.environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "could not be uploaded" not in done.stderr
+    brought = [request for request in s3.requests if request.startswith("GET /hemp/workspace/")]
+    assert any(callbacks.STATE in request for request in brought)
+    same_end(result, undisturbed)
+
+
 @pytest.fixture
 def fit(photo_set, taxonomy, backbone_file):
     model = ModelParams(

@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import posixpath
+import re
 import shutil
 import tempfile
 from abc import abstractmethod
@@ -18,6 +19,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
+from uuid import uuid4
 
 import fsspec
 from fsspec import AbstractFileSystem
@@ -40,6 +42,16 @@ CLASSES = {
 
 COPIED_BYTES = 1 << 20
 """Bytes read or written at a time."""
+
+
+def part_of(path: str) -> str:
+    """Where a file is written before it is moved to its place."""
+    return f"{path}.{uuid4().hex[:8]}.part"
+
+
+def is_part(path: str) -> bool:
+    """Whether a path is of `part_of`: of a file that is being written, or never was whole."""
+    return re.search(r"\.[0-9a-f]{8}\.part$", path) is not None
 
 
 def register() -> None:

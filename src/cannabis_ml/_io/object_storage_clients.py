@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from cannabis_ml._io.object_storage import ObjectStorage
+from cannabis_ml._io.object_storage import ObjectStorage, part_of
 from cannabis_ml.errors import StorageError
 
 if TYPE_CHECKING:
@@ -172,6 +172,16 @@ class AzureStorage(ObjectStorage):
                 options[f"{kind}_storage_authority"] = place["endpoint_override"]
                 options[f"{kind}_storage_scheme"] = place["scheme"]
         return AzureFileSystem(name, **{k: v for k, v in options.items() if v})
+
+    def _send(self, source: IO[bytes], path: str) -> None:
+        """Upload beside, then copy: this client empties an object before it uploads it."""
+        part = part_of(path)
+        try:
+            super()._send(source, part)
+            self.cp_file(part, path)
+        finally:
+            with suppress(FileNotFoundError):
+                self.rm_file(part)
 
     def _searched(self) -> str:
         if any(self._options.get(secret) for secret in self.SECRETS):

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from cannabis_ml._io.files import written_aside
-from cannabis_ml._io.object_storage import register
+from cannabis_ml._io.object_storage import is_part, part_of, register
 
 
 def is_remote(path: str) -> bool:
@@ -103,7 +102,11 @@ class RemotePath:
         if not self.is_dir():
             return {}
         found = self.fs.find(self.path, detail=True)
-        return {posixpath.relpath(path, self.path): entry for path, entry in found.items()}
+        return {
+            posixpath.relpath(path, self.path): entry
+            for path, entry in found.items()
+            if not is_part(path)
+        }
 
     def written_at(self) -> float:
         """When the file was written, in seconds since 1970.
@@ -126,6 +129,8 @@ class RemotePath:
         with written_aside(local) as aside:
             aside.mkdir()
             for path in self.fs.find(self.path):
+                if is_part(path):
+                    continue
                 file = aside / posixpath.relpath(path, self.path)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 self.fs.get_file(path, str(file))
@@ -173,7 +178,7 @@ class RemotePath:
         if getattr(self.fs, "writes_whole", False):  # object storage
             self.fs.put_file(str(local), self.path)
             return
-        part = f"{self.path}.{uuid4().hex[:8]}.part"
+        part = part_of(self.path)
         self.fs.makedirs(posixpath.dirname(self.path), exist_ok=True)
         try:
             self.fs.put_file(str(local), part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import shutil
@@ -131,11 +132,14 @@ class Follower:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upload", daemon=True)
         self._thread.start()
-        # At the end of processes that multiprocessing started, too.
+        # Before copies that end with the process do; processes that multiprocessing started have
+        # an end of their own.
         self._finalize = Finalize(None, self._end, exitpriority=10)
+        atexit.register(self._finalize)
 
     def stop(self) -> None:
         """Upload what is left, and follow no more."""
+        atexit.unregister(self._finalize)
         self._finalize()
 
     def _run(self) -> None:

@@ -1,0 +1,110 @@
+"""A project whose data lies in a bucket, as a person uses it."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cannabis_ml._io.object_storage_clients import GoogleStorage, S3Storage
+
+pytestmark = pytest.mark.slow
+
+FOLDER = "hemp/data"
+
+# The tiniest: few photos, one epoch; what is measured and drawn is not what is looked at here.
+TINY = {
+    "globals.yml": "data: s3://hemp/data\nstorage: {credentials: bucket}\n",
+    "parameters_training.yml": """
+tier3: &tiny
+  model: {image_size: 64, ensemble: 1}
+  schedule: {phases: [{name: heads, epochs: 1, learning_rate: 1.0e-3, train: heads}]}
+tier2: *tiny
+tier1: *tiny
+reports: {threshold_photos: 1}
+""",
+}
+
+
+@pytest.fixture
+def project(copy_project, tmp_path):
+    return copy_project(tmp_path / "project")
+
+
+def local_files(project):
+    """Below `data`, without copies, what MLflow keeps, and the files that are in git."""
+    found = (path.relative_to(project / "data") for path in (project / "data").rglob("*"))
+    kept = (path for path in found if path.parts[0] not in ("cache", "09_tracking"))
+    return [path for path in kept if (project / "data" / path).is_file() and path.name[0] != "."]
+
+
+def test_a_whole_run_in_s3(s3, kedro, project, copy_project, tmp_path):
+    for name, text in TINY.items():
+        (project / "conf/test" / name).write_text(text)
+    credentials = "bucket: " + str({**s3.options, "client_kwargs": {"region_name": "us-east-1"}})
+    (project / "conf/local/credentials.yml").write_text(credentials)
+    s3.requests.clear()
+    done = kedro(project, "run", "--env", "test")
+    printed = done.stdout + done.stderr
+    assert "s3://hemp/data/06_models/bundle" in printed
+    assert local_files(project) == []
+
+    fs = S3Storage(**s3.options, skip_instance_cache=True)
+    files = fs.find(FOLDER)
+    assert not [path for path in files if path.endswith(".part")]
+    for entry in ("05_model_input/photo_set", "06_models/tier1/checkpoint.safetensors"):
+        assert any(path.startswith(f"{FOLDER}/{entry}/") for path in files)
+    assert any(path.startswith(f"{FOLDER}/06_models/tier3/workspace/runs/") for path in files)
+    assert f"{FOLDER}/03_primary/split_ledger.parquet" in files
+
+    other = copy_project(tmp_path / "other")  # another machine: nothing but the configuration
+    for name, text in TINY.items():
+        (other / "conf/test" / name).write_text(text)
+    (other / "conf/local/credentials.yml").write_text(credentials)
+    shown = kedro(other, "champion", "--env", "test").stdout
+    assert "In production: s3://hemp/data/06_models/champion/bundle.zip" in shown
+    pruned = kedro(other, "prune", "--keep", "1", "--dry-run", "--env", "test").stdout
+    assert "Would free 0 bytes" in pruned
+
+    from cannabis_ml.inference.bundle import Bundle
+
+    fs.get_file(f"{FOLDER}/06_models/champion/bundle.zip", str(tmp_path / "bundle.zip"))
+    assert Bundle.open(tmp_path / "bundle.zip").check_golden().passed
+
+    with closing(sqlite3.connect(project / "data/09_tracking/mlflow.db")) as db:
+        ((status,),) = db.execute("SELECT status FROM runs").fetchall()
+    assert status == "FINISHED"
+    secret = s3.options["secret"]
+    assert secret not in printed
+    for folder in (project, other):
+        for path in (folder / "data").rglob("*"):
+            assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+    assert not any(secret.encode() in fs.cat_file(path) for path in files)
+
+
+def test_photos_are_made_ready_in_google_cloud_storage(gcs, kedro, project, monkeypatch):
+    """With the address of `--params` and those of the environment; again, nothing is new."""
+    for name, value in gcs.environment.items():
+        monkeypatch.setenv(name, value)
+    command = ("run", "--env", "test", "--pipelines", "data", "--params", f"data=gs://{FOLDER}")
+    kedro(project, *command)
+    fs = GoogleStorage(**gcs.options, skip_instance_cache=True)
+    shards = {path for path in fs.find(FOLDER) if path.endswith(".arrow")}
+    assert shards
+    assert local_files(project) == []
+    kedro(project, *command)
+    assert {path for path in fs.find(FOLDER) if path.endswith(".arrow")} == shards
+    assert len(fs.glob(f"{FOLDER}/05_model_input/photo_set/*/photo_set/state.json")) == 2
+
+
+def test_a_wrong_bucket_ends_the_run_before_its_first_node(s3, kedro, project, monkeypatch):
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    done = kedro(project, "run", "--env", "test", "--params", "data=s3://hmep/data", check=False)
+    assert done.returncode == 1
+    assert "Error: There is no bucket s3://hmep" in done.stderr
+    assert "Running node" not in done.stdout
+    assert "Traceback" not in done.stderr
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] not in done.stdout + done.stderr
+    assert not list(Path(project, "data").rglob("labels.csv"))
