@@ -433,7 +433,7 @@ def gcs():
 @pytest.fixture
 def object_storage():
     """fsspec opens `s3://` and `gs://` with our classes, as in a project."""
-    from cannabis_ml._io.object_storage import register
+    from cannabis_ml._io.storage_protocols import register
 
     register()
 

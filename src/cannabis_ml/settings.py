@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kedro.utils import find_kedro_project
 
-from cannabis_ml._io.object_storage import register
 from cannabis_ml._io.openmp import limit_spinning
+from cannabis_ml._io.storage_protocols import register
 from cannabis_ml.config import ProjectConfigLoader
 from cannabis_ml.hooks import (
     LineageHook,

@@ -267,7 +267,7 @@ def test_fsspec_opens_addresses_with_ours(object_storage, protocol):
 
 def test_registering_loads_no_client():
     code = (
-        "import sys; from cannabis_ml._io.object_storage import register; register();"
+        "import sys; from cannabis_ml._io.storage_protocols import register; register();"
         " print([m for m in ('pyarrow', 'boto3', 's3fs', 'gcsfs') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

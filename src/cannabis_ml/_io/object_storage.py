@@ -10,7 +10,6 @@ import errno
 import io
 import os
 import posixpath
-import re
 import shutil
 import tempfile
 from abc import abstractmethod
@@ -19,9 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
-from uuid import uuid4
 
-import fsspec
 from fsspec import AbstractFileSystem
 
 from cannabis_ml._io import storage_errors
@@ -30,34 +27,8 @@ from cannabis_ml.errors import StorageError
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
-CLASSES = {
-    "s3": "cannabis_ml._io.object_storage_clients.S3Storage",
-    "s3a": "cannabis_ml._io.object_storage_clients.S3Storage",
-    "gs": "cannabis_ml._io.object_storage_clients.GoogleStorage",
-    "gcs": "cannabis_ml._io.object_storage_clients.GoogleStorage",
-    "az": "cannabis_ml._io.object_storage_clients.AzureStorage",
-    "abfs": "cannabis_ml._io.object_storage_clients.AzureStorage",
-}
-"""Protocol -> file system."""
-
 COPIED_BYTES = 1 << 20
 """Bytes read or written at a time."""
-
-
-def part_of(path: str) -> str:
-    """Where a file is written before it is moved to its place."""
-    return f"{path}.{uuid4().hex[:8]}.part"
-
-
-def is_part(path: str) -> bool:
-    """Whether a path is of `part_of`: of a file that is being written, or never was whole."""
-    return re.search(r"\.[0-9a-f]{8}\.part$", path) is not None
-
-
-def register() -> None:
-    """Let fsspec, and so Kedro, open object storage with these classes; imports none of them."""
-    for protocol, name in CLASSES.items():
-        fsspec.register_implementation(protocol, name, clobber=True)
 
 
 class ObjectStorage(AbstractFileSystem):

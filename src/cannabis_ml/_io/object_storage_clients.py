@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from cannabis_ml._io.object_storage import ObjectStorage, part_of
+from cannabis_ml._io.object_storage import ObjectStorage
+from cannabis_ml._io.storage_protocols import part_of
 from cannabis_ml.errors import StorageError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from cannabis_ml._io.files import written_aside
-from cannabis_ml._io.object_storage import is_part, part_of, register
+from cannabis_ml._io.storage_protocols import is_part, part_of, register
 
 
 def is_remote(path: str) -> bool:

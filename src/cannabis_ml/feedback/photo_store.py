@@ -12,7 +12,7 @@ from uuid import uuid4
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from cannabis_ml._io.object_storage import register
+from cannabis_ml._io.storage_protocols import register
 from cannabis_ml.errors import FeedbackError
 from cannabis_ml.feedback.photo_cleaning import CleanPhoto
 from cannabis_ml.photos.fingerprint import photo_id as id_of
