@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cannabis_ml.launchers.backend import LaunchError, open_backend
-from cannabis_ml.launchers.backends.offers import smallest
+from cannabis_ml.launchers.backends.offers import DRIVER, smallest
 from cannabis_ml.launchers.backends.vertex import (
     ACCELERATORS,
     OFFERS,
@@ -101,6 +101,18 @@ def test_a_job_is_what_vertex_takes(gpu, spot):
     (pool,) = spec["workerPoolSpecs"]
     assert pool["diskSpec"] == {"bootDiskSizeGb": 200}
     assert pool["machineSpec"].get("acceleratorType") == ACCELERATORS.get(gpu)
+
+
+@pytest.mark.parametrize("gpu", [None, "T4"])
+def test_a_container_with_a_gpu_gets_its_driver(gpu, cloud, settings, tmp_path):
+    backend = open_backend("vertex", settings)
+    machine = Machine(gpu=gpu)
+    job = Job(name="leaf", backend="vertex", command=("run",), machine=machine)
+    package = tmp_path / "package.tar.gz"
+    package.write_bytes(b"")
+    sent, *_ = cloud.jobs[backend.submit(job, package, {})]
+    variables = sent["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["env"]
+    assert (set(DRIVER) <= {one["name"] for one in variables}) == bool(gpu)
 
 
 def test_the_smallest_machine_with_the_gpu_is_taken():

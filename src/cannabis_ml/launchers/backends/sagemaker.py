@@ -30,7 +30,7 @@ from cannabis_ml.launchers.backend import (
     LaunchError,
     Phase,
 )
-from cannabis_ml.launchers.backends.offers import Offer, smallest
+from cannabis_ml.launchers.backends.offers import DRIVER, Offer, smallest
 from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
 from cannabis_ml.launchers.package import START, Places, file_sha256, variables
 from cannabis_ml.text import one_line
@@ -133,7 +133,8 @@ class SageMakerBackend:
             results=f"{CHECKPOINTS}/results",
             mirror=f"{CHECKPOINTS}/kept",
         )
-        given = variables(job, places, file_sha256(package))
+        given = DRIVER if job.machine.gpu else {}
+        given = given | variables(job, places, file_sha256(package))
         if secrets:
             given["CANNABIS_ML_SECRETS"] = json.dumps(self._keep_secrets(secrets))
         channels = {"package": f"{folder}/package/"}

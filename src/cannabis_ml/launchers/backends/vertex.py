@@ -28,7 +28,7 @@ from cannabis_ml.launchers.backend import (
     Phase,
 )
 from cannabis_ml.launchers.backends.google import Addresses, Google, GoogleError
-from cannabis_ml.launchers.backends.offers import Offer, smallest
+from cannabis_ml.launchers.backends.offers import DRIVER, Offer, smallest
 from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
 from cannabis_ml.launchers.mirror import LIST, Listing
 from cannabis_ml.launchers.package import START, Places, file_sha256, variables
@@ -128,7 +128,8 @@ class VertexBackend:
             results=f"{mounted}/results",
             mirror=f"{mounted}/kept",
         )
-        given = variables(job, places, file_sha256(package))
+        given = DRIVER if job.machine.gpu else {}
+        given = given | variables(job, places, file_sha256(package))
         if secrets:
             kept = self._google.keep_secrets(self.settings.project, secrets)
             given["CANNABIS_ML_SECRETS"] = json.dumps(kept)
