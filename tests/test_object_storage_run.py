@@ -18,7 +18,7 @@ TINY = {
     "globals.yml": "data: s3://hemp/data\nstorage: {credentials: bucket}\n",
     "parameters_training.yml": """
 tier3: &tiny
-  model: {image_size: 64, ensemble: 1}
+  model: {backbone: test_efficientnet, image_size: 64, ensemble: 1, weights: [random]}
   schedule: {phases: [{name: heads, epochs: 1, learning_rate: 1.0e-3, train: heads}]}
 tier2: *tiny
 tier1: *tiny

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import stat
 import time
 from collections.abc import Callable, Mapping
@@ -85,16 +84,7 @@ def _content(url: str) -> bytes:
 def _remote(url: str) -> RemotePath:
     from cannabis_ml._io.remote import RemotePath
 
-    _let_workers_open_buckets()
     return RemotePath.at(url)
-
-
-@functools.cache
-def _let_workers_open_buckets() -> None:
-    """A project does this in its settings, which workers of a cluster do not read."""
-    from cannabis_ml._io.object_storage import register
-
-    register()
 
 
 def _patiently(request: Callable[[str], R], url: str) -> R:
