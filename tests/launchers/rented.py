@@ -28,7 +28,8 @@ class RentedMachine:
         mounts: `{path of the job: file or folder of this machine}`; these survive.
         home: Folder for the disk and the home of the job.
         attempts: How often it may be started when it fails.
-        seconds: After how many of one attempt it is ended.
+        seconds: After how many of one attempt it is to be ended; `run_out_of_time` tells when they
+            are over, as these tests run on machines of any speed.
         free_preemptions: Whether a machine that is taken away counts as no attempt.
 
     Attributes:
@@ -50,7 +51,7 @@ class RentedMachine:
         self._disk, self._home, self._mounts = home / "disk", home / "home", mounts
         self._command = [self._located(part) for part in command]
         self._variables = {name: self._located(text) for name, text in variables.items()}
-        self._attempts, self._seconds, self._free = attempts, seconds, free_preemptions
+        self._attempts, self.seconds, self._free = attempts, seconds, free_preemptions
         self.lines, self.phase, self.exit_code, self.attempt = [], "queued", None, 0
         self._process, self._taken, self._cancelled = None, False, False
         self._changed, self._late = threading.Condition(), threading.Event()
@@ -154,9 +155,6 @@ class RentedMachine:
             start_new_session=True,
         )
         self.phase = "running"
-        timer = threading.Timer(self._seconds or 10**6, self.run_out_of_time)
-        timer.daemon = True
-        timer.start()
         if self._cancelled or self._late.is_set():
             self._signal(signal.SIGKILL)
         for line in self._process.stdout:
@@ -164,7 +162,6 @@ class RentedMachine:
                 self.lines.append((time.time_ns(), line.rstrip("\n")))
                 self._changed.notify_all()
         code = self._process.wait()
-        timer.cancel()
         return None if self._late.is_set() else code
 
     def _empty_disk(self):
