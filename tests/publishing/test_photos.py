@@ -3,6 +3,7 @@
 import io
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -10,6 +11,7 @@ import yaml
 from cannabis_ml.errors import HubError, PublishingError
 from cannabis_ml.publishing.licences import licence_id
 from cannabis_ml.publishing.params import PublishingParams
+from cannabis_ml.publishing.photo_shards import MAX_SHARD_BYTES, divided
 
 
 @pytest.fixture
@@ -158,6 +160,34 @@ def test_a_public_repository_wants_a_word(published, place, hub_here, repo):
         published("1.1.0", count=16)
     assert list(place().tags) == ["1.0.0"]
     published("1.1.0", count=16, public=True)
+
+
+def test_the_same_photos_give_the_same_files(photos_at):
+    ready = photos_at("1.0.0", count=24)
+    first = list(ready.files(lambda _: None))
+    assert list(ready.files(lambda _: None)) == first
+    assert list(photos_at("1.0.0", count=24).files(lambda _: None)) == first
+
+
+def test_a_photo_more_changes_one_shard_of_its_split():
+    ids = [f"{n:064x}" for n in range(30_000)]
+    more = [*ids[:12_345], "f" * 64, *ids[12_345:]]
+
+    def shards(names):
+        return {tuple(names[part]) for part in divided(names, np.full(len(names), 20_000))}
+
+    before, after = shards(ids), shards(more)
+    assert len(before) > 4
+    assert len(before - after) <= 2
+    assert sum(map(len, after)) == len(more)
+
+
+def test_no_shard_is_larger_than_memory_should_hold():
+    names = [f"{n:064x}" for n in range(1000)]
+    sizes = np.full(1000, MAX_SHARD_BYTES // 100)
+    parts = list(divided(names, sizes))
+    assert max(int(sizes[part].sum()) for part in parts) <= MAX_SHARD_BYTES
+    assert [name for part in parts for name in names[part]] == names
 
 
 def test_who_commits_meanwhile_is_not_overwritten(published, place, hub_here):

@@ -71,7 +71,7 @@ class PublishedPhotos:
         self._labels = photo_set.labels()
         self._rights = rights
         self.digests = {split: RowDigest() for split in SPLITS}
-        """Of the rows that `shards` has given so far, by split."""
+        """By split, of the rows that the last call of `shards` has given so far."""
 
     @property
     def label_columns(self) -> list[str]:
@@ -111,7 +111,8 @@ class PublishedPhotos:
         return np.concatenate(sizes or [np.zeros(0)]).astype(np.int64)
 
     def shards(self) -> Iterator[Shard]:
-        """Every shard of every split, each made when it is asked for."""
+        """Every shard of every split, each made when it is asked for; anew at every call."""
+        self.digests = {split: RowDigest() for split in SPLITS}
         sizes, ids = self.stored_bytes(), self._labels["photo_id"].astype(str).to_numpy()
         for split in SPLITS:
             rows = self.rows_of(split)
