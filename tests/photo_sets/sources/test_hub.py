@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import shutil
 from pathlib import Path
 
 import pytest
+from kedro.io import DatasetError
 
 from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.errors import SourceError
@@ -292,6 +294,24 @@ class TestLocalFolder:
         kept = {Path(path).read_bytes() for path in photos["path"]}
         assert kept == {path.read_bytes() for path in folder.rglob("*.jpg")}
         assert load(**source)["path"].tolist() == photos["path"].tolist()
+
+    def test_a_data_set_that_is_mounted_is_read_without_the_hub(
+        self, folder, load, tmp_path, monkeypatch
+    ):
+        commit = "1f" * 20
+        place = tmp_path / "mounted/me/trees" / commit
+        place.parent.mkdir(parents=True)
+        shutil.copytree(folder, place)
+        monkeypatch.setenv("CANNABIS_ML_DATA_SETS", str(tmp_path / "mounted"))
+        monkeypatch.delattr(hub_source, "ask_hub")
+        source = {"kind": "hub", "repo": "me/trees", "revision": commit}
+        photos = load(**source, path=str(tmp_path / "kept"))
+        local = load(kind="hub", repo=str(folder), path=str(tmp_path / "kept"))
+        for name in ("label", "given_split"):
+            assert photos[name].tolist() == local[name].tolist()
+        another = source | {"revision": "2e" * 20, "path": str(tmp_path / "kept")}
+        with pytest.raises(DatasetError, match="ask_hub"):
+            SourcePhotosDataset(source=another).load()
 
     def test_split_folders_that_datasets_passes_over_are_heard(self, load, tmp_path, write_photo):
         for number, place in enumerate(["Training/oak", "Training/elm", "Testing/elm"]):

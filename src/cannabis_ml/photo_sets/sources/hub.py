@@ -32,6 +32,7 @@ from cannabis_ml.photo_sets.sources.hub_reading import (
     cell_reader,
     check_rows,
     content_name,
+    mounted,
     publication_of,
     stored_photo,
     undecoded,
@@ -137,7 +138,7 @@ class HubSource(SplitSource):
             logger.info("%s is at commit %s", self.repo, revision)
         folder = self._folder(revision)
         if not (folder / _TABLE).is_file():
-            if not self.is_local:
+            if self._stored(revision)[1] is not None:
                 ask_hub(self.repo, revision)
             self._fetch(folder, revision)
         return self._rows(pd.read_parquet(folder / _TABLE), folder)
@@ -158,6 +159,13 @@ class HubSource(SplitSource):
         key = hashlib.sha256(what.encode()).hexdigest()[:12]
         name = re.sub(r"[^\w.-]+", "--", self.repo).strip("-") or "local"
         return Path(self.path).expanduser() / f"{name}_{key}"
+
+    def _stored(self, revision: str) -> tuple[str, str | None]:
+        """Where the data set is: its id and commit, or a folder of this machine and None."""
+        if self.is_local:
+            return str(Path(self.repo).expanduser()), None
+        folder = mounted(self.repo, revision)
+        return (self.repo, revision) if folder is None else (str(folder), None)
 
     def _local_state(self) -> str:
         root = Path(self.repo).expanduser()
@@ -183,7 +191,7 @@ class HubSource(SplitSource):
         ):
             aside.mkdir()
             try:
-                publication = publication_of(self.repo, None if self.is_local else revision)
+                publication = publication_of(*self._stored(revision))
                 rows = list(self._written(aside, revision, cache, publication))
             except SourceError:
                 raise
@@ -210,6 +218,7 @@ class HubSource(SplitSource):
         """Write the photos one by one and yield a row for each."""
         from tqdm import tqdm
 
+        root = Path(self._stored(revision)[0]).absolute()
         for split, dataset in self._splits(revision, cache).items():
             features = dict(dataset.features)
             self._check_image_column(features, split)
@@ -230,32 +239,34 @@ class HubSource(SplitSource):
                     (aside / path).parent.mkdir(exist_ok=True)
                     (aside / path).write_bytes(data)
                 labels = {key: read(row[key]) for key, read in readers.items()}
-                ours = {_PATH: path, _SPLIT: split, _NAME: name, _FOLDERS: self._folders_of(file)}
+                folders = self._folders_of(file, root)
+                ours = {_PATH: path, _SPLIT: split, _NAME: name, _FOLDERS: folders}
                 if publication is not None:
                     digest.add(row, data or b"")
                 yield ours | labels
             if publication is not None:
                 check_rows(digest, publication, split, self._place)
 
-    def _folders_of(self, file: str | None) -> str | None:
+    def _folders_of(self, file: str | None, root: Path) -> str | None:
         """The folders of a file from the data set's root; None where it is stored in a table."""
         within, _, outside = (file or "").partition("::")  # zip://a/b.jpg::hf://…
         within = within.partition("://")[2] or within
         if not outside:
-            roots = (f"datasets/{self.repo}", str(Path(self.repo).expanduser().absolute()))
-            root = next((root for root in roots if within.startswith(root)), "")
+            roots = (f"datasets/{self.repo}", str(root))
+            prefix = next((prefix for prefix in roots if within.startswith(prefix)), "")
             # hf://datasets/OWNER/NAME@REVISION/a/b.jpg
-            within = within.removeprefix(root).partition("/")[2] if root else within
+            within = within.removeprefix(prefix).partition("/")[2] if prefix else within
         folders = PurePosixPath(within).parent.as_posix()
         return None if folders in (".", "/") else folders
 
     def _splits(self, revision: str, cache: str) -> dict[str, Any]:
         from datasets import load_dataset
 
+        place, commit = self._stored(revision)
         loaded = load_dataset(
-            str(Path(self.repo).expanduser()) if self.is_local else self.repo,
+            place,
             name=self.config,
-            revision=None if self.is_local else revision,
+            revision=commit,
             cache_dir=cache,
             streaming=self.streaming,
             # The revision fixes the photos; sizes in a README are often out of date.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -72,6 +73,17 @@ def ask_hub(repo: str, revision: str) -> str:
             " none."
         ) from error
     return str(info.sha or revision)
+
+
+def mounted(repo: str, commit: str) -> Path | None:
+    """Folder of a data set at a commit that is mounted here, as in jobs of the hub itself.
+
+    It is OWNER/NAME/COMMIT below the folder in the variable CANNABIS_ML_DATA_SETS; None if it is
+    not there.
+    """
+    below = os.environ.get("CANNABIS_ML_DATA_SETS")
+    folder = Path(below, repo, commit) if below else None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def publication_of(repo: str, revision: str | None) -> PhotosPublication | None:
