@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -21,6 +23,9 @@ from schemathesis.specs.openapi.checks import (
 from cannabis_ml.feedback.review_queue import QueueList
 from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.settings import ServiceSettings, hash_key
+
+sys.path.append(str(Path(__file__).parents[1] / "assistant"))
+from anthropic_server import AnthropicServer
 
 HEAD = "kind.of thing"
 ADMIN = "key-of-an-admin"
@@ -41,9 +46,31 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def app(small_bundle, tmp_path_factory):
+def language_model():
+    """One that explains everything alike."""
+    text = "It is a red thing. The model looked at the middle."
+    opened = AnthropicServer(lambda asked: {"text": text})
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def app(small_bundle, language_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("openapi")
+    explains = {
+        "folder": str(folder / "answers"),
+        "model": {"name": "m", "base_url": language_model.url, "key": "MODEL_KEY"},
+        "pace": {"per_minute": 1e9},
+        "prices": {"date": "2026-11-25", "models": {}},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODEL_KEY", language_model.key)
+        return _app(small_bundle, folder, explains)
+
+
+def _app(small_bundle, folder, explains):
     given = {
+        "assistant": {"params": explains},
         "feedback": {"database": f"sqlite:///{folder / 'feedback.db'}"},
         "admin_key_hashes": [hash_key(ADMIN)],
         "jobs": {"follow_seconds": 2},

@@ -146,6 +146,17 @@ class Runner:
                 raise
         return RunResult(outcomes, self.usage, self.budget.spent, in_doubt, self._stopped)
 
+    def ask_now(self, item: Item) -> Outcome:
+        """Ask one question by itself, unless it was answered before; batches are left alone.
+
+        Raises:
+            AssistantError: If the provider cannot be asked.
+            ConfigError: If tokens cannot be counted, and none are given.
+        """
+        if self.kept(item) is None:
+            self.most_tokens([item])
+        return self._outcome(item)
+
     def uses_batch(self, questions: int) -> bool:
         """Whether so many questions are asked in a batch."""
         budget = self.params.budget

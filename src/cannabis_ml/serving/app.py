@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from cannabis_ml import __version__
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.serving import (
+    explain_routes,
     feedback_routes,
     heat_map_routes,
     people_routes,
@@ -21,6 +22,7 @@ from cannabis_ml.serving import (
 from cannabis_ml.serving.bundles import Served, ServedBundles
 from cannabis_ml.serving.dependencies import PERSON_HEADER
 from cannabis_ml.serving.deployments import DeploymentRecord, Deployments
+from cannabis_ml.serving.explaining import ExplanationDesk
 from cannabis_ml.serving.feedback_desk import open_desk
 from cannabis_ml.serving.following import Follower
 from cannabis_ml.serving.guard import KEY_HEADER, Guard
@@ -45,6 +47,7 @@ ROUTERS = [
     people_routes.router,
     job_routes.router,
     heat_map_routes.router,
+    explain_routes.router,
     page_routes.router,
 ]
 
@@ -82,8 +85,10 @@ def create_app(
 
     Raises:
         FeedbackError: If the store of feedback cannot be opened.
+        ConfigError: If a language model is to explain, and cannot be asked: it has no key.
     """
     settings = settings or ServiceSettings()
+    explaining = None if settings.assistant is None else ExplanationDesk(settings.assistant)
     desk = open_desk(settings)
     pool = WorkerPool(settings.workers)
     admission = Admission(pool, settings.limits.waiting)
@@ -113,6 +118,8 @@ def create_app(
             await asyncio.to_thread(pool.close)
             if desk is not None:
                 await asyncio.to_thread(desk.close)
+            if explaining is not None:
+                explaining.close()
 
     app = ServiceApp(
         title="cannabis_ml",
@@ -125,6 +132,7 @@ def create_app(
     )
     app.state.service = service
     app.state.feedback, app.state.jobs = desk, jobs
+    app.state.explaining = explaining
     app.state.page = PageFiles()
     handle_errors(app)
     for router in ROUTERS:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cannabis_ml.errors import ConfigError
 from cannabis_ml.inference.cards import faults_of
+from cannabis_ml.serving.assistant_settings import AssistantSettings
 from cannabis_ml.serving.feedback_settings import FeedbackSettings
 from cannabis_ml.serving.jobs.settings import JobSettings
 
@@ -97,6 +98,9 @@ class ServiceSettings(BaseModel):
         default=None, description="Where feedback is kept; null: none is taken"
     )
     jobs: JobSettings = JobSettings()
+    assistant: AssistantSettings | None = Field(
+        default=None, description="The language model that explains answers; null: none does"
+    )
 
 
 def hash_key(key: str) -> str:

@@ -18,7 +18,10 @@ export interface Context {
   say(photo: Photo, opinion: Opinion): void;
   unsay(photo: Photo, head: string): void;
   setConsent(consent: boolean): void;
+  /** Which language model explains answers; null where none does. */
+  readonly explainer: string | null;
   heat(photo: Photo): void;
+  explain(photo: Photo): void;
   askAgain(photo: Photo): void;
   forgetPhoto(photo: Photo): void;
   forgetAll(): void;

@@ -10,7 +10,7 @@ import { Engine, inputOf } from "./engine";
 import { language, languages, percent, setLanguage, t } from "./language";
 import * as kept from "./photos";
 import type { Photo } from "./photos";
-import { heatMap } from "./server";
+import { explain, explainer, heatMap } from "./server";
 import { Updates } from "./updates";
 import { about, history } from "./view/history";
 import { home } from "./view/home";
@@ -26,6 +26,7 @@ class App implements Context {
   engine!: Engine;
   online = navigator.onLine;
   consent = false;
+  explainer: string | null = null;
   waiting = 0;
   private readonly updates = new Updates(() => this.render());
   private readonly main = h("main", { id: "main" });
@@ -69,6 +70,10 @@ class App implements Context {
       (photo) => this.changed(photo),
       () => void this.updates.look(),
     );
+    void explainer(this.engine.caller).then((model) => {
+      this.explainer = model;
+      this.render();
+    });
     await this.engine.start();
   }
 
@@ -167,6 +172,23 @@ class App implements Context {
         this.announce(t("report.heat_text"));
       })
       .catch((error: Error) => this.toast(t("report.heat_failed", { detail: error.message })))
+      .finally(() => this.render());
+  }
+
+  explain(photo: Photo): void {
+    if (!photo.file || photo.explained) return;
+    photo.explained = { state: "asking" };
+    this.announce(t("report.explain_asking"));
+    this.render();
+    explain(photo.file, language(), this.engine.caller)
+      .then((explanation) => {
+        photo.explained = { state: "there", explanation };
+        this.announce(explanation.text);
+      })
+      .catch((error: Error) => {
+        photo.explained = undefined;
+        this.toast(t("report.explain_failed", { detail: error.message }));
+      })
       .finally(() => this.render());
   }
 

@@ -5,6 +5,7 @@ import { settled, type Said, type Sent } from "../shared/feedback_queue";
 import type { Fault } from "../shared/protocol";
 import { all, clear, put, remove } from "../shared/database";
 import { hexadecimal } from "../shared/identity";
+import type { Explanation } from "./server";
 
 export interface Answered {
   readonly report: PhotoReport;
@@ -20,6 +21,11 @@ export type Asking =
   | { readonly state: "away" }
   | { readonly state: "busy"; readonly seconds: number }
   | { readonly state: "failed"; readonly detail: string };
+
+/** What a language model makes of the answer. */
+export type Explaining =
+  | { readonly state: "asking" }
+  | { readonly state: "there"; readonly explanation: Explanation };
 
 export interface Photo {
   readonly id: string;
@@ -44,6 +50,7 @@ export interface Photo {
   url?: string;
   small?: string;
   heatMap?: string;
+  explained?: Explaining;
 }
 
 const KEPT = 200;

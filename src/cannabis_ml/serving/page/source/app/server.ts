@@ -1,4 +1,4 @@
-// What the page asks of the service: a report by the largest tier, and a heat map.
+// What the page asks of the service: a report by the largest tier, a heat map, an explanation.
 
 import type { PhotoReport } from "../core/wire";
 import { detailOf, headersOf } from "../shared/address";
@@ -43,6 +43,37 @@ export async function analyze(photo: Blob, language: string, caller: Caller): Pr
 /** Ask for a picture of what the answer rests on. */
 export async function heatMap(photo: Blob, caller: Caller): Promise<Blob> {
   return (await post("/v2/heat-map", photo, caller)).blob();
+}
+
+/** What a language model makes of a report, in plain words. */
+export interface Explanation {
+  readonly text: string;
+  readonly treatments: readonly {
+    readonly rule: string;
+    readonly wording: string;
+    readonly source: string;
+    readonly date: string;
+  }[];
+  /** Which language model wrote it. */
+  readonly model: string;
+}
+
+/** Which language model explains answers here; null where none does, or nobody knows. */
+export async function explainer(caller: Caller): Promise<string | null> {
+  try {
+    const response = await fetch("/v2/explain", { headers: headersOf(caller) });
+    if (!response.ok) return null;
+    const found = (await response.json()) as { available: boolean; model: string | null };
+    return found.available ? found.model : null;
+  } catch {
+    return null; // without a network
+  }
+}
+
+/** Have an answer explained: the photo goes to the language model, without its metadata. */
+export async function explain(photo: Blob, language: string, caller: Caller): Promise<Explanation> {
+  const response = await post(`/v2/explain?language=${language}`, photo, caller);
+  return (await response.json()) as Explanation;
 }
 
 async function post(path: string, photo: Blob, caller: Caller): Promise<Response> {

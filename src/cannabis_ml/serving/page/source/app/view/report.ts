@@ -115,6 +115,7 @@ function answers(context: Context, photo: Photo): Child[] {
   return [
     ...banners(context, photo, answered),
     main ? headCard(context, photo, main, true) : null,
+    explanation(context, photo),
     consent(context),
     ...others.map((each) => headCard(context, photo, each, false)),
     h("p.source.note", {}, icon(answered.where), source(answered)),
@@ -128,6 +129,41 @@ function answers(context: Context, photo: Photo): Child[] {
       : null,
     about === null ? null : h("p.actions", {}, forget(context, photo)),
   ];
+}
+
+/** What a language model makes of it, behind a button: the photo goes to it. */
+function explanation(context: Context, photo: Photo): Child {
+  const { explainer } = context;
+  if (photo.explained?.state === "there") {
+    const { text, treatments, model } = photo.explained.explanation;
+    return h(
+      "section.card.explained",
+      { "aria-label": t("report.explained") },
+      h("p", {}, text),
+      ...treatments.map((one) =>
+        h("p", {}, one.wording, h("span.note", {}, ` (${one.source}, ${one.date})`)),
+      ),
+      h("p.note", {}, t("report.explained_by", { model })),
+    );
+  }
+  if (explainer === null || photo.file === undefined) return null;
+  const isAsking = photo.explained !== undefined;
+  return h(
+    "div.explain",
+    {},
+    h(
+      "button",
+      {
+        type: "button",
+        "data-key": "explain",
+        disabled: isAsking,
+        onclick: () => context.explain(photo),
+      },
+      icon("question"),
+      t(isAsking ? "report.explain_asking" : "report.explain"),
+    ),
+    h("p.note", {}, t("report.explain_note", { model: explainer })),
+  );
 }
 
 function headCard(
