@@ -74,8 +74,11 @@ def status(job: str) -> None:
 def attach(job: str) -> None:
     """Show a job's output from where it broke off, and fetch its results at the end."""
     with _readable():
+        from cannabis_ml.launchers.secrets import available_secrets
+
         record = _records().find(job)
-        sys.exit(_to_the_end(record, _backend_of(record)))
+        secrets = available_secrets(record.job.secrets, Path.cwd())
+        sys.exit(_to_the_end(record, _backend_of(record), secrets))
 
 
 @launch.command(name="cancel")

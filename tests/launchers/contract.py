@@ -40,7 +40,13 @@ PROJECT = Path(__file__).parents[2]
 SECRET = "wsprfl-8c1f0b62d4"
 """Value of the secret of these tests: to be searched for in all that is written and sent."""
 
-TRAINING = ("run", "--env", "test", "--pipeline=train", "--to-outputs=tier3.training_curves")
+TRAINING = (
+    "run",
+    "--env",
+    "test",
+    "--pipeline=train",
+    "--to-outputs=tier3.training_curves,tier3.checkpoint",
+)
 FIRST, SECOND = "epoch 1/3", "epoch 2/3"
 """In lines that `TRAINING` logs. At the second the first epoch's state is certainly kept."""
 
@@ -207,10 +213,10 @@ class Contract:
 
     @pytest.mark.slow
     def test_a_training_that_was_preempted_resumes_and_comes_home(self, place, project, tmp_path):
-        job = place.job(*TRAINING, attempts=2)
+        job = place.job(*TRAINING, attempts=2, secrets=("PLANT_TOKEN",))
         record = Records(tmp_path / "launches").create(job, Progress(commit="c0ffee"))
         place.backend.check(job)
-        remote = start(record, project, place.backend, {})
+        remote = start(record, project, place.backend, {"PLANT_TOKEN": SecretStr(SECRET)})
         lines, preempted = [], False
 
         def show(line):
@@ -238,6 +244,9 @@ class Contract:
         again = collect(record, place.backend, data, store)
         assert (again[1].new, again[1].aside, again[2]) == ([], [], runs)
         assert sorted(again[1].kept) == sorted(installed.new)
+        kept = [p for root in (record.folder, data) for p in root.rglob("*") if p.is_file()]
+        assert store.database in kept
+        assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
 
     def test_logs_come_from_any_line_on(self, place, counting, tmp_path):
         remote = place.submit(counting, place.job("3"), tmp_path)

@@ -9,22 +9,22 @@ import pytest
 
 from cannabis_ml.launchers.job import Job, Machine
 from cannabis_ml.launchers.ledger import Ledger
-from cannabis_ml.launchers.there import pass_on
+from cannabis_ml.launchers.there import pass_on, small_terminal
 
 
 def passed_on(*parts, seconds=10.0):
     """Lines that come out of parts of output, one every so many seconds."""
     reading, writing = os.pipe()
     lines, clock = [], iter(range(10**6))
-    with os.fdopen(reading, "rb", buffering=0) as output:
-        thread = threading.Thread(
-            target=pass_on, args=(output, lines.append, lambda: next(clock) * seconds)
-        )
-        thread.start()
-        for part in parts:
-            os.write(writing, part)
-        os.close(writing)
-        thread.join()
+    thread = threading.Thread(
+        target=pass_on, args=(reading, lines.append, lambda: next(clock) * seconds)
+    )
+    thread.start()
+    for part in parts:
+        os.write(writing, part)
+    os.close(writing)
+    thread.join()
+    os.close(reading)
     return lines
 
 
@@ -48,6 +48,23 @@ def test_few_states_of_a_progress_bar_are_passed_on():
     shown = passed_on(bar, seconds=0.1)
     assert shown[-2:] == ["99%", "done"]
     assert 4 <= len(shown) <= 8  # a state every 2 of the 10 seconds
+
+
+def test_colours_and_movements_of_the_cursor_are_left_out():
+    assert passed_on(b"\x1b[31mError:\x1b[0m no photos\x1b[K\n") == ["Error: no photos"]
+
+
+def test_a_terminal_is_read_to_its_end():
+    ours, theirs = small_terminal()
+    assert os.isatty(theirs)
+    assert os.get_terminal_size(theirs).columns == 100
+    lines = []
+    thread = threading.Thread(target=pass_on, args=(ours, lines.append, iter(range(99)).__next__))
+    thread.start()
+    os.write(theirs, b"epoch 1\nphotos: 10%\r")
+    os.close(theirs)
+    thread.join()
+    assert lines == ["epoch 1", "photos: 10%"]
 
 
 class Clock:

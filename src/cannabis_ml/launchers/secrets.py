@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -27,6 +28,15 @@ def read_secrets(names: Iterable[str], project: Path) -> dict[str, SecretStr]:
             " conf/local/credentials.yml."
         )
     return {name: SecretStr(str(value)) for name, value in found.items()}
+
+
+def available_secrets(names: Iterable[str], project: Path) -> dict[str, SecretStr]:
+    """As `read_secrets`, without those that have no value here."""
+    found = {}
+    for name in names:
+        with suppress(LaunchError):
+            found |= read_secrets([name], project)
+    return found
 
 
 def without_secrets(text: str, secrets: Mapping[str, SecretStr]) -> str:

@@ -9,16 +9,19 @@ not run again. Variables: see `package.variables`.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from cannabis_ml.launchers.job import PROGRESS, FolderPhotos, Job
 from cannabis_ml.launchers.ledger import Ledger, Stopped
@@ -34,6 +37,9 @@ GRACE_SECONDS = 30
 
 BEAT_SECONDS = 1.0
 """Between looks at the clock, and notes of the time that was used."""
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""Control sequences of terminals (ECMA-48)."""
 
 PROGRESS_SECONDS = 2.0
 """At least this long between two lines of a progress bar."""
@@ -84,20 +90,26 @@ def link_data(project: Path, data: Path) -> None:
 def run(job: Job, ledger: Ledger, mirror: Mirror, told: threading.Event) -> Stopped:
     """Run the command until it ends, is told to, or time or money is used up."""
     environment = {**os.environ, **job.environment, **secrets_of(os.environ)}
+    errors, screen = small_terminal()
     interpreter = os.environ.get("CANNABIS_ML_PYTHON") or sys.executable
     child = subprocess.Popen(
         [interpreter, "-m", "cannabis_ml", *job.command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=screen,
         env=environment,
         start_new_session=True,
         # No other thread has been started yet.
         preexec_fn=die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
     )
+    os.close(screen)
     assert child.stdout is not None
-    printing = threading.Thread(target=pass_on, args=(child.stdout, show), daemon=True)
-    printing.start()
+    printing = [
+        threading.Thread(target=pass_on, args=(output, show), daemon=True)
+        for output in (child.stdout.fileno(), errors)
+    ]
+    for thread in printing:
+        thread.start()
     stopped: Stopped = None
     while child.poll() is None and stopped is None:
         told.wait(BEAT_SECONDS if ledger.seconds > 10 else 0.1)
@@ -107,7 +119,9 @@ def run(job: Job, ledger: Ledger, mirror: Mirror, told: threading.Event) -> Stop
     if stopped is not None:
         end(child)
     code = child.wait()
-    printing.join(5)
+    for thread in printing:
+        thread.join(5)
+    os.close(errors)
     if stopped is None:
         ledger.command_ended(code)
     return stopped
@@ -133,34 +147,55 @@ def end(child: subprocess.Popen[bytes]) -> None:
         return
 
 
+def small_terminal() -> tuple[int, int]:
+    """Both ends of a terminal of 100 columns, as progress bars are drawn on terminals alone."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    return ours, theirs
+
+
 def show(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)
+    """Print a line at once; two threads do."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def pass_on(
-    output: BinaryIO, show: Callable[[str], None], now: Callable[[], float] = time.monotonic
+    output: int, show: Callable[[str], None], now: Callable[[], float] = time.monotonic
 ) -> None:
     r"""Pass output on line by line; a progress bar, which ends in \r, only now and then.
 
     Args:
-        output: Of the child.
+        output: File descriptor of the child's output.
         show: Called with each line, without its end.
         now: Clock, in seconds.
     """
     rest, last = b"", -PROGRESS_SECONDS
-    while data := os.read(output.fileno(), 65536):
+    while data := some(output):
         text = (rest + data).replace(b"\r\n", b"\n")
         *whole, rest = re.split(rb"(?<=[\r\n])(?!\Z)|(?<=\n)", text)
         for piece in whole:
-            line = piece.decode("utf-8", "replace").rstrip()
+            line = plain(piece)
             if piece.endswith(b"\n"):
                 show(line)
             elif line and now() - last >= PROGRESS_SECONDS:
                 last = now()
                 show(PROGRESS + line)
     if rest.strip():
-        show(rest.decode("utf-8", "replace").rstrip())
+        show(plain(rest))
+
+
+def some(output: int) -> bytes:
+    """What has come; nothing at the end, which a terminal tells by an error."""
+    try:
+        return os.read(output, 65536)
+    except OSError:
+        return b""
+
+
+def plain(line: bytes) -> str:
+    """A line without its end, colours and movements of the cursor."""
+    return ESCAPES.sub("", line.decode("utf-8", "replace")).rstrip()
 
 
 if __name__ == "__main__":
