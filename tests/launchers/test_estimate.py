@@ -95,14 +95,14 @@ MEASURED = Throughput(
     start=10,
     nodes={
         "ingestion.index_photos": Line(fixed=1, each=0.1),
-        "training.tier1.predict_photos": Line(each=0.02),
+        "training.tier1.predict_photos": Line(sized=0.02),
     },
     tiers={
         "tier1": TierRate(
             image_size=96,
-            phases={"heads": Line(fixed=0.5, each=0.01), "top": Line(each=0.1)},
+            phases={"heads": Line(fixed=0.5, each=0.01), "top": Line(sized=0.1)},
             epochs={"heads": 8, "top": 4},
-            besides=Line(fixed=2, each=0.03),
+            besides=Line(fixed=2, each=0.02, sized=0.01),
         )
     },
     sized={"training.tier1.predict_photos": "tier1"},
@@ -116,8 +116,18 @@ def test_a_run_takes_what_its_parts_take():
 
 def test_more_photos_more_epochs_and_larger_photos_take_longer():
     plan = Plan(photos=200, epochs={"tier1": {"top": 6}}, image_size={"tier1": 192})
-    training = 2 + 4 * 6 + 8 * (0.5 + 4 * 2) + 6 * 4 * 20
+    training = 2 + 0.02 * 200 + 4 * 0.01 * 200 + 8 * (0.5 + 0.01 * 200) + 6 * 4 * 20
     assert MEASURED.seconds(plan) == pytest.approx(10 + 1 + 20 + 4 * 4 + training)
+
+
+def test_a_smaller_probe_tells_what_grows_with_the_area():
+    line = Line(fixed=1, each=0.1)
+    half = line.split(seconds=11.0, smaller=8.0, photos=100, area=0.5)
+    assert (half.each, half.sized) == (pytest.approx(0.04), pytest.approx(0.06))
+    assert half.at(100) == pytest.approx(line.at(100))
+    assert half.at(100, area=0.5) == pytest.approx(8.0)
+    assert line.split(11.0, 12.0, 100, 0.5) == line  # noise: nothing seems to grow
+    assert line.split(11.0, 0.0, 100, 0.5) == Line(fixed=1, sized=0.1)
 
 
 def test_a_line_through_two_probes_has_no_negative_part():

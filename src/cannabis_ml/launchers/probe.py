@@ -24,7 +24,6 @@ from kedro.framework.hooks import hook_impl
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.launchers.backend import LaunchError
 from cannabis_ml.launchers.throughput import Line, Throughput, TierRate
-from cannabis_ml.tiers import TIERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 
 FEW, MANY = 48, 96
 """Photos of the source in the two probes; their difference gives the time per photo."""
+
+SMALLER = 0.7
+"""Side of photos in the last probe over that of the configuration."""
 
 SOURCE = "source_photos"
 
@@ -60,10 +62,14 @@ class ProbeHook:
 
     Args:
         photos: How many of the source.
+        smaller: Whether networks get smaller photos.
         clock: Seconds; `time.process_time` where other programs disturb.
     """
 
-    def __init__(self, photos: int, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, photos: int, clock: Callable[[], float] = time.perf_counter, smaller: bool = False
+    ) -> None:
+        self._smaller = smaller
         self.measured = Measured(photos)
         self.found = 0
         self._clock, self._node, self._last = clock, "", 0.0
@@ -89,7 +95,9 @@ class ProbeHook:
                 once = [p.model_copy(update={"epochs": 1}) for p in value.phases]
                 changed[name] = value.model_copy(update={"phases": once})
             elif what == "model" and hasattr(value, "image_size"):
-                self.measured.sizes[tier] = value.image_size
+                side = smaller_side(value.image_size) if self._smaller else value.image_size
+                self.measured.sizes[tier] = side
+                changed[name] = value.model_copy(update={"image_size": side})
         return changed
 
     @hook_impl
@@ -128,7 +136,10 @@ def measure(
     started: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Throughput:
-    """Run the command three times with few photos: once for what only the first has, then twice.
+    """Run the command four times with few photos.
+
+    The first has what only a first run takes; two numbers of photos tell fixed time from time per
+    photo, and smaller photos tell what of that grows with their area.
 
     Args:
         command: `run` and options of `kedro run`.
@@ -147,21 +158,20 @@ def measure(
         many = min(MANY, photos)
         few = _probe(options, project, conf, ProbeHook(many // 2, clock)).measured
         more = _probe(options, project, conf, ProbeHook(many, clock)).measured
+        small = _probe(options, project, conf, ProbeHook(many, clock, smaller=True)).measured
     nodes = {name: _line(few, more, name) for name in more.seconds}
     tiers = {}
     for tier in more.epochs:
-        (node,) = (name for name in nodes if name.startswith(f"training.{tier}.train_"))
-        besides = [m.seconds[node] - sum(m.epochs[tier].values()) for m in (few, more)]
-        tiers[tier] = TierRate(
-            image_size=more.sizes[tier],
-            phases={
-                phase: Line.through((few.photos, few.epochs[tier][phase]), (more.photos, seconds))
-                for phase, seconds in more.epochs[tier].items()
-            },
-            epochs=more.schedules[tier],
-            besides=Line.through((few.photos, besides[0]), (more.photos, besides[1])),
-        )
+        node = next(name for name in nodes if name.startswith(f"training.{tier}.train_"))
+        tiers[tier] = _tier_rate(few, more, small, tier, node)
         del nodes[node]
+    sized = {}
+    for tier in tiers:
+        name = f"training.{tier}.predict_photos"
+        if name in nodes:
+            sized[name] = tier
+            seconds = (more.seconds[name], small.seconds[name])
+            nodes[name] = _sized(nodes[name], seconds, more, small, tier)
     steady = sum(_line(few, more, name).at(first.measured.photos) for name in more.seconds)
     return Throughput(
         machine=f"{platform.processor() or platform.machine()}, {platform.node()}",
@@ -170,12 +180,7 @@ def measure(
         start=max(0.0, until - started - steady),
         nodes=nodes,
         tiers=tiers,
-        sized={
-            name: tier.name
-            for name in nodes
-            for tier in TIERS
-            if name == f"training.{tier.name}.predict_photos"
-        },
+        sized=sized,
     )
 
 
@@ -276,6 +281,35 @@ def _some(photos: pd.DataFrame, count: int) -> pd.DataFrame:
         return photos
     rows = [round(i * (len(photos) - 1) / (count - 1)) for i in range(count)]
     return photos.iloc[rows].reset_index(drop=True)
+
+
+def smaller_side(side: int) -> int:
+    """Side of the smaller photos, a multiple of 16, which networks like."""
+    return max(32, round(side * SMALLER / 16) * 16)
+
+
+def _tier_rate(few: Measured, more: Measured, small: Measured, tier: str, node: str) -> TierRate:
+    """What training a tier takes, of the node that does it."""
+    phases = {}
+    for phase, seconds in more.epochs[tier].items():
+        line = Line.through((few.photos, few.epochs[tier][phase]), (more.photos, seconds))
+        phases[phase] = _sized(line, (seconds, small.epochs[tier][phase]), more, small, tier)
+    rest = [m.seconds[node] - sum(m.epochs[tier].values()) for m in (few, more, small)]
+    besides = Line.through((few.photos, rest[0]), (more.photos, rest[1]))
+    return TierRate(
+        image_size=more.sizes[tier],
+        phases=phases,
+        epochs=more.schedules[tier],
+        besides=_sized(besides, (rest[1], rest[2]), more, small, tier),
+    )
+
+
+def _sized(
+    line: Line, seconds: tuple[float, float], more: Measured, small: Measured, tier: str
+) -> Line:
+    """The line, told from the seconds of the smaller photos what grows with the area."""
+    area = (small.sizes[tier] / more.sizes[tier]) ** 2
+    return line if area >= 1 else line.split(*seconds, more.photos, area)
 
 
 def _line(few: Measured, many: Measured, node: str) -> Line:

@@ -32,7 +32,7 @@ def read_secrets(names: Iterable[str], project: Path) -> dict[str, SecretStr]:
 
 def available_secrets(names: Iterable[str], project: Path) -> dict[str, SecretStr]:
     """As `read_secrets`, without those that have no value here."""
-    found = {}
+    found: dict[str, SecretStr] = {}
     for name in names:
         with suppress(LaunchError):
             found |= read_secrets([name], project)

@@ -1,7 +1,7 @@
 """How long a run takes by what a probe measured, for other numbers of photos, epochs and sizes.
 
 Every node's time is taken as a fixed part and a part per photo. Of those that train, the epochs are
-counted by phase. Parts per photo of what networks do grow with the area of a photo.
+counted by phase. What networks do with a photo grows with its area, as a smaller probe tells.
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Line(BaseModel):
-    """Seconds = `fixed` + `each` × photos."""
+    """Seconds = `fixed` + (`each` + `sized` × area) × photos.
+
+    The area is that of a photo over that of a probed one: reading a photo takes as long for every
+    size of the network, looking at it does not.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     fixed: float = Field(default=0.0, ge=0)
     each: float = Field(default=0.0, ge=0)
+    sized: float = Field(default=0.0, ge=0)
 
     def at(self, photos: float, area: float = 1.0) -> float:
         """Seconds for so many photos, each `area` times as large."""
-        return self.fixed + self.each * photos * area
+        return self.fixed + (self.each + self.sized * area) * photos
 
     @classmethod
     def through(cls, few: tuple[float, float], many: tuple[float, float]) -> Line:
@@ -29,6 +34,19 @@ class Line(BaseModel):
         (n, s), (m, t) = few, many
         each = max(0.0, (t - s) / (m - n))
         return cls(fixed=max(0.0, t - each * m), each=each)
+
+    def split(self, seconds: float, smaller: float, photos: int, area: float) -> Line:
+        """The line with its part per photo divided into what grows with the area and what does not.
+
+        Args:
+            seconds: That so many photos took.
+            smaller: The same with photos of `area` times the area.
+            photos: How many.
+            area: Below 1.
+        """
+        sized = max(0.0, (seconds - smaller) / ((1 - area) * photos))
+        sized = min(sized, self.each)
+        return Line(fixed=self.fixed, each=self.each - sized, sized=sized)
 
 
 class TierRate(BaseModel):
