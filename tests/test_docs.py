@@ -1,6 +1,7 @@
 """The documentation names only what is there, and builds."""
 
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -149,3 +150,14 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     api = (tmp_path / "api.html").read_text("utf-8")
     assert all(name in api for name in ("check_golden", "BundleManifest", "open_model"))
+
+
+def test_the_page_on_clusters_has_the_tables_that_its_constants_give():
+    path = PROJECT / "tests/benchmarks/cluster_on_paper.py"
+    spec = importlib.util.spec_from_file_location("cluster_on_paper", path)
+    paper = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = paper  # dataclasses look their module up
+    spec.loader.exec_module(paper)
+    page = (PROJECT / "docs/cluster.md").read_text("utf-8")
+    for table in paper.tables():
+        assert table in page, f"Put the new table into docs/cluster.md:\n{table}"

@@ -18,7 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -113,8 +115,10 @@ def measure(given: dict[str, object]) -> None:
     from machine import machine
 
     from cannabis_ml._io.engine import THREADS, Engine
+    from cannabis_ml._io.parallel import map_in_order
     from cannabis_ml.photos.checks.params import DefectParams
     from cannabis_ml.pipelines.ingestion.nodes import index_photos
+    from cannabis_ml.pipelines.ingestion.one_photo import index_row
     from cannabis_ml.pipelines.ingestion.params import IndexParams
     from cannabis_ml.taxonomy import Taxonomy
 
@@ -128,7 +132,19 @@ def measure(given: dict[str, object]) -> None:
         return index_photos(listed, taxonomy, IndexParams(workers=workers), DefectParams(), engine)
 
     addresses = {name: Engine(dask=c["address"]) for name, c in clusters.items()}
+
+    def bare() -> list[object]:
+        """Threads without the seam: what mapping by threads costs at least."""
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(partial(index_row, defects=DefectParams()), listed["path"]))
+
+    def seam() -> list[object]:
+        call = partial(index_row, defects=DefectParams())
+        return list(map_in_order(call, listed["path"], 2, THREADS))
+
     sides = {
+        "ThreadPoolExecutor, 2": bare,
+        "map_in_order, 2": seam,
         "threads, 1": lambda: index(THREADS, 1),
         "Dask, 1 worker": lambda: index(addresses["Dask, 1 worker"]),
         "threads, 2": lambda: index(THREADS, 2),
@@ -163,7 +179,11 @@ def measure(given: dict[str, object]) -> None:
             f"{name:22}{count / median(wall[name]):10.0f}{1e3 * median(busy[name]) / count:22.2f}"
         )
     print(f"{'Dask, 1 of 2 killed':22}{count / lost:10.0f}   the same table")
-    for one, other in (("threads, 1", "Dask, 1 worker"), ("threads, 2", "Dask, 2 workers")):
+    for one, other in (
+        ("ThreadPoolExecutor, 2", "map_in_order, 2"),
+        ("threads, 1", "Dask, 1 worker"),
+        ("threads, 2", "Dask, 2 workers"),
+    ):
         print(
             f"\n{other} against {one}: wall {median(wall[other]) / median(wall[one]) - 1:+.0%},"
             f" CPU {median(busy[other]) / median(busy[one]) - 1:+.0%}",
