@@ -19,7 +19,7 @@ def launch(processes, project):
     return launch
 
 
-def known(project, command, seconds, backend="modal"):
+def known(project, command, seconds, backend="modal", tiers=None):
     """Keep a measurement, as a probe would have."""
     from cannabis_ml.launchers.job import Job, Machine
     from cannabis_ml.launchers.probing import keep_throughput
@@ -27,7 +27,7 @@ def known(project, command, seconds, backend="modal"):
 
     job = Job(name="x", backend=backend, command=command, machine=Machine(gpu="T4"))
     measured = Throughput(
-        machine="there", command=command, photos=800, start=seconds, nodes={}, tiers={}
+        machine="there", command=command, photos=800, start=seconds, nodes={}, tiers=tiers or {}
     )
     keep_throughput(project / "data/09_tracking/launches", job, measured)
 
@@ -51,6 +51,25 @@ def test_what_would_exceed_the_limit_is_refused_before_anything_is_sent(launch, 
     assert done.returncode == 1
     assert "above its limit of $2.00" in done.stderr
     assert not list(project.glob("data/09_tracking/launches/*/job.json"))
+
+
+def test_an_estimate_goes_by_the_configuration_as_it_is_now(launch, project):
+    from cannabis_ml.launchers.throughput import Line, TierRate
+
+    measured = TierRate(
+        image_size=160,
+        phases={"heads": Line(), "top": Line(each=0.1, sized=0.05)},
+        epochs={"heads": 8, "top": 5},
+        besides=Line(),
+    )
+    known(project, ("run", "--pipeline=train"), 200.0, tiers={"tier3": measured})
+    parameters = {"tier3": {"model": {"image_size": 320}}}
+    (project / "conf/local/parameters.yml").write_text(yaml.safe_dump(parameters))
+    done = launch(
+        "modal", "--gpu", "T4", "--estimate", "--photos", "1600", "--", "run", "--pipeline=train"
+    )
+    # 200 + 5 epochs × 1,600 photos × (0.1 + 4 × 0.05), and 6 minutes to set up
+    assert "About 49 min" in done.stdout, done.stdout + done.stderr
 
 
 def test_an_unknown_job_backend_or_setting_is_an_error_in_words(launch, project):

@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     from cannabis_ml.launchers.results import Installed
     from cannabis_ml.launchers.runs import Store
     from cannabis_ml.launchers.settings import LauncherSettings
+    from cannabis_ml.launchers.throughput import Plan, Throughput
 
 PROBE = ("launch", "probe")
 """Begins the command of a job that measures how fast its machine is."""
+
+PROBE_MINUTES = 40.0
+"""Longest that such a job may take without --minutes; most of it is to install packages."""
 
 FAILED = 1
 """Exit code where the job did not succeed."""
@@ -197,7 +201,8 @@ def _launch(name: str, command: tuple[str, ...], typed: Typed) -> int:
         if name == "local":
             return _probe_here(settings.job(_made_up(name), name, command, typed.changes()))
         command = (*PROBE, "--", *command)
-    job = settings.job(typed.name or _made_up(name), name, command, typed.changes())
+    changes = ({"minutes": PROBE_MINUTES} if typed.probe else {}) | typed.changes()
+    job = settings.job(typed.name or _made_up(name), name, command, changes)
     backend = open_backend(name, job.options)
     cost = _estimate(job, backend, settings, table, typed)
     _show(job, cost)
@@ -252,14 +257,31 @@ def _estimate(
 ) -> Estimate:
     from cannabis_ml.launchers.estimate import estimate
     from cannabis_ml.launchers.probing import known_throughput
-    from cannabis_ml.launchers.throughput import Plan
 
     measured = None if typed.probe else known_throughput(_launches(), job)
     seconds = None
     if measured is not None:
-        run = measured.seconds(Plan(photos=typed.photos or measured.photos))
+        run = measured.seconds(_plan(measured, typed))
         seconds = run + (0 if job.backend == "local" else settings.setup_minutes * 60)
     return estimate(job, seconds, table, backend.price(job.machine), settings.sizes)
+
+
+def _plan(measured: Throughput, typed: Typed) -> Plan:
+    """The run that the configuration describes now: it may have changed since the probe."""
+    from cannabis_ml.launchers.throughput import Plan
+
+    params = _loader(typed.env)["parameters"]
+    epochs, sizes = {}, {}
+    for tier, rate in measured.tiers.items():
+        phases = {one["name"]: one["epochs"] for one in params[tier]["schedule"]["phases"]}
+        if set(phases) != set(rate.phases):
+            raise LaunchError(
+                f"The phases of {tier} were {', '.join(rate.phases)} when it was measured, and are"
+                f" {', '.join(phases)}: measure again with --probe."
+            )
+        epochs[tier] = phases
+        sizes[tier] = params[tier]["model"]["image_size"]
+    return Plan(photos=typed.photos or measured.photos, epochs=epochs, image_size=sizes)
 
 
 def _probe_here(job: Job) -> int:
