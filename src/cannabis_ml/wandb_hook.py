@@ -155,8 +155,10 @@ class WandbHook:
             )
         folder = Path(self._context.project_path) / self._params.folder
         variables = {name: str(folder / below) for name, below in _FOLDERS.items()}
-        # W&B's client reports its own faults to W&B, offline too.
+        # W&B's client reports its own faults to W&B, offline too. The configuration alone decides
+        # on uploads.
         variables |= {"WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
+        variables |= {"WANDB_MODE": self._params.mode}
         self._variables = {name: os.environ.get(name) for name in variables}
         os.environ |= variables
         for name in _FOLDERS:

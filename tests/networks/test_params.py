@@ -58,3 +58,8 @@ def test_configuration_of_the_project_is_valid(request):
     TrainingParams.model_validate(written["training"])
     for tier in TIERS:
         ModelParams.model_validate(written[tier.name]["model"])
+
+
+def test_the_same_backbone_twice_is_no_fusion():
+    with pytest.raises(ValidationError, match="must differ, got resnet18 more than once"):
+        ModelParams(backbone={"fusion": ["resnet18", "resnet50", "resnet18"]})

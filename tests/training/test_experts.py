@@ -235,6 +235,21 @@ def test_training_anew_starts_from_the_network_for_all(trained, data, plan):
         np.testing.assert_allclose(again.state[name], array, atol=1e-6, err_msg=name)
 
 
+def test_a_network_trained_on_is_compared_at_equal_cost(general, data, plan, trained):
+    experts = plan.model.experts.model_copy(update={"compare_at_equal_cost": True})
+    asks = plan.model.model_copy(update={"experts": experts})
+    both, report = add_experts(general, data, replace(plan, model=asks))
+    assert both.state.keys() == trained[0].state.keys()
+    none = plan.model.model_copy(update={"experts": None})
+    longer, _ = fit(data, replace(plan, model=none, start=general))
+    table = predict(longer, data.photos, ["test"])
+    right = np.stack(table["crop"].to_list()).argmax(axis=1)
+    truth = [CROPS.index(name) for name in table["crop.label"]]
+    accuracy = report.heads["crop"]["accuracy"]
+    assert accuracy.trained_on == pytest.approx((right == truth).mean())
+    assert trained[1].heads["crop"]["accuracy"].trained_on is None
+
+
 def test_too_few_photos_make_no_expert(general, data, plan):
     asks = plan.model.model_copy(
         update={"experts": plan.model.experts.model_copy(update={"fewest_photos": 17})}

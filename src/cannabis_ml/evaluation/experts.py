@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from cannabis_ml.evaluation.gain import METRICS
 from cannabis_ml.evaluation.metrics import score
-from cannabis_ml.evaluation.scores import Record
+from cannabis_ml.evaluation.scores import HeadScores, Record
 from cannabis_ml.evaluation.tables import value_of
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -31,6 +33,9 @@ class ExpertScore(Record):
     single: float | None = Field(description="Of the network for all alone")
     experts: float | None = Field(description="Of the experts, weighed by its parent head")
     gain: float | None = Field(description="`experts` less `single`")
+    trained_on: float | None = Field(
+        default=None, description="Of the network for all, trained on at the experts' cost"
+    )
 
 
 class ExpertsReport(Record):
@@ -53,14 +58,32 @@ class ExpertsReport(Record):
     )
 
 
+class Compared(NamedTuple):
+    """Predictions of the same photos in the same order.
+
+    Attributes:
+        single: Of the network for all.
+        experts: Of the same with experts.
+        trained_on: Of the network for all that was trained on; None without one.
+    """
+
+    single: pd.DataFrame
+    experts: pd.DataFrame
+    trained_on: pd.DataFrame | None = None
+
+    def where(self, chosen: np.ndarray) -> Compared:
+        """Those of some photos, bool (N,)."""
+        longer = None if self.trained_on is None else self.trained_on[chosen]
+        return Compared(self.single[chosen], self.experts[chosen], longer)
+
+
 def compare_with_single(
-    single: pd.DataFrame, experts: pd.DataFrame, labels: pd.DataFrame, taxonomy: Taxonomy, head: str
+    predictions: Compared, labels: pd.DataFrame, taxonomy: Taxonomy, head: str
 ) -> tuple[dict[str, dict[str, ExpertScore]], dict[str, dict[str, ExpertScore]]]:
     """Compare predictions without and with experts.
 
     Args:
-        single: Predictions of the network for all.
-        experts: Of the same photos in the same order, with experts.
+        predictions: Of all that are compared.
         labels: As for `metrics.score`.
         taxonomy: Gives the heads.
         head: The head that the experts answer.
@@ -68,39 +91,51 @@ def compare_with_single(
     Returns:
         `heads` and `by_class` of the report.
     """
-    whole = _scores(single, experts, labels, taxonomy)
+    whole = _scores(predictions, labels, taxonomy)
     parent = taxonomy[head].parent
     assert parent is not None
-    truth = single[f"{parent}.label"].to_numpy(object)
+    truth = predictions.single[f"{parent}.label"].to_numpy(object)
     by_class = {}
     for name in taxonomy[parent].class_names:
         shown = truth == name
         if shown.any():
-            by_class[name] = _scores(single[shown], experts[shown], labels, taxonomy)[head]
+            by_class[name] = _scores(predictions.where(shown), labels, taxonomy)[head]
     return whole, by_class
 
 
 def _scores(
-    single: pd.DataFrame, experts: pd.DataFrame, labels: pd.DataFrame, taxonomy: Taxonomy
+    predictions: Compared, labels: pd.DataFrame, taxonomy: Taxonomy
 ) -> dict[str, dict[str, ExpertScore]]:
-    before, after = score(single, labels, taxonomy), score(experts, labels, taxonomy)
+    single = score(predictions.single, labels, taxonomy)
+    experts = score(predictions.experts, labels, taxonomy)
+    longer = predictions.trained_on
+    trained_on = None if longer is None else score(longer, labels, taxonomy)
     return {
         name: {
-            metric: _pair(
-                before[name].n,
-                before[name].groups,
-                value_of(before[name], metric),
-                value_of(after[name], metric),
+            metric: _compared(
+                single[name],
+                value_of(single[name], metric),
+                value_of(experts[name], metric),
+                None if trained_on is None else value_of(trained_on[name], metric),
             )
             for metric in METRICS
         }
-        for name in before
+        for name in single
     }
 
 
-def _pair(photos: int, groups: int, single: float | None, experts: float | None) -> ExpertScore:
+def _compared(
+    of: HeadScores, single: float | None, experts: float | None, trained_on: float | None
+) -> ExpertScore:
     gain = None if single is None or experts is None else experts - single
-    return ExpertScore(photos=photos, groups=groups, single=single, experts=experts, gain=gain)
+    return ExpertScore(
+        photos=of.n,
+        groups=of.groups,
+        single=single,
+        experts=experts,
+        gain=gain,
+        trained_on=trained_on,
+    )
 
 
 def gains_in_words(scores: Mapping[str, ExpertScore]) -> str:
@@ -108,7 +143,9 @@ def gains_in_words(scores: Mapping[str, ExpertScore]) -> str:
     accuracy = scores["accuracy"]
     if accuracy.experts is None or accuracy.single is None:
         return ""
+    longer = accuracy.trained_on
+    at_equal_cost = "" if longer is None else f", {longer:.1%} trained on at equal cost"
     return (
         f"accuracy {accuracy.experts:.1%} with experts, {accuracy.single:.1%} without"
-        f" ({accuracy.photos:,} photos)"
+        f"{at_equal_cost} ({accuracy.photos:,} photos)"
     )

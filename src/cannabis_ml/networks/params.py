@@ -66,6 +66,11 @@ class ExpertParams(BaseModel):
         description="Training photos that a class of the parent needs for one; the network for all"
         " answers for the others",
     )
+    compare_at_equal_cost: bool = Field(
+        default=False,
+        description="Also train the network for all on by the same schedule, which costs about what"
+        " the experts cost, and report what it would reach in their place",
+    )
 
 
 class ModelParams(BaseModel):
@@ -112,6 +117,16 @@ class ModelParams(BaseModel):
         description="Train one more network for each class of a parent head, on its photos alone,"
         " from the network for all on; the parent's answer weighs theirs",
     )
+
+    @model_validator(mode="after")
+    def _check_fusion(self) -> ModelParams:
+        repeated = sorted({name for name in self.backbones if self.backbones.count(name) > 1})
+        if repeated:
+            raise ValueError(
+                f"fused backbones must differ, got {', '.join(repeated)} more than once: they would"
+                " start from the same weights and see the same"
+            )
+        return self
 
     @property
     def backbones(self) -> list[str]:

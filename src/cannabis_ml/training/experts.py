@@ -10,6 +10,7 @@ import numpy as np
 
 from cannabis_ml.errors import TrainingError
 from cannabis_ml.evaluation.experts import (
+    Compared,
     ExpertsReport,
     ExpertTraining,
     compare_with_single,
@@ -90,11 +91,15 @@ def add_experts(
     for name, reason in left_out.items():
         logger.info("No expert of %s '%s': %s.", parent.name, name, reason)
     if experts:
-        single, weighed = (
-            predict(c, data.photos, [JUDGED], plan.training) for c in (general, both)
-        )
+        networks = [general, both]
+        if wanted.compare_at_equal_cost:
+            logger.info("Training the network for all on, to compare at equal cost.")
+            folder = workspace and workspace / "experts" / "none"
+            name = f"{log_as}.trained_on" if log_as else "trained_on"
+            networks.append(fit(data.taught_by(None), alone, folder, name)[0])
+        tables = [predict(one, data.photos, [JUDGED], plan.training) for one in networks]
         heads, by_class = compare_with_single(
-            single, weighed, data.photos.labels(), data.taxonomy, head.name
+            Compared(*tables), data.photos.labels(), data.taxonomy, head.name
         )
         report = report.model_copy(update={"heads": heads, "by_class": by_class})
         if words := gains_in_words(heads[head.name]):
