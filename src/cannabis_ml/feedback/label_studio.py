@@ -73,6 +73,7 @@ def task(
     image: str,
     answer: PreAnnotation | None = None,
     details: Mapping[str, str | float] | None = None,
+    suggested: PreAnnotation | None = None,
 ) -> dict[str, Any]:
     """One photo to be labelled, as Label Studio imports it.
 
@@ -81,16 +82,22 @@ def task(
         image: Address of the photo as Label Studio's server or the browser can open it.
         answer: Shown to the person beforehand.
         details: Further columns, such as a reason why this photo is worth labelling.
+        suggested: By a language model: another pre-annotation, after the answer.
     """
     data: dict[str, Any] = {IMAGE: image, "photo_id": photo_id, **(details or {})}
-    if answer is None:
+    shown = [each for each in (answer, suggested) if each is not None]
+    if not shown:
         return {"data": data}
+    data |= {"tier": shown[0].tier, "confidences": dict(shown[0].confidences)}
+    return {"data": data, "predictions": [_prediction(each) for each in shown]}
+
+
+def _prediction(answer: PreAnnotation) -> dict[str, Any]:
     result = [_choices(head, label) for head, label in answer.labels.items() if label is not None]
     prediction: dict[str, Any] = {"model_version": answer.bundle_id, "result": result}
     if answer.confidences:
         prediction["score"] = min(answer.confidences.values())
-    data |= {"tier": answer.tier, "confidences": dict(answer.confidences)}
-    return {"data": data, "predictions": [prediction]}
+    return prediction
 
 
 def image_address(path: str, prefix: str | None) -> str:
@@ -101,7 +108,7 @@ def image_address(path: str, prefix: str | None) -> str:
 def tasks_of(store: FeedbackStore, image_of: Callable[[str], str]) -> list[dict[str, Any]]:
     """All photos of a store that were kept, with the latest answers and all people's opinions.
 
-    Where no bundle answered, what a language model suggests is the pre-annotation.
+    What a language model suggests is another pre-annotation, after the answer of a bundle.
 
     Args:
         store: Is read.
@@ -116,8 +123,8 @@ def tasks_of(store: FeedbackStore, image_of: Callable[[str], str]) -> list[dict[
     tasks = []
     for row in photos[photos["kept"]].itertuples():
         photo_id = str(row.photo_id)
-        answer = answered.get(photo_id) or suggested.get(photo_id)
-        one = task(photo_id, image_of(str(row.address)), answer)
+        place = image_of(str(row.address))
+        one = task(photo_id, place, answered.get(photo_id), suggested=suggested.get(photo_id))
         if photo_id in given:
             one["annotations"] = given[photo_id]
         tasks.append(one)

@@ -1,6 +1,7 @@
 """A bundle looks at photos; the list, the sheet and the tasks follow from what it sees."""
 
 import sys
+from datetime import UTC, datetime
 
 import datasets
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from cannabis_ml.feedback.label_next.params import LabelNextParams
 from cannabis_ml.feedback.label_next.sheet import PhotoAdvice
+from cannabis_ml.feedback.opinions import Opinion, opinions_table
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
 from cannabis_ml.inference.outputs import EMBEDDING
 from cannabis_ml.photo_sets.feedback_source import empty_feedback_photos
@@ -180,7 +182,7 @@ def test_tasks_hide_the_answer_where_accuracy_is_measured(photo_set):
     seen = look_at_photos(bundle, photo_set, FeedbackSnapshot(), empty_feedback_photos(), SETTINGS)
     listed = rank(seen, bundle, SETTINGS)
     settings = SETTINGS.model_copy(update={"image_prefix": "/data/local-files/?d=x"})
-    tasks = list_label_studio_tasks(listed, ERRORS, bundle, settings)
+    tasks = list_label_studio_tasks(listed, ERRORS, bundle, FeedbackSnapshot(), settings)
     assert len(tasks) == 9
     for task, audit in zip(tasks, listed["audit"], strict=False):
         assert ("predictions" in task) != audit
@@ -188,8 +190,51 @@ def test_tasks_hide_the_answer_where_accuracy_is_measured(photo_set):
         assert task["data"]["reason"]
     choice = tasks[-1]["predictions"][0]["result"][0]["value"]["choices"]
     assert choice == ["blue"]
-    page = draw_contact_sheet(listed, ERRORS, PhotoAdvice(advice=[]))
+    page = draw_contact_sheet(listed, ERRORS, PhotoAdvice(advice=[]), FeedbackSnapshot())
     assert page.count("<figure>") == 9
+
+
+def test_what_a_language_model_suggests_stands_beside_the_models_answer(photo_set, store):
+    """On the sheet and in the tasks, but not where accuracy is measured or a person spoke."""
+    bundle = FakeBundle()
+    seen = look_at_photos(bundle, photo_set, FeedbackSnapshot(), empty_feedback_photos(), SETTINGS)
+    listed = rank(seen, bundle, SETTINGS)
+    audited = dict(zip(listed["photo_id"], listed["audit"], strict=True))
+    known = {name * 8: [] for name in ("new", "judged")} | {
+        f"s{n}": [p] for n, p in enumerate(audited)
+    }
+    rows = [(photo, "model") for photo in known] + [("judged" * 8, "person")]
+    opinions = opinions_table(
+        Opinion(
+            opinion_id=f"{photo}{annotator}",
+            photo_id=photo,
+            person="assistant:m",
+            annotator=annotator,
+            head="product",
+            verdict="corrected",
+            label="<b>",
+            confidence=0.7,
+            at=datetime(2026, 5, 1, tzinfo=UTC),
+        )
+        for photo, annotator in rows
+    )
+    photos = pd.DataFrame({"photo_id": list(known), "sent_sha256": list(known.values())})
+    given = FeedbackSnapshot(opinions=opinions, photos=photos, paths=store.paths)
+    tasks = list_label_studio_tasks(listed, ERRORS, bundle, given, SETTINGS)
+    for task in tasks[:-1]:
+        versions = [each["model_version"] for each in task.get("predictions", ())]
+        if audited[task["data"]["photo_id"]]:
+            assert versions == []
+        else:
+            assert versions == ["b" * 64, "assistant:m"]
+            assert task["predictions"][1]["score"] == 0.7
+    page = draw_contact_sheet(listed, ERRORS, PhotoAdvice(advice=[]), given)
+    shown = "product: &lt;b&gt; (70%)"
+    assert page.count(f"a language model suggests {shown}") == sum(
+        not one for one in audited.values()
+    )
+    assert f"{len(audited) + 1} photos that nobody has judged yet" in page
+    assert "<b>" not in page.replace("<b><bdi>", "")
 
 
 def test_the_pipeline_names_no_training_framework():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from cannabis_ml._io.parallel import map_in_order
+from cannabis_ml.feedback.label_next.suggested import Suggestions, in_words
 from cannabis_ml.feedback.learning_curve import Advice
 from cannabis_ml.feedback.page import ShownPhoto, render
 from cannabis_ml.photos.data_uri import thumbnail_uri
@@ -22,24 +25,55 @@ class PhotoAdvice(BaseModel):
     advice: list[Advice] = Field(description="Of all classes together first, then of single ones")
 
 
-def render_sheet(to_label: pd.DataFrame, errors: pd.DataFrame, advice: PhotoAdvice) -> str:
+def render_sheet(
+    to_label: pd.DataFrame,
+    errors: pd.DataFrame,
+    advice: PhotoAdvice,
+    suggestions: Suggestions | None = None,
+) -> str:
     """Write the page.
 
     Args:
         to_label: As from `rank_photos`.
         errors: As from `list_label_errors`.
         advice: What more photos would bring.
+        suggestions: Of language models: beside photos to label, and in a list of their own.
     """
+    suggestions = suggestions or Suggestions({}, {}, {})
     answers = to_label["answered"].astype("str").fillna("no answer")
     ranked = [f"{n}. {name}" for n, name in zip(to_label["rank"], answers, strict=True)]
+    noted = [_noted(row, suggestions) for row in to_label[:SHOWN].to_dict("records")]
     doubted = [f"labelled {label}" for label in errors["label"]]
     return render(
         "contact_sheet.html.j2",
-        to_label=_shown(to_label, ranked),
+        to_label=_shown(to_label[:SHOWN].assign(reason=noted), ranked),
+        suggested=_suggested(suggestions),
+        suggestions=len(suggestions.by_id),
         errors=_shown(errors, doubted),
         advice=advice.advice,
         totals=(len(to_label), len(errors)),
     )
+
+
+def _noted(row: Mapping[Hashable, object], suggestions: Suggestions) -> str:
+    """Why a photo is on the list, and what a language model suggests unless it is an audit."""
+    one = None if row.get("audit") else suggestions.of(str(row.get("photo_id", "")))
+    suggested = "" if one is None else f"; a language model suggests {in_words(one)}"
+    return f"{row['reason']}{suggested}"
+
+
+def _suggested(suggestions: Suggestions) -> list[ShownPhoto]:
+    """Suggestions, those that the language model is least sure of first."""
+
+    def sureness(photo_id: str) -> float:
+        return min(suggestions.by_id[photo_id].confidences.values(), default=0.0)
+
+    first = sorted(suggestions.by_id, key=sureness)[:SHOWN]
+    uris = map_in_order(thumbnail_uri, [suggestions.paths.get(photo, "") for photo in first], None)
+    return [
+        ShownPhoto(uri, in_words(suggestions.by_id[photo]), suggestions.by_id[photo].bundle_id)
+        for uri, photo in zip(uris, first, strict=True)
+    ]
 
 
 def _shown(table: pd.DataFrame, titles: list[str]) -> list[ShownPhoto]:

@@ -15,6 +15,7 @@ from cannabis_ml.feedback.label_next.pool import Candidate, head_to_label, look
 from cannabis_ml.feedback.label_next.put_up import to_review
 from cannabis_ml.feedback.label_next.ranking import advise_photos, list_label_errors, rank_photos
 from cannabis_ml.feedback.label_next.sheet import PhotoAdvice, render_sheet
+from cannabis_ml.feedback.label_next.suggested import find_suggestions
 from cannabis_ml.feedback.label_studio import PreAnnotation, image_address, task
 from cannabis_ml.feedback.review_queue import QueueList
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
@@ -121,7 +122,10 @@ def measure_learning_curves(
 
 
 def draw_contact_sheet(
-    label_next: pd.DataFrame, label_errors: pd.DataFrame, photo_advice: PhotoAdvice
+    label_next: pd.DataFrame,
+    label_errors: pd.DataFrame,
+    photo_advice: PhotoAdvice,
+    feedback_store: FeedbackSnapshot,
 ) -> str:
     """Draw the photos to label, the probable label errors and the advice as one HTML page.
 
@@ -129,30 +133,35 @@ def draw_contact_sheet(
         label_next: From `rank`.
         label_errors: From `find_label_errors`.
         photo_advice: From `measure_learning_curves`.
+        feedback_store: What language models suggest.
     """
-    return render_sheet(label_next, label_errors, photo_advice)
+    return render_sheet(label_next, label_errors, photo_advice, find_suggestions(feedback_store))
 
 
 def list_label_studio_tasks(
     label_next: pd.DataFrame,
     label_errors: pd.DataFrame,
     bundle: Bundle,
+    feedback_store: FeedbackSnapshot,
     settings: LabelNextParams,
 ) -> list[dict[str, object]]:
     """List both as tasks of Label Studio, with what the model answers filled in.
 
-    Photos drawn for audit come without: who has seen the answer agrees with it too readily.
+    After it comes what a language model suggests. Photos drawn for audit come without both: who has
+    seen an answer agrees with it too readily.
 
     Args:
         label_next: From `rank`.
         label_errors: From `find_label_errors`.
         bundle: Which models answered.
+        feedback_store: What language models suggest.
         settings: Where Label Studio finds the photos.
     """
     head = head_to_label(bundle.taxonomy, settings.head)
     tier = settings.tier or bundle.tiers[-1]
     answered = partial(PreAnnotation, bundle.manifest.content_sha256, tier)
     prefix, tasks = settings.image_prefix, []
+    suggestions = find_suggestions(feedback_store)
     for row in label_next.to_dict("records"):
         shown = None
         if not row["audit"] and isinstance(row["answered"], str):
@@ -160,7 +169,8 @@ def list_label_studio_tasks(
             shown = answered({head.name: row["answered"]}, confidence)
         details = {name: row[name] for name in ("rank", "kind", "reason")}
         image = image_address(row["path"], prefix)
-        tasks.append(task(row["photo_id"], image, shown, details))
+        suggested = None if row["audit"] else suggestions.of(row["photo_id"])
+        tasks.append(task(row["photo_id"], image, shown, details, suggested))
     for row in label_errors.to_dict("records"):
         shown = answered({head.name: row["suggested"]}, {head.name: float(row["suggested_prob"])})
         details = {"kind": "label_error", "reason": row["reason"], "labelled": row["label"]}

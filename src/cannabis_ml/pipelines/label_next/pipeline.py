@@ -41,13 +41,13 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             Node(
                 draw_contact_sheet,
-                ["label_next", "label_errors", "photo_advice"],
+                ["label_next", "label_errors", "photo_advice", "feedback_store"],
                 "label_next_page",
                 name="draw_contact_sheet",
             ),
             Node(
                 list_label_studio_tasks,
-                ["label_next", "label_errors", "bundle", settings],
+                ["label_next", "label_errors", "bundle", "feedback_store", settings],
                 "label_studio_tasks",
                 name="list_label_studio_tasks",
             ),
