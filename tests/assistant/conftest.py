@@ -1,14 +1,11 @@
 """Language models on this machine, of both protocols, and photos to ask them about."""
 
 import importlib.util
-import io
 import sys
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from cannabis_ml.assistant.cache import AnswerCache
 from cannabis_ml.assistant.cost import find_price
@@ -22,6 +19,7 @@ sys.path.append(str(Path(__file__).parent))  # the servers are used by several m
 from anthropic_server import AnthropicServer
 from model_server import example_of
 from openai_server import OpenAIServer
+from small_photos import photo
 
 SERVERS = {"anthropic": AnthropicServer, "openai": OpenAIServer}
 PRICE = {"input": 1000, "output": 1000}
@@ -133,13 +131,3 @@ def askers():
     spec.loader.exec_module(forks)
     with forks.ForkServer(("anthropic", "openai", "jinja2", "pandas", "sqlalchemy")) as opened:
         yield opened
-
-
-def photo(number, size=(40, 30)):
-    """A JPEG whose colors tell its number."""
-    pixels = np.zeros((size[1], size[0], 3), np.uint8)
-    pixels[...] = (number * 37 % 256, number * 91 % 256, number % 256)
-    pixels[: size[1] // 2, : size[0] // 2] = number * 13 % 256
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()

@@ -7,12 +7,16 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from model_server import example_of
+from small_photos import photo
 
+from cannabis_ml.cli_assistant.project import Project
 from cannabis_ml.feedback.store import FeedbackStore
 from cannabis_ml.inference.bundle_writer import write_bundle
+from cannabis_ml.photo_sets.photo_set import PhotoStream
 
 PROJECT = Path(__file__).parents[2]
 
@@ -173,6 +177,68 @@ def test_an_answer_is_explained(server, run, configure, folder, bundles):
     (asked,) = server.asked
     assert '"es"' in asked.system
     assert "confidence" in asked.text
+
+
+@pytest.fixture
+def trained(project, onnx_contents, monkeypatch):
+    """A photo set with labels of a bundle's first head, and that bundle, in the project."""
+    monkeypatch.chdir(project)
+    contents = onnx_contents()
+    taxonomy = contents.taxonomy
+    text = yaml.safe_dump({"taxonomy": taxonomy.model_dump(mode="json", exclude={"names"})})
+    (project / "conf/local/parameters_taxonomy.yml").write_text(text)
+    head = taxonomy.heads[0]
+    rows = pd.DataFrame(
+        {
+            "photo_id": [f"{n:064x}" for n in range(12)],
+            "path": "",
+            "group": [f"g{n}" for n in range(12)],
+            "split": ["train"] * 6 + ["test"] * 6,
+            head.name: [head.class_names[n % 3] for n in range(12)],
+        }
+    )
+    opened = Project(None)
+    opened.entry("photo_set").save(PhotoStream(rows, lambda row: photo(int(row["photo_id"], 16))))
+    opened.entry("bundle").save(contents)
+    listed = rows.iloc[[2, 0]][["photo_id", "path"]].assign(label="x", suggested="y")
+    opened.entry("label_errors").save(listed.assign(suggested_prob=0.9, reason="so"))
+    seen = {"label": ["red"] * 4 + ["green"] * 4, "answered": ["red"] * 7 + ["green"]}
+    opened.entry("photos_seen").save(pd.DataFrame(seen))
+    return head
+
+
+@pytest.mark.parametrize(("which", "asked"), [("sample", 6), ("errors", 2), ("worst", 4)])
+def test_labels_are_reviewed(anthropic_server, run, configure, project, trained, which, asked):
+    first = trained.class_names[0]
+    configure(anthropic_server, review={"worst_classes": 2})
+    done = run("review-labels", "--on", which, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert len(anthropic_server.asked) == asked
+    table = pd.read_csv(project / "data/07_model_output/assistant/reports/review_labels.csv")
+    assert len(table) == asked
+    assert (table["suggested"] == first).all()
+    assert ((table["label"] == first) == (table["verdict"] == "right")).all()
+    wrong = int((table["verdict"] == "wrong").sum())
+    with FeedbackStore(f"sqlite:///{project}/data/01_raw/feedback/feedback.db") as store:
+        assert store.waiting("ada", 1, 10)[0] == wrong
+
+
+def test_suggestions_are_measured_beside_the_tiers(server, run, configure, project, trained):
+    configure(server)
+    done = run("eval", "--yes")
+    assert done.returncode == 0, done.stderr
+    written = project / "data/07_model_output/assistant/reports/assistant_eval.json"
+    report = json.loads(written.read_text())
+    assert report["photos"] == 6
+    assert report["usd_per_photo"] == pytest.approx(1100 * 100 / 1e6)
+    scores = report["heads"][trained.name]
+    assert set(scores) == {"assistant", "tier1", "tier2"}
+    own = scores["assistant"]
+    assert (own["photos"], own["accuracy"]) == (6, pytest.approx(1 / 3))
+    assert own["mean_confidence"] == 0.9
+    assert own["calibration_error"] > 0.4
+    assert set(own["agreement"]) == {"tier1", "tier2"}
+    assert f"{trained.name}:" in done.stdout
 
 
 COMMANDS = [

@@ -143,12 +143,13 @@ class Project:
         Raises:
             ConfigError: If the classes are not known yet.
         """
-        from cannabis_ml.taxonomy import Taxonomy
+        import pandas as pd
+
         from cannabis_ml.taxonomy_spec import TaxonomySpec
 
         spec = TaxonomySpec.model_validate(self.parameters["taxonomy"])
         if all(head.classes != "derived" for head in spec.heads):
-            return Taxonomy.model_validate(spec.model_dump())
+            return spec.resolve(pd.DataFrame())  # without names of another taxonomy
         found: Taxonomy = self.load("taxonomy", "kedro run --pipeline=ingestion")
         return found
 
