@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets as random_names
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from cannabis_ml.launchers.prices import PriceTable
     from cannabis_ml.launchers.records import Record, Records
     from cannabis_ml.launchers.results import Installed
-    from cannabis_ml.launchers.runs import Store
     from cannabis_ml.launchers.settings import LauncherSettings
     from cannabis_ml.launchers.throughput import Plan, Throughput
 
@@ -66,11 +64,12 @@ def list_jobs() -> None:
 def status(job: str) -> None:
     """Ask how far a job is."""
     with _readable():
+        from cannabis_ml.launchers.display import in_a_line
         from cannabis_ml.launchers.launching import look
 
         record = _records().find(job)
         state = look(record, _backend_of(record))
-        click.echo(f"{record.name}: {_in_a_line(state)}")
+        click.echo(f"{record.name}: {in_a_line(state)}")
 
 
 @launch.command(name="attach")
@@ -189,13 +188,15 @@ for _name in BACKENDS:
 
 
 def _launch(name: str, command: tuple[str, ...], typed: Typed) -> int:
+    from cannabis_ml.launchers.configuration import configuration
+    from cannabis_ml.launchers.display import show_estimate
     from cannabis_ml.launchers.launching import start
-    from cannabis_ml.launchers.package import files_left_out
+    from cannabis_ml.launchers.package import commit_of, files_left_out
     from cannabis_ml.launchers.records import Progress
     from cannabis_ml.launchers.secrets import read_secrets
 
     project = Path.cwd()
-    settings, table = _configuration(typed.env)
+    settings, table = configuration(typed.env)
     command = _in_environment(command, typed.env)
     if typed.probe:
         if name == "local":
@@ -205,7 +206,7 @@ def _launch(name: str, command: tuple[str, ...], typed: Typed) -> int:
     job = settings.job(typed.name or _made_up(name), name, command, changes)
     backend = open_backend(name, job.options)
     cost = _estimate(job, backend, settings, table, typed)
-    _show(job, cost)
+    show_estimate(job, cost)
     cost.check(job)
     if typed.only_estimate:
         return 0
@@ -218,7 +219,7 @@ def _launch(name: str, command: tuple[str, ...], typed: Typed) -> int:
     if not typed.yes:
         click.confirm("Start it?", abort=True)
     measured = None if typed.probe else cost
-    record = _records().create(job, Progress(estimate=measured, commit=_commit(project)))
+    record = _records().create(job, Progress(estimate=measured, commit=commit_of(project)))
     start(record, project, backend, secrets)
     click.echo(f"Started {record.name}. This terminal may be closed: launch attach {record.name}")
     if typed.detach:
@@ -235,20 +236,22 @@ def _pack(
     hourly: float | None,
     minutes: float | None,
 ) -> None:
-    from cannabis_ml.launchers import package
+    from cannabis_ml.launchers.configuration import configuration
+    from cannabis_ml.launchers.package import commit_of
+    from cannabis_ml.launchers.package import pack as pack_project
     from cannabis_ml.launchers.packed import PACKED
     from cannabis_ml.launchers.records import Progress
 
     project = Path.cwd()
-    settings, _ = _configuration(env)
+    settings, _ = configuration(env)
     typed = {"limit_usd": limit, "usd_per_hour": hourly, "minutes": minutes}
     changes = {key: value for key, value in typed.items() if value is not None}
     job = settings.job(name, PACKED, _in_environment(command, env), changes)
     if job.limit_usd is not None and job.usd_per_hour is None:
         raise LaunchError("A limit of dollars needs the most that an hour costs: --hourly.")
     file.parent.mkdir(parents=True, exist_ok=True)
-    package.pack(project, job, file)
-    _records().create(job, Progress(remote=name, commit=_commit(project)))
+    pack_project(project, job, file)
+    _records().create(job, Progress(remote=name, commit=commit_of(project)))
     click.echo(f"{file} has {name}. Its results: launch fetch {name} --from FOLDER")
 
 
@@ -268,9 +271,10 @@ def _estimate(
 
 def _plan(measured: Throughput, typed: Typed) -> Plan:
     """The run that the configuration describes now: it may have changed since the probe."""
+    from cannabis_ml.launchers.configuration import config_loader
     from cannabis_ml.launchers.throughput import Plan
 
-    params = _loader(typed.env)["parameters"]
+    params = config_loader(typed.env)["parameters"]
     epochs, sizes = {}, {}
     for tier, rate in measured.tiers.items():
         phases = {one["name"]: one["epochs"] for one in params[tier]["schedule"]["phases"]}
@@ -295,29 +299,9 @@ def _probe_here(job: Job) -> int:
     return 0
 
 
-def _show(job: Job, cost: Estimate) -> None:
-    from cannabis_ml.launchers.estimate import duration
-
-    if cost.measured:
-        click.echo(f"About {duration(cost.seconds)} on {cost.what}.")
-    else:
-        click.echo(
-            f"How fast {job.backend} is was not measured (launch {job.backend} --probe): at most"
-            f" {duration(cost.seconds)} on {cost.what}."
-        )
-    if cost.usd_per_hour:
-        word = "About" if cost.measured else "At most"
-        click.echo(
-            f"{word} ${cost.usd:.2f}: machine ${cost.machine_usd:.2f} at"
-            f" ${cost.usd_per_hour:.2f} an hour, storage ${cost.storage_usd:.2f}, transfer"
-            f" ${cost.transfer_usd:.2f}.\nPrices: {cost.source}."
-        )
-    if job.limit_usd is not None and cost.usd_per_hour:
-        click.echo(f"It stops itself before ${job.limit_usd:.2f}.")
-
-
 def _to_the_end(record: Record, backend: Backend, secrets: Any = None) -> int:
     """Show the output, fetch the results; the exit code."""
+    from cannabis_ml.launchers.display import ProgressLine, in_a_line
     from cannabis_ml.launchers.launching import follow
 
     bar = ProgressLine()
@@ -328,15 +312,16 @@ def _to_the_end(record: Record, backend: Backend, secrets: Any = None) -> int:
         click.echo(f"\nThe job goes on: launch attach {record.name}, launch cancel {record.name}")
         return 130
     bar.end()
-    click.echo(f"{record.name}: {_in_a_line(state)}")
+    click.echo(f"{record.name}: {in_a_line(state)}")
     _fetch(record, backend)
     return 0 if state.phase == "succeeded" else FAILED
 
 
 def _fetch(record: Record, backend: Backend) -> None:
+    from cannabis_ml.launchers.configuration import local_store
     from cannabis_ml.launchers.launching import collect
 
-    result, installed, runs = collect(record, backend, Path.cwd() / "data", _store())
+    result, installed, runs = collect(record, backend, Path.cwd() / "data", local_store())
     stopped = {"time": "its time was over", "limit": "its limit was reached"}
     if result.stopped in stopped:
         click.echo(f"It stopped itself: {stopped[result.stopped]}.")
@@ -374,41 +359,6 @@ def _cost(record: Record) -> str:
     return ""
 
 
-class ProgressLine:
-    """Shows lines; the state of a progress bar in one line that is written over."""
-
-    def __init__(self) -> None:
-        self._width = 0
-        self._on_screen = sys.stdout.isatty()
-
-    def show(self, line: str) -> None:
-        """Print a line, or replace the state of the progress bar."""
-        from cannabis_ml.launchers.job import PROGRESS
-
-        is_bar = line.startswith(PROGRESS)
-        if is_bar and not self._on_screen:
-            return
-        self.end()
-        if is_bar:
-            text = line.removeprefix(PROGRESS)[:200]
-            self._width = len(text)
-            click.echo(text, nl=False)
-        else:
-            click.echo(line)
-
-    def end(self) -> None:
-        """Remove the progress bar."""
-        if self._width:
-            click.echo("\r" + " " * self._width + "\r", nl=False)
-            self._width = 0
-
-
-def _in_a_line(state: Any) -> str:
-    more = f" ({state.message})" if state.message else ""
-    attempt = f", attempt {state.attempt}" if state.attempt > 1 else ""
-    return f"{state.phase}{attempt}{more}"
-
-
 def _in_environment(command: tuple[str, ...], env: str | None) -> tuple[str, ...]:
     """The command with `--env`, unless it has one."""
     if env is None or command[0] != "run" or re.search(r"(^| )(-e|--env)\b", " ".join(command)):
@@ -418,17 +368,6 @@ def _in_environment(command: tuple[str, ...], env: str | None) -> tuple[str, ...
 
 def _made_up(backend: str) -> str:
     return f"{backend}-{datetime.now(UTC):%m%d-%H%M}-{random_names.token_hex(2)}"
-
-
-def _commit(project: Path) -> str:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(project), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _launches() -> Path:
@@ -446,51 +385,6 @@ def _backend_of(record: Record) -> Backend:
 
     job = record.job
     return PackedBackend() if job.backend == PACKED else open_backend(job.backend, job.options)
-
-
-def _configuration(env: str | None) -> tuple[LauncherSettings, PriceTable]:
-    """launcher.yml and launcher_prices.yml of an environment."""
-    from pydantic import ValidationError
-
-    from cannabis_ml.launchers.prices import PriceTable
-    from cannabis_ml.launchers.settings import LauncherSettings, in_words
-
-    loader = _loader(env)
-    settings = LauncherSettings.read(loader["launcher"])
-    try:
-        return settings, PriceTable.model_validate(loader["launcher_prices"])
-    except ValidationError as error:
-        raise LaunchError(f"launcher_prices.yml: {in_words(error)}.") from error
-
-
-def _store() -> Store | None:
-    """MLflow's local store, as mlflow.yml has it; None where runs are kept elsewhere."""
-    from cannabis_ml._io.tracking_store import local_folder
-    from cannabis_ml.launchers.runs import Store
-
-    config = _loader(None)["mlflow"]
-    uri = config["server"]["mlflow_tracking_uri"]
-    experiment = config["tracking"]["experiment"]
-    artifacts = local_folder(experiment["create_experiment_kwargs"]["artifact_location"])
-    if not uri.startswith("sqlite:///") or artifacts is None:
-        return None
-    database = Path.cwd() / uri.removeprefix("sqlite:///")
-    return Store(database, artifacts, experiment["name"])
-
-
-def _loader(env: str | None) -> Any:
-    from kedro.framework.project import settings
-
-    arguments = dict(settings.CONFIG_LOADER_ARGS)
-    patterns = {
-        "launcher": ["launcher.yml"],
-        "launcher_prices": ["launcher_prices.yml"],
-        "mlflow": ["mlflow*"],
-    }
-    arguments["config_patterns"] = {**arguments.get("config_patterns", {}), **patterns}
-    merging = {"launcher": "soft", "launcher_prices": "soft"}
-    arguments["merge_strategy"] = {**arguments.get("merge_strategy", {}), **merging}
-    return settings.CONFIG_LOADER_CLASS(conf_source=str(Path.cwd() / "conf"), env=env, **arguments)
 
 
 @contextmanager

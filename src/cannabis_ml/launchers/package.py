@@ -123,6 +123,19 @@ def files_left_out(project: Path) -> list[str]:
     return sorted(name for name in others if not _never(name))
 
 
+def commit_of(project: Path) -> str:
+    """Git commit of the project, with `+` where its files differ from it; `unknown` without git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(project), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
