@@ -137,10 +137,12 @@ def repo():
 def photos_at(repo):
     """Photos ready to be published as a version: `photos_at("1.0.0", count=12)`."""
 
-    def make(version, count=12, params=FREE, public=False, **columns):
+    def make(version, count=12, params=FREE, public=False, findings=(), **columns):
         number = Version(*map(int, version.split(".")))
         target = Target(repo, "dataset", number, public)
-        return PhotosToPublish(ingested(count, **columns), params, target)
+        made = ingested(count, **columns)
+        made.report["findings"].extend(findings)
+        return PhotosToPublish(made, params, target)
 
     return make
 

@@ -84,6 +84,20 @@ def test_the_card_says_what_the_report_says(published, files_of):
     assert "shortcuts" in page.casefold()
 
 
+def test_findings_stand_in_the_card_without_paths_of_this_machine(photos_at):
+    shortcut = {"check": "shortcuts", "severity": "alarm", "head": "kind"}
+    words = {
+        "sentence": "Height separates /home/ann/farm/7.jpg *from* the rest.",
+        "advice": "Crop.",
+    }
+    other = {**shortcut, "check": "rare_classes", "severity": "warning"}
+    page = photos_at("1.0.0", findings=[shortcut | words, other | words]).card
+    for title, severity in (("### Shortcuts", "alarm"), ("### Other findings", "warning")):
+        section = page.partition(title)[2].partition("\n#")[0]
+        assert rf"- **{severity}**: Height separates 7.jpg \*from\* the rest. Crop." in section
+    assert "/home" not in page
+
+
 def test_licences_that_are_not_allowed_are_refused_and_counted(hub_here, photos_at, repo):
     licences = ["CC BY-NC 4.0"] * 5 + [None] * 3 + ["cc-by-4.0"] * 4
     with pytest.raises(PublishingError) as refused:

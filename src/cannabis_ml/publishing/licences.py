@@ -150,6 +150,6 @@ def refuse_unlicensed(rights: Rights, allowed: Sequence[str], what: str = "photo
         )
     raise PublishingError(
         f"{counted(len(refused), 'photo')} of {len(rights.table):,} may not be published as"
-        f" {what}:\n  " + "\n  ".join(lines) + "\n" + "\n".join(hints) + "\nYours belong in"
-        " conf/local/parameters_publishing.yml; the defaults are in conf/base."
+        f" {what}:\n  " + "\n  ".join(lines) + "\n" + "\n".join(hints) + "\nSet it in"
+        " conf/local/parameters_publishing.yml; with --env NAME, in conf/NAME/ instead."
     )
