@@ -1,4 +1,4 @@
-"""Measure how long a command takes: the same command on a few photos, with one epoch per phase.
+"""Measure how long a command takes: the same command on a few photos, with few epochs.
 
 `python -m cannabis_ml.launchers.probe OUTPUT STARTED -- run …` runs in a process of its own, in the
 project. Its data lies in a temporary folder; photos of the source are read where they are.
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from kedro.pipeline.node import Node
 
-FEW, MANY = 48, 96
+FEW, MANY = 48, 144
 """Photos of the source in the two probes; their difference gives the time per photo."""
+
+EPOCHS = 2
+"""Of every phase in a probe; the second tells what one more would take."""
 
 SMALLER = 0.7
 """Side of photos in the last probe over that of the configuration."""
@@ -45,7 +48,8 @@ class Measured:
     Attributes:
         photos: How many it had.
         seconds: Of each node with reading and writing, by name.
-        epochs: Seconds of an epoch, by tier and phase.
+        epochs: Seconds of the last epoch, by tier and phase: the first takes longer.
+        ran: How many epochs there were, by tier and phase.
         schedules: Epochs of the configuration, by tier and phase.
         sizes: Side of photos in pixels, by tier.
     """
@@ -53,12 +57,13 @@ class Measured:
     photos: int
     seconds: dict[str, float] = field(default_factory=dict)
     epochs: dict[str, dict[str, float]] = field(default_factory=dict)
+    ran: dict[str, dict[str, int]] = field(default_factory=dict)
     schedules: dict[str, dict[str, int]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
 
 
 class ProbeHook:
-    """Lets a run have few photos and one epoch per phase, and notes how long its nodes take.
+    """Lets a run have few photos and few epochs, and notes how long its nodes take.
 
     Args:
         photos: How many of the source.
@@ -92,8 +97,10 @@ class ProbeHook:
                 changed[name] = _some(value, self.measured.photos)
             elif what == "schedule":
                 self.measured.schedules[tier] = {p.name: p.epochs for p in value.phases}
-                once = [p.model_copy(update={"epochs": 1}) for p in value.phases]
-                changed[name] = value.model_copy(update={"phases": once})
+                short = [
+                    p.model_copy(update={"epochs": min(EPOCHS, p.epochs)}) for p in value.phases
+                ]
+                changed[name] = value.model_copy(update={"phases": short})
             elif what == "model" and hasattr(value, "image_size"):
                 side = smaller_side(value.image_size) if self._smaller else value.image_size
                 self.measured.sizes[tier] = side
@@ -108,9 +115,10 @@ class ProbeHook:
         for name, value in outputs.items():
             tier, _, what = name.rpartition(".")
             if what == "training_history":
-                rows = value.groupby("phase")["seconds"].sum()
+                rows = value.groupby("phase")["seconds"]
+                self.measured.ran[tier] = {str(name): int(n) for name, n in rows.count().items()}
                 self.measured.epochs[tier] = {
-                    str(phase): float(seconds) * min(1.0, share) for phase, seconds in rows.items()
+                    str(name): float(last) * min(1.0, share) for name, last in rows.last().items()
                 }
 
     @hook_impl
@@ -294,7 +302,10 @@ def _tier_rate(few: Measured, more: Measured, small: Measured, tier: str, node: 
     for phase, seconds in more.epochs[tier].items():
         line = Line.through((few.photos, few.epochs[tier][phase]), (more.photos, seconds))
         phases[phase] = _sized(line, (seconds, small.epochs[tier][phase]), more, small, tier)
-    rest = [m.seconds[node] - sum(m.epochs[tier].values()) for m in (few, more, small)]
+    rest = [
+        m.seconds[node] - sum(m.ran[tier][phase] * last for phase, last in m.epochs[tier].items())
+        for m in (few, more, small)
+    ]
     besides = Line.through((few.photos, rest[0]), (more.photos, rest[1]))
     return TierRate(
         image_size=more.sizes[tier],

@@ -116,7 +116,7 @@ class ShellBackend:
     def submit(self, job: Job, package: Path, secrets: Mapping[str, SecretStr]) -> str:
         folder = self._folder(job.name)
         self._channel.run(
-            f"mkdir -p {shlex.quote(self._root)} && mkdir {shlex.quote(folder)}"
+            f"umask 077; mkdir -p {shlex.quote(self._root)} && mkdir {shlex.quote(folder)}"
             f" && cd {shlex.quote(folder)} && mkdir data results && touch log.txt"
         )
         self._channel.push(package, f"{folder}/package.tar.gz")
@@ -140,7 +140,7 @@ class ShellBackend:
         self._channel.run(
             "\n".join(
                 [
-                    f"cd {shlex.quote(folder)} || exit 1",
+                    f"umask 077; cd {shlex.quote(folder)} || exit 1",
                     *lines,
                     "date +%s > started",
                     f"nohup sh -c {shlex.quote(SUPERVISE)} < /dev/null > log.txt 2>&1 &",
