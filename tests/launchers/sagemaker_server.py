@@ -132,7 +132,8 @@ class Aws:
                 if stream not in self._streams:
                     self._streams.add(stream)
                     logs.create_log_stream(**where)
-                events = [{"timestamp": at // 10**6, "message": line} for at, line in lines]
+                # CloudWatch takes no empty lines.
+                events = [{"timestamp": at // 10**6, "message": line or " "} for at, line in lines]
                 logs.put_log_events(**where, logEvents=events)
 
 
