@@ -183,8 +183,12 @@ def _deploy(
         raise DeploymentError(f"{bundle_id[:12]} answers already.")
     checks: list[str] = []
     if options.publish:
-        from cannabis_ml.serving.publish_step import publish_and_pull
-
+        try:
+            from cannabis_ml.serving.publish_step import publish_and_pull
+        except ImportError as error:
+            raise ConfigError(
+                f"Publishing needs the hub's client ({error}): pip install 'cannabis_ml[hub]'"
+            ) from error
         bundle, checks = publish_and_pull(bundle, options)
     elif origin is not None:
         checks = [f"pulled {origin}"]

@@ -10,6 +10,11 @@ from cannabis_ml.publishing.bundles import BundleToPublish, photos_named, publis
 from cannabis_ml.publishing.hub_commit import Target, published_commit
 from cannabis_ml.serving.sources import from_hub
 
+UNCHECKED = (
+    "licences of golden photos are not known here; `cannabis_ml publish bundle` checks them in the"
+    " project"
+)
+
 
 def publish_and_pull(bundle: Bundle, options: argparse.Namespace) -> tuple[Bundle, list[str]]:
     """Publish a bundle and load the version from the hub; in a dry run, see what would be done.
@@ -36,12 +41,14 @@ def publish_and_pull(bundle: Bundle, options: argparse.Namespace) -> tuple[Bundl
         there = "" if commit is None else f", which is there already, at commit {commit[:12]}"
         compared = f"compare it with bundle {manifest.content_sha256[:12]}"
         return bundle, [
+            _printed(UNCHECKED),
             _printed(f"would publish {target}{there}: {size}"),
             _printed(f"would pull {target} from the hub, and {compared}"),
         ]
+    unchecked = _printed(UNCHECKED)
     done = publish_bundle(ready)
     verb = "published before, with the same content" if done.was_there else "published"
-    steps = [_printed(f"{verb}: {target}, {size}")]
+    steps = [unchecked, _printed(f"{verb}: {target}, {size}")]
     pulled, origin = from_hub(target.repo, str(target.version))
     if pulled.manifest.content_sha256 != manifest.content_sha256:
         raise DeploymentError(
