@@ -1,6 +1,7 @@
 """Entries on other file systems: in memory, and in a bucket that is a folder underneath."""
 
 import hashlib
+import traceback
 from pathlib import Path
 
 import fsspec
@@ -17,7 +18,9 @@ from kedro_datasets.json import JSONDataset
 from cannabis_ml._io.remote import RemotePath
 from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
 from cannabis_ml.datasets.bundle import Bundle, BundleDataset
+from cannabis_ml.datasets.champion import ChampionDataset
 from cannabis_ml.datasets.checkpoint import CheckpointDataset
+from cannabis_ml.datasets.feedback_photos import FeedbackPhotosDataset
 from cannabis_ml.datasets.feedback_store import FeedbackStoreDataset
 from cannabis_ml.datasets.figures import FiguresDataset
 from cannabis_ml.datasets.lineage import LineageDataset, RunVersions
@@ -26,8 +29,9 @@ from cannabis_ml.datasets.photo_folder import PhotoFolderDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.datasets.source_photos import SourcePhotosDataset
 from cannabis_ml.datasets.split_ledger import SplitLedgerDataset
-from cannabis_ml.datasets.table import TableDataset
+from cannabis_ml.datasets.table import EarlierTableDataset, TableDataset
 from cannabis_ml.datasets.taxonomy import TaxonomyDataset
+from cannabis_ml.datasets.training_record import TrainingRecordDataset
 from cannabis_ml.datasets.typed_json import TypedJSONDataset
 from cannabis_ml.datasets.workspace import WorkspaceDataset
 from cannabis_ml.hooks import UnfinishedHook, place_of, saved_path
@@ -380,6 +384,52 @@ def test_sources_are_read_by_copies(base, tmp_path, write_photo, object_storage)
     drawn = table(kind="sample", path=f"{base}/sample", count=4, size=32, workers=1)
     assert all(Path(path).is_relative_to(tmp_path / "cache") for path in drawn["path"])
     assert files_of(f"{base}/sample") == []
+
+
+SECRET = {"key": "k", "secret": "hush-hush", "endpoint_url": "http://127.0.0.1:1"}
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        lambda at: JSONDataset(filepath=at, credentials=SECRET, version=Version(None, None)),
+        lambda at: TableDataset(filepath=at, credentials=SECRET),
+        lambda at: PhotoSetDataset(filepath=at, credentials=SECRET),
+        lambda at: ChampionDataset(filepath=at, credentials=SECRET),
+        lambda at: WorkspaceDataset(filepath=at, credentials=SECRET),
+        lambda at: SourcePhotosDataset({"kind": "folder", "path": at}, credentials=SECRET),
+    ],
+)
+def test_a_secret_is_not_shown(dataset, object_storage):
+    shown = dataset("s3://bucket/x")
+    with pytest.raises(DatasetError) as caught:
+        shown.load()
+    text = "".join(traceback.format_exception(caught.value))
+    assert "cannot be reached" in text
+    assert "hush-hush" not in text + repr(shown) + str(shown._describe())
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        lambda **o: SplitLedgerDataset(filepath="s3://hemp/gone/ledger.parquet", credentials=o),
+        lambda **o: FeedbackPhotosDataset(filepath="s3://hemp/gone/photos", credentials=o),
+        lambda **o: EarlierTableDataset(
+            filepath="s3://hemp/gone/t", credentials=o, version=Version(None, None)
+        ),
+        lambda **o: TrainingRecordDataset(
+            filepath="s3://hemp/gone/r.json", credentials=o, version=Version(None, None)
+        ),
+        lambda **o: PhotoFolderDataset(filepath="s3://hemp/gone/photos", credentials=o),
+        lambda **o: ChampionDataset(filepath="s3://hemp/gone/champion", credentials=o),
+        lambda **o: LineageDataset(filepath="s3://hemp/gone/lineage", credentials=o),
+    ],
+)
+def test_what_is_empty_at_first_is_not_empty_when_a_service_fails(dataset, s3, object_storage):
+    dataset(**s3.options).load()
+    refused = s3.failing(lambda request: (403, "AccessDenied"))
+    with refused, pytest.raises(DatasetError, match="does not allow this account"):
+        dataset(**s3.options).load()
 
 
 def test_a_database_cannot_lie_in_a_bucket():

@@ -91,7 +91,9 @@ class PathDataset(AbstractVersionedDataset[Saved, Loaded], Generic[Saved, Loaded
     def _exists(self) -> bool:
         try:
             load_path = self._get_load_path()
-        except DatasetError:
+        except DatasetError as error:
+            if error.__cause__ is not None:  # versions could not be asked for
+                raise
             return False
         return self._is_there(Path(load_path) if self.remote is None else self._at(load_path))
 

@@ -42,8 +42,8 @@ def local_source(
         if isinstance(source, MADE_HERE):
             local[field] = str(copy_of(remote, cache))
         else:
-            with_folder = field == "path" and not getattr(source, "photos_root", None)
-            local[field] = str(_copy(remote, cache, with_folder))
+            elsewhere = any(getattr(source, name, None) for name in ("photos_root", "read_urls"))
+            local[field] = str(_copy(remote, cache, field == "path" and not elsewhere))
     return source.model_copy(update=local) if local else source
 
 

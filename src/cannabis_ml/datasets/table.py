@@ -28,6 +28,16 @@ class TableDataset(ParquetDataset):
         with written_aside(Path(str(self._get_save_path()))) as aside:
             data.to_parquet(aside, **self._save_args)
 
+    def _exists(self) -> bool:
+        """Whether there is a version; raises where that cannot be asked, unlike Kedro's."""
+        try:
+            path = self._get_load_path()
+        except DatasetError as error:
+            if error.__cause__ is not None:
+                raise
+            return False
+        return bool(self._fs.exists(str(path)))
+
     def preview(self, nrows: int = 10) -> TablePreview:
         """First rows for kedro-viz; reads no others."""
         import pyarrow as pa
