@@ -33,11 +33,11 @@ def rows():
     table = PriceTable.model_validate(yaml.safe_load(path.read_text("utf-8")))
     listed = {(price.backend, price.gpu) for price in table.prices}
     machines = [(b, gpu) for gpu in HOURS for b in BACKENDS if (b, gpu) in listed]
-    yield "| | " + " | ".join(f"{gpu} at {backend}" for backend, gpu in machines) + " |"
-    yield "|---|" + "---|" * len(machines)
-    for name, budget in BUDGETS.items():
-        cells = (f"{monthly(table, backend, gpu, budget):,.0f}" for backend, gpu in machines)
-        yield f"| {name} | " + " | ".join(cells) + " |"
+    yield f"| | {' | '.join(BUDGETS)} |"
+    yield f"|---|{'---|' * len(BUDGETS)}"
+    for backend, gpu in machines:
+        cells = (f"{monthly(table, backend, gpu, budget):,.0f}" for budget in BUDGETS.values())
+        yield f"| {gpu} at {backend} | {' | '.join(cells)} |"
 
 
 def test_the_documented_budgets_follow_from_the_table():
