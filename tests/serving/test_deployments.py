@@ -242,7 +242,7 @@ def test_publishing_comes_first_and_the_service_pulls_the_tag(
     publish = ("--publish", "ann/first", "--version", "1.2.0", "--reason", "surer on hash")
     status, told, errors = deploy(small_bundle.path, *publish, "--dry-run")
     assert status == 0, errors
-    steps = ["would publish ann/first 1.2.0", "would pull ann/first 1.2.0", "golden photos"]
+    steps = ["would publish ann/first 1.2.0", "would pull ann/first 1.2.0", "golden photos get"]
     steps += ["would copy", "Would be recorded"]
     assert [told.index(step) for step in steps] == sorted(told.index(step) for step in steps)
     assert ("model", "ann/first") not in hub_here.repos
