@@ -10,9 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from click.testing import CliRunner
 from model_server import example_of
 from small_photos import photo
 
+from cannabis_ml.cli_assistant import assistant
 from cannabis_ml.cli_assistant.project import Project
 from cannabis_ml.feedback.store import FeedbackStore
 from cannabis_ml.inference.bundle_writer import write_bundle
@@ -67,10 +69,9 @@ def configure(project):
 def run(processes, project):
     """Run a command: its exit code and what it printed."""
 
-    def run(*arguments, keys=True):
-        environment = {k: v for k, v in os.environ.items() if not k.endswith("_API_KEY")}
-        if keys:
-            environment |= dict.fromkeys(("ANTHROPIC_API_KEY", "OPENAI_API_KEY"), "secret")
+    def run(*arguments):
+        keys = dict.fromkeys(("ANTHROPIC_API_KEY", "OPENAI_API_KEY"), "secret")
+        environment = dict(os.environ) | keys
         command = ["-m", "cannabis_ml", "assistant", *map(str, arguments)]
         return processes.run(command, cwd=project, env=environment)
 
@@ -252,9 +253,11 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
-def test_without_a_key_it_says_in_one_sentence_what_to_set(run, command):
-    done = run(*command, keys=False)
-    assert done.returncode == 1
+def test_without_a_key_it_says_in_one_sentence_what_to_set(project, monkeypatch, command):
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    done = CliRunner().invoke(assistant, command)
+    assert done.exit_code == 1
     assert done.stderr == (
         "Error: The assistant is off: set the environment variable ANTHROPIC_API_KEY to your key"
         " for anthropic's 'claude-haiku-5-5', or assistant.model.base_url to a server of your"

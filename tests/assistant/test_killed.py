@@ -67,7 +67,12 @@ def test_one_by_one_only_what_was_under_way_may_be_billed_twice(server, runner, 
     assert twice <= result.in_doubt <= 4
 
 
-@pytest.mark.parametrize("moment", ["sent", "waiting", "reading"])
+@pytest.mark.parametrize(
+    ("server", "moment"),
+    [(name, "sent") for name in ("anthropic", "openai")]
+    + [("anthropic", "waiting"), ("openai", "reading")],
+    indirect=["server"],
+)
 def test_in_a_batch_nothing_is_billed_twice(server, runner, start, two_hundred, moment):
     """The batch is taken and its reply never comes; it is under way; its results are read."""
     reached, route = threading.Event(), server.route
@@ -97,6 +102,7 @@ def test_in_a_batch_nothing_is_billed_twice(server, runner, start, two_hundred, 
     assert runner(budget=BATCH).run(two_hundred).usd == 0
 
 
+@pytest.mark.parametrize("server", ["anthropic"], indirect=True)
 def test_results_that_were_half_kept_are_not_kept_twice(server, runner, start, two_hundred):
     assert start("90", budget=BATCH).wait().returncode == -signal.SIGKILL
     made = runner(budget=BATCH)

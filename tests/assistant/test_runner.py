@@ -181,9 +181,8 @@ def test_the_estimate_counts_tokens_and_asks_nothing(server, runner, items):
     assert len(server.asked) == 1
 
 
-def test_without_a_token_count_the_cap_cannot_be_held(settings, runner, items, server):
-    if server.provider == "anthropic":
-        pytest.skip("always counts")
+@pytest.mark.parametrize("server", ["openai"], indirect=True)
+def test_without_a_token_count_the_cap_cannot_be_held(runner, items, server):
     server.counts_tokens = False
     with pytest.raises(ConfigError, match="tokens_per_question"):
         runner().estimate(items(2))

@@ -49,6 +49,8 @@ class OpenAIProvider:
 
         self.model = model
         self._sdk = openai
+        # OpenAI's newer models refuse the old name; servers elsewhere may not know the new one.
+        self._limit = "max_completion_tokens" if base_url is None else "max_tokens"
         self._client = openai.OpenAI(api_key=key, base_url=base_url, timeout=timeout, max_retries=0)
         self.batches: Batches | None = _FileBatches(self._client, self._body, self)
 
@@ -87,7 +89,7 @@ class OpenAIProvider:
         ]
         return {
             "model": self.model,
-            "max_completion_tokens": question.most_tokens,
+            self._limit: question.most_tokens,
             "messages": [
                 {"role": "system", "content": question.system},
                 {"role": "user", "content": [*photos, {"type": "text", "text": question.text}]},
