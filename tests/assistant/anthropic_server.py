@@ -56,6 +56,8 @@ class AnthropicServer(ModelServer):
         if path == "/v1/messages/batches" and method == "POST":
             return self._take(json.loads(body)["requests"])
         if path == "/v1/messages/batches":
+            for batch in self.batches.values():
+                batch["looks"] += 1
             found = [self._shown(name) for name in reversed(self.batches)]
             return {"data": found, "has_more": False, "first_id": None, "last_id": None}
         name = path.split("/")[4]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
+from filelock import FileLock
 from model_server import example_of
 from small_photos import photo
 
@@ -279,3 +280,14 @@ print(sorted(loaded & {"anthropic", "openai", "genai_prices"}))
 def test_no_pipeline_and_no_command_loads_an_sdk_before_it_is_asked(processes, project):
     done = processes.run(["-c", IMPORTED], cwd=project)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_two_runs_do_not_pay_at_the_same_time(anthropic_server, run, configure, project, folder):
+    configure(anthropic_server)
+    answers = project / "data/07_model_output/assistant"
+    answers.mkdir(parents=True)
+    with FileLock(answers / "run.lock"):
+        done = run("suggest-labels", folder(2), "--yes")
+    assert done.returncode == 1
+    assert "Another run of the assistant is under way" in done.stderr
+    assert not anthropic_server.asked

@@ -2,13 +2,16 @@
 
 import io
 import json
+from datetime import UTC, datetime
 
 import pytest
 from model_server import Fault, example_of
 from PIL import Image
 
+from cannabis_ml.assistant.cache import PendingBatch
+from cannabis_ml.assistant.cost import find_price
 from cannabis_ml.assistant.outgoing import photos_in
-from cannabis_ml.assistant.params import SuggestParams
+from cannabis_ml.assistant.params import ModelParams, Prices, SuggestParams
 from cannabis_ml.assistant.suggesting import label_questions
 from cannabis_ml.errors import ConfigError
 
@@ -235,8 +238,9 @@ def test_results_that_are_cut_short_are_read_again(server, runner, items):
     assert result.usd == pytest.approx(6 * EACH / 2)
 
 
-def test_a_batch_whose_reply_was_lost_is_found_and_not_sent_twice(server, runner, items):
-    server.lose = True
+@pytest.mark.parametrize("looks", [0, 3])
+def test_a_batch_whose_reply_was_lost_is_found_and_not_sent_twice(server, runner, items, looks):
+    server.lose, server.looks = True, looks  # one that is under way may not be known at once
     result = runner(budget={"batch": True, "batch_from": 5}).run(items(6))
     assert statuses(result) == ["answered"] * 6
     assert sorted(server.billed.values()) == [1] * 6
@@ -256,3 +260,48 @@ def test_the_least_answer_is_one(server, runner, items, taxonomy):
     (item,) = items(1)
     runner().run([item])
     assert example_of(server.asked[0].schema)["product"]["label"] == "plant"
+
+
+def test_a_batch_that_is_not_kept_any_more_is_asked_again(server, runner, items):
+    asked = items(6)
+    made = runner(budget={"batch": True, "batch_from": 5})
+    made.cache.keep_batch(
+        PendingBatch(
+            mark="a" * 32,
+            batch="gone",
+            since=datetime.now(UTC),
+            address=made.provider.address,
+            model="m",
+            prompts={made.key(asked[0]): "suggest_labels.v1"},
+            subjects={made.key(asked[0]): "x"},
+        )
+    )
+    assert statuses(made.run(asked)) == ["answered"] * 6
+    assert not made.cache.batches()
+
+
+def test_credit_that_is_used_up_ends_the_run_at_once(server, runner, items):
+    server.answer = lambda asked: Fault(429, "insufficient_quota: check your plan")
+    result = runner(pace={"concurrency": 1}).run(items(5))
+    assert statuses(result) == ["not_asked"] * 5
+    assert "is not paid for" in result.stopped
+    assert len(server.asked) == 1
+
+
+def prices(**models):
+    return Prices.model_validate({"date": "2026-11-25", "models": models})
+
+
+def test_a_price_is_that_of_the_table_else_of_genai_prices():
+    model = ModelParams(name="claude-haiku-5-5")
+    own = find_price(model, prices(**{"claude-haiku-5-5": {"input": 7, "output": 9}}))
+    assert (own.price.input, own.price.output) == (7, 9)
+    assert own.source == "parameters_assistant.yml, 2026-11-25"
+    listed = find_price(model, prices())
+    assert listed.price.input == pytest.approx(0.1)
+    assert listed.price.output == pytest.approx(0.5)
+    assert listed.source.startswith("genai-prices ")
+    local = find_price(ModelParams(name="x", base_url="http://localhost:1/v1"), prices())
+    assert local.price.input == 0
+    with pytest.raises(ConfigError, match="Add it there"):
+        find_price(ModelParams(name="nobody-knows-this"), prices())

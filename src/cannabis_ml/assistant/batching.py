@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NOT_THERE = 404
+"""Status of a batch that the provider does not keep any more."""
+
 MOST_QUESTIONS = 500
 """Of one batch: what is sent is in memory, and providers take 200 MB."""
 
@@ -44,7 +47,13 @@ def collect_batches(runner: Runner) -> None:
         if (pending.address, pending.model) != own:
             continue
         assert batches is not None
-        _collect(runner, batches, pending)
+        try:
+            _collect(runner, batches, pending)
+        except RunStoppedError as error:
+            if getattr(error.__cause__, "status_code", None) != NOT_THERE:
+                raise
+            logger.warning("Batch %s is not there any more: %s", pending.batch, one_line(error))
+            runner.cache.drop_batch(pending)
 
 
 def ask_in_batch(runner: Runner, items: Sequence[Item]) -> None:
@@ -130,7 +139,7 @@ def _submit_once(
     def call() -> str:
         nonlocal lost
         if lost:
-            found = batches.find(frozenset(questions), pending.mark, pending.since)
+            found = _find(runner, batches, pending)
             if found is not None:
                 return found
         try:

@@ -45,18 +45,16 @@ def find_price(model: ModelParams, prices: Prices) -> KnownPrice:
         import genai_prices
     except ImportError:
         raise _unknown(model, "") from None
-    million = (
-        genai_prices.Usage(input_tokens=1_000_000),
-        genai_prices.Usage(output_tokens=1_000_000),
-    )
+    # Of a thousand: some models cost more for very long questions.
+    thousand = genai_prices.Usage(input_tokens=1000), genai_prices.Usage(output_tokens=1000)
     try:
         each = [
             genai_prices.calc_price(usage, model_ref=model.name, provider_id=model.provider)
-            for usage in million
+            for usage in thousand
         ]
     except LookupError:
         raise _unknown(model, ", and genai-prices does not have it") from None
-    price = Price(input=float(each[0].total_price), output=float(each[1].total_price))
+    price = Price(input=float(each[0].total_price) * 1000, output=float(each[1].total_price) * 1000)
     return KnownPrice(price, f"genai-prices {genai_prices.__version__}")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cannabis_ml.cli_assistant.project import Project
-from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.errors import CannabisMLError, ConfigError
 from cannabis_ml.text import counted
 
 if TYPE_CHECKING:
@@ -64,10 +64,31 @@ class Task:
         click.echo(in_words(estimate, runner))
         if estimate.questions and not self.yes:
             click.confirm("Send them?", abort=True)
-        result = runner.run(items)
+        with self._alone(runner):
+            result = runner.run(items)
         self.log(runner, items, result)
         _show(result)
         return result
+
+    @contextlib.contextmanager
+    def _alone(self, runner: Runner) -> Iterator[None]:
+        """Hold the folder of answers: two runs at a time could pay for the same question.
+
+        Raises:
+            ConfigError: If another run holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        folder = runner.cache.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(folder / "run.lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise ConfigError(
+                f"Another run of the assistant is under way in {folder}: wait for its end, or give"
+                " this one another assistant.folder."
+            ) from error
 
     def log(
         self,
