@@ -10,7 +10,6 @@ import pandas as pd
 from pydantic import Field
 
 from cannabis_ml.evaluation.gain import METRICS
-from cannabis_ml.evaluation.metrics import score
 from cannabis_ml.evaluation.scores import HeadScores, Record
 from cannabis_ml.evaluation.tables import value_of
 from cannabis_ml.taxonomy import Taxonomy
@@ -106,6 +105,8 @@ def compare_with_single(
 def _scores(
     predictions: Compared, labels: pd.DataFrame, taxonomy: Taxonomy
 ) -> dict[str, dict[str, ExpertScore]]:
+    from cannabis_ml.evaluation.metrics import score
+
     single = score(predictions.single, labels, taxonomy)
     experts = score(predictions.experts, labels, taxonomy)
     longer = predictions.trained_on
