@@ -105,7 +105,9 @@ def test_labels_are_suggested_paid_for_and_put_up(server, run, configure, projec
     assert logged["assistant.input_tokens"] == 4000
     again = run("suggest-labels", photos, "--yes")
     assert "Nothing to ask (4 are answered already)" in again.stdout
-    assert metrics_of(project)["assistant.usd"] == 0
+    logged = metrics_of(project)
+    assert logged["assistant.usd"] == 0
+    assert logged["assistant.usd_of_all_replies"] == pytest.approx(4 * 1100 * 100 / 1e6 / 2)
 
 
 def test_nothing_is_sent_that_is_not_confirmed(anthropic_server, run, configure, folder):
@@ -241,6 +243,8 @@ def test_suggestions_are_measured_beside_the_tiers(server, run, configure, proje
     assert own["calibration_error"] > 0.4
     assert set(own["agreement"]) == {"tier1", "tier2"}
     assert f"{trained.name}:" in done.stdout
+    logged = metrics_of(project)
+    assert logged[f"assistant_eval.{trained.name}.assistant.accuracy"] == pytest.approx(1 / 3)
 
 
 COMMANDS = [

@@ -177,6 +177,12 @@ class Runner:
         entry = self.cache.get(key)
         return None if entry is None else outcome_of(item, entry, key not in self.asked_now)
 
+    def paid(self, item: Item) -> float:
+        """Dollars that all replies to an item cost, in this run or before."""
+        entry = self.cache.get(self.key(item))
+        replies = entry.replies if entry else ()
+        return sum(self.price.usd(reply.usage, reply.batch) for reply in replies)
+
     def most_tokens(self, items: Sequence[Item]) -> int:
         """Input tokens of one of these questions, at most; counted once per run."""
         if self._tokens is None:

@@ -64,9 +64,14 @@ class Task:
         click.echo(in_words(estimate, runner))
         if estimate.questions and not self.yes:
             click.confirm("Send them?", abort=True)
-        with self._alone(runner):
-            result = runner.run(items)
-        self.log(runner, items, result)
+        try:
+            with self._alone(runner):
+                result = runner.run(items)
+        except BaseException:  # such as Ctrl-C: what was spent is logged all the same
+            if runner.asked_now or runner.budget.spent:
+                self._log(runner, items, {})
+            raise
+        self._log(runner, items, _counts(result))
         _show(result)
         return result
 
@@ -90,31 +95,36 @@ class Task:
                 " this one another assistant.folder."
             ) from error
 
-    def log(
-        self,
-        runner: Runner,
-        items: Sequence[Item],
-        result: RunResult,
-        more: dict[str, float] | None = None,
-    ) -> None:
-        """Log model, prompt, tokens and cost in MLflow, and what else was measured."""
+    def log_scores(self, scores: dict[str, float]) -> None:
+        """Log what was measured, as a run of its own in MLflow."""
+        self.project.log_run(f"{self.name} scores", {}, scores)
+
+    def _log(self, runner: Runner, items: Sequence[Item], counts: dict[str, float]) -> None:
+        """Log model, prompt, tokens and cost in MLflow."""
         params = {
             "assistant.model": runner.provider.model,
             "assistant.address": runner.provider.address,
             "assistant.prompt": items[0].prompt.name if items else "",
             "assistant.price": runner.price.source,
         }
-        metrics = {
+        cost = {
             "assistant.questions": len(items),
-            "assistant.answered": len(result.of("answered")),
-            "assistant.cached": result.cached,
-            "assistant.failed": len(result.of("failed")),
-            "assistant.not_asked": len(result.of("not_asked")),
-            "assistant.input_tokens": result.usage.input_tokens,
-            "assistant.output_tokens": result.usage.output_tokens,
-            "assistant.usd": result.usd,
+            "assistant.input_tokens": runner.usage.input_tokens,
+            "assistant.output_tokens": runner.usage.output_tokens,
+            "assistant.usd": runner.budget.spent,
+            # With what earlier runs paid, also such as were killed before they could log it.
+            "assistant.usd_of_all_replies": sum(map(runner.paid, items)),
         }
-        self.project.log_run(self.name, params, metrics | (more or {}))
+        self.project.log_run(self.name, params, cost | counts)
+
+
+def _counts(result: RunResult) -> dict[str, float]:
+    return {
+        "assistant.answered": len(result.of("answered")),
+        "assistant.cached": result.cached,
+        "assistant.failed": len(result.of("failed")),
+        "assistant.not_asked": len(result.of("not_asked")),
+    }
 
 
 def in_words(estimate: Estimate, runner: Runner) -> str:

@@ -15,9 +15,9 @@ from cannabis_ml.splits import Split
 from cannabis_ml.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from cannabis_ml.assistant.evaluating import Answers
+    from cannabis_ml.assistant.evaluating import Answers, AssistantEvaluation
     from cannabis_ml.inference.bundle import Bundle
     from cannabis_ml.taxonomy import Head, Taxonomy
 
@@ -106,8 +106,11 @@ def evaluate(project: Project, most: int, split: str, yes: bool) -> None:
         sources = [
             source_in(photo_set, int(row), path) for row, path in zip(rows, paths, strict=True)
         ]
+        if not sources:
+            raise ConfigError(f"The photo set has no photo of the split '{split}'.")
+        items = label_questions(sources, bundle.taxonomy, params.suggest)
         heads = heads_to_ask(bundle.taxonomy, params.suggest.heads)
-        result = task.ask(runner, label_questions(sources, bundle.taxonomy, params.suggest))
+        result = task.ask(runner, items)
         by_place = {
             id(one.outcome): one
             for one in read_all(result.outcomes, bundle.taxonomy, params.suggest)
@@ -118,8 +121,8 @@ def evaluate(project: Project, most: int, split: str, yes: bool) -> None:
             annotators[tier] = tier_answers(bundle, tier, [photo_set.pixels(int(r)) for r in rows])
         labels = {head.name: labels_of(table, head) for head in heads}
         groups = table["group"].astype(str).tolist() if "group" in table else list(range(len(rows)))
-        answered = [o.reply for o in result.of("answered") if o.reply is not None]
-        usd = sum(runner.price.usd(reply.usage, reply.batch) for reply in answered)
+        answered = [outcome.item for outcome in result.outcomes if outcome.status != "not_asked"]
+        usd = sum(map(runner.paid, answered))
         found = AssistantEvaluation(
             model=params.model.name,
             prompt=PROMPT,
@@ -128,6 +131,7 @@ def evaluate(project: Project, most: int, split: str, yes: bool) -> None:
             heads=score_heads(heads, labels, groups, annotators),
         )
         file = project.write_report("assistant_eval.json", found.model_dump_json(indent=1))
+        task.log_scores(dict(scores_by_name(found)))
         for line in scores_in_words(found):
             click.echo(line)
         click.echo(f"All of it: {file}.")
@@ -169,11 +173,19 @@ def labels_of(table: object, head: Head) -> list[object]:
     ]
 
 
-def scores_in_words(found: object) -> list[str]:
-    """A line per head and annotator."""
-    from cannabis_ml.assistant.evaluating import AssistantEvaluation
+def scores_by_name(found: AssistantEvaluation) -> Iterator[tuple[str, float]]:
+    """All scores as metrics for MLflow."""
+    yield "assistant_eval.usd_per_photo", found.usd_per_photo
+    for head, scores in found.heads.items():
+        for name, score in scores.items():
+            place = f"assistant_eval.{head}.{name}"
+            given = score.model_dump(exclude={"agreement"})
+            yield from ((f"{place}.{k}", float(v)) for k, v in given.items() if v is not None)
+            yield from ((f"{place}.agreement.{k}", v) for k, v in score.agreement.items())
 
-    assert isinstance(found, AssistantEvaluation)
+
+def scores_in_words(found: AssistantEvaluation) -> list[str]:
+    """A line per head and annotator."""
     lines = [f"{found.photos:,} photos, ${found.usd_per_photo:.5f} each ({found.model})"]
     for head, scores in found.heads.items():
         lines.append(f"{head}:")

@@ -169,6 +169,8 @@ class Project:
         """Log a run in MLflow, in the project's experiment."""
         import mlflow
 
+        from cannabis_ml._io.metric_names import mlflow_keys
+
         with contextlib.chdir(self.folder):
             config = self._config["mlflow"]
             experiment = config["tracking"]["experiment"]
@@ -181,4 +183,5 @@ class Project:
             with mlflow.start_run(run_name=f"assistant {name}"):
                 mlflow.set_tags({"kedro_env": self.env or "base", "assistant": name})
                 mlflow.log_params(params)
-                mlflow.log_metrics(metrics)
+                keys = mlflow_keys(metrics)
+                mlflow.log_metrics({keys[name]: value for name, value in metrics.items()})
