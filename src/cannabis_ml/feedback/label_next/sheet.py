@@ -43,12 +43,13 @@ def render_sheet(
     answers = to_label["answered"].astype("str").fillna("no answer")
     ranked = [f"{n}. {name}" for n, name in zip(to_label["rank"], answers, strict=True)]
     noted = [_noted(row, suggestions) for row in to_label[:SHOWN].to_dict("records")]
+    first = _to_show(suggestions, to_label)
     doubted = [f"labelled {label}" for label in errors["label"]]
     return render(
         "contact_sheet.html.j2",
         to_label=_shown(to_label[:SHOWN].assign(reason=noted), ranked),
-        suggested=_suggested(suggestions),
-        suggestions=len(suggestions.by_id),
+        suggested=_suggested(suggestions, first),
+        suggestions=len(first),
         errors=_shown(errors, doubted),
         advice=advice.advice,
         totals=(len(to_label), len(errors)),
@@ -62,13 +63,23 @@ def _noted(row: Mapping[Hashable, object], suggestions: Suggestions) -> str:
     return f"{row['reason']}{suggested}"
 
 
-def _suggested(suggestions: Suggestions) -> list[ShownPhoto]:
-    """Suggestions, those that the language model is least sure of first."""
+def _to_show(suggestions: Suggestions, to_label: pd.DataFrame) -> list[str]:
+    """Photos with suggestions, those that the language model is least sure of first.
+
+    Without those that are to be judged before an answer is seen.
+    """
+    audits = to_label.loc[to_label["audit"].astype(bool), "photo_id"] if "audit" in to_label else ()
+    hidden = {suggestions.ids.get(str(photo), str(photo)) for photo in audits}
 
     def sureness(photo_id: str) -> float:
         return min(suggestions.by_id[photo_id].confidences.values(), default=0.0)
 
-    first = sorted(suggestions.by_id, key=sureness)[:SHOWN]
+    return sorted(set(suggestions.by_id) - hidden, key=lambda photo: (sureness(photo), photo))
+
+
+def _suggested(suggestions: Suggestions, photos: list[str]) -> list[ShownPhoto]:
+    """The first of these photos with what is suggested for them."""
+    first = photos[:SHOWN]
     uris = map_in_order(thumbnail_uri, [suggestions.paths.get(photo, "") for photo in first], None)
     return [
         ShownPhoto(uri, in_words(suggestions.by_id[photo]), suggestions.by_id[photo].bundle_id)
