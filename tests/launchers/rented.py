@@ -1,5 +1,6 @@
 """A machine of a provider: runs a command in attempts over the same folders."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from contract import _descendants, kill_group_of
+from contract import SECOND, kill_group_of
 
 PASSED_ON = ("PATH", "LANG", "OMP_WAIT_POLICY")
 """Variables of these tests that a job has; all else it gets from its provider."""
@@ -63,6 +64,19 @@ class RentedMachine:
 
     def start(self):
         self._thread.start()
+        threading.Thread(target=self._stop_at_second_epoch, daemon=True).start()
+
+    def _stop_at_second_epoch(self):
+        """Let a training wait there until its machine is taken away, however late the test asks."""
+        seen = 0
+        while not self.ended:
+            self.wait_for_more(seen)
+            new = self.lines[seen:]
+            seen += len(new)
+            if any(SECOND in line for _, line in new):
+                for process in self._commands():
+                    os.kill(process, signal.SIGSTOP)
+                return
 
     @property
     def ended(self):
@@ -98,24 +112,41 @@ class RentedMachine:
         self._thread.join()
 
     def preempt_once_kept(self, kept):
-        """Take the machine away when the file `kept` tells that all is kept outside of it.
+        """Take the machine away when all that it has is kept; see `stop_once_kept`."""
+        self.stop_once_kept(kept)
+        self.preempt()
 
-        The command is stopped before, or it could end meanwhile.
+    def stop_once_kept(self, kept):
+        """Stop the command, which could end meanwhile, and wait until its files are kept.
+
+        Args:
+            kept: File that is written anew after each copy of the files.
         """
-        for process in _descendants(self._process.pid):
-            if b"cannabis_ml.launchers" not in Path(f"/proc/{process}/cmdline").read_bytes():
-                os.kill(process, signal.SIGSTOP)
+        for process in self._commands():
+            os.kill(process, signal.SIGSTOP)
         for _ in range(2):  # one copy may be going on
             stopped = time.time_ns()
             while not (kept.exists() and kept.stat().st_mtime_ns > stopped):
+                assert not self.ended, self.lines[-20:]
                 time.sleep(0.02)
-        self.preempt()
+
+    def _commands(self):
+        """Processes that the job's own program has started: they work on its disk."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # another's, or ended
+                below = (folder / "cwd").readlink().is_relative_to(self._disk)
+                if below and b"cannabis_ml.launchers" not in (folder / "cmdline").read_bytes():
+                    yield int(folder.name)
 
     def _signal(self, number):
         if self._process is None or self._process.poll() is not None:
             return
         if number == signal.SIGKILL:
+            commands = list(self._commands())  # may have been stopped, or forked off elsewhere
             kill_group_of(self._process.pid)
+            for process in commands:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
         else:
             os.kill(self._process.pid, number)
 
