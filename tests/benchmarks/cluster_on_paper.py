@@ -17,8 +17,8 @@ CORES = {1_000_000: 32, 10_000_000: 128, 100_000_000: 512}
 """Of the cluster's workers, by photos."""
 
 OVERHEAD = 1.15
-"""Of a cluster's workers over threads, in processor time: what is aimed at, and more than was
-measured with one worker."""
+"""Of a cluster's workers over threads, in processor time: measured with one worker; two took 1.19
+on a busy machine."""
 
 CORE_HOUR = 0.05
 """Dollars: between Google's n1-standard-4 (0.2185 for 4 cores, read in October 2026) and Modal's
