@@ -47,6 +47,7 @@ from cannabis_ml.launchers.probe import measure
 configure_project("cannabis_ml")
 measured = measure(tuple(sys.argv[2:]), Path.cwd(), 0.0, time.process_time)
 Path(sys.argv[1]).write_text(measured.model_dump_json())
+Path(sys.argv[1]).with_suffix(".cpu").write_text(str(time.process_time()))
 """
 
 
@@ -100,6 +101,8 @@ def main() -> None:
         output = Path(folder, "probe.json")
         cpu, wall = timed([sys.executable, "-c", MEASURE, str(output), *COMMAND], project)
         measured = Throughput.model_validate_json(output.read_bytes())
+        leaving = cpu - float(output.with_suffix(".cpu").read_text())  # after the last line
+        measured = measured.model_copy(update={"start": measured.start + leaving})
         print(
             f"probe: {cpu:.1f} CPU s, {wall:.1f} s; {os.cpu_count()} cores,"
             f" load {os.getloadavg()[0]:.1f}"
