@@ -164,7 +164,8 @@ def _become(request):
     """Take the folder, the environment and the output that the process is to have."""
     for name in ("SIGHUP", "SIGINT", "SIGTERM"):  # where `nohup` or a shell's `&` ignores them
         if signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+            usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+            signal.signal(getattr(signal, name), usual)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])

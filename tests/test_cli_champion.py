@@ -29,7 +29,7 @@ def project(monkeypatch, tmp_path, bundles):
     gate = MemoryDataset(GateStageParams())
     catalog = DataCatalog({"champion": entry, "bundle": newest, "params:gate": gate})
     context = SimpleNamespace(catalog=catalog)
-    inside = cli_champion._project.__wrapped__
+    inside = cli_champion.project.__wrapped__
 
     @contextmanager
     def fake(env):
@@ -41,7 +41,7 @@ def project(monkeypatch, tmp_path, bundles):
     def session():
         yield SimpleNamespace(load_context=lambda: context)
 
-    monkeypatch.setattr(cli_champion, "_project", fake)
+    monkeypatch.setattr(cli_champion, "project", fake)
     return SimpleNamespace(catalog=catalog, entry=entry)
 
 

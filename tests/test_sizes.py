@@ -104,7 +104,13 @@ def test_the_sizes_of_every_environment_fit(registered, env):
         base_env="base",
         default_run_env=env,
         merge_strategy={"parameters": "soft"},
-        runtime_params={"photos": "a", "plantvillage": "b", "plantdoc": "c"},
+        runtime_params={
+            "photos": "a",
+            "plantvillage": "b",
+            "plantdoc": "c",
+            "photos_repo": "ann/leaves",
+            "photos_commit": "0" * 40,
+        },
     )
     entry = {k: v for k, v in loader["catalog"]["source_photos"].items() if k != "type"}
     written = loader["parameters"]

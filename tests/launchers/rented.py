@@ -122,13 +122,27 @@ class RentedMachine:
         Args:
             kept: File that is written anew after each copy of the files.
         """
-        for process in self._commands():
-            os.kill(process, signal.SIGSTOP)
+        while not self._stopped_and_kept(kept):
+            # Stopped in the middle of writing to a database, which no copy gets past.
+            self._signal_commands(signal.SIGCONT)
+            time.sleep(0.1)
+
+    def _stopped_and_kept(self, kept, looks=250):
+        self._signal_commands(signal.SIGSTOP)
         for _ in range(2):  # one copy may be going on
             stopped = time.time_ns()
             while not (kept.exists() and kept.stat().st_mtime_ns > stopped):
                 assert not self.ended, self.lines[-20:]
+                looks -= 1
+                if not looks:
+                    return False
                 time.sleep(0.02)
+        return True
+
+    def _signal_commands(self, number):
+        for process in self._commands():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def _commands(self):
         """Processes that the job's own program has started: they work on its disk."""

@@ -24,7 +24,7 @@ LOCKS = ("requirements.lock", "requirements-tflite.lock")
 QUICK = {"poll_seconds": 0.1, "commit_seconds": 1}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a test process comes back to a module
 def server(tmp_path_factory):
     """One for all: the client of a process remembers where its server is."""
     server = ModalServer(tmp_path_factory.mktemp("modal"))

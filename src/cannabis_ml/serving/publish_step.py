@@ -6,8 +6,6 @@ import argparse
 
 from cannabis_ml.errors import DeploymentError
 from cannabis_ml.inference.bundle import Bundle
-from cannabis_ml.publishing.bundles import BundleToPublish, photos_named, publish_bundle
-from cannabis_ml.publishing.hub_commit import Target, published_commit
 from cannabis_ml.serving.sources import from_hub
 
 UNCHECKED = (
@@ -31,6 +29,10 @@ def publish_and_pull(bundle: Bundle, options: argparse.Namespace) -> tuple[Bundl
         HubError: As `publish_bundle`.
         PublishingError: As `publish_bundle`.
     """
+    # What they need is in the extra `hub`, which a service does without.
+    from cannabis_ml.publishing.bundles import BundleToPublish, photos_named, publish_bundle
+    from cannabis_ml.publishing.hub_commit import Target, published_commit
+
     target = Target(options.publish, "model", options.version, options.public)
     manifest = bundle.manifest
     photos = options.photos and photos_named(options.photos, manifest.photo_set_fingerprint)
