@@ -1,7 +1,7 @@
 // What people say of answers waits here until the service has it on disk, and is sent once: the
 // service knows a submission by its key, however often it comes.
 
-import { all, put, update } from "./database";
+import { all, update } from "./database";
 import { detailOf, headersOf } from "./address";
 import { callerOf } from "./identity";
 
@@ -114,12 +114,19 @@ export function settled(
   return changed ? found : null;
 }
 
+type Kept = { readonly id: string; readonly said: Record<string, Said> };
+
 /** Keep with the photos on the device what became of submissions. */
 export async function record(done: readonly Sent[]): Promise<void> {
   if (done.length === 0) return;
-  for (const photo of await all<{ said: Record<string, Said> }>("photos")) {
-    const said = settled(photo.said, done);
-    if (said) await put("photos", { ...photo, said });
+  for (const { id, said } of await all<Kept>("photos")) {
+    if (!settled(said, done)) continue;
+    // It may have been deleted meanwhile, or more may have been said of it.
+    await update<Kept>(
+      "photos",
+      id,
+      (found) => found && { ...found, said: settled(found.said, done) ?? found.said },
+    );
   }
 }
 
