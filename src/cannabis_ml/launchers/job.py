@@ -77,22 +77,15 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,47}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class Job(_Frozen):
-    """One job, as it is recorded here and sent to the other machine.
+class JobBase(_Frozen):
+    """What a job and `launcher.yml` both have.
 
     Attributes:
-        name: Lower-case letters, digits and hyphens, at most 48: providers accept that as a name.
-        command: Arguments of `python -m cannabis_ml`.
         environment: Variables set there. Not secret: they are visible at the provider.
         secrets: Names of variables whose values the provider's secret mechanism hands over.
         limit_usd: The job stops itself before it costs more; so does the provider by a time-out.
-        usd_per_hour: Price of the machine at the time of submission; None where nothing is paid.
-        options: Settings of the backend, such as region, bucket or host.
     """
 
-    name: str
-    backend: str
-    command: tuple[str, ...]
     machine: Machine = Machine()
     image: str = "python:3.12-slim"
     environment: dict[str, str] = {}
@@ -101,6 +94,21 @@ class Job(_Frozen):
     fetch: tuple[BelowData, ...] = RESULTS
     attempts: int = Field(default=1, ge=1)
     limit_usd: float | None = Field(default=None, gt=0)
+
+
+class Job(JobBase):
+    """One job, as it is recorded here and sent to the other machine.
+
+    Attributes:
+        name: Lower-case letters, digits and hyphens, at most 48: providers accept that as a name.
+        command: Arguments of `python -m cannabis_ml`.
+        usd_per_hour: Price of the machine at the time of submission; None where nothing is paid.
+        options: Settings of the backend, such as region, bucket or host.
+    """
+
+    name: str
+    backend: str
+    command: tuple[str, ...]
     usd_per_hour: float | None = Field(default=None, ge=0)
     options: dict[str, Any] = {}
 

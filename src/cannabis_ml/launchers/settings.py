@@ -7,33 +7,25 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from cannabis_ml.launchers.backend import BACKENDS, LaunchError
 from cannabis_ml.launchers.estimate import Sizes
-from cannabis_ml.launchers.job import RESULTS, BelowData, HubPhotos, Job, Machine, NoPhotos, Photos
+from cannabis_ml.launchers.job import HubPhotos, Job, JobBase, Machine
 
 DAYS_OF_MONTH = 30.4
 
 
-class LauncherSettings(BaseModel):
+class LauncherSettings(JobBase):
     """What jobs have in common; the file explains each key."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    machine: Machine = Machine()
-    image: str = "python:3.12-slim"
-    environment: dict[str, str] = {}
-    secrets: tuple[str, ...] = ()
-    photos: Photos = NoPhotos()
-    fetch: tuple[BelowData, ...] = RESULTS
     attempts: int = Field(default=3, ge=1)
     limit_usd: float | None = Field(default=5.0, gt=0)
     setup_minutes: float = Field(default=6, ge=0)
     stored_gb: float = Field(default=5, ge=0)
     stored_days: float = Field(default=7, ge=0)
     home_gb: float = Field(default=1, ge=0)
-    backends: dict[str, dict[str, Any]] = {}
+    backends: dict[str, dict[str, Any]] = Field(default={})
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> LauncherSettings:
@@ -76,18 +68,7 @@ class LauncherSettings(BaseModel):
         """
         machine = {k: v for k, v in changes.items() if k in Machine.model_fields}
         other = {k: v for k, v in changes.items() if k not in Machine.model_fields}
-        shared = {
-            key: getattr(self, key)
-            for key in (
-                "image",
-                "environment",
-                "secrets",
-                "photos",
-                "fetch",
-                "attempts",
-                "limit_usd",
-            )
-        }
+        shared = {key: getattr(self, key) for key in JobBase.model_fields}
         if backend == "local" and "CANNABIS_ML_PYTHON" not in self.environment:
             # This machine has everything already.
             shared["environment"] = {**self.environment, "CANNABIS_ML_PYTHON": sys.executable}
@@ -97,11 +78,11 @@ class LauncherSettings(BaseModel):
                 command, {"photos_repo": photos.repo, "photos_commit": photos.commit}
             )
         try:
+            shared["machine"] = Machine.model_validate({**self.machine.model_dump(), **machine})
             return Job(
                 name=name,
                 backend=backend,
                 command=command,
-                machine=Machine.model_validate({**self.machine.model_dump(), **machine}),
                 options=self.backends.get(backend, {}),
                 **{**shared, **other},
             )
