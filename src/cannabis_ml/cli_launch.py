@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cannabis_ml.errors import CannabisMLError
-from cannabis_ml.launchers.backend import BACKENDS, LaunchError, open_backend
+from cannabis_ml.launchers.backends import BACKENDS
 
 if TYPE_CHECKING:
     from cannabis_ml.launchers.backend import Backend
@@ -188,6 +188,7 @@ for _name in BACKENDS:
 
 
 def _launch(name: str, command: tuple[str, ...], typed: Typed) -> int:
+    from cannabis_ml.launchers.backend import open_backend
     from cannabis_ml.launchers.configuration import configuration
     from cannabis_ml.launchers.display import show_estimate
     from cannabis_ml.launchers.launching import start
@@ -236,6 +237,7 @@ def _pack(
     hourly: float | None,
     minutes: float | None,
 ) -> None:
+    from cannabis_ml.launchers.backend import LaunchError
     from cannabis_ml.launchers.configuration import configuration
     from cannabis_ml.launchers.package import commit_of
     from cannabis_ml.launchers.package import pack as pack_project
@@ -271,6 +273,7 @@ def _estimate(
 
 def _plan(measured: Throughput, typed: Typed) -> Plan:
     """The run that the configuration describes now: it may have changed since the probe."""
+    from cannabis_ml.launchers.backend import LaunchError
     from cannabis_ml.launchers.configuration import config_loader
     from cannabis_ml.launchers.throughput import Plan
 
@@ -381,6 +384,7 @@ def _records() -> Records:
 
 
 def _backend_of(record: Record) -> Backend:
+    from cannabis_ml.launchers.backend import open_backend
     from cannabis_ml.launchers.packed import PACKED, PackedBackend
 
     job = record.job

@@ -21,7 +21,7 @@ def job(backend="modal", **other):
 
 
 def test_every_price_has_a_source_and_a_backend_that_exists():
-    from cannabis_ml.launchers.backend import BACKENDS
+    from cannabis_ml.launchers.backends import BACKENDS
 
     for price in TABLE.prices:
         assert price.source

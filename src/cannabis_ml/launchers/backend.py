@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from cannabis_ml.errors import CannabisMLError
+from cannabis_ml.launchers.backends import BACKENDS
 from cannabis_ml.launchers.job import Job, Machine
 
 Phase = Literal["queued", "starting", "running", "succeeded", "failed", "cancelled"]
@@ -100,18 +101,6 @@ class Backend(Protocol):
 
     def fetch(self, remote: str, to: Path) -> None:
         """Put `results.tar.gz` and `result.json` into the folder `to`, which is there and empty."""
-
-
-BACKENDS = {
-    "local": ("local", "LocalBackend", ""),
-    "ssh": ("ssh", "SshBackend", ""),
-    "huggingface": ("huggingface", "HuggingFaceBackend", "pipelines"),
-    "modal": ("modal", "ModalBackend", "modal"),
-    "vertex": ("vertex", "VertexBackend", "vertex"),
-    "sagemaker": ("sagemaker", "SageMakerBackend", "sagemaker"),
-    "replicate": ("replicate", "ReplicateBackend", "vertex"),
-}
-"""Name: module in `backends`, class, extra that it needs. A class takes `settings: Mapping`."""
 
 
 def open_backend(name: str, settings: Mapping[str, Any]) -> Backend:

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from cannabis_ml.launchers.backend import BACKENDS, LaunchError
+from cannabis_ml.launchers.backend import LaunchError
+from cannabis_ml.launchers.backends import BACKENDS
 from cannabis_ml.launchers.estimate import Sizes
 from cannabis_ml.launchers.job import HubPhotos, Job, JobBase, Machine
 
