@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -121,9 +122,13 @@ def open_backend(name: str, settings: Mapping[str, Any]) -> Backend:
             f" 'cannabis_ml[{extra}]'."
         ) from error
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}"
-            for e in error.errors(include_input=False, include_url=False)
-        )
-        raise LaunchError(f"launcher.yml, backends.{name}: {wrong}.") from error
+        raise LaunchError(f"launcher.yml, backends.{name}: {in_words(error)}.") from error
     return backend
+
+
+def in_words(error: ValidationError) -> str:
+    """What Pydantic found, by key; without the values, which may be secret."""
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc'])) or 'it'}: {re.sub('^Value error, ', '', one['msg'])}"
+        for one in error.errors(include_input=False, include_url=False, include_context=False)
+    )

@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from cannabis_ml._io.tracking_store import local_folder
-from cannabis_ml.launchers.backend import LaunchError
+from cannabis_ml.launchers.backend import LaunchError, in_words
 from cannabis_ml.launchers.prices import PriceTable
 from cannabis_ml.launchers.runs import Store
-from cannabis_ml.launchers.settings import LauncherSettings, in_words
+from cannabis_ml.launchers.settings import LauncherSettings
 
 
 def configuration(env: str | None) -> tuple[LauncherSettings, PriceTable]:

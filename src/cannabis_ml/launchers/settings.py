@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from cannabis_ml.launchers.backend import LaunchError
+from cannabis_ml.launchers.backend import LaunchError, in_words
 from cannabis_ml.launchers.backends import BACKENDS
 from cannabis_ml.launchers.estimate import Sizes
 from cannabis_ml.launchers.job import HubPhotos, Job, JobBase, Machine
@@ -103,11 +102,3 @@ def with_params(command: tuple[str, ...], params: Mapping[str, str]) -> tuple[st
             words[i] = f"--params={more},{word.removeprefix('--params=')}"
             return tuple(words)
     return (*words, f"--params={more}")
-
-
-def in_words(error: ValidationError) -> str:
-    """What Pydantic found, by key; without the values, which may be secret."""
-    return "; ".join(
-        f"{'.'.join(map(str, one['loc'])) or 'it'}: {re.sub('^Value error, ', '', one['msg'])}"
-        for one in error.errors(include_input=False, include_url=False, include_context=False)
-    )
