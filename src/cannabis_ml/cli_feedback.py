@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from cannabis_ml.errors import CannabisMLError, ConfigError
-from cannabis_ml.feedback.closed_form_file import erase_photos
 from cannabis_ml.feedback.params import Retention, StoreParams
 from cannabis_ml.tiers import TIERS
 
@@ -237,6 +236,8 @@ def erase(
     yes: bool,
 ) -> None:
     """Erase for good: rows, files, and photos in closed-form heads. Backups are not reached."""
+    from cannabis_ml.feedback.closed_form_file import erase_photos
+
     if sum(map(bool, (person, photo, expired))) != 1:
         raise click.UsageError("Name one: --person, --photo or --expired.")
     what = (

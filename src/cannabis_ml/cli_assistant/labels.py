@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 from cannabis_ml.cli_assistant.asking import Task, finish, readable_errors
 from cannabis_ml.cli_assistant.photos import MOST, photos_to_review, source_in
@@ -16,6 +15,8 @@ from cannabis_ml.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import numpy as np
 
     from cannabis_ml.assistant.evaluating import Answers, AssistantEvaluation
     from cannabis_ml.inference.bundle import Bundle
@@ -91,6 +92,8 @@ def head_of(taxonomy: Taxonomy, name: str | None) -> Head:
 def evaluate(project: Project, most: int, split: str, yes: bool) -> None:
     """Measure suggested labels on labelled photos, beside the bundle's tiers on the same photos."""
     with readable_errors():
+        import numpy as np
+
         from cannabis_ml.assistant.answers import heads_to_ask
         from cannabis_ml.assistant.evaluating import AssistantEvaluation, answers_of, score_heads
         from cannabis_ml.assistant.suggesting import PROMPT, label_questions, read_all
@@ -140,6 +143,8 @@ def evaluate(project: Project, most: int, split: str, yes: bool) -> None:
 
 def tier_answers(bundle: Bundle, tier: str, photos: Sequence[np.ndarray]) -> Answers:
     """What a tier answers for photos, with the confidence of one class."""
+    import numpy as np
+
     predictor = bundle.predictor(tier)
     found: dict[str, list[tuple[object, float]]] = {head.name: [] for head in bundle.taxonomy.heads}
     for photo in photos:

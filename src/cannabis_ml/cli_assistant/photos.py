@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cannabis_ml._io.file_names import on_disk
 from cannabis_ml.errors import ConfigError
 from cannabis_ml.splits import Split
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from cannabis_ml.assistant.outgoing import PhotoSource
@@ -71,6 +70,8 @@ def photos_to_review(
 
 def _chosen(project: Project, mine: pd.DataFrame, head: Head, which: str) -> np.ndarray:
     """Rows of the photo set, those to look at first at the top."""
+    import numpy as np
+
     params = project.params.review
     random = np.random.default_rng(params.seed)
     if which == "errors":
