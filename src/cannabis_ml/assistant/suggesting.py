@@ -21,7 +21,7 @@ from cannabis_ml.assistant.params import SuggestParams
 from cannabis_ml.assistant.prompting import render_prompt
 from cannabis_ml.errors import ConfigError, FeedbackRefusedError
 from cannabis_ml.feedback.assistants import assistant_id
-from cannabis_ml.feedback.label_studio import suggestion
+from cannabis_ml.feedback.label_studio import suggested_alone, suggestion
 from cannabis_ml.feedback.review_queue import MOST_ENTRIES, QueueEntry, QueueList
 from cannabis_ml.feedback.store import FeedbackStore
 from cannabis_ml.feedback.submission import Answered, AnsweredHead, HeadOpinion, Submission
@@ -147,12 +147,10 @@ def put_up(store: FeedbackStore, suggestions: Sequence[Suggestion], person: str)
 
 def _earlier(store: FeedbackStore) -> list[dict[str, Any]]:
     """Photos of the store on which language models spoke, and no person did."""
-    opinions, photos = store.opinions(), store.photos()
+    photos = store.photos()
     sent = dict(zip(photos["photo_id"], photos["sent_sha256"], strict=True))
-    seen = set(opinions.loc[opinions["annotator"] == "person", "photo_id"])
-    of_models = opinions[(opinions["annotator"] == "model") & ~opinions["photo_id"].isin(seen)]
     entries: list[dict[str, Any]] = []
-    for photo_id, rows in of_models.groupby("photo_id"):
+    for photo_id, rows in suggested_alone(store.opinions()).groupby("photo_id"):
         found = suggestion(rows)
         heads: dict[str, AnsweredHead] = {}
         if found is not None:

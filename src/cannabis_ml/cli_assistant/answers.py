@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cannabis_ml.cli_assistant.asking import Task, finish, readable_errors
+from cannabis_ml.cli_assistant.asking import YES, Task, finish, readable_errors
 from cannabis_ml.cli_assistant.labels import head_of
 from cannabis_ml.cli_assistant.project import Project
 from cannabis_ml.text import counted
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from cannabis_ml.taxonomy import Head
 
 EXISTING = click.Path(path_type=Path, exists=True)
-YES = click.option("--yes", is_flag=True, help="Do not ask whether the estimate is all right.")
 TIER = click.option("--tier", help="Which tier answers; the largest.")
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cannabis_ml.assistant.asking import Item, RunResult
     from cannabis_ml.assistant.runner import Estimate, Runner
 
+YES = click.option("--yes", is_flag=True, help="Do not ask whether the estimate is all right.")
+
 SOME_LEFT = 1
 """Exit status of a run that did not answer everything."""
 

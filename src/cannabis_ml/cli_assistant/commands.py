@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cannabis_ml.cli_assistant.answers import check_predictions, explain, judge_flips
-from cannabis_ml.cli_assistant.asking import Task, finish, readable_errors
+from cannabis_ml.cli_assistant.asking import YES, Task, finish, readable_errors
 from cannabis_ml.cli_assistant.labels import evaluate, review_labels
 from cannabis_ml.cli_assistant.project import Project
 from cannabis_ml.text import counted
@@ -24,7 +24,6 @@ def assistant(ctx: click.Context, env: str | None) -> None:
     ctx.obj = Project(env)
 
 
-YES = click.option("--yes", is_flag=True, help="Do not ask whether the estimate is all right.")
 MOST = click.option("--most", type=click.IntRange(min=1), help="Photos, at most.")
 PHOTOS = click.argument("photos", type=click.Path(path_type=Path, exists=True))
 

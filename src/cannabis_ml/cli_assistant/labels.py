@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cannabis_ml.cli_assistant.asking import Task, finish, readable_errors
+from cannabis_ml.cli_assistant.asking import YES, Task, finish, readable_errors
 from cannabis_ml.cli_assistant.photos import MOST, photos_to_review, source_in
 from cannabis_ml.cli_assistant.project import Project
 from cannabis_ml.errors import ConfigError
@@ -36,7 +36,7 @@ BUNDLE = "kedro run"
 )
 @click.option("--head", "name", help="Whose labels; the first that is not multilabel.")
 @click.option("--most", type=click.IntRange(min=1), default=MOST, show_default=True)
-@click.option("--yes", is_flag=True, help="Do not ask whether the estimate is all right.")
+@YES
 @click.pass_obj
 def review_labels(project: Project, which: str, name: str | None, most: int, yes: bool) -> None:
     """Ask whether labels of training photos look right; doubted ones are put up for review."""
@@ -87,7 +87,7 @@ def head_of(taxonomy: Taxonomy, name: str | None) -> Head:
     show_default=True,
     help="Of the photo set.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask whether the estimate is all right.")
+@YES
 @click.pass_obj
 def evaluate(project: Project, most: int, split: str, yes: bool) -> None:
     """Measure suggested labels on labelled photos, beside the bundle's tiers on the same photos."""

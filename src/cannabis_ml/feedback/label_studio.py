@@ -155,6 +155,12 @@ def _latest(rows: pd.DataFrame) -> PreAnnotation:
     )
 
 
+def suggested_alone(opinions: pd.DataFrame) -> pd.DataFrame:
+    """Opinions of language models on photos that no person spoke on."""
+    seen = set(opinions.loc[opinions["annotator"] == "person", "photo_id"])
+    return opinions[(opinions["annotator"] == "model") & ~opinions["photo_id"].isin(seen)]
+
+
 def suggestion(rows: pd.DataFrame) -> PreAnnotation | None:
     """What a language model suggests for one photo: the latest, from a table of its opinions.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cannabis_ml.feedback.label_studio import PreAnnotation, suggestion
+from cannabis_ml.feedback.label_studio import PreAnnotation, suggested_alone, suggestion
 from cannabis_ml.feedback.opinions import Label
 from cannabis_ml.feedback.snapshot import FeedbackSnapshot
 
@@ -32,10 +32,8 @@ class Suggestions:
 
 def find_suggestions(store: FeedbackSnapshot) -> Suggestions:
     """Collect what language models suggest for photos that no person spoke on."""
-    opinions = store.opinions
-    seen = set(opinions.loc[opinions["annotator"] == "person", "photo_id"])
-    mine = opinions[(opinions["annotator"] == "model") & ~opinions["photo_id"].isin(seen)]
-    found = {str(photo): suggestion(rows) for photo, rows in mine.groupby("photo_id")}
+    mine = suggested_alone(store.opinions).groupby("photo_id")
+    found = {str(photo): suggestion(rows) for photo, rows in mine}
     by_id = {photo: one for photo, one in found.items() if one is not None}
     hashes = zip(store.photos["photo_id"], store.photos["sent_sha256"], strict=True)
     ids = {sent: photo for photo, all_sent in hashes if photo in by_id for sent in all_sent}
