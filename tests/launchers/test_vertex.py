@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from cannabis_ml.launchers.backend import LaunchError, open_backend
-from cannabis_ml.launchers.backends.offers import DRIVER, smallest
+from cannabis_ml.launchers.backends.containers import DRIVER
+from cannabis_ml.launchers.backends.offers import smallest
 from cannabis_ml.launchers.backends.vertex import (
     ACCELERATORS,
     OFFERS,

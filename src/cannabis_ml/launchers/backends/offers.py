@@ -8,14 +8,6 @@ from typing import NamedTuple
 from cannabis_ml.launchers.backend import LaunchError
 from cannabis_ml.launchers.job import Machine
 
-DRIVER = {
-    "NVIDIA_VISIBLE_DEVICES": "all",
-    "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
-    "LD_LIBRARY_PATH": "/usr/local/nvidia/lib:/usr/local/nvidia/lib64",
-}
-"""Variables with which a container of any image gets GPUs and their driver, as NVIDIA's images set
-them: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit (user guide)."""
-
 
 class Offer(NamedTuple):
     """A kind of machine that a provider rents.

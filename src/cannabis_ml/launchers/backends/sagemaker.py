@@ -30,9 +30,14 @@ from cannabis_ml.launchers.backend import (
     LaunchError,
     Phase,
 )
-from cannabis_ml.launchers.backends.offers import DRIVER, Offer, smallest
+from cannabis_ml.launchers.backends.containers import (
+    check_variables,
+    container_variables,
+    photo_folder,
+)
+from cannabis_ml.launchers.backends.offers import Offer, smallest
 from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
-from cannabis_ml.launchers.package import START, Places, file_sha256, variables
+from cannabis_ml.launchers.package import START
 from cannabis_ml.text import one_line
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -115,10 +120,7 @@ class SageMakerBackend:
             raise LaunchError(
                 f"SageMaker takes values of 512 characters at most: {', '.join(long)}."
             )
-        if len(job.environment) > 80:
-            raise LaunchError(
-                f"SageMaker takes 100 variables; {len(job.environment)} are too many."
-            )
+        check_variables(job, "SageMaker")
 
     def price(self, machine: Machine) -> HourlyPrice | None:
         return None
@@ -126,15 +128,8 @@ class SageMakerBackend:
     def submit(self, job: Job, package: Path, secrets: Mapping[str, SecretStr]) -> str:
         folder = f"{self.settings.prefix}/{job.name}"
         self._upload(package, f"{folder}/package/{package.name}")
-        places = Places(
-            package=f"{INPUT}/package/{package.name}",
-            work="/tmp/cannabis-ml/work",
-            data="/tmp/cannabis-ml/data",
-            results=f"{CHECKPOINTS}/results",
-            mirror=f"{CHECKPOINTS}/kept",
-        )
-        given = DRIVER if job.machine.gpu else {}
-        given = given | variables(job, places, file_sha256(package))
+        there = f"{INPUT}/package/{package.name}"
+        given = container_variables(job, package, there, CHECKPOINTS)
         if secrets:
             given["CANNABIS_ML_SECRETS"] = json.dumps(self._keep_secrets(secrets))
         channels = {"package": f"{folder}/package/"}
@@ -236,9 +231,7 @@ class SageMakerBackend:
 
     def _sync_photos(self, photos: FolderPhotos) -> str:
         """Make objects of S3 the files of the folder; their prefix."""
-        folder = Path(photos.path).expanduser().absolute()
-        key = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-        prefix = f"{self.settings.prefix}/photos/{key}/"
+        folder, prefix = photo_folder(photos, self.settings.prefix)
         there: dict[str, tuple[int, str]] = {}
         with _told():
             pages = self._client("s3").get_paginator("list_objects_v2")

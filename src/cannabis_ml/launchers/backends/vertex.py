@@ -8,7 +8,6 @@ accelerator_type.proto.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -27,11 +26,16 @@ from cannabis_ml.launchers.backend import (
     LaunchError,
     Phase,
 )
+from cannabis_ml.launchers.backends.containers import (
+    check_variables,
+    container_variables,
+    photo_folder,
+)
 from cannabis_ml.launchers.backends.google import Addresses, Google, GoogleError
-from cannabis_ml.launchers.backends.offers import DRIVER, Offer, smallest
+from cannabis_ml.launchers.backends.offers import Offer, smallest
 from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
 from cannabis_ml.launchers.mirror import LIST, Listing
-from cannabis_ml.launchers.package import START, Places, file_sha256, variables
+from cannabis_ml.launchers.package import START
 
 SMALLEST_DISK_GB = 100
 LATE = timedelta(minutes=1)
@@ -109,10 +113,7 @@ class VertexBackend:
 
     def check(self, job: Job) -> None:
         smallest(job.machine, OFFERS, "Vertex AI")
-        if len(job.environment) > 80:
-            raise LaunchError(
-                f"Vertex AI takes 100 variables; {len(job.environment)} are too many."
-            )
+        check_variables(job, "Vertex AI")
 
     def price(self, machine: Machine) -> HourlyPrice | None:
         return None
@@ -121,15 +122,7 @@ class VertexBackend:
         bucket, folder = self.settings.bucket, f"{self.settings.prefix}/{job.name}"
         self._google.upload(package, bucket, f"{folder}/{package.name}")
         mounted = f"/gcs/{bucket}/{folder}"
-        places = Places(
-            package=f"{mounted}/{package.name}",
-            work="/tmp/cannabis-ml/work",
-            data="/tmp/cannabis-ml/data",
-            results=f"{mounted}/results",
-            mirror=f"{mounted}/kept",
-        )
-        given = DRIVER if job.machine.gpu else {}
-        given = given | variables(job, places, file_sha256(package))
+        given = container_variables(job, package, f"{mounted}/{package.name}", mounted)
         if secrets:
             kept = self._google.keep_secrets(self.settings.project, secrets)
             given["CANNABIS_ML_SECRETS"] = json.dumps(kept)
@@ -211,9 +204,7 @@ class VertexBackend:
         """Send the photos that are not there yet; the shell command that puts them into place."""
         if not isinstance(job.photos, FolderPhotos):
             return ""
-        folder = Path(job.photos.path).expanduser().absolute()
-        key = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-        name = f"{self.settings.prefix}/photos/{key}/"
+        folder, name = photo_folder(job.photos, self.settings.prefix)
         self._google.sync(folder, self.settings.bucket, name)
         to = f'"$CANNABIS_ML_DATA/{job.photos.to}"'
         return (
