@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.launchers.job import Job
+from cannabis_ml.launchers.prices import FREE
 from cannabis_ml.launchers.results import Installed
 from cannabis_ml.launchers.throughput import Throughput
 
@@ -50,7 +51,7 @@ def read_throughput(data: Path, installed: Installed) -> Throughput | None:
 def _file(launches: Path, job: Job) -> Path:
     machine = job.machine
     parts = [job.backend, machine.gpu, machine.gpus, machine.cpus, job.command]
-    if job.backend in ("local", "ssh"):
+    if job.backend in FREE:
         parts = [job.backend, job.options.get("host"), job.command]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     return launches / "probes" / f"{job.backend}-{key}.json"
