@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from quick_python import quick_python
 
 from cannabis_ml.launchers.backend import Backend
-from cannabis_ml.launchers.job import Job, Machine
+from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
 from cannabis_ml.launchers.launching import collect, follow, start
 from cannabis_ml.launchers.package import file_sha256, pack
 from cannabis_ml.launchers.records import Progress, Records
@@ -324,6 +324,53 @@ class Contract:
         assert not any(SECRET.encode() in part for part in written)
 
 
+class RestartingContract(Contract):
+    """Also of providers that start another attempt by themselves and tell its number."""
+
+    def test_a_preempted_job_goes_on_where_it_was(self, place, counting, tmp_path):
+        job = place.job("60", attempts=2)
+        remote = place.submit(counting, job, tmp_path)
+        lines = []
+        for line in place.backend.logs(remote, 0):
+            lines.append(line)
+            if line == "line 5" and lines.count(line) == 1:
+                place.preempt(remote)
+        assert place.backend.state(remote).attempt == 2
+        assert sum("went on from nothing" in line for line in lines) == 1
+
+
+def send_photos(place, project, tmp_path, count):
+    """Run a job with a folder of so many photos; the folder, and the setting that names it."""
+    folder = tmp_path / "photos"
+    for i in range(count):
+        (folder / str(i)).mkdir(parents=True)
+        (folder / str(i) / "leaf one.jpg").write_bytes(b"photo %d" % i)
+    photos = FolderPhotos(path=str(folder), to="01_raw/photos")
+    job = place.job("1", photos=photos)
+    list(place.backend.logs(place.submit(project, job, tmp_path), 0))
+    return folder, photos
+
+
+def photos_of(folder):
+    """Bytes of every photo below a folder, by its path there."""
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.jpg")}
+
+
+def check_photos_are_there_and_not_mirrored(place, project, tmp_path, kept):
+    """A folder of photos comes to the job, and not into `kept`, which has the mirrors of jobs."""
+    (tmp_path / "leaves/oak").mkdir(parents=True)
+    (tmp_path / "leaves/oak/1.jpg").write_bytes(b"\xff\xd8 a leaf")
+    photos = FolderPhotos(path=str(tmp_path / "leaves"), to="01_raw/leaves")
+    job = place.job("1", photos=photos, fetch=("01_raw/leaves",))
+    remote = place.submit(project, job, tmp_path)
+    assert list(place.backend.logs(remote, 0))
+    _, files = place.home(remote, tmp_path)
+    assert files == {"01_raw/leaves/oak/1.jpg": b"\xff\xd8 a leaf"}
+    names = {path.name for path in (kept() / job.name / "data").rglob("*")}
+    assert "counted.txt" in names
+    assert not {"01_raw", "1.jpg"} & names
+
+
 def kill_group_of(pid):
     """Kill a process and all that it started with SIGKILL, as when a machine is switched off."""
     for process in [pid, *_descendants(pid)]:
@@ -347,4 +394,14 @@ def _descendants(pid):
     return found
 
 
-__all__ = ["Contract", "Place", "files_of", "kill_group_of", "private_project"]
+__all__ = [
+    "Contract",
+    "Place",
+    "RestartingContract",
+    "check_photos_are_there_and_not_mirrored",
+    "files_of",
+    "kill_group_of",
+    "photos_of",
+    "private_project",
+    "send_photos",
+]

@@ -8,10 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from cannabis_ml.launchers.backend import LaunchError, open_backend
-from cannabis_ml.launchers.job import FolderPhotos, HubPhotos, Job, Machine
+from cannabis_ml.launchers.job import HubPhotos, Job, Machine
 
 sys.path.insert(0, str(Path(__file__).parent))
-from contract import SECRET, Contract, Place
+from contract import SECRET, Contract, Place, check_photos_are_there_and_not_mirrored
 from jobs_server import Jobs
 
 
@@ -97,18 +97,9 @@ class TestHuggingFace(Contract):
         assert spec["labels"] == {"name": job.name}
 
     def test_a_folder_of_photos_is_there_and_is_not_mirrored(self, place, counting, hub, tmp_path):
-        (tmp_path / "leaves/oak").mkdir(parents=True)
-        (tmp_path / "leaves/oak/1.jpg").write_bytes(b"\xff\xd8 a leaf")
-        photos = FolderPhotos(path=str(tmp_path / "leaves"), to="01_raw/leaves")
-        job = place.job("1", photos=photos, fetch=("01_raw/leaves",))
-        remote = place.submit(counting, job, tmp_path)
-        assert list(place.backend.logs(remote, 0))
-        _, files = place.home(remote, tmp_path)
-        assert files == {"01_raw/leaves/oak/1.jpg": b"\xff\xd8 a leaf"}
-        mirrored = hub.jobs.buckets["me/cannabis-ml-jobs"] / job.name / "data"
-        names = {path.name for path in mirrored.rglob("*")}
-        assert "counted.txt" in names
-        assert not {"01_raw", "1.jpg"} & names
+        check_photos_are_there_and_not_mirrored(
+            place, counting, tmp_path, lambda: hub.jobs.buckets["me/cannabis-ml-jobs"]
+        )
 
     def test_a_data_set_is_mounted_at_its_commit(self, place, counting, hub, tmp_path):
         commit = hub.put("me/leaves", {"data/train.parquet": b"PAR1 old"})

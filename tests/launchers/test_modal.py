@@ -13,12 +13,12 @@ import pytest
 
 pytest.importorskip("modal")
 sys.path.insert(0, str(Path(__file__).parent))
-from contract import PROJECT, SECRET, Contract, Place
+from contract import PROJECT, SECRET, Contract, Place, check_photos_are_there_and_not_mirrored
 from modal_proto import api_pb2
 from modal_server import ModalServer
 
 from cannabis_ml.launchers.backend import LaunchError, open_backend
-from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
+from cannabis_ml.launchers.job import Job, Machine
 
 LOCKS = ("requirements.lock", "requirements-tflite.lock")
 QUICK = {"poll_seconds": 0.1, "commit_seconds": 1}
@@ -105,18 +105,9 @@ class TestModal(Contract):
     def test_a_folder_of_photos_is_there_and_is_not_mirrored(
         self, place, counting, modal, tmp_path
     ):
-        (tmp_path / "leaves/oak").mkdir(parents=True)
-        (tmp_path / "leaves/oak/1.jpg").write_bytes(b"\xff\xd8 a leaf")
-        photos = FolderPhotos(path=str(tmp_path / "leaves"), to="01_raw/leaves")
-        job = place.job("1", photos=photos, fetch=("01_raw/leaves",))
-        remote = place.submit(counting, job, tmp_path)
-        assert list(place.backend.logs(remote, 0))
-        _, files = place.home(remote, tmp_path)
-        assert files == {"01_raw/leaves/oak/1.jpg": b"\xff\xd8 a leaf"}
-        mirrored = modal.volumes["cannabis-ml-jobs"] / job.name / "data"
-        names = {path.name for path in mirrored.rglob("*")}
-        assert "counted.txt" in names
-        assert not {"01_raw", "1.jpg"} & names
+        check_photos_are_there_and_not_mirrored(
+            place, counting, tmp_path, lambda: modal.volumes["cannabis-ml-jobs"]
+        )
 
     def test_a_secret_of_modal_is_used_by_its_name(self, place, counting, modal, tmp_path):
         backend = open_backend("modal", QUICK | {"secrets": {"plants": ["PLANT_TOKEN"]}})

@@ -7,10 +7,10 @@ import pytest
 
 from cannabis_ml.launchers.backend import LaunchError, open_backend
 from cannabis_ml.launchers.backends.sagemaker import OFFERS, SageMakerSettings, training_job
-from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
+from cannabis_ml.launchers.job import Job, Machine
 
 sys.path.insert(0, str(Path(__file__).parent))
-from contract import Contract, Place
+from contract import Place, RestartingContract, photos_of, send_photos
 from sagemaker_server import Aws, problems
 
 READS = (b"GET", b"HEAD")
@@ -31,7 +31,7 @@ def settings():
     return {"role": ROLE, "bucket": "bucket", "poll_seconds": 0.2}
 
 
-class TestSageMaker(Contract):
+class TestSageMaker(RestartingContract):
     @pytest.fixture
     def place(self, aws, settings, tmp_path):
         def packages():
@@ -51,28 +51,10 @@ class TestSageMaker(Contract):
             machine=Machine(minutes=20, spot=True),
         )
 
-    def test_a_preempted_job_goes_on_where_it_was(self, place, counting, tmp_path):
-        job = place.job("60", attempts=2)
-        remote = place.submit(counting, job, tmp_path)
-        lines = []
-        for line in place.backend.logs(remote, 0):
-            lines.append(line)
-            if line == "line 5" and lines.count(line) == 1:
-                place.preempt(remote)
-        assert place.backend.state(remote).attempt == 2
-        assert sum("went on from nothing" in line for line in lines) == 1
-
     def test_photos_of_a_folder_are_sent_once_and_are_there(self, place, counting, tmp_path, aws):
-        folder = tmp_path / "photos"
-        for i in range(3):
-            (folder / str(i)).mkdir(parents=True)
-            (folder / str(i) / "leaf one.jpg").write_bytes(b"photo %d" % i)
-        photos = FolderPhotos(path=str(folder), to="01_raw/photos")
-        job = place.job("1", photos=photos)
-        list(place.backend.logs(place.submit(counting, job, tmp_path), 0))
+        folder, photos = send_photos(place, counting, tmp_path, 3)
         (link,) = aws.folder.glob("job-*/disk/tmp/cannabis-ml/data/01_raw/photos")
-        there = {p.relative_to(link): p.read_bytes() for p in link.rglob("*.jpg")}
-        assert there == {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.jpg")}
+        assert photos_of(link) == photos_of(folder)
         (folder / "0/leaf one.jpg").unlink()
         (folder / "1/leaf one.jpg").write_bytes(b"photo x")
         aws.sent.clear()

@@ -14,10 +14,10 @@ from cannabis_ml.launchers.backends.vertex import (
     VertexSettings,
     custom_job,
 )
-from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
+from cannabis_ml.launchers.job import Job, Machine
 
 sys.path.insert(0, str(Path(__file__).parent))
-from contract import Contract, Place
+from contract import Place, RestartingContract, photos_of, send_photos
 from vertex_schema import problems
 from vertex_server import PAGE, GoogleCloud
 
@@ -41,7 +41,7 @@ def settings(cloud):
     }
 
 
-class TestVertex(Contract):
+class TestVertex(RestartingContract):
     @pytest.fixture
     def place(self, cloud, settings):
         return Place(
@@ -52,28 +52,10 @@ class TestVertex(Contract):
             environment={"CANNABIS_ML_MIRROR_SECONDS": "0"},
         )
 
-    def test_a_preempted_job_goes_on_where_it_was(self, place, counting, tmp_path):
-        job = place.job("60", attempts=2)
-        remote = place.submit(counting, job, tmp_path)
-        lines = []
-        for line in place.backend.logs(remote, 0):
-            lines.append(line)
-            if line == "line 5" and lines.count(line) == 1:
-                place.preempt(remote)
-        assert place.backend.state(remote).attempt == 2
-        assert sum("went on from nothing" in line for line in lines) == 1
-
     def test_photos_of_a_folder_are_sent_once_and_are_there(self, place, counting, tmp_path, cloud):
-        folder = tmp_path / "photos"
-        for i in range(PAGE + 1):
-            (folder / str(i)).mkdir(parents=True)
-            (folder / str(i) / "leaf one.jpg").write_bytes(b"photo %d" % i)
-        photos = FolderPhotos(path=str(folder), to="01_raw/photos")
-        job = place.job("1", photos=photos)
-        list(place.backend.logs(place.submit(counting, job, tmp_path), 0))
+        folder, photos = send_photos(place, counting, tmp_path, PAGE + 1)
         (link,) = cloud.folder.glob("job1/disk/tmp/cannabis-ml/data/01_raw/photos")
-        there = {p.relative_to(link): p.read_bytes() for p in link.rglob("*.jpg")}
-        assert there == {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.jpg")}
+        assert photos_of(link) == photos_of(folder)
         (folder / "0/leaf one.jpg").unlink()
         (folder / "1/leaf one.jpg").write_bytes(b"another")
         cloud.sent.clear()
