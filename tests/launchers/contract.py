@@ -47,8 +47,11 @@ TRAINING = (
     "--pipeline=train",
     "--to-outputs=tier3.training_curves,tier3.checkpoint",
 )
-FIRST, SECOND = "epoch 1/3", "epoch 2/3"
-"""In lines that `TRAINING` logs. At the second the first epoch's state is certainly kept."""
+EPOCHS = 12
+FIRST, SECOND = f"epoch 1/{EPOCHS}", f"epoch 2/{EPOCHS}"
+"""In lines that `TRAINING` logs. At the second the first epoch's state is certainly kept, and
+enough epochs follow that the machine can be taken away before the last.
+"""
 
 COUNT = '''
 """Prints what it is told, counts until the number given, and keeps what it counted to."""
@@ -178,8 +181,10 @@ def check_runs(runs, store, job):
         assert tags["git_commit"] == "c0ffee"
         assert run.data.params["tier3.model.image_size"] == "64"
         assert run.data.metrics["launch.attempts"] == 2
-    assert finished.data.metrics["tier3.train_loss"] > 0
-    assert len(client.get_metric_history(runs[1], "tier3.train_loss")) >= 1
+    losses = client.get_metric_history(runs[1], "tier3.train_loss")
+    steps = [point.step for point in losses]
+    assert steps == list(range(1, EPOCHS + 1))  # of both attempts
+    assert all(point.value > 0 for point in losses)
     figure = store.artifacts / runs[1] / "artifacts/figures/tier3/training_curves.png"
     assert finished.info.artifact_uri == (store.artifacts / runs[1] / "artifacts").as_uri()
     assert figure.read_bytes().startswith(b"\x89PNG")
@@ -202,7 +207,14 @@ class Contract:
     @pytest.fixture(scope="class")
     def project(self, tmp_path_factory):
         """The project itself: its command trains."""
-        return private_project(tmp_path_factory.mktemp("project"))
+        project = private_project(tmp_path_factory.mktemp("project"))
+        parameters = project / "conf/test/parameters_training.yml"
+        text = parameters.read_text()
+        short, longer = "name: top, epochs: 1,", f"name: top, epochs: {EPOCHS - 2},"
+        assert text.count(short) == 1
+        patience = f"training: {{patience: {EPOCHS}}}"
+        parameters.write_text(f"{text.replace(short, longer)}\n{patience}\n")
+        return project
 
     @pytest.fixture(scope="class")
     def counting(self, tmp_path_factory):

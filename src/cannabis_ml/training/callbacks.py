@@ -46,6 +46,12 @@ class History(lightning.pytorch.callbacks.Callback):
         self.rows = state["rows"]
         self._before, self._started = state["seconds"], time.perf_counter()
 
+    def on_train_start(self, trainer: lightning.Trainer, _: Any) -> None:
+        """When resumed, send what earlier attempts measured: their run is not this one."""
+        if trainer.is_global_zero:
+            for row in self.rows:
+                log_live(row, self.log_as)
+
     def on_train_epoch_start(self, *_: Any) -> None:
         self._started, self._before = time.perf_counter(), 0.0
 
