@@ -59,6 +59,21 @@ def test_a_network_that_sees_more_than_is_stored_is_refused(registered, name):
     assert (drawn in message) == (name in {"__default__", "data", "ingestion"})
 
 
+def test_a_phase_that_sees_more_than_is_stored_is_refused(registered):
+    phases = [
+        {"name": "small", "epochs": 1, "learning_rate": 1e-3, "image_size": 128},
+        {"name": "large", "epochs": 1, "learning_rate": 1e-3, "image_size": 320},
+    ]
+    parameters = {**_parameters(number=0), "tier3.schedule": {"phases": phases}}
+    with pytest.raises(ConfigError) as refused:
+        _check(registered["training"], _catalog(parameters))
+    assert (
+        "short_side is 256, too small for tier3.schedule.phases[1].image_size (320): set it to"
+        " 320 or more"
+    ) in str(refused.value)
+    assert "phases[0]" not in str(refused.value)
+
+
 def test_copies_larger_than_what_they_are_made_of_are_refused(registered):
     with pytest.raises(ConfigError, match=r"short_side is 200, .*augmentation\.policy\.size \(224"):
         _check(registered["augmentation"], _catalog(_parameters(stored=200)))

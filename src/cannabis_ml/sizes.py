@@ -25,7 +25,7 @@ class PhotoSizes:
         drawn: Of sample photos, if a source draws them.
         stored: That ingestion shrinks photos to.
         copies: Of augmented copies; empty if none are made.
-        models: Input sizes of the networks.
+        models: Input sizes of the networks, and of phases of their training.
     """
 
     drawn: Mapping[str, int]
@@ -84,7 +84,8 @@ def sizes_of_run(pipeline: Pipeline, catalog: CatalogProtocol) -> PhotoSizes | N
         drawn=_drawn(catalog) if "source_photos" in taken else {},
         stored=stored,
         copies=copies,
-        models={f"{name}.image_size": _image_size(catalog, name) for name in models},
+        models={f"{name}.image_size": _image_size(catalog, name) for name in models}
+        | _phase_sizes(catalog, names),
     )
 
 
@@ -92,6 +93,22 @@ def _image_size(catalog: CatalogProtocol, name: str) -> int:
     from cannabis_ml.networks.params import ModelParams
 
     return ModelParams.model_validate(catalog.load(f"params:{name}")).image_size
+
+
+def _phase_sizes(catalog: CatalogProtocol, names: set[str]) -> dict[str, int]:
+    from cannabis_ml.training.schedule import Schedule
+
+    schedules = {
+        name: Schedule.model_validate(catalog.load(f"params:{name}"))
+        for tier in TIERS
+        if (name := f"{tier.name}.schedule") in names
+    }
+    return {
+        f"{name}.phases[{index}].image_size": phase.image_size
+        for name, schedule in schedules.items()
+        for index, phase in enumerate(schedule.phases)
+        if phase.image_size
+    }
 
 
 def _drawn(catalog: CatalogProtocol) -> dict[str, int]:

@@ -122,6 +122,13 @@ def test_photos_may_stay_as_they_are_in_training(photo_set, taxonomy):
     assert torch.equal(photos[0, 2].photos, photos[7, 2].photos)
 
 
+def test_epochs_have_the_size_of_their_phase(photo_set, taxonomy):
+    data = TrainingData(photo_set, taxonomy, np.arange(4))
+    photos = Photos(data, 48, TRAINING, sizes=[32, 32, 40])
+    sides = [photos[epoch, 1].photos.shape[1:] for epoch in (0, 1, 2, 3, EVALUATION)]
+    assert sides == [(32, 32), (32, 32), (40, 40), (48, 48), (48, 48)]
+
+
 def test_first_epochs_come_from_the_cache(photo_set, taxonomy):
     photos = Photos(TrainingData(photo_set, taxonomy, np.arange(8)), 32, TRAINING)
     features = np.arange(16, dtype=np.float32).reshape(8, 2)

@@ -323,6 +323,27 @@ def test_split_without_labels_is_an_error(photo_set, taxonomy):
         train.fit(TrainingData.of_split(PhotoSet(bare), taxonomy), TrainingPlan(MODEL, TRAINING))
 
 
+def test_a_backbone_of_one_size_has_no_phase_at_another(photo_set, taxonomy):
+    model = MODEL.model_copy(update={"backbone": "test_vit", "image_size": 160})
+    phase = Phase(name="small", epochs=1, learning_rate=1e-3, image_size=96)
+    plan = TrainingPlan(model, TRAINING, Schedule(phases=[phase]))
+    with pytest.raises(TrainingError, match=r"test_vit .* phase 'small' cannot train at 96 px"):
+        train.fit(TrainingData.of_split(photo_set, taxonomy), plan)
+
+
+def test_phases_train_at_their_own_size(photo_set, taxonomy):
+    small = Phase(name="small", epochs=1, learning_rate=1e-3, image_size=40)
+    last = Phase(name="last", epochs=1, learning_rate=1e-3)
+    data = TrainingData.of_split(photo_set, taxonomy)
+    plans = [
+        TrainingPlan(MODEL, TRAINING, Schedule(phases=[first, last]))
+        for first in (small, small.model_copy(update={"image_size": None}))
+    ]
+    (checkpoint, history), (_, plain) = (train.fit(data, plan) for plan in plans)
+    assert checkpoint.card.image_size == MODEL.image_size
+    assert history["train_loss"][0] != plain["train_loss"][0]
+
+
 def test_training_stops_when_validation_no_longer_improves(photo_set, taxonomy, monkeypatch):
     monkeypatch.setattr(
         "cannabis_ml.training.module.warmup_cosine", lambda step, steps, warmup: 0.0

@@ -70,10 +70,15 @@ def create_backbone(name: str | Sequence[str], image_size: int, **options: Any) 
     if not isinstance(name, str):
         return FusedBackbone([create_backbone(one, image_size, **options) for one in name])
     check_known(name)
-    config = timm.get_pretrained_cfg(name)
-    if config is not None and config.fixed_input_size:  # transformers: positions are per size
+    if is_for_one_size(name):
         options["img_size"] = image_size
     return timm.create_model(name, num_classes=0, **options)
+
+
+def is_for_one_size(name: str) -> bool:
+    """Whether a backbone takes photos of the size it was made for alone: positions are per size."""
+    config = timm.get_pretrained_cfg(name)
+    return config is not None and bool(config.fixed_input_size)
 
 
 def check_known(name: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cannabis_ml._io.processes import end_with_parent
 from cannabis_ml.photos.resize import center_crop_resize
+from cannabis_ml.training.geometry import transform
 from cannabis_ml.training.losses import bootstrap_weights
 from cannabis_ml.training.training_data import TrainingData
 
@@ -99,6 +100,7 @@ class Photos(Dataset):
         image_size: S.
         training: Augments by these parameters where the epoch is not `EVALUATION`.
         members: As for `RowTargets`.
+        sizes: S of each epoch of training, where it differs from `image_size`.
     """
 
     def __init__(
@@ -107,11 +109,12 @@ class Photos(Dataset):
         image_size: int,
         training: TrainingParams | None = None,
         members: int = 1,
+        sizes: Sequence[int] = (),
     ) -> None:
         # Not `data` itself: workers get what is held here, and need no teacher's table.
         self.photo_set, self._copies = data.photos, data.copies
         self.rows = np.asarray(data.rows, dtype=np.int64)
-        self.image_size = image_size
+        self.image_size, self.sizes = image_size, tuple(sizes)
         self.training = training
         self.targets = RowTargets(data, members, training.seed if training else 0)
         self._turn = pd.Series(self.rows).groupby(self.rows).cumcount().to_numpy()
@@ -128,12 +131,13 @@ class Photos(Dataset):
             pixels = center_crop_resize(self.photo_set.pixels(row), self.image_size)
         else:
             random = np.random.default_rng((self.training.seed, epoch, row, turn))
+            size = self.sizes[epoch] if epoch < len(self.sizes) else self.image_size
             copy = self._copy(position, epoch + turn)
             if copy is None:
                 stored = self.photo_set.pixels(row)
-                pixels = augment(stored, self.image_size, self.training, random)
+                pixels = augment(stored, size, self.training, random)
             else:
-                pixels = center_crop_resize(copy, self.image_size)
+                pixels = center_crop_resize(copy, size)
                 pixels = cv2.flip(pixels, 1) if random.random() < 0.5 else pixels
         photo = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return self.targets.at(position, photo)
@@ -323,6 +327,8 @@ def augment(
     crop = _resize(pixels[top : top + crop_height, left : left + crop_width], size)
     if mirrored:
         crop = cv2.flip(crop, 1)
+    if training.geometry:
+        crop = transform(crop, training.geometry, random)
     middle = np.mean(cv2.mean(crop)[:3])
     levels = (np.arange(256) * brightness - middle) * contrast + middle
     return cv2.LUT(crop, levels.clip(0, 255).astype(np.uint8))

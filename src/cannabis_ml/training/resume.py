@@ -43,6 +43,7 @@ DECIDING = (
     "cannabis_ml.training.data",
     "cannabis_ml.training.distillation",
     "cannabis_ml.training.features",
+    "cannabis_ml.training.geometry",
     "cannabis_ml.training.loop",
     "cannabis_ml.training.losses",
     "cannabis_ml.training.mixing",

@@ -41,6 +41,14 @@ class Phase(BaseModel):
         description="heads: the backbone is frozen; {last_blocks: n}: its last n layers are trained"
         " too; all: everything is. Frozen layers keep their BatchNorm statistics",
     )
+    image_size: int | None = Field(
+        default=None,
+        ge=32,
+        le=1024,
+        description="Side of the training photos in this phase, pixels; null: the network's own."
+        " Smaller first, then larger (progressive resizing, Tan & Le 2021) saves time. Validation"
+        " is at the network's",
+    )
 
 
 class Distillation(BaseModel):
@@ -112,6 +120,16 @@ class Schedule(BaseModel):
             epoch -= phase.epochs
         return len(self.phases) - 1
 
+    def image_sizes(self, of_network: int) -> list[int]:
+        """Side of the training photos in each epoch, pixels.
+
+        Args:
+            of_network: Where a phase has none of its own.
+        """
+        return [
+            phase.image_size or of_network for phase in self.phases for _ in range(phase.epochs)
+        ]
+
     def first_epoch(self, index: int) -> int:
         """The epoch (from 0) that a phase begins with."""
         return sum(phase.epochs for phase in self.phases[:index])
@@ -170,6 +188,14 @@ class TrainingParams(BaseModel):
     )
     brightness: float = Field(
         default=0.2, ge=0, lt=1, description="Largest change of brightness and of contrast"
+    )
+    geometry: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Strength of one more transform of each photo: a rotation, shear, change of"
+        " perspective or erased square, drawn anew each time (as TrivialAugment, Müller & Hutter"
+        " 2021, without its colors, so that no guard of labels is broken); 0: off. Not of copies",
     )
     mixup: float = Field(
         default=0.0,

@@ -18,6 +18,7 @@ import torch
 import cannabis_ml
 from cannabis_ml._io.allocator import keeping_memory
 from cannabis_ml.errors import TrainingError
+from cannabis_ml.networks.backbones import is_for_one_size
 from cannabis_ml.networks.building import build_network
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import HierarchicalNet
@@ -82,6 +83,7 @@ def fit(
     if plan.schedule.distillation.weight == 0:
         data = data.taught_by(None)
     data.check()
+    _check_sizes(plan)
 
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng())
@@ -98,7 +100,8 @@ def fit(
         folder = run_folder(workspace / "runs", key)
 
         size = plan.model.image_size
-        photos = Photos(data, size, training, network.ensemble)
+        sizes = plan.schedule.image_sizes(size)
+        photos = Photos(data, size, training, network.ensemble, sizes)
         held_out = Photos(data.validation(), size, training)
         weights = _class_weights(photos.targets.labels, data, training)
         with _explained(plan):
@@ -135,6 +138,18 @@ def fit(
     )
     arrays = {name: t.detach().cpu().numpy() for name, t in network.state_dict().items()}
     return Checkpoint(state=arrays, card=card), history
+
+
+def _check_sizes(plan: TrainingPlan) -> None:
+    """Refuse phases at another size for backbones that take one size alone."""
+    other = [phase for phase in plan.schedule.phases if phase.image_size]
+    fixed = [name for name in plan.model.backbones if is_for_one_size(name)]
+    if other and fixed:
+        raise TrainingError(
+            f"{', '.join(fixed)} takes photos of one size alone, so phase"
+            f" '{other[0].name}' cannot train at {other[0].image_size} px: remove image_size from"
+            " the schedule's phases, or take a convolutional backbone."
+        )
 
 
 def _features_of(
