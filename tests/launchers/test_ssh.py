@@ -1,5 +1,6 @@
 """Jobs on another machine by SSH: by a stand-in for the client, and by a real server."""
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -7,11 +8,13 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from cannabis_ml.launchers.backend import LaunchError, open_backend
+from cannabis_ml.launchers.backends import ssh
 from cannabis_ml.launchers.job import FolderPhotos
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -22,12 +25,13 @@ CLIENT = """#!/bin/sh
 echo "$*" >> "$SSH_LOG"
 while :; do
     case "$1" in
+        -l) login="$2@"; shift 2 ;;  # as rsync asks for a user
         -o|-p|-i) shift 2 ;;
         -*) echo "unknown option $1" >&2; exit 255 ;;
         *) break ;;
     esac
 done
-host="$1"; shift
+host="$login$1"; shift
 [ "$host" = grower@desk ] || { echo "ssh: Could not resolve hostname $host" >&2; exit 255; }
 cd "$SSH_HOME" && exec env -i HOME="$SSH_HOME" PATH="$SSH_PATH" sh -c "$*"
 """
@@ -42,6 +46,7 @@ def client(tmp_path, monkeypatch):
     program.write_text(CLIENT)
     program.chmod(0o755)
     monkeypatch.setenv("SSH_PATH", os.environ["PATH"])
+    monkeypatch.delenv("login", raising=False)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SSH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SSH_LOG", str(tmp_path / "ssh.log"))
@@ -63,21 +68,48 @@ def end_jobs(jobs):
             kill_group_of(int(pid.read_text()))
 
 
+def path_without(program, folder):
+    """A PATH of all programs but one: links in a folder."""
+    folder.mkdir()
+    for place in os.environ["PATH"].split(":"):
+        for path in Path(place).glob("*"):
+            with contextlib.suppress(FileExistsError):  # the first of a name is the one
+                (folder / path.name).symlink_to(path)
+    (folder / program).unlink()
+    return str(folder)
+
+
 class TestSsh(Contract):
     @pytest.fixture
-    def place(self, client, tmp_path):
-        jobs = tmp_path / "home/.cannabis_ml/jobs"
+    def jobs(self, tmp_path):
+        return tmp_path / "home/.cannabis_ml/jobs"
+
+    @pytest.fixture
+    def place(self, client, jobs):
         yield place_of(open_backend("ssh", {"host": "grower@desk"}), jobs, client)
         end_jobs(jobs)
 
-    def test_photos_of_a_folder_are_there(self, place, counting, tmp_path, write_photo):
+    @pytest.mark.parametrize("program", ["rsync", "tar"])
+    def test_photos_of_a_folder_are_there(
+        self, place, jobs, tmp_path, write_photo, monkeypatch, program
+    ):
+        """By `rsync` or, as where one of the machines has none, by `tar`."""
+        if not shutil.which("rsync"):
+            if program == "rsync":
+                pytest.skip("no rsync is installed")
+        elif program == "tar":
+            monkeypatch.setenv("PATH", path_without("rsync", tmp_path / "without"))
         write_photo(tmp_path / "photos/leaf/1.jpg")
         write_photo(tmp_path / "photos/it's a bud/2.png")
-        photos = FolderPhotos(path=str(tmp_path / "photos"), to="01_raw/mine")
-        remote = place.submit(counting, place.job("1", photos=photos), tmp_path)
-        data = tmp_path / f"home/.cannabis_ml/jobs/{remote}/data/01_raw/mine"
-        for name in ("leaf/1.jpg", "it's a bud/2.png"):
-            assert (data / name).read_bytes() == (tmp_path / "photos" / name).read_bytes()
+        photos = FolderPhotos(path=str(tmp_path / "photos"), to="01_raw/all mine")
+        (tmp_path / "package").touch()
+        job = place.job("1", photos=photos)
+        place.backend.check(job)
+        remote = place.backend.submit(job, tmp_path / "package", {})
+        data, here = jobs / remote / "data/01_raw/all mine", tmp_path / "photos"
+        there = {path.relative_to(data): path.read_bytes() for path in data.rglob("*.*")}
+        assert there == {path.relative_to(here): path.read_bytes() for path in here.rglob("*.*")}
+        assert not list(data.parent.glob("*.part"))
 
 
 def test_a_machine_that_is_not_there_is_named(client):
@@ -97,54 +129,56 @@ def test_a_host_that_ssh_would_take_for_an_option_is_refused(host):
         open_backend("ssh", {"host": host})
 
 
-@pytest.fixture
-def server(tmp_path):
-    """A real server on this machine, with a key of its own; its settings."""
+class TestRealServer(TestSsh):
+    """The same by OpenSSH's own client and server, where this machine has them."""
+
+    @pytest.fixture
+    def jobs(self, tmp_path):
+        return tmp_path / "jobs"
+
+    @pytest.fixture
+    def place(self, server, jobs, monkeypatch):
+        known = f"UserKnownHostsFile={server.folder / 'known'}"
+        monkeypatch.setattr(ssh, "OPTIONS", (*ssh.OPTIONS, known))  # not those of this account
+        settings = {**server.settings, "root": str(jobs)}
+        yield place_of(open_backend("ssh", settings), jobs, server.folder / "log")
+        end_jobs(jobs)
+
+
+@dataclass
+class Server:
+    """A real server on this machine, with a key of its own, which logs every command."""
+
+    folder: Path
+    settings: dict
+
+
+@pytest.fixture(scope="class")
+def server(tmp_path_factory):
     sshd = shutil.which("sshd") or "/usr/sbin/sshd"
     if not Path(sshd).exists() or not shutil.which("ssh-keygen"):
         pytest.skip("no sshd is installed")
+    folder = tmp_path_factory.mktemp("sshd")
     for name in ("host", "user"):
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True
-        )
-    shutil.copy(tmp_path / "user.pub", tmp_path / "authorized")
+        key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name]
+        subprocess.run(key, check=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    (tmp_path / "config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host\nStrictModes no\n"
-        f"AuthorizedKeysFile {tmp_path}/authorized\nPidFile {tmp_path}/pid\nUsePAM no\n"
+    (folder / "known").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
+    (folder / "config").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nStrictModes no\n"
+        f"AuthorizedKeysFile {folder}/user.pub\nPidFile {folder}/pid\nUsePAM no\n"
+        f"LogLevel DEBUG3\n"
     )
     Path("/run/sshd").mkdir(exist_ok=True)
-    process = subprocess.Popen([sshd, "-D", "-e", "-f", tmp_path / "config"])
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "config"], stderr=log)
     while socket.socket().connect_ex(("127.0.0.1", port)):
-        assert process.poll() is None
+        assert process.poll() is None, (folder / "log").read_text()
         time.sleep(0.05)
-    yield {
-        "host": f"{getpass.getuser()}@127.0.0.1",
-        "port": port,
-        "identity_file": str(tmp_path / "user"),
-        "root": str(tmp_path / "jobs"),
-    }
+    identity = str(folder / "user")
+    host = f"{getpass.getuser()}@127.0.0.1"
+    yield Server(folder, {"host": host, "port": port, "identity_file": identity})
     process.terminate()
     process.wait()
-
-
-def test_a_real_server_runs_a_job(server, tmp_path, monkeypatch):
-    from contract import COUNT, private_project
-
-    (tmp_path / "client").write_text(
-        "StrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n"
-    )
-    monkeypatch.setattr(
-        "cannabis_ml.launchers.backends.ssh.OPTIONS",
-        ("BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"),
-    )
-    (tmp_path / "project").mkdir()
-    project = private_project(tmp_path / "project")
-    (project / "src/cannabis_ml/__main__.py").write_text(COUNT)
-    place = place_of(open_backend("ssh", server), tmp_path / "jobs", tmp_path / "client")
-    remote = place.submit(project, place.job("3"), tmp_path)
-    assert "line 2" in list(place.backend.logs(remote, 0))
-    assert place.home(remote, tmp_path)[0]["exit_code"] == 0
-    end_jobs(tmp_path / "jobs")
