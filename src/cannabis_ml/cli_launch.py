@@ -280,7 +280,7 @@ def _plan(measured: Throughput, typed: Typed) -> Plan:
     params = config_loader(typed.env)["parameters"]
     epochs, sizes = {}, {}
     for tier, rate in measured.tiers.items():
-        phases = {one["name"]: one["epochs"] for one in params[tier]["schedule"]["phases"]}
+        phases = {one["name"]: one.get("epochs", 1) for one in params[tier]["schedule"]["phases"]}
         if set(phases) != set(rate.phases):
             raise LaunchError(
                 f"The phases of {tier} were {', '.join(rate.phases)} when it was measured, and are"

@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 
 Listener = Callable[[Mapping[str, float], str, int], None]
 """Takes the numbers of an epoch by name, the prefix of their names in a tracker (`tier3`, or none),
-and the number of the epoch, from 1."""
+and the number of the epoch: from 1, 0 where heads were solved before."""
 
 _listeners: list[Listener] = []
 
@@ -32,7 +32,7 @@ def publish(numbers: Mapping[str, float], log_as: str, epoch: int) -> None:
     Args:
         numbers: Metrics by name.
         log_as: Prefix of their names; may be empty.
-        epoch: From 1.
+        epoch: From 1; 0 where heads were solved before.
     """
     for listener in tuple(_listeners):
         try:

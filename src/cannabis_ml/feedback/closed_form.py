@@ -276,7 +276,7 @@ class ClosedFormHead:
         best: tuple[float, LinearHead, float, float] | None = None
         for ridge in ridges:
             head = self.sums.solve(ridge, classes)
-            loss, factor = _best_scale(head.scores(inputs), truth)
+            loss, factor = best_scale(head.scores(inputs), truth)
             if best is None or loss < best[0]:
                 best = loss, head.scaled(factor), ridge, factor
         assert best is not None
@@ -312,7 +312,7 @@ def _weights(photo_ids: Sequence[str], member: int) -> np.ndarray:
     return -np.log(uniform)
 
 
-def _best_scale(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+def best_scale(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Lowest mean log loss of a softmax of scores times a factor, and the factor."""
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp

@@ -49,7 +49,11 @@ def fit_student(
         students["without_teacher"], _ = fit(data.taught_by(None), plan, workspace, alone)
     truth = data.photos.labels()
     scores = {
-        name: score(predict(student, data.photos, [JUDGED], plan.training), truth, taxonomy)
+        name: score(
+            predict(student, data.photos, [JUDGED], plan.training, workspace=workspace),
+            truth,
+            taxonomy,
+        )
         for name, student in students.items()
     }
     judged = score(teacher[teacher["split"] == JUDGED], truth, taxonomy)

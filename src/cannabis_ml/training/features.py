@@ -21,9 +21,11 @@ from cannabis_ml._io.allocator import keeping_memory
 from cannabis_ml._io.engine import THREADS, Engine
 from cannabis_ml._io.files import written_aside
 from cannabis_ml.networks.network import HierarchicalNet
+from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.training.data import EVALUATION, Batch, Item, Photos, make_loader
 from cannabis_ml.training.schedule import TrainingParams
 from cannabis_ml.training.spread import outputs_on_cluster
+from cannabis_ml.training.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +54,39 @@ def cached_features(
     Returns:
         float32 (len(photos), F), memory-mapped.
     """
-    digest = hashlib.sha256(f"{photos.photo_set.fingerprint} {network.image_size}".encode())
-    digest.update(photos.rows.tobytes())
-    digest.update(weights_hash(network).encode())
-    path = folder / "features" / f"{digest.hexdigest()[:32]}.npy"
+    path = _path(network, photos, folder)
     if not path.is_file():
         with written_aside(path) as aside, aside.open("wb") as file:
             np.save(file, compute_features(network, photos, training), allow_pickle=False)
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def kept_features(network: HierarchicalNet, photo_set: PhotoSet, folder: Path) -> np.ndarray | None:
+    """Features of a whole photo set where `cached_features` has left them; None elsewhere.
+
+    Args:
+        network: As for `cached_features`.
+        photo_set: All of whose rows were looked at, in order.
+        folder: As for `cached_features`.
+
+    Returns:
+        float32 (len(photo_set), F), memory-mapped.
+    """
+    path = _path(network, all_photos(network, photo_set), folder)
+    return np.load(path, mmap_mode="r", allow_pickle=False) if path.is_file() else None
+
+
+def all_photos(network: HierarchicalNet, photo_set: PhotoSet) -> Photos:
+    """Every row of a photo set as it is, in order."""
+    rows = np.arange(len(photo_set))
+    return Photos(TrainingData(photo_set, network.taxonomy, rows), network.image_size)
+
+
+def _path(network: HierarchicalNet, photos: Photos, folder: Path) -> Path:
+    digest = hashlib.sha256(f"{photos.photo_set.fingerprint} {network.image_size}".encode())
+    digest.update(photos.rows.tobytes())
+    digest.update(weights_hash(network).encode())
+    return folder / "features" / f"{digest.hexdigest()[:32]}.npy"
 
 
 @keeping_memory()

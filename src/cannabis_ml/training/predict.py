@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.splits import SPLITS, Split
 from cannabis_ml.taxonomy import Head, Taxonomy
 from cannabis_ml.training.data import Photos, make_loader
-from cannabis_ml.training.features import CPU_BATCH
+from cannabis_ml.training.features import CPU_BATCH, kept_features
 from cannabis_ml.training.module import channels_last
 from cannabis_ml.training.schedule import TrainingParams
 from cannabis_ml.training.spread import outputs_on_cluster
@@ -34,6 +35,7 @@ def predict(
     splits: Sequence[Split] = SPLITS,
     training: TrainingParams | None = None,
     engine: Engine = THREADS,
+    workspace: Path | None = None,
 ) -> pd.DataFrame:
     """Predict every head for every photo of the given splits.
 
@@ -43,6 +45,8 @@ def predict(
         splits: Which splits.
         training: Gives batch size, workers and accelerator (`cpu` leaves a GPU alone).
         engine: On a cluster, its CPUs predict.
+        workspace: Where training kept features; photos whose features are there, of the very same
+            backbone, are not looked at again.
 
     Returns:
         photo_id, split; per head `{head}.label`, the class or None, of a multilabel head a float32
@@ -56,11 +60,15 @@ def predict(
     network = restore(checkpoint)
     taxonomy = network.taxonomy
     rows = photo_set.rows_of(*splits)
-    batches = (
-        _on_cluster(network, photo_set, rows, engine)
-        if engine.is_cluster
-        else _here(network, photo_set, rows, training)
-    )
+    known = None
+    if workspace is not None and not checkpoint.card.experts:
+        known = kept_features(network, photo_set, workspace)
+    if known is not None:
+        batches = _of_features(network, known[rows])
+    elif engine.is_cluster:
+        batches = _on_cluster(network, photo_set, rows, engine)
+    else:
+        batches = _here(network, photo_set, rows, training)
     logits: dict[str, list[Tensor]] = {head.name: [] for head in taxonomy.heads}
     features = []
     for embedded, answers in batches:
@@ -90,6 +98,14 @@ def _here(
             embedded = network.embed(pixels.contiguous(memory_format=torch.channels_last))
             logits = {name: values.cpu() for name, values in network.classify(embedded).items()}
         yield embedded.float().cpu().numpy(), logits
+
+
+def _of_features(
+    network: HierarchicalNet, features: np.ndarray
+) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+    """The same from features that are known already."""
+    with torch.inference_mode():
+        yield features, network.classify(torch.from_numpy(features))
 
 
 def _on_cluster(

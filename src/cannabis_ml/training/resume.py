@@ -29,6 +29,7 @@ WITHOUT_EFFECT = {"workers", "checkpoint_every"}
 """Fields of `TrainingParams` that do not change the result."""
 
 DECIDING = (
+    "cannabis_ml.feedback.closed_form",
     "cannabis_ml.networks.attention",
     "cannabis_ml.networks.backbones",
     "cannabis_ml.networks.building",
@@ -50,6 +51,7 @@ DECIDING = (
     "cannabis_ml.training.module",
     "cannabis_ml.training.phases",
     "cannabis_ml.training.schedule",
+    "cannabis_ml.training.solved_heads",
     "cannabis_ml.training.train",
     "cannabis_ml.training.training_data",
 )

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cannabis_ml.errors import TrainingError
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.params import LossParams, ModelParams
 
@@ -24,16 +25,25 @@ class LastBlocks(BaseModel):
     )
 
 
+Solver = Literal["adamw", "lbfgs", "ridge"]
+"""What finds the weights of a phase."""
+
+
 class Phase(BaseModel):
-    """Epochs in which the same parameters are trained, with one learning rate."""
+    """Epochs in which the same parameters are trained, with one learning rate.
+
+    Or linear heads that are solved on the features of the frozen backbone, without epochs and
+    rate: `{name: heads, train: heads, solver: lbfgs}`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, description="Its name in history and log")
-    epochs: int = Field(ge=1, description="Passes over the training photos")
+    epochs: int = Field(default=1, ge=1, description="Passes over the training photos (adamw)")
     learning_rate: float = Field(
+        default=1e-3,
         gt=0,
-        description="Highest rate of the backbone's top layer (AdamW); heads: times"
+        description="Highest rate of the backbone's top layer (adamw); heads: times"
         " head_multiplier",
     )
     train: Literal["heads", "all"] | LastBlocks = Field(
@@ -49,6 +59,38 @@ class Phase(BaseModel):
         " Smaller first, then larger (progressive resizing, Tan & Le 2021) saves time. Validation"
         " is at the network's",
     )
+    solver: Solver = Field(
+        default="adamw",
+        description="adamw: step by step, in epochs. Of the first phase, where heads alone are"
+        " trained and have no hidden layer, also lbfgs: penalized logistic regression by L-BFGS, or"
+        " ridge: ridge regression in closed form, multiclass heads alone. These look at each photo"
+        " once, as it is, and learn from labels alone; validation photos choose the penalty",
+    )
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether heads are solved, in place of trained in steps."""
+        return self.solver != "adamw"
+
+    @property
+    def in_words(self) -> str:
+        """Its name, and how long it is trained or that it is solved."""
+        return f"{self.name} ({self.solver})" if self.is_solved else f"{self.name} {self.epochs}"
+
+    @model_validator(mode="after")
+    def _check(self) -> Phase:
+        of_steps = {"epochs", "learning_rate"}
+        given = sorted((of_steps | {"image_size"}) & self.model_fields_set)
+        if not self.is_solved:
+            if not of_steps <= self.model_fields_set:
+                raise ValueError(f"phase '{self.name}' needs epochs and learning_rate")
+        elif self.train != "heads":
+            raise ValueError(f"solver {self.solver} of phase '{self.name}' needs train: heads")
+        elif given:
+            raise ValueError(
+                f"phase '{self.name}' is solved ({self.solver}) and has no {' and no '.join(given)}"
+            )
+        return self
 
 
 class Distillation(BaseModel):
@@ -99,7 +141,17 @@ class Schedule(BaseModel):
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError(f"names of phases must differ, got {', '.join(names)}")
+        late = [phase.name for phase in self.phases[1:] if phase.is_solved]
+        if late:
+            raise ValueError(
+                f"only the first phase can be solved by lbfgs or ridge, not {', '.join(late)}"
+            )
         return self
+
+    @property
+    def solved(self) -> Phase | None:
+        """The first phase, where its heads are solved."""
+        return self.phases[0] if self.phases[0].is_solved else None
 
     @property
     def cached_epochs(self) -> int:
@@ -286,7 +338,26 @@ class TrainingPlan:
         """Photos per step, over all devices and machines together."""
         return self.schedule.batch_size or self.training.batch_size
 
+    @property
+    def in_steps(self) -> TrainingPlan | None:
+        """The same with the phases that are trained in epochs; None where there is none."""
+        phases = self.schedule.phases
+        left = phases[1:] if self.schedule.solved else phases
+        if not left:
+            return None
+        return replace(self, schedule=self.schedule.model_copy(update={"phases": left}))
+
     def training_everything(self) -> TrainingPlan:
-        """The same with every phase training all layers, for a network of random weights."""
+        """The same with every phase training all layers, for a network of random weights.
+
+        Raises:
+            TrainingError: If heads are to be solved: random features are of no use to them.
+        """
+        if self.schedule.solved is not None:
+            raise TrainingError(
+                f"Phase '{self.schedule.solved.name}' solves heads on features of a backbone of"
+                " random weights: put another source before `random` in model.weights, or train"
+                " in epochs (solver: adamw)."
+            )
         phases = [phase.model_copy(update={"train": "all"}) for phase in self.schedule.phases]
         return replace(self, schedule=self.schedule.model_copy(update={"phases": phases}))

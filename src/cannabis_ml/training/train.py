@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -23,19 +24,20 @@ from cannabis_ml.networks.building import build_network
 from cannabis_ml.networks.checkpoint import Checkpoint
 from cannabis_ml.networks.network import HierarchicalNet
 from cannabis_ml.taxonomy import MISSING
-from cannabis_ml.training.callbacks import best_file
+from cannabis_ml.training.callbacks import best_file, log_live
 from cannabis_ml.training.data import (
     CachedFeatures,
     PhasedLoader,
     Photos,
     make_loader,
 )
-from cannabis_ml.training.features import cached_features
+from cannabis_ml.training.features import all_photos, cached_features
 from cannabis_ml.training.loop import run
 from cannabis_ml.training.module import PhotoModule
 from cannabis_ml.training.quiet import quiet
 from cannabis_ml.training.resume import run_folder, run_key
 from cannabis_ml.training.schedule import TrainingParams, TrainingPlan
+from cannabis_ml.training.solved_heads import LabeledFeatures, Problem, solved_epoch
 from cannabis_ml.training.training_data import TrainingData
 
 logger = logging.getLogger(__name__)
@@ -64,9 +66,10 @@ def fit(
             (len(data.photos), F); None computes those that are needed.
 
     Returns:
-        The checkpoint of the best epoch, and the history: one row per epoch with epoch (from 1),
-        phase, train_loss, validation_loss, `validation_{head}_loss`, `validation_{head}_accuracy`,
-        learning_rate (of the backbone's top layer, at the end of the epoch) and seconds.
+        The checkpoint of the best epoch, and the history: one row per epoch with epoch (from 1; 0
+        are heads that were solved), phase, train_loss, validation_loss, `validation_{head}_loss`,
+        `validation_{head}_accuracy`, learning_rate (of the backbone's top layer, at the end of the
+        epoch) and seconds.
 
     Raises:
         TrainingError: If there is nothing to train or validate on, the checkpoint to start from
@@ -75,15 +78,10 @@ def fit(
         WeightsError: If no configured source has weights for the backbone.
     """
     training = plan.training
-    if plan.batch_size % training.processes:
-        raise TrainingError(
-            f"A batch of {plan.batch_size} photos cannot be shared evenly by {training.processes}"
-            " processes: make batch_size a multiple of devices × nodes."
-        )
     if plan.schedule.distillation.weight == 0:
         data = data.taught_by(None)
+    _check_plan(plan, taught=data.teacher is not None)
     data.check()
-    _check_sizes(plan)
 
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng())
@@ -97,35 +95,41 @@ def fit(
             # Random layers have to be trained.
             plan = plan.training_everything()
         key = run_key(network, data, plan)
-        folder = run_folder(workspace / "runs", key)
 
         size = plan.model.image_size
-        sizes = plan.schedule.image_sizes(size)
+        rest = plan.in_steps
+        sizes = rest.schedule.image_sizes(size) if rest else []
         photos = Photos(data, size, training, network.ensemble, sizes)
         held_out = Photos(data.validation(), size, training)
         weights = _class_weights(photos.targets.labels, data, training)
+        _announce(plan, len(photos), len(held_out))
+        rows: list[dict[str, Any]] = []
         with _explained(plan):
+            if features is None and plan.schedule.solved is not None:
+                # Predictions find those of all photos, so that each is looked at once.
+                every = all_photos(network, data.photos)
+                features = cached_features(network, every, training, workspace)
             known = partial(_features_of, network, training, workspace, features)
-            train = _loader(photos, plan, known, shuffle=True)
-            validation = _loader(held_out, plan, known, shuffle=False)
-            logger.info(
-                "Training %s at %d px on %d photos, validating on %d; at most %d epochs of %d"
-                " steps: %s.",
-                " + ".join(plan.model.backbones),
-                size,
-                len(photos),
-                len(held_out),
-                plan.schedule.epochs,
-                len(train),
-                ", ".join(f"{phase.name} {phase.epochs}" for phase in plan.schedule.phases),
-            )
-            module = PhotoModule(network, training, plan.schedule, weights)
-            state = run(module, train, validation, folder, log_as)
-        best = state["callbacks"]["Checkpointing"]["best_epoch"]
-        network.load_state_dict(torch.load(best_file(folder, best), weights_only=True))
-        history = pd.DataFrame(state["callbacks"]["History"]["rows"])
+            if plan.schedule.solved is not None:
+                parts = [LabeledFeatures(known(part), part.targets) for part in (photos, held_out)]
+                problem = Problem(parts[0], parts[1], data.weights, training.loss, weights)
+                rows.append(solved_epoch(network, problem, plan.schedule.solved))
+                log_live(rows[0], log_as)
+            solution = {name: t.detach().clone() for name, t in network.state_dict().items()}
+            if rest is not None:
+                train = _loader(photos, rest, known, shuffle=True)
+                validation = _loader(held_out, rest, known, shuffle=False)
+                folder = run_folder(workspace / "runs", key)
+                module = PhotoModule(network, training, rest.schedule, weights)
+                state = run(module, train, validation, folder, log_as)
+                rows += state["callbacks"]["History"]["rows"]
+        history = pd.DataFrame(rows)
+        row = history.iloc[int(history["validation_loss"].argmin())]
+        best = int(row["epoch"])
+        network.load_state_dict(
+            torch.load(best_file(folder, best), weights_only=True) if best else solution
+        )
 
-    row = history.iloc[best - 1]
     card = network.card(
         plan.model.backbone,
         cannabis_ml=cannabis_ml.__version__,
@@ -133,15 +137,37 @@ def fit(
         photo_set_fingerprint=data.photos.fingerprint,
         training_key=key,
         taught=data.teacher is not None,
-        best_epoch=int(row["epoch"]),
+        best_epoch=best,
         validation_loss=float(row["validation_loss"]),
     )
     arrays = {name: t.detach().cpu().numpy() for name, t in network.state_dict().items()}
     return Checkpoint(state=arrays, card=card), history
 
 
-def _check_sizes(plan: TrainingPlan) -> None:
-    """Refuse phases at another size for backbones that take one size alone."""
+def _announce(plan: TrainingPlan, photos: int, held_out: int) -> None:
+    logger.info(
+        "Training %s at %d px on %d photos, validating on %d: %s; %d steps per epoch.",
+        " + ".join(plan.model.backbones),
+        plan.model.image_size,
+        photos,
+        held_out,
+        ", ".join(phase.in_words for phase in plan.schedule.phases),
+        math.ceil(photos / plan.batch_size),
+    )
+
+
+def _check_plan(plan: TrainingPlan, *, taught: bool) -> None:
+    """Refuse batches, teachers and sizes that do not fit the plan."""
+    if plan.batch_size % plan.training.processes:
+        raise TrainingError(
+            f"A batch of {plan.batch_size} photos cannot be shared evenly by"
+            f" {plan.training.processes} processes: make batch_size a multiple of devices × nodes."
+        )
+    if taught and plan.in_steps is None:
+        raise TrainingError(
+            "Heads that are solved learn from labels alone, and no phase follows that could learn"
+            " from a teacher: set schedule.distillation.weight: 0 of the tier."
+        )
     other = [phase for phase in plan.schedule.phases if phase.image_size]
     fixed = [name for name in plan.model.backbones if is_for_one_size(name)]
     if other and fixed:

@@ -167,6 +167,7 @@ def predict_photos(
     photo_set: PhotoSet,
     training: TrainingParams,
     engine: Engine = THREADS,
+    workspace: Path | None = None,
 ) -> pd.DataFrame:
     """Predict every photo of every split with the trained network.
 
@@ -175,6 +176,7 @@ def predict_photos(
         photo_set: Stored photos.
         training: Gives batch size, workers and accelerator.
         engine: On a cluster, its CPUs predict.
+        workspace: Folder with features that training has kept.
 
     Returns:
         One row per photo: `photo_id`, `split`; per head `{head}.label`, its probabilities, a list
@@ -183,7 +185,7 @@ def predict_photos(
     """
     from cannabis_ml.training.predict import predict
 
-    return predict(checkpoint, photo_set, training=training, engine=engine)
+    return predict(checkpoint, photo_set, training=training, engine=engine, workspace=workspace)
 
 
 def score_predictions(

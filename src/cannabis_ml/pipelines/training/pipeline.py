@@ -74,7 +74,7 @@ def _tier(tier: Tier) -> Pipeline:
             ),
             Node(
                 predict_photos,
-                ["checkpoint", "photo_set", "params:training", "params:engine"],
+                ["checkpoint", "photo_set", "params:training", "params:engine", "workspace"],
                 "predictions",
                 name="predict_photos",
             ),
