@@ -430,6 +430,15 @@ def gcs():
     server.close()
 
 
+@pytest.fixture(scope="session")
+def azurite():
+    """Options of Azure's emulator, which runs where AZURITE_URL is set (npm's `azurite`)."""
+    url = os.environ.get("AZURITE_URL")
+    if not url:
+        pytest.skip("no Azurite: set AZURITE_URL to its address, such as http://127.0.0.1:10000")
+    return _module("object_servers").azure_options(url)
+
+
 @pytest.fixture
 def object_storage():
     """fsspec opens `s3://` and `gs://` with our classes, as in a project."""

@@ -104,6 +104,20 @@ class GoogleServer:
         self._process.stdout.close()
 
 
+def azure_options(url):
+    """Options for an emulator of Azure, with its public key; makes the container."""
+    from cannabis_ml._io.object_storage_clients import AzureStorage
+
+    options = {
+        "account_name": "devstoreaccount1",
+        "account_key": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq"
+        "/K1SZFPTOtr/KBHBeksoGMGw==",
+        "endpoint_url": url,
+    }
+    AzureStorage(**options, skip_instance_cache=True)._arrow.create_dir(BUCKET)
+    return options
+
+
 def serve_google():
     from gcp_storage_emulator.handlers.buckets import create_bucket
     from gcp_storage_emulator.server import RequestHandler

@@ -5,10 +5,11 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from cannabis_ml._io.object_storage_clients import GoogleStorage, S3Storage
+from cannabis_ml._io.object_storage_clients import AzureStorage, GoogleStorage, S3Storage
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +110,32 @@ def test_photos_are_made_ready_in_google_cloud_storage(gcs, kedro, project, monk
     assert len(fs.glob(f"{FOLDER}/05_model_input/photo_set/*/photo_set/state.json")) == 1
     assert f"{FOLDER}/03_primary/split_ledger.parquet" in fs.find(FOLDER)
     assert local_files(project) == []
+
+
+def test_photos_are_made_ready_in_azure_blob_storage(azurite, kedro, project):
+    """With credentials.yml; and what a killed upload left is pruned a day later."""
+    root = f"hemp/{uuid4().hex}"
+    (project / "conf/local/credentials.yml").write_text(f"bucket: {json.dumps(azurite)}")
+    globals_file = project / "conf/test/globals.yml"
+    globals_file.write_text(f"data: az://{root}\nstorage: {{credentials: bucket}}\n")
+    kedro(project, "run", "--env", "test", "--pipelines", "data")
+    fs = AzureStorage(**azurite, skip_instance_cache=True)
+    files = fs.find(root)
+    assert len(fs.glob(f"{root}/05_model_input/photo_set/*/photo_set/state.json")) == 1
+    assert f"{root}/03_primary/split_ledger.parquet" in files
+    assert not [path for path in files if path.endswith(".part")]
+    assert local_files(project) == []
+
+    fs._arrow.open_output_stream(f"{root}/06_models/x.0a1b2c3d.part").close()
+    printed = kedro(project, "prune", "--keep=1", "--env=test").stdout
+    assert "never ended" not in printed  # it may be going on
+    constant = project / "src/cannabis_ml/photo_sets/mirror.py"
+    constant.write_text(
+        constant.read_text().replace("UPLOAD_SECONDS = 86_400", "UPLOAD_SECONDS = -60")
+    )
+    printed = kedro(project, "prune", "--keep=1", "--env=test").stdout
+    assert "1 upload that never ended" in printed
+    assert not fs.exists(f"{root}/06_models/x.0a1b2c3d.part")
 
 
 def test_a_wrong_bucket_ends_the_run_before_its_first_node(s3, kedro, project, monkeypatch):

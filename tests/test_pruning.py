@@ -447,6 +447,20 @@ def test_in_a_bucket_old_versions_go_with_their_shards_and_what_killed_uploads_l
     assert remote_project.prune(keep=1).bytes == {}
 
 
+def test_in_a_bucket_files_of_killed_uploads_are_found_and_no_others(remote_project, monkeypatch):
+    remote_project.run("data", names=["a"])
+    entry, root = remote_project.catalog()["lineage"], RemotePath.at("memory://data")
+    left = root / "training/state.safetensors.0a1b2c3d.part"
+    others = ("training/state.safetensors", "training/first.part", "other.0a1b2c3d.partial")
+    for place in (left, *(root / name for name in others)):
+        place.fs.pipe_file(place.path, b"half")
+    RemotePath.at("memory://datasets").fs.pipe_file("/datasets/x.0a1b2c3d.part", b"elsewhere")
+    assert freeing.unfinished_uploads(entry, "memory://data") == {left: 4}
+    assert freeing.unfinished_uploads(entry, "data") == {}
+    monkeypatch.setattr(freeing, "UPLOAD_SECONDS", 3600)  # it may be going on
+    assert freeing.unfinished_uploads(entry, "memory://data") == {}
+
+
 def test_in_a_bucket_shards_of_a_run_that_is_going_on_stay(remote_project, monkeypatch):
     monkeypatch.undo()
     for n in range(2):

@@ -143,7 +143,9 @@ def prune(keep: int, dry_run: bool, env: str | None) -> None:
     from kedro.framework.project import pipelines
     from kedro.framework.session import KedroSession
 
+    from cannabis_ml.datasets.freeing import unfinished_uploads
     from cannabis_ml.pruning import Versions, registered_runs
+    from cannabis_ml.text import counted
 
     try:
         with KedroSession.create(env=env) as session:
@@ -151,15 +153,22 @@ def prune(keep: int, dry_run: bool, env: str | None) -> None:
             tracked = getattr(context, "mlflow", None) is not None
             versions = Versions(context.catalog, pipelines["__default__"], pipelines["add_class"])
             plan = versions.plan(keep, registered_runs() if tracked else ())
+            uploads = unfinished_uploads(versions.lineage, context.config_loader["globals"]["data"])
             if not dry_run:
                 versions.free(plan)
+                for file in uploads:
+                    file.remove()
     except CannabisMLError as error:
         raise click.ClickException(str(error)) from error
     for name in sorted({*plan.bytes, *plan.freed, *plan.rested_on}):
         freed, stay = len(plan.freed.get(name, [])), len(plan.rested_on.get(name, []))
         of_use = f", {stay} older in use" if stay else ""
         click.echo(f"  {name:<28}{freed:>4} freed{of_use:<18}{plan.bytes.get(name, 0):>16,} bytes")
-    total, count = sum(plan.bytes.values()), sum(map(len, plan.freed.values()))
+    if uploads:
+        size = sum(uploads.values())
+        click.echo(f"  {counted(len(uploads), 'upload')} that never ended: {size:,} bytes")
+    total = sum(plan.bytes.values()) + sum(uploads.values())
+    count = sum(map(len, plan.freed.values()))
     verb = "Would free" if dry_run else "Freed"
     click.echo(f"{verb} {total:,} bytes: {count:,} versions of {len(plan.freed):,} entries.")
 

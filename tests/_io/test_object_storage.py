@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -20,22 +21,6 @@ PARTS = 12_000_000
 """Bytes of a file that pyarrow uploads in parts."""
 
 
-def azurite():
-    """Azure's emulator, where one is running (npm's `azurite-blob`), with its public key."""
-    url = os.environ.get("AZURITE_URL")
-    if not url:
-        pytest.skip("no Azurite: set AZURITE_URL to its address, such as http://127.0.0.1:10000")
-    fs = AzureStorage(
-        account_name="devstoreaccount1",
-        account_key="Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq"
-        "/K1SZFPTOtr/KBHBeksoGMGw==",
-        endpoint_url=url,
-        skip_instance_cache=True,
-    )
-    fs._arrow.create_dir("hemp")
-    return fs
-
-
 @pytest.fixture(params=["s3", "gs", "az"])
 def storage(request):
     """A file system, and an empty folder of it."""
@@ -43,7 +28,8 @@ def storage(request):
         server = request.getfixturevalue("s3")
         return S3Storage(**server.options, skip_instance_cache=True), f"hemp/{uuid4().hex}"
     if request.param == "az":
-        return azurite(), f"hemp/{uuid4().hex}"
+        azurite = request.getfixturevalue("azurite")
+        return AzureStorage(**azurite, skip_instance_cache=True), f"hemp/{uuid4().hex}"
     server = request.getfixturevalue("gcs")
     return GoogleStorage(**server.options, skip_instance_cache=True), f"hemp/{uuid4().hex}"
 
@@ -148,6 +134,23 @@ def test_an_upload_that_is_killed_leaves_the_older_object(at_s3, s3):
         child.kill()
         child.wait()
     assert fs.cat_file(f"{root}/big") == b"old"
+
+
+def test_an_upload_to_azure_that_is_killed_leaves_the_older_object_and_a_part(azurite):
+    fs, root = AzureStorage(**azurite, skip_instance_cache=True), f"hemp/{uuid4().hex}"
+    fs.pipe_file(f"{root}/a", b"old")
+    child = os.fork()
+    if not child:
+        fs.cp_file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # before it is in its place
+        fs.pipe_file(f"{root}/a", b"new")
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert fs.cat_file(f"{root}/a") == b"old"
+    folder = RemotePath(fs, root)
+    assert set(folder.files()) == {"a"}
+    (part,) = folder.unfinished_files()
+    assert part.startswith("a.")
+    (folder / part).remove()
+    assert fs.find(root) == [f"{root}/a"]
 
 
 @pytest.mark.parametrize("answer", [(403, "AccessDenied"), (400, "Broken")])

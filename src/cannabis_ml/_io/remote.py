@@ -98,15 +98,18 @@ class RemotePath:
 
         Of none where the folder is not there.
         """
+        return {name: entry for name, entry in self._found().items() if not is_part(name)}
+
+    def unfinished_files(self) -> dict[str, dict[str, Any]]:
+        """The same of each file that is being uploaded, or whose upload was killed."""
+        return {name: entry for name, entry in self._found().items() if is_part(name)}
+
+    def _found(self) -> dict[str, dict[str, Any]]:
         self.fs.invalidate_cache()
         if not self.is_dir():
             return {}
         found = self.fs.find(self.path, detail=True)
-        return {
-            posixpath.relpath(path, self.path): entry
-            for path, entry in found.items()
-            if not is_part(path)
-        }
+        return {posixpath.relpath(path, self.path): entry for path, entry in found.items()}
 
     def written_at(self) -> float:
         """When the file was written, in seconds since 1970.

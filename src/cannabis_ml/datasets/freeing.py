@@ -10,7 +10,7 @@ from typing import Any
 
 from kedro.io import AbstractVersionedDataset
 
-from cannabis_ml._io.remote import RemotePath, written
+from cannabis_ml._io.remote import RemotePath, is_remote, written
 from cannabis_ml.datasets.path import COMPLETE, PathDataset
 from cannabis_ml.datasets.photo_set import ShardedDataset
 from cannabis_ml.datasets.places import place_of, root_of
@@ -65,6 +65,27 @@ def remove_versions(dataset: Versioned, versions: Collection[str]) -> None:
         _remove(folder, versions)
         for path in dataset.store.unused(dataset.store.indexes()):
             path.unlink()
+
+
+def unfinished_uploads(entry: PathDataset[Any, Any], address: str) -> dict[RemotePath, int]:
+    """Bytes of the files that killed uploads left beside their places.
+
+    Those of the last day are left out: an upload may be going on. Where objects appear whole by
+    themselves, as on Amazon S3 and Google Cloud Storage, there are none.
+
+    Args:
+        entry: Of the catalog; its file system is looked at.
+        address: Of a folder there, with all that is below; none are found in a local folder.
+    """
+    if entry.remote is None or not is_remote(address):
+        return {}
+    fs, before = entry.remote.fs, time.time() - UPLOAD_SECONDS
+    root = RemotePath(fs, str(fs._strip_protocol(address)))
+    return {
+        root / name: int(found["size"])
+        for name, found in root.unfinished_files().items()
+        if written(found) < before
+    }
 
 
 def _unfinished(dataset: Versioned, files: Mapping[str, Mapping[str, Any]]) -> set[str]:
