@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cannabis_ml import text
 from cannabis_ml.networks.params import LossParams
 from cannabis_ml.photo_sets.checks.absent_classes import AbsentClassesParams
-from cannabis_ml.pipelines.augmentation.params import AugmentationParams
+from cannabis_ml.photos.augmentation_params import AugmentationParams
 from cannabis_ml.pipelines.balancing.params import BalancingParams
 from cannabis_ml.text import by_normal_name, lookalikes, normal
 

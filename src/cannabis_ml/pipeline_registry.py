@@ -16,14 +16,16 @@ from cannabis_ml.pipelines import (
     gate,
     ingestion,
     label_next,
+    planning,
     training,
 )
 from cannabis_ml.tiers import TIERS, Tier, check_tiers
 
 STAGES: dict[str, ModuleType] = {
     "ingestion": ingestion,
-    "augmentation": augmentation,
     "balancing": balancing,
+    "planning": planning,
+    "augmentation": augmentation,
     "training": training,
     "export": export,
     "calibration": calibration,
@@ -32,6 +34,9 @@ STAGES: dict[str, ModuleType] = {
 }
 """Stages by name, in the order of `kedro run`."""
 
+
+BEFORE_TRAINING = ("ingestion", "balancing", "planning", "augmentation")
+"""What gets photos ready, and decides what to do with them."""
 
 AFTER_TRAINING = ("export", "calibration", "bundle", "gate")
 """What turns checkpoints into a bundle, and the better bundle into the champion."""
@@ -56,7 +61,7 @@ def register_pipelines(tiers: tuple[Tier, ...] = TIERS) -> dict[str, Pipeline]:
     """
     check_tiers(tiers)
     stages = {name: _stage(name, STAGES[name].create_pipeline(tiers=tiers)) for name in STAGES}
-    data = stages["ingestion"] + stages["augmentation"] + stages["balancing"]
+    data = sum((stages[name] for name in BEFORE_TRAINING), Pipeline([]))
     train = data + stages["training"]
     everything = sum(stages.values(), Pipeline([]))
     added = _stage("add_class", training.create_add_class_pipeline(tiers=tiers))

@@ -65,8 +65,8 @@ def sizes_of_run(pipeline: Pipeline, catalog: CatalogProtocol) -> PhotoSizes | N
     Returns:
         None if the pipeline neither makes photos nor trains on them.
     """
-    from cannabis_ml.pipelines.augmentation.params import AugmentationParams
-    from cannabis_ml.pipelines.ingestion.params import StoreParams
+    from cannabis_ml.photo_sets.store_params import StoreParams
+    from cannabis_ml.photos.augmentation_params import AugmentationParams
 
     names = {name.removeprefix("params:") for name in catalog if name.startswith("params:")}
     models = [name for tier in TIERS if (name := f"{tier.name}.model") in names]

@@ -47,12 +47,12 @@ from cannabis_ml.datasets import augmented
 from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.photo_sets.photo_set import PhotoStream
+from cannabis_ml.photo_sets.store_params import StoreParams
 from cannabis_ml.photos.augment import make_copies, one_thread_per_call
+from cannabis_ml.photos.augmentation_params import AugmentationParams
 from cannabis_ml.photos.augmentation_policy import Policy
 from cannabis_ml.pipelines.augmentation.nodes import augment_photos
-from cannabis_ml.pipelines.augmentation.params import AugmentationParams
 from cannabis_ml.pipelines.ingestion.nodes import store_photos
-from cannabis_ml.pipelines.ingestion.params import StoreParams
 from cannabis_ml.taxonomy import Taxonomy
 
 PHOTOS_DIR = Path(os.environ.get("PHOTOS_DIR") or Path(__file__).parents[3] / "shared" / "data")

@@ -48,7 +48,7 @@ from torchvision.transforms import v2  # noqa: E402
 
 from cannabis_ml.datasets.photo_set import PhotoSetDataset  # noqa: E402
 from cannabis_ml.photo_sets.photo_set import PhotoStream  # noqa: E402
-from cannabis_ml.pipelines.ingestion.params import StoreParams  # noqa: E402
+from cannabis_ml.photo_sets.store_params import StoreParams  # noqa: E402
 from cannabis_ml.taxonomy import Taxonomy  # noqa: E402
 from cannabis_ml.training.data import Photos, make_loader  # noqa: E402
 from cannabis_ml.training.schedule import TrainingParams  # noqa: E402

@@ -56,6 +56,12 @@ def build_network(
     }
 
 
+def build_untrained(params: ModelParams, taxonomy: Taxonomy) -> HierarchicalNet:
+    """The same network with random weights, to see what it takes rather than what it knows."""
+    backbone = create_backbone(params.backbone, params.image_size)
+    return _assembled(backbone, taxonomy, params, *normalization(backbone))
+
+
 def restore(checkpoint: Checkpoint) -> HierarchicalNet:
     """The trained network of a checkpoint, in evaluation mode, on the CPU; with its experts."""
     card = checkpoint.card

@@ -18,11 +18,12 @@ from cannabis_ml.datasets.augmented import AugmentedPhotosDataset
 from cannabis_ml.datasets.photo_set import PhotoSetDataset
 from cannabis_ml.errors import TaxonomyError
 from cannabis_ml.photo_sets.photo_set import PhotoSet
+from cannabis_ml.photos.augmentation_params import AugmentationParams
 from cannabis_ml.photos.augmentation_policy import Bounds, Policy
 from cannabis_ml.pipelines.augmentation import create_pipeline, nodes
 from cannabis_ml.pipelines.augmentation.nodes import augment_photos, draw_augmentation_preview
-from cannabis_ml.pipelines.augmentation.params import AugmentationParams
 from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.training.recipe_choice import AS_CONFIGURED, ChosenRecipe
 
 TAXONOMY = Taxonomy(
     heads=[
@@ -283,6 +284,15 @@ def test_copy_k_depends_on_its_photo_and_k_alone(tmp_path_factory, order, copies
             assert keys[photo_id(n), k] == (found.keys[k], found.make.args[1][k])
 
 
+def test_a_run_with_a_limit_of_minutes_makes_the_copies_of_its_recipe(photo_set):
+    photos = photo_set(rows_of(6))
+    params = AugmentationParams(**SMALL)
+    recipe = ChosenRecipe(minutes=9, copies=1, copies_side=params.policy.size + 16)
+    stream = augment_photos(photos, TAXONOMY, params, chosen_recipe=recipe)
+    assert stream.total == len(photos.rows_of("train"))
+    assert {copies.make.args[2].size for copies in stream.photos} == {params.policy.size + 16}
+
+
 def test_the_pipeline_runs_in_memory_and_draws_a_preview(photo_set, tmp_path):
     store = AugmentedPhotosDataset(filepath=str(tmp_path / "copies"))
     catalog = DataCatalog(
@@ -291,6 +301,7 @@ def test_the_pipeline_runs_in_memory_and_draws_a_preview(photo_set, tmp_path):
             "taxonomy": MemoryDataset(TAXONOMY),
             "params:augmentation": MemoryDataset(AugmentationParams(**SMALL)),
             "params:engine": MemoryDataset(Engine()),
+            "chosen_recipe": MemoryDataset(AS_CONFIGURED),
             "augmented_photos": store,
             "augmentation_preview": MemoryDataset(copy_mode="assign"),
         }

@@ -45,6 +45,7 @@ from cannabis_ml.pipelines.bundle.nodes import (
 )
 from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.training.recipe_choice import ChosenRecipe
 
 BUNDLE = BundleParams(name="leaves", photos="Drawn.", use="A test.", golden_photos=4)
 TAXONOMY = Taxonomy.model_validate(
@@ -333,6 +334,16 @@ def test_card_describes_calibration(photo_set, chosen, confidence):
     why = "none of 3 did better" if chosen == "none" else "lowest \\| log loss"
     assert f"| tier1 | kind | 40 photos in 30 groups | {chosen} | {why} |" in page
     assert ("as the networks give them" in page) == (chosen == "none")
+
+
+@pytest.mark.parametrize("minutes", [None, 12.5])
+def test_card_tells_that_the_training_was_chosen_for_minutes(photo_set, minutes):
+    tiers = {"tier1": describe_tier("tier1", **reports(True))}
+    recipe = ChosenRecipe(minutes=minutes, name="heads | alone")
+    started, checked = "2031-05-06T07:08:09+00:00", division()
+    given = (photo_set, TAXONOMY, BUNDLE, started, checked, routing(), recipe)
+    page = write_model_card(*given, **tiers)
+    assert ("fit into 12.5 minutes: heads \\| alone." in page) == (minutes is not None)
 
 
 def test_card_does_not_call_calibrated_what_photos_were_too_few_for(photo_set):

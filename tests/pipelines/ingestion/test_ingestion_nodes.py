@@ -10,6 +10,7 @@ from PIL import Image
 
 from cannabis_ml.errors import SourceError, TaxonomyError
 from cannabis_ml.photo_sets.photo_set import PhotoStream
+from cannabis_ml.photo_sets.store_params import StoreParams
 from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.photos.decode import decode
 from cannabis_ml.photos.fingerprint import photo_id
@@ -20,7 +21,7 @@ from cannabis_ml.pipelines.ingestion.nodes import (
     set_aside_copies,
     store_photos,
 )
-from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
+from cannabis_ml.pipelines.ingestion.params import IndexParams
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.taxonomy_spec import TaxonomySpec
 

@@ -5,8 +5,9 @@ from pydantic import ValidationError
 
 from cannabis_ml.photo_sets.groups import GroupParams
 from cannabis_ml.photo_sets.splitting import SplitParams
+from cannabis_ml.photo_sets.store_params import StoreParams
 from cannabis_ml.photos.checks.params import DefectParams
-from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
+from cannabis_ml.pipelines.ingestion.params import IndexParams
 
 
 def test_fractions_must_sum_to_one():

@@ -23,9 +23,10 @@ from cannabis_ml.errors import SourceError
 from cannabis_ml.photo_sets.checks.registry import SetCheckParams
 from cannabis_ml.photo_sets.groups import GroupParams
 from cannabis_ml.photo_sets.splitting import SplitParams
+from cannabis_ml.photo_sets.store_params import StoreParams
 from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.pipelines.ingestion import create_pipeline
-from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
+from cannabis_ml.pipelines.ingestion.params import IndexParams
 from cannabis_ml.taxonomy_spec import TaxonomySpec
 
 DERIVED = {"heads": [{"name": "label", "classes": "derived"}]}

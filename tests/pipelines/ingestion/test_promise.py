@@ -20,6 +20,7 @@ from cannabis_ml.photo_sets.checks.registry import SetCheckParams
 from cannabis_ml.photo_sets.groups import GroupParams, group_photos
 from cannabis_ml.photo_sets.split_ledger import empty_ledger
 from cannabis_ml.photo_sets.splitting import SplitParams, split_photos
+from cannabis_ml.photo_sets.store_params import StoreParams
 from cannabis_ml.photos.checks import FLAGGED, REPAIRED, SET_ASIDE
 from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.pipelines.ingestion.nodes import (
@@ -31,7 +32,7 @@ from cannabis_ml.pipelines.ingestion.nodes import (
     set_aside_copies,
     store_photos,
 )
-from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
+from cannabis_ml.pipelines.ingestion.params import IndexParams
 from cannabis_ml.splits import SPLITS
 from cannabis_ml.taxonomy_spec import TaxonomySpec
 

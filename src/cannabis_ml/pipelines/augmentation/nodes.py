@@ -15,11 +15,12 @@ from cannabis_ml.errors import TaxonomyError
 from cannabis_ml.photo_sets.copies import Copies, CopyStream
 from cannabis_ml.photo_sets.photo_set import IMAGE, PhotoSet
 from cannabis_ml.photos.augment import draw_of, implementation, make_copies
+from cannabis_ml.photos.augmentation_params import AugmentationParams, Guard
 from cannabis_ml.photos.augmentation_policy import Policy
-from cannabis_ml.pipelines.augmentation.params import AugmentationParams, Guard
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Head, Taxonomy
 from cannabis_ml.text import did_you_mean
+from cannabis_ml.training.recipe_choice import AS_CONFIGURED, ChosenRecipe
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ def augment_photos(
     taxonomy: Taxonomy,
     augmentation: AugmentationParams,
     engine: Engine = THREADS,
+    chosen_recipe: ChosenRecipe = AS_CONFIGURED,
 ) -> CopyStream:
     """List the copies of the training photos that are wanted.
 
@@ -41,6 +43,7 @@ def augment_photos(
         taxonomy: The heads that guards and multipliers name.
         augmentation: The policy, how many copies, and the guards.
         engine: Where copies are made.
+        chosen_recipe: Number and side of copies, where the run has a limit of minutes.
 
     Returns:
         A stream that makes, when it is saved, the copies that are not there yet.
@@ -48,7 +51,7 @@ def augment_photos(
     Raises:
         TaxonomyError: If a guard or multiplier names a class that its head lacks.
     """
-    plan = _Plan.of(augmentation, taxonomy)
+    plan = _Plan.of(_following(augmentation, chosen_recipe), taxonomy)
     labels = PhotoSet(photo_set.arrow.select_columns(["split", *taxonomy.columns]))
     total = sum(plan.count(row) for row in _training_rows(labels))
     return CopyStream(
@@ -58,6 +61,16 @@ def augment_photos(
         workers=augmentation.workers,
         engine=engine,
     )
+
+
+def _following(augmentation: AugmentationParams, recipe: ChosenRecipe) -> AugmentationParams:
+    """The parameters, with the copies that a recipe has."""
+    if recipe.copies is None:
+        return augmentation
+    policy = augmentation.policy
+    if recipe.copies_side not in (None, policy.size):
+        policy = Policy.model_validate(policy.model_dump() | {"size": recipe.copies_side})
+    return augmentation.model_copy(update={"copies": recipe.copies, "policy": policy})
 
 
 def draw_augmentation_preview(

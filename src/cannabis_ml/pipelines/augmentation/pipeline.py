@@ -13,7 +13,10 @@ def create_pipeline(**_: object) -> Pipeline:
         [
             Node(
                 augment_photos,
-                ["photo_set", "taxonomy", "params:augmentation", "params:engine"],
+                [
+                    *("photo_set", "taxonomy", "params:augmentation", "params:engine"),
+                    "chosen_recipe",
+                ],
                 "augmented_photos",
                 name="augment_photos",
             ),

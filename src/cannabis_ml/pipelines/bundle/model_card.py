@@ -28,6 +28,7 @@ from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.text import markdown_text
+from cannabis_ml.training.recipe_choice import AS_CONFIGURED, ChosenRecipe
 
 HEADLINES = {
     "multiclass": ("accuracy", "accuracy_per_group", "macro_f1"),
@@ -128,6 +129,7 @@ class ModelCardFacts:
         tiers: By name, smallest first.
         apart: Sentences on leaks between splits, from `apart_in_words`.
         routing: When the answer of a smaller tier is accepted.
+        recipe: What the run did to keep within its minutes.
     """
 
     bundle: BundleParams
@@ -137,6 +139,7 @@ class ModelCardFacts:
     tiers: dict[str, TierDescription]
     apart: str
     routing: RoutingReport
+    recipe: ChosenRecipe = AS_CONFIGURED
 
 
 def render(facts: ModelCardFacts) -> str:
@@ -174,6 +177,7 @@ def render(facts: ModelCardFacts) -> str:
         day=facts.started[:10],
         tiers=tiers,
         routing=routing,
+        recipe=facts.recipe,
         routed=routing.test or routing.calibration,
         headlines=_headlines,
         titles=TITLES,

@@ -38,6 +38,7 @@ from cannabis_ml.pipelines.bundle.params import BundleParams
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import MISSING, Taxonomy
 from cannabis_ml.tiers import tier_named
+from cannabis_ml.training.recipe_choice import AS_CONFIGURED, ChosenRecipe
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ def write_model_card(
     started: str,
     division_check: DivisionCheck,
     routing_report: RoutingReport,
+    chosen_recipe: ChosenRecipe = AS_CONFIGURED,
     **tiers: TierDescription,
 ) -> str:
     """Write the model card.
@@ -178,15 +180,18 @@ def write_model_card(
         started: Time of the run, ISO 8601.
         division_check: Which leaks between splits were checked for, and what was found.
         routing_report: When the answer of a smaller tier is accepted.
+        chosen_recipe: What the run did to keep within its minutes.
         **tiers: From `describe_tier`, by the names of the tiers, smallest first.
 
     Returns:
         Markdown with YAML front matter, as on the Hugging Face hub.
     """
     apart = apart_in_words(division_check.links)
-    return render(
-        ModelCardFacts(bundle, taxonomy, photo_set.labels(), started, tiers, apart, routing_report)
+    photos = photo_set.labels()
+    facts = ModelCardFacts(
+        bundle, taxonomy, photos, started, tiers, apart, routing_report, chosen_recipe
     )
+    return render(facts)
 
 
 def assemble(

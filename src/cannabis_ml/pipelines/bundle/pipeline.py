@@ -37,6 +37,7 @@ def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: object) -> Pipeline:
                     "started": "started",
                     "division_check": "division_check",
                     "routing_report": "routing_report",
+                    "chosen_recipe": "chosen_recipe",
                     **descriptions,
                 },
                 "model_card",

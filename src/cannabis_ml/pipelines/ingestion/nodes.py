@@ -31,6 +31,7 @@ from cannabis_ml.photo_sets.photo_set import PhotoStream
 from cannabis_ml.photo_sets.published import RIGHTS
 from cannabis_ml.photo_sets.split_ledger import ingestion_of
 from cannabis_ml.photo_sets.split_params import SplitParams
+from cannabis_ml.photo_sets.store_params import StoreParams
 from cannabis_ml.photos.checks.check import Defect
 from cannabis_ml.photos.checks.params import DefectParams
 from cannabis_ml.pipelines.ingestion.index_parts import PART_PHOTOS, IndexParts
@@ -40,7 +41,7 @@ from cannabis_ml.pipelines.ingestion.one_photo import (
     index_row,
     stored_bytes,
 )
-from cannabis_ml.pipelines.ingestion.params import IndexParams, StoreParams
+from cannabis_ml.pipelines.ingestion.params import IndexParams
 from cannabis_ml.pipelines.ingestion.report import build_report, draw_thumbnails, render_page
 from cannabis_ml.splits import HELD_OUT, Split
 from cannabis_ml.taxonomy import Taxonomy

@@ -15,6 +15,7 @@ from PIL import Image
 
 from cannabis_ml._io.photo_files import read_file
 from cannabis_ml.errors import SourceError
+from cannabis_ml.photo_sets.store_params import StoreParams
 from cannabis_ml.photos.checks import FLAGGED, REPAIRED, SET_ASIDE
 from cannabis_ml.photos.checks.examined_file import ExaminedFile, examine_file
 from cannabis_ml.photos.checks.params import DefectParams
@@ -22,7 +23,6 @@ from cannabis_ml.photos.decode import Photo, decode, read_header
 from cannabis_ml.photos.fingerprint import photo_id
 from cannabis_ml.photos.phash import fingerprint
 from cannabis_ml.photos.resize import shrink
-from cannabis_ml.pipelines.ingestion.params import StoreParams
 
 INDEX_TYPES = {
     "photo_id": "str",

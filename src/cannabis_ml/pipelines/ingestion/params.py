@@ -1,8 +1,9 @@
-"""Parameters of reading and storing photos: `ingestion.index` and `ingestion.store`.
+"""Parameters of reading photos: `ingestion.index`.
 
-Those of grouping, splitting and the checks are beside the code: `ingestion.groups` in
-`photo_sets/groups.py`, `.split` in `photo_sets/split_params.py`, `.defects` in
-`photos/checks/params.py` and `.set_checks` in `photo_sets/checks/registry.py`.
+Those of storing them, `ingestion.store`, are in `photo_sets/store_params.py`. Those of grouping,
+splitting and the checks are beside the code: `ingestion.groups` in `photo_sets/groups.py`, `.split`
+in `photo_sets/split_params.py`, `.defects` in `photos/checks/params.py` and `.set_checks` in
+`photo_sets/checks/registry.py`.
 """
 
 from __future__ import annotations
@@ -15,18 +16,4 @@ class IndexParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    workers: int | None = Field(default=None, gt=0, description="Threads; null: one per core")
-
-
-class StoreParams(BaseModel):
-    """How photos are stored for training."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    short_side: int = Field(
-        default=256, ge=16, description="Photos are brought down to this short side, in pixels"
-    )
-    quality: int = Field(
-        default=95, ge=1, le=100, description="JPEG quality; colour is kept at full resolution"
-    )
     workers: int | None = Field(default=None, gt=0, description="Threads; null: one per core")

@@ -19,6 +19,7 @@ from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.photo_sets.photo_set import PhotoSet
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import Taxonomy
+from cannabis_ml.training.recipe_choice import ChosenRecipe
 from cannabis_ml.training.schedule import Schedule, TrainingParams, TrainingPlan
 from cannabis_ml.training.training_data import TrainingData
 
@@ -45,6 +46,20 @@ def gather_training_data(
         TrainingError: If the rows were chosen from another photo set.
     """
     return TrainingData.balanced(photo_set, taxonomy, balanced_rows, augmented_photos)
+
+
+def apply_recipe(
+    model: ModelParams, schedule: Schedule, chosen_recipe: ChosenRecipe, tier: str
+) -> tuple[ModelParams, Schedule]:
+    """Give a tier the sides, epochs and backbone of the recipe; as configured without minutes.
+
+    Args:
+        model: As configured.
+        schedule: As configured.
+        chosen_recipe: What fits into the minutes of the run.
+        tier: Name of the tier.
+    """
+    return chosen_recipe.model_of(tier, model), chosen_recipe.schedule_of(tier, schedule)
 
 
 def train_model(

@@ -6,6 +6,7 @@ from kedro.pipeline import Node, Pipeline
 
 from cannabis_ml.pipelines.training.nodes import (
     add_experts,
+    apply_recipe,
     compare_tiers,
     draw_confusion_matrices,
     draw_head_reports,
@@ -20,6 +21,9 @@ from cannabis_ml.pipelines.training.nodes import (
     train_student,
 )
 from cannabis_ml.tiers import TIERS, Tier
+
+_SHARED = ("photo_set", "taxonomy", "training_data", "chosen_recipe")
+"""What all tiers take."""
 
 
 def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: object) -> Pipeline:
@@ -41,7 +45,7 @@ def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: object) -> Pipeline:
 
 def _training(tier: Tier) -> Node:
     """Node that trains a tier: on labels alone, or with distillation from its teacher."""
-    settings = ["params:model", "params:training", "params:schedule", "start", "workspace", "name"]
+    settings = ["model", "params:training", "schedule", "start", "workspace", "name"]
     if tier.teacher is None:
         return Node(
             train_model,
@@ -62,12 +66,18 @@ def _tier(tier: Tier) -> Pipeline:
     teacher = {"teacher_predictions": f"{tier.teacher}.predictions"} if tier.teacher else {}
     return Pipeline(
         [
+            Node(
+                apply_recipe,
+                ["params:model", "params:schedule", "chosen_recipe", "name"],
+                ["model", "schedule"],
+                name="apply_recipe",
+            ),
             _training(tier),
             Node(
                 add_experts,
                 [
-                    *("single_checkpoint", "training_data", "params:model", "params:training"),
-                    *("params:schedule", "workspace", "name"),
+                    *("single_checkpoint", "training_data", "model", "params:training"),
+                    *("schedule", "workspace", "name"),
                 ],
                 ["checkpoint", "experts"],
                 name="add_experts",
@@ -117,6 +127,6 @@ def _tier(tier: Tier) -> Pipeline:
             ),
         ],
         namespace=tier.name,
-        inputs={name: name for name in ("photo_set", "taxonomy", "training_data")} | teacher,
+        inputs={name: name for name in _SHARED} | teacher,
         parameters={"params:training", "params:reports", "params:engine"},
     )
