@@ -16,7 +16,7 @@ from cannabis_ml.pipeline_registry import AFTER_TRAINING, LOOP, STAGES
 from cannabis_ml.tiers import TIERS
 
 PROJECT = Path(__file__).parents[1]
-LIGHT = {"ingestion", "augmentation", "balancing", "data", "feedback", "label_next"}
+LIGHT = {"ingestion", "balancing", "planning", "augmentation", "data", "feedback", "label_next"}
 """Pipelines that run without a training framework."""
 
 TYPED = {"__default__", "data", "train", "retrain", "add_class", *LOOP}

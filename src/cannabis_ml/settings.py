@@ -18,6 +18,7 @@ from cannabis_ml.hooks import (
     UnfinishedHook,
     WritersHook,
 )
+from cannabis_ml.minutes_hook import MinutesHook
 from cannabis_ml.wandb_hook import WandbHook
 
 limit_spinning()
@@ -41,6 +42,7 @@ def _project_uri() -> str:
 
 # Kedro calls hooks in reverse order: the summary is printed after everything was tracked.
 HOOKS = (
+    MinutesHook(),
     ResultHook(),
     WandbHook(),
     TrackingHook(),
