@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cannabis_ml.errors import ConfigError
 from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.photos.augmentation_policy import Policy
-from cannabis_ml.training.recipe_choice import AS_CONFIGURED, choose_recipe
+from cannabis_ml.training.recipe_choice import AS_CONFIGURED, ChosenRecipe, choose_recipe
 from cannabis_ml.training.recipes import BudgetParams, Costs, Recipe, Setup, TierSetup
 from cannabis_ml.training.schedule import (
     Distillation,
@@ -20,6 +20,7 @@ from cannabis_ml.training.schedule import (
     TrainingParams,
 )
 from cannabis_ml.training.time_needed import (
+    SOLVED,
     BackboneSpeed,
     MachineSpeed,
     PerPhoto,
@@ -230,6 +231,25 @@ def test_a_schedule_without_a_phase_of_heads_trains_them_in_its_first():
     run = Setup({"tier3": TierSetup(model=tier.model, schedule=whole)}, TrainingParams())
     (phase,) = run.following(Recipe(name="heads", epochs=0)).tiers["tier3"].schedule.phases
     assert (phase.train, phase.epochs) == ("heads", 7)
+
+
+def test_heads_that_are_solved_stay_so_and_are_read_back(configured):
+    solved = Schedule(phases=[Phase(name="heads", train="heads", solver="lbfgs")])
+    tier = TierSetup(model=ModelParams(backbone="small", image_size=160), schedule=solved)
+    run = Setup({"tier1": tier}, TrainingParams())
+    budget = configured.model_copy(update={"minutes": 60})
+    chosen = choose_recipe(run, counts(1000), machine(), budget, 30)
+    assert chosen.tiers["tier1"].schedule == solved
+    read = ChosenRecipe.model_validate_json(chosen.model_dump_json())
+    assert read.tiers["tier1"].schedule.phases[0].is_solved
+
+
+def test_heads_that_are_solved_look_at_each_photo_once():
+    solved = Schedule(phases=[Phase(name="heads", train="heads", solver="lbfgs")])
+    tier = TierSetup(model=ModelParams(backbone="small", image_size=100), schedule=solved)
+    stages = forecast(Setup({"tier1": tier}, TrainingParams()), counts(1000), machine(), FREE)
+    looking = 1000 * (0.001 + 0.001 + 0.002)
+    assert stages[0].seconds == pytest.approx(looking + SOLVED * 700 * 0.0003)
 
 
 def test_the_recipe_that_changes_nothing_changes_nothing():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from cannabis_ml.errors import ConfigError
 from cannabis_ml.networks.params import ModelParams
@@ -22,6 +22,11 @@ class TierRecipe(BaseModel):
     backbone: str | list[str]
     image_size: int
     schedule: Schedule
+
+    @field_serializer("schedule")
+    def _as_given(self, schedule: Schedule) -> dict[str, object]:
+        """Without what was left out: heads that are solved may not name epochs."""
+        return schedule.model_dump(mode="json", exclude_unset=True)
 
 
 class ChosenRecipe(BaseModel):

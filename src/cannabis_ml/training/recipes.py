@@ -116,19 +116,20 @@ class Setup:
 
     def _phases(self, phases: list[Phase], sides: float, epochs: float) -> list[Phase]:
         scaled = [
-            phase.model_copy(
-                update={
-                    "image_size": phase.image_size and self._side(phase.image_size, sides),
-                    "epochs": max(1, round(phase.epochs * epochs))
-                    if is_fine_tuning(phase)
-                    else phase.epochs,
-                }
-            )
+            self._phase(phase, sides, epochs)
             for phase in phases
             if epochs or not is_fine_tuning(phase)
         ]
         # Where no phase trains the heads alone, the first does.
         return scaled or [phases[0].model_copy(update={"train": "heads", "image_size": None})]
+
+    def _phase(self, phase: Phase, sides: float, epochs: float) -> Phase:
+        update: dict[str, int] = {}
+        if phase.image_size:
+            update["image_size"] = self._side(phase.image_size, sides)
+        if is_fine_tuning(phase):
+            update["epochs"] = max(1, round(phase.epochs * epochs))
+        return phase.model_copy(update=update)
 
 
 def is_fine_tuning(phase: Phase) -> bool:

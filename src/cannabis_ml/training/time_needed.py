@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from cannabis_ml.training.recipes import Costs, Setup, TierSetup, backbone_name, is_fine_tuning
 from cannabis_ml.training.schedule import Phase
 
+SOLVED = 30
+"""Epochs of heads on kept features that take as long as heads that are solved, about."""
+
 
 class PerPhoto(BaseModel):
     """Seconds of a photo: `each` + `megapixel` × its area in megapixels."""
@@ -157,10 +160,15 @@ def _training(
     steps_cost = costs.lightning * speed.unit / costs.reference_unit
     steps = -(-photos.shown // (tier.schedule.batch_size or training.batch_size))
     seconds = 0.0
-    if training.cache_features and tier.schedule.cached_epochs:
-        looked_at = photos.training + photos.validation
+    phases = tier.schedule.phases
+    solved = any(phase.is_solved for phase in phases)
+    if solved or (training.cache_features and not is_fine_tuning(phases[0])):
+        looked_at = photos.all if solved else photos.training + photos.validation
         seconds += looked_at * (read + network.features.at(side))
-    for phase in tier.schedule.phases:
+    for phase in phases:
+        if phase.is_solved:
+            seconds += photos.shown * speed.heads * SOLVED
+            continue
         validated = photos.validation * (read + network.predicting.at(side)) / together
         if is_fine_tuning(phase):
             step = network.steps[trained_part(phase)].at(phase.image_size or side)
@@ -173,6 +181,8 @@ def _training(
         seconds += phase.epochs * (epoch + steps * steps_cost)
     if tier.schedule.distillation.compare_without_teacher and tier is not _teacher(setup):
         seconds *= 2
+    if all(phase.is_solved for phase in phases):
+        return seconds  # predictions are of the features that are there
     return seconds + photos.all * (read + network.predicting.at(side))
 
 
@@ -194,7 +204,7 @@ def _teacher(setup: Setup) -> TierSetup:
 
 def _described(tier: TierSetup) -> str:
     phases = ", ".join(
-        f"{phase.name} {phase.epochs}" + (f" at {phase.image_size} px" if phase.image_size else "")
+        phase.in_words + (f" at {phase.image_size} px" if phase.image_size else "")
         for phase in tier.schedule.phases
     )
     return f"{backbone_name(tier.model)} at {tier.model.image_size} px; epochs: {phases}"
