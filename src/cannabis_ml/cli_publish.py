@@ -124,15 +124,19 @@ def publish_bundle_command(
 ) -> None:
     """Publish a bundle: its files as they are, a model card, and scores tied to the data's commit.
 
-    Its golden photos are published with it: photos of the test split, whose licences must allow it.
+    Its golden photos are published with it: their licences must allow it.
     """
     with project(env) as context:
         from cannabis_ml.inference.bundle import Bundle
-        from cannabis_ml.publishing.bundles import BundleToPublish, publish_bundle
+        from cannabis_ml.publishing.bundles import (
+            BundleToPublish,
+            publish_bundle,
+            refuse_unlicensed_golden,
+        )
 
         bundle: Bundle = context.catalog.load("bundle") if path is None else Bundle.open(path)
+        refuse_unlicensed_golden(bundle, _params(context))
         here = _trained_here(context, bundle)
-        _check_golden_photos(context, here)
         target = _target(repo, "model", version, public)
         ready = BundleToPublish(bundle, target, _photos_of(context, bundle, photos_name, here))
         click.echo(
@@ -195,23 +199,6 @@ def _trained_here(context: KedroContext, bundle: Bundle) -> bool:
     if wanted is None or not context.catalog.exists("photo_set"):
         return False
     return bool(context.catalog.load("photo_set").fingerprint == wanted)
-
-
-def _check_golden_photos(context: KedroContext, trained_here: bool) -> None:
-    """Refuse golden photos whose licence does not allow it: any of the test split may be one."""
-    if not trained_here:
-        click.echo(
-            "Licences of the golden photos are not checked: the bundle is of other photos than the"
-            " newest photo set here. Look at golden/photos in it."
-        )
-        return
-    from cannabis_ml.publishing.licences import refuse_unlicensed, rights_of
-    from cannabis_ml.splits import Split
-
-    params, photos = _params(context), context.catalog.load("photos")
-    test = photos[photos["split"] == Split.TEST]
-    rights = rights_of(test if len(test) else photos, params.licences)
-    refuse_unlicensed(rights, params.allowed_licences, "golden photos")
 
 
 def _photos_of(

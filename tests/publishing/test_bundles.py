@@ -10,9 +10,16 @@ from cannabis_ml._io.hub import Version
 from cannabis_ml.errors import BundleError, HubError, PublishingError
 from cannabis_ml.inference import Bundle
 from cannabis_ml.inference.bundle_writer import write_bundle
+from cannabis_ml.inference.golden_rights import PhotoRights
 from cannabis_ml.inference.hub import BundlePublication
-from cannabis_ml.publishing.bundles import BundleToPublish, photos_named, publish_bundle
+from cannabis_ml.publishing.bundles import (
+    BundleToPublish,
+    photos_named,
+    publish_bundle,
+    refuse_unlicensed_golden,
+)
 from cannabis_ml.publishing.hub_commit import Target
+from cannabis_ml.publishing.params import PublishingParams
 
 CARD = """---
 license: apache-2.0
@@ -50,6 +57,42 @@ def publish(hub_here, repo, bundles):
         return publish_bundle(BundleToPublish(bundles[number], target, photos)).commit
 
     return run
+
+
+@pytest.fixture
+def of_rights(onnx_contents, tmp_path):
+    """A bundle whose golden photos have these licences: `of_rights("mit", "mit", "unknown")`."""
+
+    def make(*licences, credit=None):
+        rights = [PhotoRights(source="field", licence=name, credit=credit) for name in licences]
+        contents = onnx_contents(model_card=CARD, golden_rights=rights)
+        return write_bundle(tmp_path / "bundle", contents)
+
+    return make
+
+
+def test_golden_photos_need_a_licence_that_is_allowed(of_rights, bundles):
+    refuse_unlicensed_golden(of_rights("mit", "mit", "cc-by-4.0"), PublishingParams())
+    bundle = of_rights("mit", "cc-by-nc-4.0", "unknown")
+    with pytest.raises(PublishingError) as caught:
+        refuse_unlicensed_golden(bundle, PublishingParams())
+    text = str(caught.value)
+    assert "2 photos of 3 may not be published as golden photos" in text
+    assert "1 photo of source 'field': the licence cc-by-nc-4.0" in text
+    assert "publishing.licences ({field: …})" in text
+    known = PublishingParams(licences={"field": "CC0"}, allowed_licences=("mit", "cc0-1.0"))
+    with pytest.raises(PublishingError, match="1 photo of 3 may not"):
+        refuse_unlicensed_golden(bundle, known)
+    with pytest.raises(PublishingError, match="does not tell under which licences"):
+        refuse_unlicensed_golden(bundles[0], known)
+
+
+def test_the_card_names_licence_and_authors_of_golden_photos(of_rights):
+    bundle = of_rights("cc-by-4.0", "cc-by-4.0", "mit", credit="Ann")
+    card = BundleToPublish(bundle, Target("ann/x", "model", Version(1, 0, 0)), None).card
+    assert "photos (licence: cc-by-4.0, mit) with the answers" in card
+    assert "Photos by Ann: see `bundle/golden/rights.json`." in card
+    assert Bundle.open(bundle.path).golden_rights()[0].credit == "Ann"
 
 
 @pytest.fixture

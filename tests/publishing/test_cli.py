@@ -40,6 +40,8 @@ def test_photos_and_bundle_are_published_from_a_finished_project(command, hub, r
     assert f"trained on {repo} at commit {commit}" in bundle.stdout
     place = hub.repos["model", repo]
     files = place.commits[place.tags["1.0.0"]]
+    rights = json.loads(files["bundle/golden/rights.json"])["photos"]
+    assert {(photo["source"], photo["licence"]) for photo in rights} == {("sample", "apache-2.0")}
     told = json.loads(files["publication.json"])
     assert told["photos"] == {"repo": repo, "commit": commit, "version": "1.0.0"}
     card = files["README.md"].decode()

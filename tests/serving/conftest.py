@@ -20,6 +20,7 @@ from PIL import Image
 
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.bundle_writer import write_bundle
+from cannabis_ml.inference.golden_rights import PhotoRights
 from cannabis_ml.inference.manifest import BundleManifest
 from cannabis_ml.serving.app import create_app
 from cannabis_ml.serving.settings import ServiceSettings
@@ -38,7 +39,7 @@ def _network():
     return _module("inference/conftest.py", "small_network")
 
 
-def _made(folder: Path, factor: float, **contents) -> Bundle:
+def _made(folder: Path, factor: float, licence="cc-by-4.0", **contents) -> Bundle:
     """Two tiers of the same weights, times a factor; the first is sure of some photos alone."""
     network = _network()
     weights = {name: np.float32(factor) * w for name, w in network.WEIGHTS.items()}
@@ -64,6 +65,7 @@ def _made(folder: Path, factor: float, **contents) -> Bundle:
             reliability={"tier1": network.RELIABILITY},
             unknown={"tier1": network.unknown_score()},
             routing=network.RoutingRule.fixed("kind.of thing", ["tier1", "tier2"], [0.95]),
+            golden_rights=[PhotoRights(source="field", licence=licence)] * 3,
             **contents,
         ),
     )
@@ -86,6 +88,12 @@ def other_bundle(tmp_path_factory):
 def third_bundle(tmp_path_factory):
     """As `small_bundle`, with yet other weights."""
     return _made(tmp_path_factory.mktemp("serving") / "third", factor=0.7)
+
+
+@pytest.fixture
+def private_bundle(tmp_path):
+    """As `small_bundle`, with golden photos that are not for business."""
+    return _made(tmp_path / "private", factor=1, licence="cc-by-nc-4.0")
 
 
 @pytest.fixture

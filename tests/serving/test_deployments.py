@@ -254,13 +254,27 @@ def test_publishing_comes_first_and_the_service_pulls_the_tag(
     commit = place.tags["1.2.0"]
     (record,) = Deployments(folder).records()
     assert record.champion == id_of(small_bundle)
-    assert record.checks[0].startswith("licences of golden photos are not known here")
-    assert record.checks[1].startswith("published: ann/first 1.2.0")
-    assert record.checks[2] == f"pulled ann/first 1.2.0 at commit {commit[:12]}"
+    assert record.checks[0].startswith("published: ann/first 1.2.0")
+    assert record.checks[1] == f"pulled ann/first 1.2.0 at commit {commit[:12]}"
 
     # Nothing is published of what answers already; another version of it neither.
     assert deploy(small_bundle.path, *publish)[0] == 2
     assert len(place.commits) == 2
+
+
+def test_golden_photos_are_published_where_their_licence_allows_it(
+    deploy, hub_here, folder, private_bundle
+):
+    publish = ("--publish", "ann/private", "--version", "1.0.0", "--dry-run")
+    status, told, errors = deploy(private_bundle.path, *publish)
+    assert status == 2
+    assert "3 photos of 3 may not be published as golden photos" in errors
+    assert "3 photos of source 'field': the licence cc-by-nc-4.0" in errors
+    assert "--allow-licence cc-by-nc-4.0" in errors
+    assert "would publish" not in told
+    status, told, errors = deploy(private_bundle.path, *publish, "--allow-licence", "CC BY-NC 4.0")
+    assert status == 0, errors
+    assert "would publish ann/private 1.0.0" in told
 
 
 def test_the_highest_version_is_deployed_where_none_is_named(

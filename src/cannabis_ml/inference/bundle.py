@@ -6,6 +6,7 @@
     unknown/tier1.npz       score of photos unlike any in training: see `UnknownScore`
     routing.json            which tier's answer is accepted: see `RoutingRule`
     golden/answers.json     what every client must answer: see `inference.golden`
+    golden/rights.json      under which licences these photos are: see `inference.golden_rights`
     golden/photos/00.png, golden/inputs/224/00.png, …
     README.md               the model card, in the format of the Hugging Face hub
 

@@ -14,6 +14,7 @@ from cannabis_ml.inference.archive import Archive, open_archive
 from cannabis_ml.inference.bundle_reading import AGAIN, file_faults, read_manifest, validated
 from cannabis_ml.inference.decision import Decision
 from cannabis_ml.inference.golden import GoldenAnswers
+from cannabis_ml.inference.golden_rights import RIGHTS, GoldenRights, PhotoRights
 from cannabis_ml.inference.manifest import MANIFEST, BundleManifest, TierFile, TierFiles
 from cannabis_ml.inference.model_file import FLOAT, PAGE, QUANTIZED, FileKind, ModelFile
 from cannabis_ml.inference.reliability import Reliability, TierRules
@@ -175,6 +176,12 @@ class BundleFiles:
         """
         decision = Decision(self.taxonomy, self._tier(tier).decision)
         return TierRules(decision, self.reliability(tier), self.unknown(tier))
+
+    def golden_rights(self) -> list[PhotoRights] | None:
+        """Licence of each golden photo and whom to name; None where the bundle does not tell."""
+        if RIGHTS not in self.manifest.files:
+            return None
+        return validated(GoldenRights, self.read(RIGHTS), self.path / RIGHTS).photos
 
     def golden(self) -> GoldenAnswers:
         """What every client must answer.

@@ -20,6 +20,7 @@ from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.cards import faults_of
 from cannabis_ml.inference.decision import DecisionRule
 from cannabis_ml.inference.golden import ExpectedAnswers, GoldenAnswers
+from cannabis_ml.inference.golden_rights import RIGHTS, GoldenRights, PhotoRights
 from cannabis_ml.inference.manifest import (
     MANIFEST,
     MODEL_CARD,
@@ -64,6 +65,7 @@ class BundleContents:
         unknown: By tier, its unknown score; may lack tiers.
         routing: Which tier's answer is accepted; None: the bundle cannot route.
         golden_labels: By head, what people labelled each golden photo as, None where nobody did.
+        golden_rights: Of each golden photo; empty where they are not known.
     """
 
     name: str
@@ -78,6 +80,7 @@ class BundleContents:
     unknown: Mapping[str, UnknownScore] = field(default_factory=dict)
     routing: RoutingRule | None = None
     golden_labels: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    golden_rights: Sequence[PhotoRights] = ()
 
 
 def write_bundle(folder: Path, contents: BundleContents) -> Bundle:
@@ -135,6 +138,7 @@ def _assembled(contents: BundleContents) -> tuple[BundleManifest, dict[str, byte
         MODEL_CARD: contents.model_card.encode(),
         golden.ANSWERS: golden.as_json(answers),
         **pictures,
+        **_rights_file(contents),
         **_rule_files(contents),
         **{part.entry.file: part.model.data for part in parts},
     }
@@ -161,6 +165,17 @@ def _check(contents: BundleContents) -> None:
         faults += contents.routing.faults(contents.taxonomy, list(contents.tiers))
     if faults:
         raise BundleError(f"The bundle cannot be written: {'; '.join(faults)}.")
+
+
+def _rights_file(contents: BundleContents) -> dict[str, bytes]:
+    rights = list(contents.golden_rights)
+    if not rights:
+        return {}
+    if len(rights) != len(contents.photos):
+        raise BundleError(
+            f"{len(contents.photos)} golden photos have {len(rights)} records of whose they are."
+        )
+    return {RIGHTS: _as_json(GoldenRights(photos=rights))}
 
 
 def _rule_files(contents: BundleContents) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from cannabis_ml._io.hub import (
 )
 from cannabis_ml.errors import PublishingError
 from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.inference.golden_rights import UNKNOWN
 from cannabis_ml.inference.hub import FOLDER, PUBLICATION, BundlePublication, PhotosOfBundle
 from cannabis_ml.inference.manifest import MANIFEST
 from cannabis_ml.publishing.hub_commit import (
@@ -28,7 +29,9 @@ from cannabis_ml.publishing.hub_commit import (
     published_commit,
     published_file,
 )
+from cannabis_ml.publishing.licences import IN_THE_PROJECT, refuse_unlicensed
 from cannabis_ml.publishing.model_card import hub_card
+from cannabis_ml.publishing.params import PublishingParams
 
 
 class BundleToPublish:
@@ -103,6 +106,32 @@ def publish_bundle(
         return Published(commit, was_there=True)
     message = f"{target.version}: {to_publish.bundle.manifest.content_sha256[:12]}"
     return Published(publish(target, to_publish.files(shown), message))
+
+
+def refuse_unlicensed_golden(
+    bundle: Bundle, params: PublishingParams, place: str = IN_THE_PROJECT
+) -> None:
+    """End where a licence does not allow to publish a golden photo.
+
+    Args:
+        bundle: Its golden photos are published with it.
+        params: Licences that are allowed, and those of sources where none was known.
+        place: Where more are allowed, for the message.
+
+    Raises:
+        PublishingError: As `refuse_unlicensed`; also if the bundle does not tell licences.
+    """
+    rights = bundle.golden_rights()
+    if rights is None:
+        raise PublishingError(
+            f"{bundle.path} does not tell under which licences its golden photos are, and they are"
+            " published with it.\nMake the bundle anew: kedro run --pipeline=bundle"
+        )
+    found = (
+        (params.licences.get(p.source, UNKNOWN) if p.licence == UNKNOWN else p.licence, p.source)
+        for p in rights
+    )
+    refuse_unlicensed(found, params.allowed_licences, "golden photos", place)
 
 
 def photos_named(name: str, fingerprint: str | None) -> PhotosOfBundle:

@@ -9,6 +9,7 @@ import yaml
 
 from cannabis_ml.errors import PublishingError
 from cannabis_ml.inference.bundle import Bundle
+from cannabis_ml.inference.golden_rights import RIGHTS
 from cannabis_ml.inference.hub import FOLDER, PhotosOfBundle
 from cannabis_ml.publishing.hub_commit import Target
 from cannabis_ml.text import markdown_text
@@ -74,6 +75,11 @@ def _how_to_load(bundle: Bundle, target: Target, photos: PhotosOfBundle | None) 
         f" `{photos.commit}`" + (f", version {photos.version}." if photos.version else ".")
     )
     listed = "\n".join(files)
+    rights = bundle.golden_rights() or []
+    licences = sorted({photo.licence for photo in rights})
+    names = sorted({markdown_text(photo.credit) for photo in rights if photo.credit})
+    under = f" (licence: {', '.join(map(markdown_text, licences))})" if licences else ""
+    by = f" Photos by {', '.join(names)}: see `{FOLDER}/{RIGHTS}`." if names else ""
     return f"""\
 ## Load version {target.version}
 
@@ -92,7 +98,7 @@ network is needed. A service takes it with
 |---|---|---|---|
 {listed}
 
-`{FOLDER}/golden/` holds photos with the answers that every client must reproduce;
+`{FOLDER}/golden/` holds photos{under} with the answers that every client must reproduce;
 `{FOLDER}/bundle.json` lists every file with its SHA-256; it is bundle
-`{bundle.manifest.content_sha256[:12]}`.
+`{bundle.manifest.content_sha256[:12]}`.{by}
 """

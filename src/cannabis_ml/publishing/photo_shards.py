@@ -14,7 +14,7 @@ import pandas as pd
 
 from cannabis_ml.photo_sets.photo_set import IMAGE, PhotoSet
 from cannabis_ml.photo_sets.published import CREDIT, GROUP, LICENCE, RowDigest
-from cannabis_ml.publishing.licences import Rights
+from cannabis_ml.publishing.rights import Rights
 from cannabis_ml.splits import SPLITS, Split
 from cannabis_ml.taxonomy import Taxonomy
 

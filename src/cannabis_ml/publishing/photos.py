@@ -30,9 +30,10 @@ from cannabis_ml.publishing.hub_commit import (
     published_commit,
     published_file,
 )
-from cannabis_ml.publishing.licences import refuse_unlicensed, rights_of
+from cannabis_ml.publishing.licences import refuse_unlicensed
 from cannabis_ml.publishing.params import PublishingParams
 from cannabis_ml.publishing.photo_shards import PublishedPhotos
+from cannabis_ml.publishing.rights import rights_of
 from cannabis_ml.splits import SPLITS
 from cannabis_ml.taxonomy import Taxonomy
 
@@ -76,7 +77,7 @@ class PhotosToPublish:
         if not len(ids):
             raise PublishingError("The photo set is empty: run kedro run --pipeline=ingestion")
         rights = rights_of(ingested.photos, params.licences).of(list(ids))
-        refuse_unlicensed(rights, params.allowed_licences)
+        refuse_unlicensed(rights.pairs(), params.allowed_licences)
         self.photos = PublishedPhotos(ingested.photo_set, ingested.taxonomy, rights)
         check_report(ingested.report, self.photos)
         named = rights.table[CREDIT].nunique()

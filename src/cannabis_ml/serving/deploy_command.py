@@ -77,6 +77,10 @@ def _parser() -> argparse.ArgumentParser:
         help="with --publish: published photos that the bundle was trained on",
     )  # fmt: skip
     parser.add_argument(
+        "--allow-licence", action="append", default=[], metavar="NAME",
+        help="with --publish: also publish golden photos of this licence, such as cc-by-nc-4.0",
+    )  # fmt: skip
+    parser.add_argument(
         "--public", action="store_true", help="with --publish: let everybody see the repository"
     )
     parser.add_argument(

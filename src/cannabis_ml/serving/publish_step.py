@@ -8,10 +8,7 @@ from cannabis_ml.errors import DeploymentError
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.serving.sources import from_hub
 
-UNCHECKED = (
-    "licences of golden photos are not known here; `cannabis_ml publish bundle` checks them in the"
-    " project"
-)
+ALLOW = "Or allow a licence here: --allow-licence cc-by-nc-4.0."
 
 
 def publish_and_pull(bundle: Bundle, options: argparse.Namespace) -> tuple[Bundle, list[str]]:
@@ -19,7 +16,7 @@ def publish_and_pull(bundle: Bundle, options: argparse.Namespace) -> tuple[Bundl
 
     Args:
         bundle: Its files agree with their hashes.
-        options: `publish`, `version`, `photos`, `public` and `dry_run` of the command line.
+        options: `publish`, `version`, `photos`, `public`, `allow_licence` and `dry_run`, as typed.
 
     Returns:
         The bundle as the hub gives it, in a dry run the one that was given; and a line per step.
@@ -27,12 +24,20 @@ def publish_and_pull(bundle: Bundle, options: argparse.Namespace) -> tuple[Bundl
     Raises:
         DeploymentError: If the hub gives another bundle than was published.
         HubError: As `publish_bundle`.
-        PublishingError: As `publish_bundle`.
+        PublishingError: As `publish_bundle` and `refuse_unlicensed_golden`.
     """
     # What they need is in the extra `hub`, which a service does without.
-    from cannabis_ml.publishing.bundles import BundleToPublish, photos_named, publish_bundle
+    from cannabis_ml.publishing.bundles import (
+        BundleToPublish,
+        photos_named,
+        publish_bundle,
+        refuse_unlicensed_golden,
+    )
     from cannabis_ml.publishing.hub_commit import Target, published_commit
+    from cannabis_ml.publishing.params import PublishingParams
 
+    allowed = (*PublishingParams().allowed_licences, *options.allow_licence)
+    refuse_unlicensed_golden(bundle, PublishingParams(allowed_licences=allowed), ALLOW)
     target = Target(options.publish, "model", options.version, options.public)
     manifest = bundle.manifest
     photos = options.photos and photos_named(options.photos, manifest.photo_set_fingerprint)
@@ -43,14 +48,12 @@ def publish_and_pull(bundle: Bundle, options: argparse.Namespace) -> tuple[Bundl
         there = "" if commit is None else f", which is there already, at commit {commit[:12]}"
         compared = f"compare it with bundle {manifest.content_sha256[:12]}"
         return bundle, [
-            _printed(UNCHECKED),
             _printed(f"would publish {target}{there}: {size}"),
             _printed(f"would pull {target} from the hub, and {compared}"),
         ]
-    unchecked = _printed(UNCHECKED)
     done = publish_bundle(ready)
     verb = "published before, with the same content" if done.was_there else "published"
-    steps = [unchecked, _printed(f"{verb}: {target}, {size}")]
+    steps = [_printed(f"{verb}: {target}, {size}")]
     pulled, origin = from_hub(target.repo, str(target.version))
     if pulled.manifest.content_sha256 != manifest.content_sha256:
         raise DeploymentError(

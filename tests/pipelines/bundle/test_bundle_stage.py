@@ -1,5 +1,6 @@
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given
@@ -44,6 +45,7 @@ from cannabis_ml.pipelines.bundle.nodes import (
     write_model_card,
 )
 from cannabis_ml.pipelines.bundle.params import BundleParams
+from cannabis_ml.publishing.params import PublishingParams
 from cannabis_ml.taxonomy import Taxonomy
 from cannabis_ml.training.recipe_choice import ChosenRecipe
 
@@ -85,22 +87,33 @@ def photo_set():
     return PhotoSet(photos)
 
 
+def picked(photo_set, bundle=BUNDLE):
+    """Of a source without licence; every photo's own is its number, of photo 1 none."""
+    ids = photo_set.labels()["photo_id"]
+    licences = [None if i == 1 else f"licence {i}" for i in range(len(ids))]
+    photos = pd.DataFrame({"photo_id": ids, "source": "field", "license": licences})
+    rows = photos.sample(frac=1, random_state=0)  # in another order
+    return pick_golden_photos(photo_set, rows, TAXONOMY, bundle, PublishingParams())
+
+
 def numbers(photos):
     return [int(photo[0, 0, 0]) // 20 for photo in photos]
 
 
 def test_golden_photos_are_of_every_class_in_turn_and_of_the_test_split(photo_set):
-    found = numbers(pick_golden_photos(photo_set, TAXONOMY, BUNDLE).pixels)
+    found = numbers(picked(photo_set).pixels)
     kinds = ["rare" if i in (7, 8) else "oak" for i in found]
     assert kinds == ["oak", "rare", "oak", "rare"]
     assert 10 not in found
-    again = numbers(pick_golden_photos(photo_set, TAXONOMY, BUNDLE).pixels)
+    again = numbers(picked(photo_set).pixels)
     assert found == again
     all_of_them = BUNDLE.model_copy(update={"golden_photos": 99})
-    golden = pick_golden_photos(photo_set, TAXONOMY, all_of_them)
+    golden = picked(photo_set, all_of_them)
     found = numbers(golden.pixels)
     assert sorted(found) == list(range(10))
     assert found[-1] == 9  # without a label
+    licences = ["unknown" if i == 1 else f"licence-{i}" for i in found]
+    assert [rights.licence for rights in golden.rights] == licences
     assert golden.labels.keys() == {"kind"}
     expected = {**dict.fromkeys(range(7), "oak"), 7: "a|b", 8: "a|b", 9: None}
     assert golden.labels["kind"] == [expected[i] for i in found]

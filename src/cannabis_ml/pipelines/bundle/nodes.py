@@ -19,6 +19,7 @@ from cannabis_ml.evaluation.scores import Evaluation
 from cannabis_ml.feedback.training_record import TrainingRecord, record_of
 from cannabis_ml.inference.bundle import Bundle
 from cannabis_ml.inference.bundle_writer import BundleContents
+from cannabis_ml.inference.golden_rights import PhotoRights
 from cannabis_ml.inference.model_file import ModelFile
 from cannabis_ml.inference.reliability import Reliability
 from cannabis_ml.inference.routing import RoutingRule
@@ -35,6 +36,8 @@ from cannabis_ml.pipelines.bundle.model_card import (
     render,
 )
 from cannabis_ml.pipelines.bundle.params import BundleParams
+from cannabis_ml.publishing.params import PublishingParams
+from cannabis_ml.publishing.rights import rights_of
 from cannabis_ml.splits import Split
 from cannabis_ml.taxonomy import MISSING, Taxonomy
 from cannabis_ml.tiers import tier_named
@@ -64,27 +67,39 @@ class GoldenPhotos:
         pixels: Each uint8 RGB (height, width, 3), as stored.
         labels: By head with one class per photo, the class of each, None where it has no label;
             heads without any label are left out.
+        rights: Source and licence of each, and whom to name.
     """
 
     pixels: list[np.ndarray]
     labels: dict[str, list[str | None]]
+    rights: list[PhotoRights]
 
 
 def pick_golden_photos(
-    photo_set: PhotoSet, taxonomy: Taxonomy, bundle: BundleParams
+    photo_set: PhotoSet,
+    photos: pd.DataFrame,
+    taxonomy: Taxonomy,
+    bundle: BundleParams,
+    publishing: PublishingParams,
 ) -> GoldenPhotos:
     """Choose the golden photos, of as many classes as possible.
 
     Args:
         photo_set: Stored photos; chosen from the test split, or from all if that is empty.
+        photos: The table that it was made from, with what sources tell of licences.
         taxonomy: Classes are those of its first head that is not multilabel.
         bundle: Number of golden photos, and the seed.
+        publishing: Licences of sources.
+
+    Raises:
+        PublishingError: If the table is of another run than the photo set.
     """
     random = np.random.default_rng(bundle.seed)
     test = photo_set.rows_of(Split.TEST)
     rows = random.permutation(test if len(test) else len(photo_set))
     chosen = rows[_in_turn(photo_set.labels(), rows, taxonomy)][: bundle.golden_photos]
     codes = photo_set.encode(taxonomy, chosen)
+    ids = photo_set.labels()["photo_id"].astype(str).to_numpy()[chosen]
     labels = {
         head.name: [None if k == MISSING else head.class_names[k] for k in codes[head.name]]
         for head in taxonomy.heads
@@ -93,6 +108,7 @@ def pick_golden_photos(
     return GoldenPhotos(
         pixels=[photo_set.pixels(row) for row in chosen],
         labels={name: found for name, found in labels.items() if any(found)},
+        rights=rights_of(photos, publishing.licences).of(list(ids)).records(),
     )
 
 
@@ -225,6 +241,7 @@ def assemble(
         tiers={name: tier.models for name, tier in tiers.items()},
         photos=golden_photos.pixels,
         golden_labels=golden_photos.labels,
+        golden_rights=golden_photos.rights,
         model_card=model_card,
         run=tracking_run,
         photo_set_fingerprint=photo_set.fingerprint,

@@ -24,7 +24,7 @@ def create_pipeline(tiers: tuple[Tier, ...] = TIERS, **_: object) -> Pipeline:
         [
             Node(
                 pick_golden_photos,
-                ["photo_set", "taxonomy", "params:bundle"],
+                ["photo_set", "photos", "taxonomy", "params:bundle", "params:publishing"],
                 "golden_photos",
                 name="pick_golden_photos",
             ),
