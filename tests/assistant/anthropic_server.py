@@ -49,7 +49,7 @@ class AnthropicServer(ModelServer):
 
     def route(self, method, path, body, headers):  # noqa: PLR0911
         if path == "/v1/messages":
-            return self.reply_to(json.loads(body))
+            return self.reply_to(json.loads(body), headers["idempotency-key"])
         if path == "/v1/messages/count_tokens":
             assert "max_tokens" not in json.loads(body)
             return {"input_tokens": self.tokens}

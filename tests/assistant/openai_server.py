@@ -58,7 +58,7 @@ class OpenAIServer(ModelServer):
 
     def route(self, method, path, body, headers):  # noqa: PLR0911
         if path == "/v1/chat/completions":
-            return self.reply_to(json.loads(body))
+            return self.reply_to(json.loads(body), headers["idempotency-key"])
         if path == "/v1/responses/input_tokens" and self.counts_tokens:
             assert json.loads(body)["input"][0]["role"] == "user"
             return {"object": "response.input_tokens", "input_tokens": self.tokens}

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,9 @@ from filelock import FileLock
 from model_server import example_of
 from small_photos import photo
 
+from cannabis_ml.assistant.ledger import Asking, Ledger
+from cannabis_ml.assistant.provider import Usage
+from cannabis_ml.assistant.treatments import read_treatments
 from cannabis_ml.cli_assistant import assistant
 from cannabis_ml.cli_assistant.project import Project
 from cannabis_ml.feedback.store import FeedbackStore
@@ -87,6 +91,16 @@ def metrics_of(project):
         return dict(rows.fetchall())
 
 
+def usd_by_run(project):
+    """Of all runs in MLflow, by name."""
+    with closing(sqlite3.connect(project / "data/09_tracking/mlflow.db")) as db:
+        rows = db.execute(
+            "SELECT name, value FROM runs JOIN latest_metrics USING (run_uuid) WHERE key = ?",
+            ["assistant.usd"],
+        )
+        return dict(rows.fetchall())
+
+
 def test_labels_are_suggested_paid_for_and_put_up(server, run, configure, project, folder):
     configure(server, budget={"batch_from": 3})
     photos = folder(4)
@@ -108,6 +122,35 @@ def test_labels_are_suggested_paid_for_and_put_up(server, run, configure, projec
     logged = metrics_of(project)
     assert logged["assistant.usd"] == 0
     assert logged["assistant.usd_of_all_replies"] == pytest.approx(4 * 1100 * 100 / 1e6 / 2)
+
+
+def test_what_a_killed_run_and_a_service_paid_reaches_mlflow(
+    anthropic_server, run, configure, project, folder
+):
+    configure(anthropic_server)
+    answers = project / "data/07_model_output/assistant"
+    usage = Usage(input_tokens=10, output_tokens=2)
+    killed, service = Ledger(answers, "command"), Ledger(answers, "service")
+    asking = Asking("suggest_labels.v1", "m", "http://there", "k" * 64, "a photo", 0.5)
+    row, _ = killed.begin(asking)
+    killed.settle(row, "answered", 0.25, usage)
+    killed.begin(replace(asking, key="j" * 64, subject="another"))
+    done = run("suggest-labels", folder(1), "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "killed with 1 question under way: up to $0.5000 may be billed" in done.stderr
+    assert "under way: another" in done.stderr
+    logged = usd_by_run(project)
+    assert logged["assistant suggest_labels"] == pytest.approx(1100 * 100 / 1e6)
+    assert logged["assistant suggest_labels (killed)"] == 0.75
+    row, _ = service.begin(replace(asking, task="explain.v1"))
+    service.settle(row, "answered", 0.3, usage)
+    done = run("costs")
+    assert "explain.v1 by m (service): 1 request, $0.3000" in done.stdout, done.stderr
+    assert "1 run added to MLflow" in done.stdout
+    assert usd_by_run(project)["assistant explain (service)"] == 0.3
+    again = run("costs", "--folder", answers)
+    assert "0 runs added to MLflow" in again.stdout
+    assert len(usd_by_run(project)) == 3
 
 
 def test_nothing_is_sent_that_is_not_confirmed(anthropic_server, run, configure, folder):
@@ -268,6 +311,17 @@ def test_without_a_key_it_says_in_one_sentence_what_to_set(project, monkeypatch,
         " for anthropic's 'claude-haiku-5-5', or assistant.model.base_url to a server of your"
         " own.\n"
     )
+
+
+@pytest.mark.parametrize(("env", "rules"), [("base", 2), ("crops", 17)])
+def test_rules_of_the_projects_own_tables_name_classes_that_are_there(
+    project, monkeypatch, env, rules
+):
+    monkeypatch.chdir(project)
+    opened = Project(env)
+    found = read_treatments(opened.treatments(), opened.taxonomy()).root
+    assert len(found) == rules
+    assert all("http" in one.source or "ASTM" in one.source for one in found.values())
 
 
 IMPORTED = """

@@ -48,7 +48,12 @@ def kill(process, moment):
     assert process.wait().returncode == -signal.SIGKILL
 
 
-def test_one_by_one_only_what_was_under_way_may_be_billed_twice(server, runner, start, two_hundred):
+@pytest.mark.parametrize("by_name", [False, True], ids=["as usual", "a server that bills by name"])
+def test_one_by_one_only_what_was_under_way_may_be_billed_twice(
+    server, runner, start, two_hundred, by_name
+):
+    """Never more than the requests under way, each known with its price; none by name."""
+    server.bills_by_name = by_name
     good, enough = server.answer, threading.Event()
 
     def answer(asked):
@@ -64,7 +69,17 @@ def test_one_by_one_only_what_was_under_way_may_be_billed_twice(server, runner, 
     assert len(result.of("answered")) == PHOTOS
     assert len(server.billed) == PHOTOS
     twice = sum(count - 1 for count in server.billed.values())
-    assert twice <= result.in_doubt <= 4
+    assert twice <= (0 if by_name else len(result.doubts)) <= 4
+    made = runner()
+    assert made.run(two_hundred).doubts == ()  # each counts once
+    (killed, own) = made.ledger.all_spent()
+    lost = sum(doubt.most_usd for doubt in result.doubts)
+    assert killed.may_be_billed_usd == pytest.approx(lost)
+    price = (server.tokens + 100) * 1000 / 1e6
+    assert own.usd == pytest.approx(result.usd)
+    assert killed.usd + own.usd == pytest.approx(PHOTOS * price + lost)
+    bill = sum(server.billed.values()) * price
+    assert bill <= killed.usd + own.usd + 1e-6
 
 
 @pytest.mark.parametrize(
@@ -98,7 +113,7 @@ def test_in_a_batch_nothing_is_billed_twice(server, runner, start, two_hundred, 
     result = runner(budget=BATCH).run(two_hundred)
     assert len(result.of("answered")) == PHOTOS
     assert sorted(server.billed.values()) == [1] * PHOTOS
-    assert result.in_doubt == 0
+    assert result.doubts == ()
     assert runner(budget=BATCH).run(two_hundred).usd == 0
 
 

@@ -13,6 +13,7 @@ from cannabis_ml.assistant.provider import (
     Reply,
     UndecidedError,
     Usage,
+    named,
     schema_of,
 )
 from cannabis_ml.assistant.sdk_errors import translated
@@ -51,9 +52,11 @@ class AnthropicProvider:
     def address(self) -> str:
         return str(self._client.base_url)
 
-    def ask(self, question: Question) -> Reply:
+    def ask(self, question: Question, name: str) -> Reply:
+        given = self._params(question)
         with self.errors():
-            return _reply(self._client.messages.create(**self._params(question)), batch=False)
+            message = self._client.messages.create(**given, extra_headers=named(name))
+            return _reply(message, batch=False)
 
     def count_tokens(self, question: Question) -> int | None:
         params = self._params(question)

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from cannabis_ml.assistant.cache import Entry, key_of
+from cannabis_ml.assistant.ledger import Doubt
 from cannabis_ml.assistant.outgoing import PhotoSource, largest_photo, outgoing
 from cannabis_ml.assistant.params import PhotoParams
 from cannabis_ml.assistant.prompting import Prompt
@@ -94,15 +95,15 @@ class RunResult:
         outcomes: One per item.
         usage: Tokens of this run.
         usd: Dollars of this run, with what may have been billed without a reply.
-        in_doubt: Questions that an earlier run had under way when it was killed: they may be billed
-            twice.
+        doubts: Requests that an earlier run had under way when it was killed: each may be billed
+            for nothing, as its question is asked again.
         stopped: Why not everything was asked; None where it was.
     """
 
     outcomes: tuple[Outcome, ...]
     usage: Usage
     usd: float
-    in_doubt: int
+    doubts: tuple[Doubt, ...]
     stopped: str | None
 
     def of(self, status: Status) -> list[Outcome]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cannabis_ml.assistant.asking import Item
 from cannabis_ml.assistant.cache import PendingBatch
+from cannabis_ml.assistant.ledger import Asking
 from cannabis_ml.assistant.provider import (
     Batches,
     Question,
@@ -203,7 +204,12 @@ def _keep(runner: Runner, pending: PendingBatch, key: str, reply: Reply | str) -
     entry = runner.cache.get(key)
     if entry is not None and any(one.batch and one.text == reply.text for one in entry.replies):
         return  # taken before the process was killed, or before the results were cut short
-    runner.budget.add(runner.price.usd(reply.usage, batch=True))
+    usd = runner.price.usd(reply.usage, batch=True)
+    asking = Asking(
+        pending.prompts[key], pending.model, pending.address, key, pending.subjects[key], usd
+    )
+    runner.ledger.add_of_batch(asking, pending.mark, usd, reply.usage)
+    runner.budget.add(usd)
     runner.keep(key, pending.prompts[key], pending.subjects[key], reply)
 
 

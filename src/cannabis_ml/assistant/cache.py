@@ -94,7 +94,7 @@ class AnswerCache:
         self._batch_file(batch).unlink(missing_ok=True)
 
     def log_sent(self, line: dict[str, object]) -> None:
-        """Note what leaves the machine, before it does, and what of it was not billed."""
+        """Note what leaves the machine, before it does."""
         self.folder.mkdir(parents=True, exist_ok=True)
         stamped = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), **line}
         written = (json.dumps(stamped, ensure_ascii=False) + "\n").encode()
@@ -104,20 +104,6 @@ class AnswerCache:
             os.write(descriptor, written)
         finally:
             os.close(descriptor)
-
-    def open_keys(self) -> dict[str, int]:
-        """How often each question was sent by itself and not known to be free, by key."""
-        counts: dict[str, int] = {}
-        if not self._sent.is_file():
-            return counts
-        for line in self._sent.read_text("utf-8").splitlines():
-            try:
-                noted = json.loads(line)
-                key, step = noted["key"], {"asked": 1, "not billed": -1}.get(noted["event"], 0)
-            except (json.JSONDecodeError, KeyError):  # a line cut short by a loss of power
-                continue
-            counts[key] = counts.get(key, 0) + step
-        return counts
 
     def _file(self, key: str) -> Path:
         return self.folder / "answers" / key[:2] / f"{key}.json"

@@ -79,13 +79,14 @@ class Budget:
     def __init__(self, most_usd: float) -> None:
         self.most_usd = most_usd
         self.spent = 0.0
+        self.carried = 0.0
         self._reserved = 0.0
         self._changed = threading.Condition()
         self._under_way = 0
 
     def fits(self, usd: float) -> bool:
         """Whether so many dollars would stay within the cap."""
-        return self.spent + self._reserved + usd <= self.most_usd + 1e-12
+        return self.spent + self.carried + self._reserved + usd <= self.most_usd + 1e-12
 
     def reserve(self, usd: float) -> None:
         """Set aside what a request may cost at most; waits while those under way may cost less.
@@ -96,9 +97,10 @@ class Budget:
         with self._changed:
             self._changed.wait_for(lambda: self.fits(usd) or self._under_way == 0)
             if not self.fits(usd):
+                before = f" (and up to ${self.carried:.4f} by a killed run)" if self.carried else ""
                 raise CapReachedError(
-                    f"${self.spent:.4f} is spent, and another ${usd:.4f} could exceed the cap of"
-                    f" ${self.most_usd:.2f} (assistant.budget.most_usd)"
+                    f"${self.spent:.4f} is spent{before}, and another ${usd:.4f} could exceed the"
+                    f" cap of ${self.most_usd:.2f} (assistant.budget.most_usd)"
                 )
             self._reserved += usd
             self._under_way += 1
@@ -110,6 +112,11 @@ class Budget:
             self._under_way -= 1
             self.spent += spent
             self._changed.notify_all()
+
+    def carry(self, usd: float) -> None:
+        """Count against the cap what an earlier run may have spent for nothing."""
+        with self._changed:
+            self.carried += usd
 
     def add(self, spent: float) -> None:
         """Count what was spent without being set aside: by a batch of an earlier run."""

@@ -18,6 +18,7 @@ from cannabis_ml.assistant.provider import (
     Reply,
     RunStoppedError,
     Usage,
+    named,
     schema_of,
 )
 from cannabis_ml.assistant.sdk_errors import translated
@@ -58,9 +59,11 @@ class OpenAIProvider:
     def address(self) -> str:
         return str(self._client.base_url)
 
-    def ask(self, question: Question) -> Reply:
+    def ask(self, question: Question, name: str) -> Reply:
+        given = self._body(question)
         with self.errors():
-            return _reply(self._client.chat.completions.create(**self._body(question)), False)
+            completion = self._client.chat.completions.create(**given, extra_headers=named(name))
+            return _reply(completion, False)
 
     def count_tokens(self, question: Question) -> int | None:
         content = [

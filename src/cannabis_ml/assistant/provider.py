@@ -53,6 +53,11 @@ class Usage(BaseModel):
         )
 
 
+def named(name: str) -> dict[str, str]:
+    """The header that names a request."""
+    return {"Idempotency-Key": name}
+
+
 class Reply(BaseModel):
     """What came back for one question, before anything is checked."""
 
@@ -134,8 +139,14 @@ class Provider(Protocol):
     def batches(self) -> Batches | None:
         """None where there is no batch API."""
 
-    def ask(self, question: Question) -> Reply:
-        """Ask one question and wait for the reply."""
+    def ask(self, question: Question, name: str) -> Reply:
+        """Ask one question and wait for the reply.
+
+        Args:
+            question: The question.
+            name: The same for every request that may be the same one again; sent as
+                `Idempotency-Key`, for servers that bill such a request once.
+        """
 
     def count_tokens(self, question: Question) -> int | None:
         """Tokens of a question, which is not answered; None where the server does not count."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from cannabis_ml.assistant.asking import Item, Outcome, RunResult, longest, outcome_of
 from cannabis_ml.assistant.cache import AnswerCache, Entry
 from cannabis_ml.assistant.cost import Budget, CapReachedError, KnownPrice
+from cannabis_ml.assistant.doubts import open_doubts, settle_doubts
+from cannabis_ml.assistant.ledger import Asking, Doubt, Ledger, SharedCap, State
 from cannabis_ml.assistant.pace import Pace
 from cannabis_ml.assistant.params import AssistantParams
 from cannabis_ml.assistant.provider import (
@@ -24,7 +26,7 @@ from cannabis_ml.assistant.provider import (
 )
 from cannabis_ml.errors import AssistantError, ConfigError
 from cannabis_ml.photos.decode import UnreadableError
-from cannabis_ml.text import counted, one_line
+from cannabis_ml.text import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Estimate:
         batch: Whether a batch is used.
         price: Where the price is from.
         address: Where photos go.
+        doubts: Requests that an earlier run had under way when it was killed.
     """
 
     questions: int
@@ -58,6 +61,7 @@ class Estimate:
     batch: bool
     price: str
     address: str
+    doubts: tuple[Doubt, ...]
 
 
 class Runner:
@@ -68,12 +72,22 @@ class Runner:
         cache: Answers that were paid for.
         params: Pace, budget and size of photos.
         price: Of the model.
+        ledger: Where requests are noted; one in the cache's folder where not given.
+        cap: Held over all processes that share the ledger, where given.
     """
 
     def __init__(
-        self, provider: Provider, cache: AnswerCache, params: AssistantParams, price: KnownPrice
+        self,
+        provider: Provider,
+        cache: AnswerCache,
+        params: AssistantParams,
+        price: KnownPrice,
+        ledger: Ledger | None = None,
+        cap: SharedCap | None = None,
     ) -> None:
         self.provider, self.cache, self.params, self.price = provider, cache, params, price
+        self.ledger = ledger or Ledger(cache.folder, "command")
+        self.cap = cap
         self.budget = Budget(params.budget.most_usd)
         self.pace = Pace(params.pace)
         self.usage = Usage(input_tokens=0, output_tokens=0)
@@ -106,6 +120,7 @@ class Runner:
             batch=batch,
             price=self.price.source,
             address=self.provider.address,
+            doubts=tuple(open_doubts(self)),
         )
 
     def run(self, items: Sequence[Item]) -> RunResult:
@@ -120,19 +135,13 @@ class Runner:
         """
         from cannabis_ml.assistant.batching import ask_in_batch, collect_batches
 
-        in_doubt = 0
+        doubts: list[Doubt] = []
         try:
+            doubts = settle_doubts(self)
             collect_batches(self)
             missing = [item for item in items if self.kept(item) is None]
             if missing:
                 self.most_tokens(missing)
-            sent = self.cache.open_keys()
-            in_doubt = sum(self._is_in_doubt(item, sent) for item in missing)
-            if in_doubt:
-                logger.warning(
-                    "%s under way when an earlier run ended: asked again, and may be billed twice",
-                    counted(in_doubt, "question was", "questions were"),
-                )
             if self.uses_batch(len(missing)):
                 ask_in_batch(self, missing)
         except (CapReachedError, RunStoppedError, TryAgainError) as error:
@@ -144,7 +153,7 @@ class Runner:
             except BaseException:  # such as Ctrl-C: what is under way is waited for and kept
                 self.pace.stop()
                 raise
-        return RunResult(outcomes, self.usage, self.budget.spent, in_doubt, self._stopped)
+        return RunResult(outcomes, self.usage, self.budget.spent, tuple(doubts), self._stopped)
 
     def ask_now(self, item: Item) -> Outcome:
         """Ask one question by itself, unless it was answered before; batches are left alone.
@@ -217,6 +226,11 @@ class Runner:
             }
         )
 
+    def asking(self, item: Item, key: str, most_usd: float) -> Asking:
+        """A request as the ledger has it."""
+        own = self.provider
+        return Asking(item.prompt.name, own.model, own.address, key, item.subject, most_usd)
+
     def keep(self, key: str, prompt: str, subject: str, reply: Reply) -> Entry:
         """Keep a reply on disk, after those before it, and count its tokens."""
         before = self.cache.get(key)
@@ -266,27 +280,30 @@ class Runner:
         question = item.question(self.params.photo)
         bound = self.bound(item, self._tokens or 0, batch=False)
 
-        def call() -> Reply:
+        def call() -> None:
             if self.pace.is_stopped:
                 raise RunStoppedError(self._stopped or "the run was ended")
             self.budget.reserve(bound)
             spent = 0.0
-            self.note_sent(item, key, question, batch=False)
             try:
-                reply = self.provider.ask(question)
+                row, name = self.ledger.begin(self.asking(item, key, bound), self.cap)
+                self.note_sent(item, key, question, batch=False)
+                try:
+                    reply = self.provider.ask(question, name)
+                except AssistantError as error:
+                    is_lost = isinstance(error, TryAgainError) and error.may_be_billed
+                    state: State = "may be billed" if is_lost else "not billed"
+                    spent = bound if is_lost else 0.0
+                    self.ledger.settle(row, state, spent)
+                    raise
                 spent = self.price.usd(reply.usage)
-            except AssistantError as error:
-                if isinstance(error, TryAgainError) and error.may_be_billed:
-                    spent = bound
-                else:
-                    self.cache.log_sent({"event": "not billed", "key": key})
-                raise
+                # Kept first: a reply that is noted and not kept would be paid for again unseen.
+                self.keep(key, item.prompt.name, item.subject, reply)
+                self.ledger.settle(row, "answered", spent, reply.usage)
             finally:
                 self.budget.settle(bound, spent)
-            return reply
 
-        reply = self.pace.persist(call, _log_busy)
-        self.keep(key, item.prompt.name, item.subject, reply)
+        self.pace.persist(call, _log_busy)
 
     def _out_of_reach(self, item: Item, error: TryAgainError) -> Outcome:
         with self._lock:
@@ -295,12 +312,6 @@ class Runner:
         if gives_up:
             self.stop(error)
         return Outcome(item, "failed", reason=one_line(error))
-
-    def _is_in_doubt(self, item: Item, sent: dict[str, int]) -> bool:
-        key = self.key(item)
-        entry = self.cache.get(key)
-        replies = entry.replies if entry else ()
-        return sent.get(key, 0) > sum(not reply.batch for reply in replies)
 
 
 def _log_busy(error: TryAgainError) -> None:

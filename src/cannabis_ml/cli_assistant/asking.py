@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cannabis_ml.cli_assistant.costs import log_unlogged
 from cannabis_ml.cli_assistant.project import Project
 from cannabis_ml.errors import CannabisMLError, ConfigError
 from cannabis_ml.text import counted
 
 if TYPE_CHECKING:
     from cannabis_ml.assistant.asking import Item, RunResult
+    from cannabis_ml.assistant.ledger import Doubt
     from cannabis_ml.assistant.runner import Estimate, Runner
 
 YES = click.option("--yes", is_flag=True, help="Do not ask whether the estimate is all right.")
@@ -63,6 +65,8 @@ class Task:
             click.Abort: If it is not confirmed.
         """
         estimate = runner.estimate(items)
+        for line in doubts_in_words(estimate.doubts, items):
+            click.echo(line, err=True)
         click.echo(in_words(estimate, runner))
         if estimate.questions and not self.yes:
             click.confirm("Send them?", abort=True)
@@ -74,6 +78,7 @@ class Task:
                 self._log(runner, items, {})
             raise
         self._log(runner, items, _counts(result))
+        log_unlogged(self.project, runner.ledger)
         _show(result)
         return result
 
@@ -118,6 +123,7 @@ class Task:
             "assistant.usd_of_all_replies": sum(map(runner.paid, items)),
         }
         self.project.log_run(self.name, params, cost | counts)
+        runner.ledger.mark_logged([runner.ledger.run])
 
 
 def _counts(result: RunResult) -> dict[str, float]:
@@ -127,6 +133,19 @@ def _counts(result: RunResult) -> dict[str, float]:
         "assistant.failed": len(result.of("failed")),
         "assistant.not_asked": len(result.of("not_asked")),
     }
+
+
+def doubts_in_words(doubts: Sequence[Doubt], items: Sequence[Item]) -> list[str]:
+    """What a killed run had under way, photo by photo, and what that may have cost."""
+    if not doubts:
+        return []
+    paths = {photo.photo_id: photo.path for item in items for photo in item.photos}
+    usd = sum(doubt.most_usd for doubt in doubts)
+    return [
+        f"An earlier run was killed with {counted(len(doubts), 'question')} under way: up to"
+        f" ${usd:.4f} may be billed for nothing, which counts against the cap.",
+        *(f"  under way: {paths.get(one.subject) or one.subject}" for one in doubts),
+    ]
 
 
 def in_words(estimate: Estimate, runner: Runner) -> str:

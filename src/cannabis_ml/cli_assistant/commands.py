@@ -9,6 +9,7 @@ import click
 
 from cannabis_ml.cli_assistant.answers import check_predictions, explain, judge_flips
 from cannabis_ml.cli_assistant.asking import YES, Task, finish, readable_errors
+from cannabis_ml.cli_assistant.costs import costs
 from cannabis_ml.cli_assistant.labels import evaluate, review_labels
 from cannabis_ml.cli_assistant.project import Project
 from cannabis_ml.text import counted
@@ -59,5 +60,5 @@ def suggest_labels(project: Project, photos: Path, most: int | None, yes: bool) 
         finish(result)
 
 
-for command in (review_labels, judge_flips, check_predictions, explain, evaluate):
+for command in (review_labels, judge_flips, check_predictions, explain, evaluate, costs):
     assistant.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 from cannabis_ml.assistant.cache import AnswerCache
@@ -12,6 +13,7 @@ from cannabis_ml.assistant.explaining import (
     explanation_question,
     read_explanation,
 )
+from cannabis_ml.assistant.ledger import Ledger, SharedCap
 from cannabis_ml.assistant.opening import open_provider
 from cannabis_ml.assistant.outgoing import PhotoSource
 from cannabis_ml.assistant.params import ExplainParams
@@ -28,7 +30,7 @@ class ExplanationDesk:
     """Asks the language model, in threads of its own: photos of others do not wait for it.
 
     Args:
-        settings: Who is asked, and what the process may spend.
+        settings: Who is asked, and what all processes of the service may spend.
 
     Raises:
         ConfigError: If there is no key, no SDK or no price, or rules are not valid.
@@ -43,7 +45,8 @@ class ExplanationDesk:
         self._provider = open_provider(params.model, params.pace.timeout)
         self._price = find_price(params.model, params.prices)
         self._cache = AnswerCache(params.folder)
-        self._budget = Budget(params.budget.most_usd)
+        self._ledger = Ledger(params.folder, "service")
+        self._cap = SharedCap(params.budget.most_usd, settings.days)
         self.threads = ThreadPoolExecutor(params.pace.concurrency, "explaining")
 
     @property
@@ -69,8 +72,9 @@ class ExplanationDesk:
         Raises:
             ServiceError: 503 if there is no answer, such as where the cap is reached.
         """
-        runner = Runner(self._provider, self._cache, self._params, self._price)
-        runner.budget = self._budget
+        own = (self._provider, self._cache, self._params, self._price)
+        runner = Runner(*own, self._ledger, self._cap)
+        runner.budget = Budget(math.inf)  # the ledger holds the cap, over all processes
         try:
             outcome = runner.ask_now(asked.item)
         except (AssistantError, ConfigError) as error:
