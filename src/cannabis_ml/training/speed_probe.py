@@ -41,14 +41,19 @@ STANDARD_SIDE = 512
 SMALLER = 0.6
 """Side of the second measurement over the largest that a network gets."""
 
-ENOUGH = 0.5
-"""Seconds after which no measurement is repeated again."""
+LEAST, MOST = 0.5, 3.0
+"""Seconds for which a measurement is repeated, at least and at most."""
+
+SHARE = 0.0015
+"""Of the minutes of a run that each measurement may take; there are six of a backbone."""
 
 PHOTOS = 24
 """Of the set, that reading is measured on."""
 
 
-def measure_speed(data: TrainingData, setups: Iterable[Setup]) -> MachineSpeed:
+def measure_speed(
+    data: TrainingData, setups: Iterable[Setup], minutes: float = 0.0
+) -> MachineSpeed:
     """Measure the networks of some setups at two sides each, reading, copying.
 
     Networks have random weights and see random pixels, with as many threads as training has. What
@@ -57,22 +62,24 @@ def measure_speed(data: TrainingData, setups: Iterable[Setup]) -> MachineSpeed:
     Args:
         data: Photos of the set that reading is measured on, and the heads.
         setups: Their networks, sides, and what their phases train.
+        minutes: Of the run; the more, the longer is measured, as the more rests on it.
     """
     setups = list(setups)
+    enough = min(max(LEAST, minutes * 60 * SHARE), MOST)
     started = time.perf_counter()
     training = setups[0].training
     with torch.random.fork_rng(), quiet(), keeping_memory():
         torch.manual_seed(training.seed)
         backbones = {
-            name: _backbone(model, max(sides), data.taxonomy, training, phases)
+            name: _backbone(model, max(sides), data.taxonomy, training, phases, enough)
             for name, (model, sides, phases) in _networks(setups).items()
         }
-        heads = _heads(setups[0], data.taxonomy)
+        heads = _heads(setups[0], data.taxonomy, enough)
     return MachineSpeed(
         machine=machine(training),
-        unit=_unit(),
-        reading=_reading(data, setups[0]),
-        copying=_copying(data, setups[0]),
+        unit=_unit(enough),
+        reading=_reading(data, setups[0], enough),
+        copying=_copying(data, setups[0], enough),
         heads=heads,
         backbones=backbones,
         probing=time.perf_counter() - started,
@@ -107,6 +114,7 @@ def _backbone(
     taxonomy: Taxonomy,
     training: TrainingParams,
     phases: dict[str, Phase],
+    enough: float,
 ) -> BackboneSpeed:
     smaller = max(32, round(side * SMALLER / 32) * 32)
     smaller = smaller if smaller < side else max(32, side - 32)
@@ -114,13 +122,13 @@ def _backbone(
     measured = {}
     for at in (smaller, side):
         network = build_untrained(model.model_copy(update={"image_size": at}), taxonomy)
-        seconds = {"cpu": _looking(network, at, CPU_BATCH, torch.device("cpu"))}
+        seconds = {"cpu": _looking(network, at, CPU_BATCH, torch.device("cpu"), enough)}
         seconds["features"] = seconds["cpu"]
         if device.type != "cpu":
-            seconds["features"] = _looking(network, at, training.batch_size, device)
-        seconds["predicting"] = _looking(network, at, training.batch_size, device)
+            seconds["features"] = _looking(network, at, training.batch_size, device, enough)
+        seconds["predicting"] = _looking(network, at, training.batch_size, device, enough)
         for name, phase in phases.items():
-            seconds[name] = _stepping(network, at, phase, training, device)
+            seconds[name] = _stepping(network, at, phase, training, device, enough)
         measured[at] = seconds
     lines = {
         name: PerPhoto.through((smaller, measured[smaller][name]), (side, measured[side][name]))
@@ -134,16 +142,21 @@ def _backbone(
     )
 
 
-def _looking(network: Any, side: int, batch: int, device: torch.device) -> float:
+def _looking(network: Any, side: int, batch: int, device: torch.device, enough: float) -> float:
     """Seconds per photo of features."""
     network.to(device).eval()
     pixels = _pixels(batch, side, device)
     with torch.inference_mode():
-        return _repeated(lambda: network.embed(pixels), device) / batch
+        return _repeated(lambda: network.embed(pixels), device, enough) / batch
 
 
 def _stepping(
-    network: Any, side: int, phase: Phase, training: TrainingParams, device: torch.device
+    network: Any,
+    side: int,
+    phase: Phase,
+    training: TrainingParams,
+    device: torch.device,
+    enough: float,
 ) -> float:
     """Seconds per photo of a training step: forward, backward, optimizer, moving average."""
     module = PhotoModule(network, training, Schedule(phases=[phase])).to(device)
@@ -164,10 +177,10 @@ def _stepping(
         if module.ema is not None:
             module.ema.update(module.network, 0)
 
-    return _repeated(step, device) / batch
+    return _repeated(step, device, enough) / batch
 
 
-def _heads(setup: Setup, taxonomy: Taxonomy) -> float:
+def _heads(setup: Setup, taxonomy: Taxonomy, enough: float) -> float:
     """Seconds per photo of a step that trains heads on kept features."""
     model = next(iter(setup.tiers.values())).model
     training = setup.training
@@ -183,10 +196,10 @@ def _heads(setup: Setup, taxonomy: Taxonomy) -> float:
         loss.backward()
         optimizer.step()
 
-    return _repeated(step, torch.device("cpu")) / training.batch_size
+    return _repeated(step, torch.device("cpu"), enough) / training.batch_size
 
 
-def _reading(data: TrainingData, setup: Setup) -> float:
+def _reading(data: TrainingData, setup: Setup, enough: float) -> float:
     side = max(tier.model.image_size for tier in setup.tiers.values())
     photos = Photos(data, side, setup.training)
     positions = np.linspace(0, len(photos) - 1, min(PHOTOS, len(photos))).astype(int)
@@ -195,10 +208,10 @@ def _reading(data: TrainingData, setup: Setup) -> float:
         for position in positions:
             photos[0, int(position)]
 
-    return _repeated(read, torch.device("cpu")) / len(positions)
+    return _repeated(read, torch.device("cpu"), enough) / len(positions)
 
 
-def _copying(data: TrainingData, setup: Setup) -> float:
+def _copying(data: TrainingData, setup: Setup, enough: float) -> float:
     """Seconds per copy, all cores together."""
     if not setup.copies:
         return 0.0
@@ -210,20 +223,25 @@ def _copying(data: TrainingData, setup: Setup) -> float:
         for image in stored:
             make_copies(image, draws, setup.policy)
 
-    return _repeated(copy, torch.device("cpu")) / (len(stored) * len(draws)) / available_workers()
+    taken = _repeated(copy, torch.device("cpu"), enough)
+    return taken / (len(stored) * len(draws)) / available_workers()
 
 
-def _unit() -> float:
+def _unit(enough: float) -> float:
     """Seconds to read and shrink a standard photo: waves of color, with some noise."""
     grid = np.mgrid[:STANDARD_SIDE, :STANDARD_SIDE] / 20
     waves = np.stack([np.sin(grid[0]), np.cos(grid[1]), np.sin(grid.sum(0))], axis=-1)
     noise = np.random.default_rng(0).normal(0, 8, waves.shape)
     pixels = np.clip(127 + 90 * waves + noise, 0, 255).astype(np.uint8)
     image = cv2.imencode(".jpg", pixels)[1].tobytes()
-    return _repeated(lambda: center_crop_resize(decode_stored(image), 224), torch.device("cpu"))
+
+    def read() -> None:
+        center_crop_resize(decode_stored(image), 224)
+
+    return _repeated(read, torch.device("cpu"), enough)
 
 
-def _repeated(work: Callable[[], object], device: torch.device) -> float:
+def _repeated(work: Callable[[], object], device: torch.device, enough: float) -> float:
     """Mean seconds of some work, after a first time that does not count."""
     work()
     _wait_for(device)
@@ -233,7 +251,7 @@ def _repeated(work: Callable[[], object], device: torch.device) -> float:
         _wait_for(device)
         times += 1
         taken = time.perf_counter() - started
-        if taken >= ENOUGH:
+        if taken >= enough:
             return taken / times
 
 

@@ -46,7 +46,7 @@ def rows(photo_set):
 @pytest.fixture
 def at_once(monkeypatch):
     """Nothing is repeated for the sake of exact times."""
-    monkeypatch.setattr("cannabis_ml.training.speed_probe.ENOUGH", 0.0)
+    monkeypatch.setattr("cannabis_ml.training.speed_probe.MOST", 0.0)
 
 
 def test_without_minutes_nothing_is_measured(setup, photo_set, rows, taxonomy, monkeypatch):

@@ -86,7 +86,7 @@ def choose(
     data = TrainingData.balanced(photo_set, taxonomy, balanced_rows)
     setups = [setup, *(setup.following(recipe) for recipe in budget.recipes)]
     logger.info("Measuring how fast this machine trains, for some seconds.")
-    speed = measure_speed(data, setups)
+    speed = measure_speed(data, setups, budget.minutes)
     start = budget.costs.start * speed.unit / budget.costs.reference_unit
     chosen = choose_recipe(setup, counts, speed, budget, start + stopwatch.seconds)
     _log(chosen, chosen.why)
