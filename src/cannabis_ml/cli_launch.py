@@ -321,10 +321,10 @@ def _to_the_end(record: Record, backend: Backend, secrets: Any = None) -> int:
 
 
 def _fetch(record: Record, backend: Backend) -> None:
-    from cannabis_ml.launchers.configuration import local_store
+    from cannabis_ml.launchers.configuration import tracking_store
     from cannabis_ml.launchers.launching import collect
 
-    result, installed, runs = collect(record, backend, Path.cwd() / "data", local_store())
+    result, installed, runs = collect(record, backend, Path.cwd() / "data", tracking_store())
     stopped = {"time": "its time was over", "limit": "its limit was reached"}
     if result.stopped in stopped:
         click.echo(f"It stopped itself: {stopped[result.stopped]}.")

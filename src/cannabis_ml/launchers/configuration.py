@@ -11,6 +11,7 @@ from cannabis_ml._io.tracking_store import local_folder
 from cannabis_ml.launchers.backend import LaunchError, in_words
 from cannabis_ml.launchers.prices import PriceTable
 from cannabis_ml.launchers.runs import Store
+from cannabis_ml.launchers.server_runs import Server
 from cannabis_ml.launchers.settings import LauncherSettings
 
 
@@ -24,11 +25,13 @@ def configuration(env: str | None) -> tuple[LauncherSettings, PriceTable]:
         raise LaunchError(f"launcher_prices.yml: {in_words(error)}.") from error
 
 
-def local_store() -> Store | None:
-    """MLflow's local store, as mlflow.yml has it; None where runs are kept elsewhere."""
+def tracking_store() -> Store | Server | None:
+    """Where mlflow.yml keeps runs: a local database, or a server; None for anything else."""
     config = config_loader(None)["mlflow"]
     uri = config["server"]["mlflow_tracking_uri"]
     experiment = config["tracking"]["experiment"]
+    if uri.startswith(("http://", "https://")):
+        return Server(uri, experiment["name"])
     artifacts = local_folder(experiment["create_experiment_kwargs"]["artifact_location"])
     if not uri.startswith("sqlite:///") or artifacts is None:
         return None

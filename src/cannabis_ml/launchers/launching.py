@@ -24,6 +24,7 @@ from cannabis_ml.launchers.results import (
 )
 from cannabis_ml.launchers.runs import Store, import_runs
 from cannabis_ml.launchers.secrets import without_secrets
+from cannabis_ml.launchers.server_runs import Server, send_runs
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def look(record: Record, backend: Backend) -> JobState:
 
 
 def collect(
-    record: Record, backend: Backend, data: Path, store: Store | None
+    record: Record, backend: Backend, data: Path, store: Store | Server | None
 ) -> tuple[Result, Installed, list[str]]:
     """Fetch the results of a job into this project: files into `data`, runs into MLflow.
 
@@ -118,7 +119,7 @@ def collect(
         record: Of the job.
         backend: Where it ran.
         data: The project's data/.
-        store: MLflow's; None where runs are not tracked in a local database.
+        store: MLflow's; None where runs are kept in neither a local database nor a server.
 
     Returns:
         How the job ended, what was put where, and the ids of its runs.
@@ -136,14 +137,11 @@ def collect(
         unpack(fetched / RESULTS_FILE, record.job, unpacked)
         installed = install(unpacked, data, record.folder / "results")
         runs: list[str] = []
-        if store is not None:
-            runs = import_runs(
-                unpacked / DATABASE,
-                unpacked / ARTIFACTS,
-                store,
-                tags_of(record),
-                metrics_of(record, result),
-            )
+        marks = tags_of(record), metrics_of(record, result)
+        if isinstance(store, Store):
+            runs = import_runs(unpacked / DATABASE, unpacked / ARTIFACTS, store, *marks)
+        elif store is not None:
+            runs = send_runs(unpacked / DATABASE, unpacked / ARTIFACTS, store, *marks)
         elif (unpacked / DATABASE).is_file():
             kept = record.folder / "results" / "09_tracking"
             shutil.copytree(unpacked / "09_tracking", kept, dirs_exist_ok=True)
