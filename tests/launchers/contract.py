@@ -29,10 +29,11 @@ from pydantic import SecretStr
 sys.path.insert(0, str(Path(__file__).parent))
 from quick_python import quick_python
 
+from cannabis_ml._io.files import file_sha256
 from cannabis_ml.launchers.backend import Backend
 from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
 from cannabis_ml.launchers.launching import collect, follow, start
-from cannabis_ml.launchers.package import file_sha256, pack
+from cannabis_ml.launchers.package import pack
 from cannabis_ml.launchers.records import Progress, Records
 from cannabis_ml.launchers.runs import Store
 

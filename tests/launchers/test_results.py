@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
+from cannabis_ml._io.files import file_sha256
 from cannabis_ml.launchers.backend import LaunchError
 from cannabis_ml.launchers.job import Job
-from cannabis_ml.launchers.package import file_sha256
 from cannabis_ml.launchers.results import check_result, install, unpack
 from cannabis_ml.launchers.runs import Store, import_runs
 

@@ -7,12 +7,11 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cannabis_ml._io.files import written_aside
+from cannabis_ml._io.files import file_sha256, written_aside
 from cannabis_ml.launchers.backend import RESULT_FILE, RESULTS_FILE, Result
 from cannabis_ml.launchers.job import Job
 from cannabis_ml.launchers.ledger import Ledger
 from cannabis_ml.launchers.mirror import copy_sound
-from cannabis_ml.launchers.package import file_sha256
 
 NOT_FETCHED = {"workspace", "champion"}
 """Folders below 06_models: states to resume from, and which bundle is in production there."""

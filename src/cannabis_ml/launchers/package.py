@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cannabis_ml._io.files import written_aside
+from cannabis_ml._io.files import file_sha256, written_aside
 from cannabis_ml.launchers.backend import LaunchError
 from cannabis_ml.launchers.job import Job
 from cannabis_ml.text import counted
@@ -134,12 +133,6 @@ def commit_of(project: Path) -> str:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from cannabis_ml._io.files import file_sha256
 from cannabis_ml.launchers.backend import (
     RESULT_FILE,
     RESULTS_FILE,
@@ -17,7 +18,6 @@ from cannabis_ml.launchers.backend import (
     Result,
 )
 from cannabis_ml.launchers.job import Job
-from cannabis_ml.launchers.package import file_sha256
 from cannabis_ml.text import counted
 
 VERSION = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")

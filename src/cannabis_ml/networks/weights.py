@@ -8,7 +8,6 @@ logits are equal.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.util
 import logging
 import re
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from cannabis_ml._io.files import file_sha256
 from cannabis_ml.errors import WeightsError
 from cannabis_ml.networks.backbones import FusedBackbone, check_known, create_backbone
 from cannabis_ml.networks.params import ModelParams, WeightSource
@@ -161,7 +161,7 @@ def _from_package(params: ModelParams, _: WeightSource) -> tuple[nn.Module, dict
     path = Path(next(iter(spec.submodule_search_locations))) / packaged.file
     if not path.is_file():
         raise WeightsError(f"{path} is missing; reinstall {packaged.package}")
-    digest = _sha256(path)
+    digest = file_sha256(path)
     if digest != packaged.sha256:
         raise WeightsError(
             f"{path} is not the file that was checked: its SHA-256 starts {digest[:12]},"
@@ -189,7 +189,7 @@ def _from_file(params: ModelParams, source: WeightSource) -> tuple[nn.Module, di
     return backbone, {
         "source": "file",
         "file": path.name,
-        "sha256": _sha256(path),
+        "sha256": file_sha256(path),
         "licence": None,
     }
 
@@ -290,11 +290,6 @@ def _with_positions_resampled(state: State, backbone: nn.Module) -> State:
 def _in_a_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:160] if lines else type(error).__name__
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _downloaded(config: timm.models.PretrainedCfg, timeout: float) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from cannabis_ml._io.files import file_sha256
 from cannabis_ml.launchers.backend import LaunchError
 from cannabis_ml.launchers.job import FolderPhotos, Job
-from cannabis_ml.launchers.package import Places, file_sha256, variables
+from cannabis_ml.launchers.package import Places, variables
 
 DRIVER = {
     "NVIDIA_VISIBLE_DEVICES": "all",

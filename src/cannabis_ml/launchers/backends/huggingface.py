@@ -19,6 +19,7 @@ from huggingface_hub import HfApi, HfFileSystem, JobHardwareInfo, Volume, get_to
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from cannabis_ml._io.files import file_sha256
 from cannabis_ml.launchers.backend import (
     RESULT_FILE,
     RESULTS_FILE,
@@ -28,7 +29,7 @@ from cannabis_ml.launchers.backend import (
     Phase,
 )
 from cannabis_ml.launchers.job import FolderPhotos, HubPhotos, Job, Machine
-from cannabis_ml.launchers.package import START, Places, file_sha256, variables
+from cannabis_ml.launchers.package import START, Places, variables
 from cannabis_ml.text import one_line
 
 logger = logging.getLogger(__name__)

@@ -29,6 +29,7 @@ from modal.exception import (
 from modal.types import InputStatus, LogEntry
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from cannabis_ml._io.files import file_sha256
 from cannabis_ml.launchers.backend import (
     RESULT_FILE,
     RESULTS_FILE,
@@ -37,7 +38,7 @@ from cannabis_ml.launchers.backend import (
     LaunchError,
 )
 from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
-from cannabis_ml.launchers.package import START, Places, file_sha256, variables
+from cannabis_ml.launchers.package import START, Places, variables
 from cannabis_ml.text import one_line
 
 LOCKS = ("requirements.lock", "requirements-tflite.lock")

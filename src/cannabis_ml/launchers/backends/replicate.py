@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
+from cannabis_ml._io.files import file_sha256
 from cannabis_ml.launchers.backend import (
     RESULT_FILE,
     RESULTS_FILE,
@@ -30,7 +31,7 @@ from cannabis_ml.launchers.backend import (
     Phase,
 )
 from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
-from cannabis_ml.launchers.package import START, Places, file_sha256, variables
+from cannabis_ml.launchers.package import START, Places, variables
 from cannabis_ml.text import one_line
 
 HARDWARE = {

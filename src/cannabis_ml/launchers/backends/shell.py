@@ -15,6 +15,7 @@ from typing import IO, Protocol
 
 from pydantic import SecretStr
 
+from cannabis_ml._io.files import file_sha256
 from cannabis_ml.launchers.backend import (
     RESULT_FILE,
     RESULTS_FILE,
@@ -23,7 +24,7 @@ from cannabis_ml.launchers.backend import (
     LaunchError,
 )
 from cannabis_ml.launchers.job import FolderPhotos, Job, Machine
-from cannabis_ml.launchers.package import START, Places, file_sha256, variables
+from cannabis_ml.launchers.package import START, Places, variables
 
 LOOK_SECONDS = 0.5
 """Between two looks at the log."""
