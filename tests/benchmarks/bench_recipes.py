@@ -1,0 +1,231 @@
+"""A ladder of training recipes on real photos: accuracy and CPU minutes of one network per rung.
+
+    kedro run --env folder --pipeline=data --params photos=DIR
+    python tests/benchmarks/bench_recipes.py --photos DIR [--env folder] [--out DIR]
+        [--seeds 0 1 2] [--threads 2] [RUNG …]
+
+Each rung is a network and a schedule (RUNGS); all learn from the same photos and are judged on the
+same ones. What a rung gave is kept in `--out`, a file per rung and seed, and not trained again, so
+that a ladder can be climbed over several nights. The table shows what is there. Recipes are chosen
+on validation and calibration photos together; the test photos are for the reader.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ["TQDM_DISABLE"] = "1"
+
+import numpy as np
+import pandas as pd
+
+PROJECT = Path(__file__).parents[2]
+LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
+HELD_OUT = ("validation", "calibration", "test")
+
+
+def heads_then(epochs: int, last_blocks: int = 5, **phase: Any) -> list[dict[str, Any]]:
+    """The heads on features kept, then the top of the backbone too."""
+    top = {"name": "top", "epochs": epochs, "learning_rate": 1e-3, **phase}
+    heads = {"name": "heads", "epochs": 12, "learning_rate": 1e-3, "train": "heads"}
+    return [heads, {**top, "train": {"last_blocks": last_blocks}}]
+
+
+def solved_then(epochs: int, **phase: Any) -> list[dict[str, Any]]:
+    """Heads solved by logistic regression, then the top of the backbone too."""
+    top = heads_then(epochs, **phase)[1]
+    return [{"name": "heads", "train": "heads", "solver": "lbfgs"}, top]
+
+
+def rung(backbone: Any, size: int, phases: list[dict[str, Any]], **other: Any) -> dict[str, Any]:
+    """A recipe: `training` and `model` change parameters, `copies` are augmentation's."""
+    return {"backbone": backbone, "image_size": size, "phases": phases, **other}
+
+
+MIXED = {"mixup": 0.2, "cutmix": 1.0}
+SIDE = 128
+"""Small, so that a rung costs minutes; what helps here is tried again at the size that counts."""
+
+RUNGS = {
+    "heads": rung(LITE0, SIDE, heads_then(1)[:1]),
+    "heads, then 9 epochs": rung(LITE0, SIDE, heads_then(9)),
+    "without copies": rung(LITE0, SIDE, heads_then(9), copies=False),
+    "geometry in their place": rung(
+        LITE0, SIDE, heads_then(9), copies=False, training={"geometry": 1.0}
+    ),
+    "geometry, mixup, CutMix": rung(
+        LITE0, SIDE, heads_then(9), copies=False, training={"geometry": 1.0, **MIXED}
+    ),
+    "mixup, CutMix": rung(LITE0, SIDE, heads_then(9), training=MIXED),
+    "label smoothing 0.1": rung(
+        LITE0, SIDE, heads_then(9), training={"loss": {"label_smoothing": 0.1}}
+    ),
+    "a third of the rate": rung(LITE0, SIDE, heads_then(9, learning_rate=3e-4)),
+    "layer decay 0.8": rung(LITE0, SIDE, heads_then(9), training={"layer_decay": 0.8}),
+    "last 3 layers": rung(LITE0, SIDE, heads_then(9, last_blocks=3)),
+    "all layers": rung(LITE0, SIDE, heads_then(9, last_blocks=9)),
+    "solved heads": rung(LITE0, SIDE, solved_then(1)[:1], model={"hidden": 0}),
+    "solved heads, geometry, mixup, CutMix": rung(
+        LITE0,
+        SIDE,
+        solved_then(9),
+        copies=False,
+        model={"hidden": 0},
+        training={"geometry": 1.0, **MIXED},
+    ),
+    "linear heads, geometry, mixup, CutMix": rung(
+        LITE0,
+        SIDE,
+        heads_then(9),
+        copies=False,
+        model={"hidden": 0},
+        training={"geometry": 1.0, **MIXED},
+    ),
+    "18 epochs": rung(LITE0, SIDE, heads_then(18)),
+    "160 px": rung(LITE0, 160, heads_then(9)),
+    "192 px": rung(LITE0, 192, heads_then(9)),
+    "Lite2": rung(LITE2, SIDE, heads_then(9)),
+}
+
+
+def main() -> None:
+    """Climb the rungs that are not there yet, and show the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--env", default="folder")
+    parser.add_argument("--out", type=Path, default=PROJECT / "data/recipes")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("rungs", nargs="*", metavar="RUNG", help=", ".join(RUNGS))
+    args = parser.parse_args()
+    unknown = sorted(set(args.rungs) - set(RUNGS))
+    if unknown:
+        parser.error(f"no rung is called {', '.join(unknown)}: {', '.join(RUNGS)}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in args.rungs:
+        for seed in args.seeds:
+            path = args.out / f"{name.replace(' ', '_')}-{seed}.json"
+            if not path.exists():
+                climb(name, seed, path, args)
+                table(args.out)
+    table(args.out)
+
+
+def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
+    """Train and judge one rung with one seed; writes `path`, and predictions beside it."""
+    import torch
+
+    from cannabis_ml.networks.params import ModelParams
+    from cannabis_ml.training.predict import predict
+    from cannabis_ml.training.schedule import Schedule, TrainingParams, TrainingPlan
+    from cannabis_ml.training.train import fit
+    from cannabis_ml.training.training_data import TrainingData
+
+    torch.set_num_threads(args.threads)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    recipe = RUNGS[name]
+    photo_set, copies, rows, taxonomy, model = entries(args)
+    data = TrainingData.balanced(
+        photo_set, taxonomy, rows, copies if recipe.get("copies", True) else None
+    )
+    if "taught_by" in recipe:
+        teacher = path.with_name(f"{recipe['taught_by'].replace(' ', '_')}-{seed}.parquet")
+        data = data.taught_by(pd.read_parquet(teacher))
+    changed = {"backbone": recipe["backbone"], "image_size": recipe["image_size"]}
+    training = TrainingParams(seed=seed, patience=99, **recipe.get("training", {}))
+    plan = TrainingPlan(
+        ModelParams(**{**model, **changed, **recipe.get("model", {})}),
+        training,
+        Schedule(phases=recipe["phases"], **recipe.get("schedule", {})),
+    )
+    before, began = cpu_seconds(), time.perf_counter()
+    checkpoint, history = fit(data, plan, args.out / "workspace")
+    cost = {"cpu": cpu_seconds() - before, "wall": time.perf_counter() - began}
+    predictions = predict(checkpoint, photo_set, training=training)
+    predictions.to_parquet(path.with_suffix(".parquet"))
+    best = int(history["validation_loss"].idxmin()) + 1
+    scores = {split: judged(predictions, split, taxonomy) for split in HELD_OUT}
+    found = {"rung": name, "seed": seed, "best_epoch": best, **cost, "scores": scores}
+    aside = path.with_suffix(".part")
+    aside.write_text(json.dumps(found, indent=1))
+    aside.replace(path)
+
+
+def entries(args: argparse.Namespace) -> tuple[Any, ...]:
+    """What the data stage left, and the parameters of tier 3's model."""
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    from cannabis_ml.networks.params import ModelParams
+
+    bootstrap_project(PROJECT)
+    params = {"photos": str(args.photos.resolve())}
+    with KedroSession.create(PROJECT, env=args.env, runtime_params=params) as session:
+        context = session.load_context()
+        names = ("photo_set", "augmented_photos", "balanced_rows", "taxonomy")
+        found = tuple(context.catalog.load(name) for name in names)
+        model = ModelParams.model_validate(context.params["tier3"]["model"])
+        return *found, model.model_dump()
+
+
+def judged(predictions: pd.DataFrame, split: str, taxonomy: Any) -> dict[str, float]:
+    """Accuracy and log loss of the first head on one split, and the number of photos."""
+    head = taxonomy.heads[0]
+    classes = {name: index for index, name in enumerate(head.class_names)}
+    rows = predictions[predictions["split"] == split]
+    rows = rows[rows[f"{head.name}.label"].isin(classes)]
+    truth = rows[f"{head.name}.label"].map(classes).to_numpy(int)
+    probs = np.stack(rows[head.name].to_numpy()) if len(rows) else np.zeros((0, len(classes)))
+    own = probs[np.arange(len(truth)), truth]
+    return {
+        "photos": len(truth),
+        "right": int((probs.argmax(1) == truth).sum()),
+        "log_loss": float(-np.log(np.maximum(own, 1e-9)).mean()),
+    }
+
+
+def cpu_seconds() -> float:
+    """Of this process and its children."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def table(out: Path) -> None:
+    """Print a row per rung that was climbed: means over seeds, and the range of the test score."""
+    files = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
+    print("\n| rung | seeds | chosen on: accuracy | log loss | test: accuracy | range | CPU min |")
+    print("|---|---|---|---|---|---|---|")
+    for name in RUNGS:
+        found = [file for file in files if file["rung"] == name]
+        if not found:
+            continue
+        chosen = [pooled(file["scores"], HELD_OUT[:2]) for file in found]
+        test = [100 * pooled(file["scores"], HELD_OUT[2:])[0] for file in found]
+        spread = f"{min(test):.1f} to {max(test):.1f}" if len(test) > 1 else "–"
+        print(
+            f"| {name} | {len(found)} | {100 * np.mean([c[0] for c in chosen]):.1f}%"
+            f" | {np.mean([c[1] for c in chosen]):.3f} | {np.mean(test):.1f}% | {spread}"
+            f" | {np.mean([file['cpu'] for file in found]) / 60:.1f} |",
+            flush=True,
+        )
+
+
+def pooled(scores: dict[str, dict[str, float]], splits: tuple[str, ...]) -> tuple[float, float]:
+    """Accuracy and log loss over the photos of some splits together."""
+    photos = sum(scores[split]["photos"] for split in splits)
+    right = sum(scores[split]["right"] for split in splits)
+    loss = sum(scores[split]["photos"] * scores[split]["log_loss"] for split in splits)
+    return right / photos, loss / photos
+
+
+if __name__ == "__main__":
+    main()
