@@ -131,3 +131,15 @@ def askers():
     spec.loader.exec_module(forks)
     with forks.ForkServer(("anthropic", "openai", "jinja2", "pandas", "sqlalchemy")) as opened:
         yield opened
+
+
+TABLES = "import mlflow; mlflow.set_tracking_uri('sqlite:///mlflow.db'); mlflow.search_runs()"
+
+
+@pytest.fixture(scope="module")
+def tracking(processes, tmp_path_factory):
+    """MLflow's database with its tables, which take longer to make than a command takes."""
+    folder = tmp_path_factory.mktemp("tracking")
+    done = processes.run(["-c", TABLES], cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "mlflow.db"

@@ -5,7 +5,7 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -42,13 +42,16 @@ class Fault:
         status: Of the reply.
         message: Of the error.
         headers: Such as retry-after.
-        how: `reply` as it is, `cut` (ends in the middle), `hang` (never comes), `drop` (closes).
+        how: `reply` as it is, `hang` (never comes), `drop` (closes); a good reply, billed, that
+            ends in the middle: `cut` (shorter than it declares) or `short` (as long as it does).
+        whole: That reply.
     """
 
     status: int = 500
     message: str = "out of order"
     headers: dict = field(default_factory=dict)
     how: str = "reply"
+    whole: dict | None = None
 
 
 class ModelServer:
@@ -65,6 +68,7 @@ class ModelServer:
         lose: Whether the next batch is taken, and its reply lost.
         bills_by_name: Whether a request under a name that it answered is answered for nothing.
         cut_results: How many times results of batches are cut short.
+        cut_how: `cut` or `short`, as of `Fault.how`.
     """
 
     def __init__(self, answer):
@@ -78,6 +82,7 @@ class ModelServer:
         self.looks = 0
         self.lose = False
         self.cut_results = 0
+        self.cut_how = "cut"
         self.bills_by_name = False
         self.named = {}
         self.batches = {}
@@ -106,7 +111,12 @@ class ModelServer:
             self.asked.append(asked)
         answer = self.answer(asked)
         if isinstance(answer, Fault):
-            return answer
+            if answer.how not in ("cut", "short"):
+                return answer
+            with self.lock:
+                self.billed[asked.name] += 1
+            whole = self.written(json.dumps(example_of(asked.schema)))
+            return replace(answer, status=200, whole=whole)
         text = answer if isinstance(answer, str) else json.dumps(answer)
         with self.lock:
             self.billed[asked.name] += 1
@@ -144,24 +154,24 @@ class _Handler(BaseHTTPRequestHandler):
                     self.model.released.wait(20)
                 self.close_connection = True
                 return
-            whole = json.dumps(self.model.error(reply)).encode()
-            self._write(reply.status, whole, reply.headers, cut=reply.how == "cut")
+            whole = json.dumps(reply.whole or self.model.error(reply)).encode()
+            self._write(reply.status, whole, reply.headers, reply.how)
         elif isinstance(reply, bytes):
-            cut = self.model.cut_results > 0
-            if cut:
-                self.model.cut_results -= 1
-            self._write(200, reply, {"Content-Type": "application/binary"}, cut=cut)
+            how = self.model.cut_how if self.model.cut_results > 0 else "reply"
+            self.model.cut_results -= 1
+            self._write(200, reply, {"Content-Type": "application/binary"}, how)
         else:
             self._write(200, json.dumps(reply).encode(), {})
 
-    def _write(self, status, body, headers, cut=False):
+    def _write(self, status, body, headers, how="reply"):
+        sent = body[: len(body) // 2] if how in ("cut", "short") else body
         self.send_response(status)
         for name, value in ({"Content-Type": "application/json"} | headers).items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(sent if how == "short" else body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if cut else body)
-        if cut:
+        self.wfile.write(sent)
+        if how == "cut":
             self.close_connection = True
 
 

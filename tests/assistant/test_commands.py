@@ -28,18 +28,6 @@ from cannabis_ml.photo_sets.photo_set import PhotoStream
 PROJECT = Path(__file__).parents[2]
 
 
-TABLES = "import mlflow; mlflow.set_tracking_uri('sqlite:///mlflow.db'); mlflow.search_runs()"
-
-
-@pytest.fixture(scope="module")
-def tracking(processes, tmp_path_factory):
-    """MLflow's database with its tables, which take longer to make than a command takes."""
-    folder = tmp_path_factory.mktemp("tracking")
-    done = processes.run(["-c", TABLES], cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def project(tmp_path, tracking):
     """The project's configuration in a folder of its own, without keys."""

@@ -91,7 +91,7 @@ def test_a_busy_provider_is_asked_again(server, runner, items, status):
     assert result.usd == pytest.approx(2 * EACH)
 
 
-@pytest.mark.parametrize("how", ["hang", "cut", "drop"])
+@pytest.mark.parametrize("how", ["hang", "cut", "short", "drop"])
 def test_a_reply_that_is_lost_is_asked_for_again_and_counts_as_paid(server, runner, items, how):
     faults = [Fault(200, how=how)]
     good = server.answer
@@ -229,13 +229,30 @@ def test_what_a_batch_does_not_answer_is_asked_by_itself(server, runner, items):
     assert sorted(server.billed.values()) == [1, 1, 1, 1, 1, 2]
 
 
-def test_results_that_are_cut_short_are_read_again(server, runner, items):
-    server.cut_results = 2
+@pytest.mark.parametrize("how", ["cut", "short"])
+def test_results_that_are_cut_short_are_read_again(server, runner, items, how):
+    server.cut_results, server.cut_how = 2, how
     made = runner(budget={"batch": True, "batch_from": 5})
     result = made.run(items(6))
     assert statuses(result) == ["answered"] * 6
     assert sorted(server.billed.values()) == [1] * 6
     assert result.usd == pytest.approx(6 * EACH / 2)
+
+
+@pytest.mark.parametrize("how", ["cut", "short"])
+def test_results_that_stay_cut_short_are_taken_by_the_next_run(server, runner, items, how):
+    """Of a file that ends within a line, whole lines are kept; the batch is not sent again."""
+    server.cut_results, server.cut_how = 3, how
+    budget, asked = {"batch": True, "batch_from": 5}, items(6)
+    first = runner(budget=budget).run(asked)
+    assert set(statuses(first)) <= {"answered", "not_asked"}
+    assert first.of("not_asked")
+    assert first.stopped
+    second = runner(budget=budget).run(asked)
+    assert statuses(second) == ["answered"] * 6
+    assert first.usd + second.usd == pytest.approx(6 * EACH / 2)
+    assert sorted(server.billed.values()) == [1] * 6
+    assert len(server.batches) == 1
 
 
 @pytest.mark.parametrize("looks", [0, 3])
