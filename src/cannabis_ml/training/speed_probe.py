@@ -44,6 +44,9 @@ SMALLER = 0.6
 LEAST, MOST = 0.5, 3.0
 """Seconds for which a measurement is repeated, at least and at most."""
 
+FEWEST = 2
+"""Times that are measured, however long one takes."""
+
 SHARE = 0.0015
 """Of the minutes of a run that each measurement may take; there are six of a backbone."""
 
@@ -251,7 +254,7 @@ def _repeated(work: Callable[[], object], device: torch.device, enough: float) -
         _wait_for(device)
         times += 1
         taken = time.perf_counter() - started
-        if taken >= enough:
+        if times >= FEWEST and taken >= enough:
             return taken / times
 
 
