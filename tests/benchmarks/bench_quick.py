@@ -162,7 +162,7 @@ def compare(name: str, options: argparse.Namespace) -> None:
         print(f"in the bundle: {', '.join(Bundle.open(newest).tiers)}")
         others: dict[tuple[str, ...], np.ndarray] = {}
         values: dict[tuple[str, ...], np.ndarray] = {}
-        print(f"{'':8}{'backbone':44}{'ours':>7}{'theirs':>8}   difference")
+        print(f"{'':8}{'backbone':54}{'ours':>7}{'theirs':>8}   difference")
         for tier in reversed(run.tiers):
             card = run.checkpoint(tier).card
             backbones = (card.backbone,) if isinstance(card.backbone, str) else (*card.backbone,)
@@ -177,7 +177,7 @@ def compare(name: str, options: argparse.Namespace) -> None:
             theirs = others[backbones] == truth_of(run, ids)
             ours = right_of_files(run, tier, head.class_names)
             print(
-                f"{tier:8}{' + '.join(backbones) + f', {card.image_size} px':44}{ours.mean():7.1%}"
+                f"{tier:8}{' + '.join(backbones) + f', {card.image_size} px':54}{ours.mean():7.1%}"
                 f"{theirs.mean():8.1%}   {paired(ours, theirs)} points"
             )
         if len(table) < FEW:
