@@ -59,7 +59,7 @@ def catalog():
     return DataCatalog.from_config(loader["catalog"])
 
 
-PER_TIER = {"training", "export", "calibration", "bundle", "gate"}
+PER_TIER = {"planning", "training", "export", "calibration", "bundle", "gate"}
 
 
 @TIER_SETS

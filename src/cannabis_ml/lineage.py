@@ -11,6 +11,7 @@ from kedro.io import AbstractVersionedDataset, DataCatalog
 from kedro.io.core import VersionNotFoundError
 from kedro.pipeline import Pipeline
 
+from cannabis_ml.datasets.chosen_recipe import EarlierRecipeDataset
 from cannabis_ml.datasets.lineage import RunVersions
 
 ENTRY = "lineage"
@@ -26,12 +27,18 @@ GATE = "gate"
 def versioned(
     names: set[str], catalog: DataCatalog
 ) -> dict[str, AbstractVersionedDataset[Any, Any]]:
-    """Those of the names that are versioned entries, in order."""
+    """Those of the names that are versioned entries, in order.
+
+    Without the recipe as it was before the run: it is written anew in any case, so nothing rests on
+    what it was.
+    """
     entries = {name: catalog.get(name) for name in sorted(names) if not is_parameter(name)}
     return {
         name: dataset
         for name, dataset in entries.items()
-        if isinstance(dataset, AbstractVersionedDataset) and dataset._version is not None
+        if isinstance(dataset, AbstractVersionedDataset)
+        and dataset._version is not None
+        and not isinstance(dataset, EarlierRecipeDataset)
     }
 
 
