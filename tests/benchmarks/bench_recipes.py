@@ -2,12 +2,16 @@
 
     kedro run --env folder --pipeline=data --params photos=DIR
     python tests/benchmarks/bench_recipes.py --photos DIR [--env folder] [--out DIR]
-        [--seeds 0 1 2] [--threads 2] [RUNG …]
+        [--seeds 0 1 2] [--threads 2] [--heads HEAD …] [--divide] [RUNG …]
 
 Each rung is a network and a schedule (RUNGS); all learn from the same photos and are judged on the
 same ones. What a rung gave is kept in `--out`, a file per rung and seed, and not trained again, so
 that a ladder can be climbed over several nights. The table shows what is there. Recipes are chosen
-on validation and calibration photos together; the test photos are for the reader.
+on validation and calibration photos together; the test photos are for the reader. A photo is right
+if all `--heads` are (without: the first head).
+
+`--divide` divides all photos anew with each seed, near-duplicates together, in equal shares of each
+class: a fifth each for validation and test. For sets so small that one division says little.
 """
 
 from __future__ import annotations
@@ -52,8 +56,28 @@ def rung(backbone: Any, size: int, phases: list[dict[str, Any]], **other: Any) -
 
 
 MIXED = {"mixup": 0.2, "cutmix": 1.0}
+NO_MIXING = {"mixup": 0.0, "cutmix": 0.0}
 SIDE = 128
 """Small, so that a rung costs minutes; what helps here is tried again at the size that counts."""
+
+
+def on_top(
+    phases: list[dict[str, Any]] | None = None,
+    training: dict[str, Any] | None = None,
+    backbone: Any = LITE0,
+    **other: Any,
+) -> dict[str, Any]:
+    """A step on top of solved heads, geometry, mixup and CutMix."""
+    return rung(
+        backbone,
+        SIDE,
+        phases or solved_then(9),
+        copies=False,
+        model={"hidden": 0},
+        training={"geometry": 1.0, **MIXED, **(training or {})},
+        **other,
+    )
+
 
 RUNGS = {
     "heads": rung(LITE0, SIDE, heads_then(1)[:1]),
@@ -91,6 +115,35 @@ RUNGS = {
         training={"geometry": 1.0, **MIXED},
     ),
     "18 epochs": rung(LITE0, SIDE, heads_then(18)),
+    "… label smoothing 0.1": on_top(training={"loss": {"label_smoothing": 0.1}}),
+    "… layer decay 0.8": on_top(training={"layer_decay": 0.8}),
+    "… last 3 layers": on_top(solved_then(9, last_blocks=3)),
+    "… all layers, layer decay 0.8": on_top(
+        solved_then(9, last_blocks=9), training={"layer_decay": 0.8}
+    ),
+    "… 18 epochs": on_top(solved_then(18)),
+    "… no mixing": on_top(training=NO_MIXING),
+    "… no mixing, heads at a fifth of the rate": on_top(
+        training={**NO_MIXING, "head_multiplier": 0.2}
+    ),
+    "… heads at a fifth of the rate": on_top(training={"head_multiplier": 0.2}),
+    "… no mixing, 20 epochs": on_top(solved_then(20), training=NO_MIXING),
+    "… no mixing, a third of the rate": on_top(
+        solved_then(9, learning_rate=3e-4), training=NO_MIXING
+    ),
+    "… 60 epochs": on_top(solved_then(60)),
+    "… 60 epochs, a third of the rate": on_top(solved_then(60, learning_rate=3e-4)),
+    "… 60 epochs, no mixing": on_top(solved_then(60), training=NO_MIXING),
+    "… EMA 0.998": on_top(training={"ema_decay": 0.998}),
+    "… 96 px at first": on_top(
+        [
+            *solved_then(5, image_size=96),
+            {**solved_then(5)[1], "name": "larger"},
+        ]
+    ),
+    "… not balanced": on_top(balanced=False),
+    "… Lite2 and Lite0 fused": on_top(backbone=[LITE2, LITE0]),
+    "… Lite2": on_top(backbone=LITE2),
     "160 px": rung(LITE0, 160, heads_then(9)),
     "192 px": rung(LITE0, 192, heads_then(9)),
     "Lite2": rung(LITE2, SIDE, heads_then(9)),
@@ -105,6 +158,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PROJECT / "data/recipes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--heads", nargs="+", help="that are judged together")
+    parser.add_argument("--divide", action="store_true", help="anew with each seed")
     parser.add_argument("rungs", nargs="*", metavar="RUNG", help=", ".join(RUNGS))
     args = parser.parse_args()
     unknown = sorted(set(args.rungs) - set(RUNGS))
@@ -125,6 +180,7 @@ def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
     import torch
 
     from cannabis_ml.networks.params import ModelParams
+    from cannabis_ml.splits import Split
     from cannabis_ml.training.predict import predict
     from cannabis_ml.training.schedule import Schedule, TrainingParams, TrainingPlan
     from cannabis_ml.training.train import fit
@@ -134,9 +190,13 @@ def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     recipe = RUNGS[name]
     photo_set, copies, rows, taxonomy, model = entries(args)
-    data = TrainingData.balanced(
-        photo_set, taxonomy, rows, copies if recipe.get("copies", True) else None
-    )
+    if args.divide:
+        photo_set, rows, copies = divided(photo_set, taxonomy, seed), None, None
+    if rows is not None and recipe.get("balanced", True):
+        copies = copies if recipe.get("copies", True) else None
+        data = TrainingData.balanced(photo_set, taxonomy, rows, copies)
+    else:
+        data = TrainingData.of_split(photo_set, taxonomy, Split.TRAIN)
     if "taught_by" in recipe:
         teacher = path.with_name(f"{recipe['taught_by'].replace(' ', '_')}-{seed}.parquet")
         data = data.taught_by(pd.read_parquet(teacher))
@@ -153,7 +213,8 @@ def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
     predictions = predict(checkpoint, photo_set, training=training)
     predictions.to_parquet(path.with_suffix(".parquet"))
     best = int(history["validation_loss"].idxmin()) + 1
-    scores = {split: judged(predictions, split, taxonomy) for split in HELD_OUT}
+    heads = args.heads or [taxonomy.heads[0].name]
+    scores = {split: judged(predictions, split, taxonomy, heads) for split in HELD_OUT}
     found = {"rung": name, "seed": seed, "best_epoch": best, **cost, "scores": scores}
     aside = path.with_suffix(".part")
     aside.write_text(json.dumps(found, indent=1))
@@ -177,19 +238,40 @@ def entries(args: argparse.Namespace) -> tuple[Any, ...]:
         return *found, model.model_dump()
 
 
-def judged(predictions: pd.DataFrame, split: str, taxonomy: Any) -> dict[str, float]:
-    """Accuracy and log loss of the first head on one split, and the number of photos."""
-    head = taxonomy.heads[0]
-    classes = {name: index for index, name in enumerate(head.class_names)}
+def divided(photo_set: Any, taxonomy: Any, seed: int) -> Any:
+    """The same photos, a fifth of them for validation and a fifth for test, drawn by the seed."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    from cannabis_ml.photo_sets.photo_set import PhotoSet
+
+    table = photo_set.labels()
+    label = table[taxonomy.heads[0].name].fillna("")
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+    parts = [fold for _, fold in folds.split(label, label, table["group"])]
+    split = np.full(len(table), "train", object)
+    split[parts[0]], split[parts[1]] = "test", "validation"
+    arrow = photo_set.arrow.remove_columns("split").add_column("split", split.tolist())
+    return PhotoSet(arrow)
+
+
+def judged(
+    predictions: pd.DataFrame, split: str, taxonomy: Any, heads: list[str]
+) -> dict[str, float]:
+    """Photos of one split with labels of all heads, how many are right, the sum of log losses."""
     rows = predictions[predictions["split"] == split]
-    rows = rows[rows[f"{head.name}.label"].isin(classes)]
-    truth = rows[f"{head.name}.label"].map(classes).to_numpy(int)
-    probs = np.stack(rows[head.name].to_numpy()) if len(rows) else np.zeros((0, len(classes)))
-    own = probs[np.arange(len(truth)), truth]
+    names = {head.name: list(head.class_names) for head in taxonomy.heads}
+    known = np.logical_and.reduce([rows[f"{head}.label"].isin(names[head]) for head in heads])
+    rows = rows[known]
+    right, loss = np.ones(len(rows), bool), np.zeros(len(rows))
+    for head in heads if len(rows) else []:
+        truth = rows[f"{head}.label"].map(names[head].index).to_numpy(int)
+        probs = np.stack(rows[head].to_numpy())
+        right &= probs.argmax(1) == truth
+        loss -= np.log(np.maximum(probs[np.arange(len(truth)), truth], 1e-9))
     return {
-        "photos": len(truth),
-        "right": int((probs.argmax(1) == truth).sum()),
-        "log_loss": float(-np.log(np.maximum(own, 1e-9)).mean()),
+        "photos": len(rows),
+        "right": int(right.sum()),
+        "log_loss": float(loss.mean()) if len(rows) else 0.0,
     }
 
 

@@ -1,11 +1,13 @@
 """Heads solved on features: against scikit-learn and SciPy, which know nothing of this code."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from cannabis_ml.errors import TrainingError
@@ -19,7 +21,7 @@ from cannabis_ml.training.data import RowTargets
 from cannabis_ml.training.features import kept_features
 from cannabis_ml.training.predict import predict
 from cannabis_ml.training.schedule import Phase, Schedule, TrainingParams, TrainingPlan
-from cannabis_ml.training.solved_heads import LabeledFeatures, Problem, solve_heads
+from cannabis_ml.training.solved_heads import LabeledFeatures, Problem, solve_heads, solved_epoch
 from cannabis_ml.training.training_data import TrainingData
 
 PENALTY = 0.05
@@ -60,11 +62,11 @@ def answers(network, features):
     return {name: logits[:, 0].double().numpy() for name, logits in found.items()}
 
 
-def standardized(problem):
+def scaled(problem):
     values = problem.train.values.astype(float)
     mean = np.average(values, axis=0, weights=problem.weights)
-    std = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=problem.weights))
-    return (values - mean) / std
+    variances = np.average((values - mean) ** 2, axis=0, weights=problem.weights)
+    return (values - mean) / np.sqrt(variances.mean())
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -76,7 +78,7 @@ def test_multiclass_is_logistic_regression_of_scikit_learn(photo_set, taxonomy, 
     truth = problem.train.targets.labels["colour"]
     known = truth != MISSING
     theirs = LogisticRegression(C=1 / (PENALTY * known.sum()), tol=1e-9, max_iter=10_000)
-    inputs = standardized(problem)
+    inputs = scaled(problem)
     theirs.fit(inputs[known], truth[known], problem.weights[known])
     logits = answers(network, problem.train)["colour"]
     expected = theirs.decision_function(inputs)
@@ -90,7 +92,7 @@ def test_multilabel_is_a_logistic_regression_per_attribute(photo_set, taxonomy):
     problem = problem_of(photo_set, taxonomy, network)
     solve_heads(network, problem, "lbfgs")
     truth = problem.train.targets.labels["marks"]
-    inputs, logits = standardized(problem), answers(network, problem.train)["marks"]
+    inputs, logits = scaled(problem), answers(network, problem.train)["marks"]
     strength = 1 / (PENALTY * (~np.isnan(truth)).sum())
     for attribute in range(2):
         known = ~np.isnan(truth[:, attribute])
@@ -107,7 +109,7 @@ def test_ordinal_is_the_minimum_of_its_cumulative_loss(photo_set, taxonomy):
     solve_heads(network, problem, "lbfgs")
     truth = problem.train.targets.labels["shade"]
     known = truth != MISSING
-    inputs = standardized(problem)
+    inputs = scaled(problem)
     worse = truth[known][:, None] > np.arange(3)
 
     def loss(solution):
@@ -141,6 +143,54 @@ def test_penalty_with_the_lowest_validation_loss_is_chosen(photo_set, taxonomy):
     )
     assert chosen["colour"] == min(losses, key=losses.get)
     assert len(set(losses.values())) == len(tried)
+
+
+def test_a_feature_that_is_rarely_there_sways_no_answer(photo_set, taxonomy):
+    network = make_network(taxonomy)
+    problem = problem_of(photo_set, taxonomy, network, penalties=(1e-2,))
+    problem.train.values[:, 9] = 0
+    problem.train.values[0, 9] = 1e-3
+    solve_heads(network, problem, "lbfgs")
+    before = answers(network, problem.held_out)
+    problem.held_out.values[:, 9] = 1
+    after = answers(network, problem.held_out)
+    for name in before:
+        assert np.abs(after[name] - before[name]).max() < 0.5, name
+
+
+def test_the_last_solution_learns_from_validation_photos_too(photo_set, taxonomy, plan):
+    data = TrainingData.of_split(photo_set, taxonomy)
+    both = data.with_validation()
+    held_out = photo_set.rows_of(Split.VALIDATION)
+    assert list(both.rows) == [*data.rows, *held_out]
+    assert both.weights is None
+    balanced = replace(data, weights=np.full(len(data), 0.5))
+    assert list(balanced.with_validation().weights) == [0.5] * len(data) + [1.0] * len(held_out)
+
+    network = make_network(taxonomy)
+    problem = problem_of(photo_set, taxonomy, network, penalties=(0.01, PENALTY))
+    parts = problem.train, problem.held_out
+    values = np.concatenate([part.values for part in parts])
+    joined = LabeledFeatures(values, RowTargets(both))
+    row = solved_epoch(network, problem, HEADS, replace(problem, train=joined))
+    alone = make_network(taxonomy)
+    penalties = solve_heads(alone, problem, "lbfgs")
+    told = loss_of_colour(alone, problem.held_out)
+    assert row["validation_colour_loss"] == pytest.approx(told)
+    truth = joined.targets.labels["colour"]
+    known = truth != MISSING
+    theirs = LogisticRegression(C=1 / (penalties["colour"] * known.sum()), tol=1e-9, max_iter=9999)
+    inputs = scaled(replace(problem, train=joined))
+    theirs.fit(inputs[known], truth[known])
+    ours = softmax(answers(network, joined)["colour"], axis=1)
+    np.testing.assert_allclose(ours, theirs.predict_proba(inputs), atol=1e-3)
+
+
+def loss_of_colour(network, features):
+    truth = features.targets.labels["colour"]
+    known = truth != MISSING
+    logits = torch.from_numpy(answers(network, features)["colour"][known])
+    return float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(truth[known])))
 
 
 def test_members_disagree_and_agree_on_the_whole(photo_set, taxonomy):

@@ -1,7 +1,7 @@
 """Heads solved on the features of a frozen backbone, in place of training them step by step.
 
 `lbfgs` is penalized logistic regression: the loss of training plus half the penalty times the sum
-of squared weights, on standardized features, minimized to its only minimum by L-BFGS. `ridge` is
+of squared weights, on scaled features, minimized to its only minimum by L-BFGS. `ridge` is
 ridge regression of one-hot labels, as adding a class solves it. Either chooses the penalty of each
 head by the loss on the validation photos, and fits the members of a head on the weights of a
 Bayesian bootstrap, so that their disagreement is what few photos leave open.
@@ -13,7 +13,7 @@ import copy
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -32,7 +32,7 @@ from cannabis_ml.training.schedule import Phase, Solver
 
 logger = logging.getLogger(__name__)
 
-PENALTIES = tuple(10.0 ** (power / 2) for power in range(0, -9, -1))
+PENALTIES = tuple(10.0 ** (power / 2) for power in range(2, -9, -1))
 """Of `lbfgs`, to choose from, strongest first: 1 / (C × photos) of scikit-learn's C."""
 
 ITERATIONS = 300
@@ -74,6 +74,7 @@ class Problem:
         loss: The form of the losses.
         class_weights: Per head (K,); None: all 1.
         penalties: Of `lbfgs`, to choose from, strongest first.
+        chosen: Penalties of `lbfgs` per head that `held_out` need not choose any more.
     """
 
     train: LabeledFeatures
@@ -82,6 +83,7 @@ class Problem:
     loss: LossParams = field(default_factory=LossParams)
     class_weights: Mapping[str, Tensor] | None = None
     penalties: Sequence[float] = PENALTIES
+    chosen: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def weights(self) -> np.ndarray:
@@ -118,7 +120,7 @@ def solve_heads(network: HierarchicalNet, problem: Problem, solver: Solver) -> d
             f"Ridge regression solves multiclass heads, and {', '.join(odd)} is none: set"
             " solver: lbfgs."
         )
-    scale = Standardizing.of(problem.train.values, problem.weights)
+    scale = Scaling.of(problem.train.values, problem.weights)
     penalties = {}
     for head, members in zip(taxonomy.heads, network.heads, strict=True):
         if not _labeled(head, problem.train).any():
@@ -134,23 +136,29 @@ def solve_heads(network: HierarchicalNet, problem: Problem, solver: Solver) -> d
         else:
             one = _LogisticHead(head, taxonomy, problem, scale)
             penalties[head.name] = one.solve(cast(nn.ModuleList, members))
-        logger.info(
-            "Solved '%s' (%s): penalty %g, chosen on %d validation photos.",
-            head.name,
-            solver,
-            penalties[head.name],
-            judged,
-        )
+        if head.name not in problem.chosen:
+            logger.info(
+                "Solved '%s' (%s): penalty %g, chosen on %d validation photos.",
+                head.name,
+                solver,
+                penalties[head.name],
+                judged,
+            )
     return penalties
 
 
-def solved_epoch(network: HierarchicalNet, problem: Problem, phase: Phase) -> dict[str, Any]:
+def solved_epoch(
+    network: HierarchicalNet, problem: Problem, phase: Phase, every: Problem | None = None
+) -> dict[str, Any]:
     """Solve the heads; what came of it, as a row of training's history.
 
     Args:
         network: As for `solve_heads`.
         problem: As for `solve_heads`.
         phase: Names the solver.
+        every: Where no epoch follows that validation photos would have to choose: the same problem
+            with these among the photos to learn from. `lbfgs` solves it once more, with the
+            penalties that it chose, after the losses of this row were measured.
 
     Returns:
         epoch (0), phase, train_loss, validation_loss, `validation_{head}_loss` and
@@ -161,7 +169,7 @@ def solved_epoch(network: HierarchicalNet, problem: Problem, phase: Phase) -> di
         TrainingError: As `solve_heads`.
     """
     started = time.perf_counter()
-    solve_heads(network, problem, phase.solver)
+    penalties = solve_heads(network, problem, phase.solver)
     plain = problem.loss.model_copy(update={"label_smoothing": 0.0})
     row: dict[str, Any] = {"epoch": 0, "phase": phase.name}
     weights = head_weights(network.taxonomy, problem.loss.weights)
@@ -181,35 +189,40 @@ def solved_epoch(network: HierarchicalNet, problem: Problem, phase: Phase) -> di
                 right_ones, judged = count_right(right[head.name], part.labels[head.name])
                 measured[f"validation_{head.name}_loss"] = loss
                 measured[f"validation_{head.name}_accuracy"] = float(right_ones / judged)
+    if every is not None and phase.solver == "lbfgs":
+        solve_heads(network, replace(every, chosen=penalties), phase.solver)
+        logger.info("Solved once more on training and validation photos together.")
     return {**row, **measured, "learning_rate": 0.0, "seconds": time.perf_counter() - started}
 
 
 @dataclass(frozen=True, eq=False)
-class Standardizing:
-    """Features less their mean, over their standard deviation.
+class Scaling:
+    """Features less their mean, over one scale: the root mean square of their standard deviations.
+
+    One for all of them: were each divided by its own deviation, one that is 0 on nearly all photos
+    would weigh as much as any, and the first photo on which it is not would get any answer.
 
     Attributes:
         mean: float64 (F,).
-        std: float64 (F,); 1 where a feature never changes.
+        scale: 1 where no feature ever changes.
     """
 
     mean: np.ndarray
-    std: np.ndarray
+    scale: float
 
     @classmethod
-    def of(cls, values: np.ndarray, weights: np.ndarray) -> Standardizing:
+    def of(cls, values: np.ndarray, weights: np.ndarray) -> Scaling:
         """That of some features (N, F), each row as often as its weight."""
         mean = np.average(values, axis=0, weights=weights).astype(np.float64)
-        spread = np.average((values - mean) ** 2, axis=0, weights=weights)
-        std = np.sqrt(spread)
-        return cls(mean, np.where(std > 0, std, 1.0))
+        variances = np.average((values - mean) ** 2, axis=0, weights=weights)
+        return cls(mean, float(np.sqrt(variances.mean())) or 1.0)
 
     def apply(self, values: np.ndarray) -> Tensor:
         """(N, F) -> float64 (N, F)."""
-        return torch.from_numpy((values - self.mean) / self.std)
+        return torch.from_numpy((values - self.mean) / self.scale)
 
     def undo(self, member: nn.Module) -> None:
-        """Let a member that was solved on standardized features take them as they are.
+        """Let a member that was solved on scaled features take them as they are.
 
         Args:
             member: As `HierarchicalNet` makes it; changed in place, float64.
@@ -220,7 +233,7 @@ class Standardizing:
         )
         weights = cast(Tensor, layer.weight)
         with torch.no_grad():
-            weights /= torch.from_numpy(self.std)
+            weights /= self.scale
             cast(Tensor, bias).sub_(weights @ torch.from_numpy(self.mean))
 
 
@@ -234,9 +247,7 @@ class _LogisticHead:
         scale: Of the features.
     """
 
-    def __init__(
-        self, head: Head, taxonomy: Taxonomy, problem: Problem, scale: Standardizing
-    ) -> None:
+    def __init__(self, head: Head, taxonomy: Taxonomy, problem: Problem, scale: Scaling) -> None:
         self.head, self.taxonomy, self.problem, self.scale = head, taxonomy, problem, scale
         self.inputs = scale.apply(problem.train.values)
         self.held_out = scale.apply(problem.held_out.values)
@@ -247,7 +258,8 @@ class _LogisticHead:
         alone = torch.from_numpy(self.problem.weights)[:, None]
         best: tuple[float, float, dict[str, Any]] | None = None
         worse = 0
-        for penalty in self.problem.penalties:
+        chosen = self.problem.chosen.get(self.head.name)
+        for penalty in self.problem.penalties if chosen is None else (chosen,):
             self.minimize(first, alone, penalty, ROUGH)
             loss = self.held_out_loss(first)
             if best is None or loss < best[0]:
