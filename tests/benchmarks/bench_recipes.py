@@ -131,6 +131,7 @@ RUNGS = {
     "… no mixing, a third of the rate": on_top(
         solved_then(9, learning_rate=3e-4), training=NO_MIXING
     ),
+    "… 40 epochs": on_top(solved_then(40)),
     "… 60 epochs": on_top(solved_then(60)),
     "… 60 epochs, a third of the rate": on_top(solved_then(60, learning_rate=3e-4)),
     "… 60 epochs, no mixing": on_top(solved_then(60), training=NO_MIXING),

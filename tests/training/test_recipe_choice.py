@@ -1,5 +1,6 @@
 """Choosing what a run does in its minutes, on machines whose speed is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,23 @@ def test_heads_that_are_solved_look_at_each_photo_once():
 def test_the_recipe_that_changes_nothing_changes_nothing():
     same = setup().following(Recipe(name="same"))
     assert same == setup()
+
+
+def test_steps_that_few_photos_need_are_foreseen():
+    asking = setup()
+    tier1 = asking.tiers["tier1"]
+    heads, top = tier1.schedule.phases
+    phases = [heads, top.model_copy(update={"fewest_steps": 120})]
+    asked = tier1.model_copy(
+        update={"schedule": tier1.schedule.model_copy(update={"phases": phases})}
+    )
+    asking = replace(asking, tiers={**asking.tiers, "tier1": asked})
+    few = asking.for_photos(64)  # 2 steps in an epoch
+    assert [phase.epochs for phase in few.tiers["tier1"].schedule.phases] == [8, 60]
+    assert few.tiers["tier2"] == asking.tiers["tier2"]
+    assert few.for_photos(64) == few
+    assert few.following(Recipe(name="half", epochs=0.5)).for_photos(64).most_epochs == 30
+    assert asking.for_photos(3200).tiers["tier1"].schedule.phases[1].epochs == 9
 
 
 def test_without_minutes_all_stays_as_configured():

@@ -1,3 +1,5 @@
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,14 @@ from pydantic import ValidationError
 
 from cannabis_ml.networks.params import ModelParams
 from cannabis_ml.tiers import TIERS
-from cannabis_ml.training.schedule import Distillation, LastBlocks, Phase, Schedule, TrainingParams
+from cannabis_ml.training.schedule import (
+    Distillation,
+    LastBlocks,
+    Phase,
+    Schedule,
+    TrainingParams,
+    TrainingPlan,
+)
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -46,6 +55,32 @@ def test_fields_are_documented_and_misspelt_ones_refused(params):
     assert all(field.description for field in params.model_fields.values())
     with pytest.raises(ValidationError, match="Extra inputs"):
         params.model_validate({"epoch": 3})
+
+
+def test_few_photos_get_the_steps_that_a_phase_asks_for():
+    phases = [
+        SCHEDULE.phases[0],
+        SCHEDULE.phases[1].model_copy(update={"fewest_steps": 100}),
+    ]
+    plan = TrainingPlan(
+        ModelParams(),
+        TrainingParams(batch_size=32, patience=5),
+        SCHEDULE.model_copy(update={"phases": phases}),
+    )
+    few = plan.for_photos(120)  # 4 steps in an epoch
+    assert [phase.epochs for phase in few.schedule.phases] == [2, 25]
+    assert few.training.patience == math.ceil(5 * 25 / 3)
+    assert few.for_photos(120).schedule == few.schedule
+    many = plan.for_photos(3200)
+    assert [phase.epochs for phase in many.schedule.phases] == [2, 3]
+    assert many.training.patience == 5
+    larger = replace(plan, schedule=plan.schedule.model_copy(update={"batch_size": 8}))
+    assert larger.for_photos(120).schedule.phases[1].epochs == 7  # of 15 steps
+
+
+def test_heads_that_are_solved_have_no_steps():
+    with pytest.raises(ValidationError, match=r"is solved \(lbfgs\) and has no fewest_steps"):
+        Phase(name="heads", train="heads", solver="lbfgs", fewest_steps=9)
 
 
 def test_every_process_needs_a_photo():

@@ -407,3 +407,13 @@ def test_rows_of_another_photo_set_are_refused(photo_set, taxonomy):
     rows = pd.DataFrame({"row": [held_out], "weight": [1.0]})
     with pytest.raises(TrainingError, match="1 of 1 rows of balanced_rows are not training"):
         train.fit(TrainingData.balanced(photo_set, taxonomy, rows), TrainingPlan(MODEL, TRAINING))
+
+
+def test_few_photos_are_shown_until_a_phase_has_its_steps(photo_set, taxonomy):
+    phase = Phase(name="all", epochs=1, learning_rate=1e-4, fewest_steps=10)
+    training = TRAINING.model_copy(update={"batch_size": 8, "patience": 9})
+    plan = TrainingPlan(MODEL, training, Schedule(phases=[phase]))
+    data = TrainingData.of_split(photo_set, taxonomy)
+    assert len(data) == 24
+    _, history = train.fit(data, plan)
+    assert list(history["epoch"]) == [1, 2, 3, 4]  # of 3 steps

@@ -102,6 +102,24 @@ class Setup:
             policy = Policy.model_validate(policy.model_dump() | {"size": largest})
         return replace(self, tiers=tiers, copies=copies, policy=policy)
 
+    def for_photos(self, photos: int) -> Setup:
+        """The same with as many epochs as `fewest_steps` of the phases ask for.
+
+        Args:
+            photos: Of an epoch.
+        """
+        tiers = {
+            name: tier.model_copy(
+                update={
+                    "schedule": tier.schedule.for_photos(
+                        photos, tier.schedule.batch_size or self.training.batch_size
+                    )
+                }
+            )
+            for name, tier in self.tiers.items()
+        }
+        return replace(self, tiers=tiers)
+
     @property
     def most_epochs(self) -> int:
         """The largest number of epochs of a phase that trains more than the heads."""

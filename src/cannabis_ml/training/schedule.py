@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -40,6 +41,12 @@ class Phase(BaseModel):
 
     name: str = Field(min_length=1, description="Its name in history and log")
     epochs: int = Field(default=1, ge=1, description="Passes over the training photos (adamw)")
+    fewest_steps: int = Field(
+        default=0,
+        ge=0,
+        description="Few photos have few steps in an epoch: epochs, and training.patience with"
+        " them, are multiplied until there are at least so many (adamw)",
+    )
     learning_rate: float = Field(
         default=1e-3,
         gt=0,
@@ -80,7 +87,7 @@ class Phase(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Phase:
         of_steps = {"epochs", "learning_rate"}
-        given = sorted((of_steps | {"image_size"}) & self.model_fields_set)
+        given = sorted((of_steps | {"image_size", "fewest_steps"}) & self.model_fields_set)
         if not self.is_solved:
             if not of_steps <= self.model_fields_set:
                 raise ValueError(f"phase '{self.name}' needs epochs and learning_rate")
@@ -152,6 +159,27 @@ class Schedule(BaseModel):
     def solved(self) -> Phase | None:
         """The first phase, where its heads are solved."""
         return self.phases[0] if self.phases[0].is_solved else None
+
+    def for_photos(self, photos: int, batch_size: int) -> Schedule:
+        """The same with as many epochs as `fewest_steps` of the phases ask for.
+
+        Args:
+            photos: Of an epoch.
+            batch_size: Photos per step.
+        """
+        steps = max(1, math.ceil(photos / batch_size))
+        phases = [
+            phase.model_copy(
+                update={
+                    "epochs": max(phase.epochs, math.ceil(phase.fewest_steps / steps)),
+                    "fewest_steps": 0,
+                }
+            )
+            if phase.fewest_steps
+            else phase
+            for phase in self.phases
+        ]
+        return self.model_copy(update={"phases": phases})
 
     @property
     def cached_epochs(self) -> int:
@@ -337,6 +365,18 @@ class TrainingPlan:
     def batch_size(self) -> int:
         """Photos per step, over all devices and machines together."""
         return self.schedule.batch_size or self.training.batch_size
+
+    def for_photos(self, photos: int) -> TrainingPlan:
+        """The same with as many epochs as `fewest_steps` of the phases ask for.
+
+        Args:
+            photos: Of an epoch.
+        """
+        schedule = self.schedule.for_photos(photos, self.batch_size)
+        longer = schedule.phases[-1].epochs / self.schedule.phases[-1].epochs
+        patience = math.ceil(self.training.patience * longer)
+        training = self.training.model_copy(update={"patience": patience})
+        return replace(self, schedule=schedule, training=training)
 
     @property
     def in_steps(self) -> TrainingPlan | None:

@@ -78,9 +78,9 @@ def fit(
             stays in the workspace.
         WeightsError: If no configured source has weights for the backbone.
     """
+    data = data.taught_by(data.teacher if plan.schedule.distillation.weight else None)
+    plan = plan.for_photos(len(data))
     training = plan.training
-    if plan.schedule.distillation.weight == 0:
-        data = data.taught_by(None)
     _check_plan(plan, taught=data.teacher is not None)
     data.check()
 

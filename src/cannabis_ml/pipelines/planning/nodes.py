@@ -83,6 +83,7 @@ def choose(
     if before is not None and before.key == key and not budget.measure_again:
         _log(before, "kept from an earlier run of the same photos and parameters")
         return before
+    setup = setup.for_photos(counts.shown)
     data = TrainingData.balanced(photo_set, taxonomy, balanced_rows)
     setups = [setup, *(setup.following(recipe) for recipe in budget.recipes)]
     logger.info("Measuring how fast this machine trains, for some seconds.")
