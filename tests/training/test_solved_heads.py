@@ -1,13 +1,11 @@
 """Heads solved on features: against scikit-learn and SciPy, which know nothing of this code."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 from scipy.optimize import minimize
-from scipy.special import expit, softmax
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from cannabis_ml.errors import TrainingError
@@ -21,7 +19,7 @@ from cannabis_ml.training.data import RowTargets
 from cannabis_ml.training.features import kept_features
 from cannabis_ml.training.predict import predict
 from cannabis_ml.training.schedule import Phase, Schedule, TrainingParams, TrainingPlan
-from cannabis_ml.training.solved_heads import LabeledFeatures, Problem, solve_heads, solved_epoch
+from cannabis_ml.training.solved_heads import LabeledFeatures, Problem, solve_heads
 from cannabis_ml.training.training_data import TrainingData
 
 PENALTY = 0.05
@@ -156,41 +154,6 @@ def test_a_feature_that_is_rarely_there_sways_no_answer(photo_set, taxonomy):
     after = answers(network, problem.held_out)
     for name in before:
         assert np.abs(after[name] - before[name]).max() < 0.5, name
-
-
-def test_the_last_solution_learns_from_validation_photos_too(photo_set, taxonomy, plan):
-    data = TrainingData.of_split(photo_set, taxonomy)
-    both = data.with_validation()
-    held_out = photo_set.rows_of(Split.VALIDATION)
-    assert list(both.rows) == [*data.rows, *held_out]
-    assert both.weights is None
-    balanced = replace(data, weights=np.full(len(data), 0.5))
-    assert list(balanced.with_validation().weights) == [0.5] * len(data) + [1.0] * len(held_out)
-
-    network = make_network(taxonomy)
-    problem = problem_of(photo_set, taxonomy, network, penalties=(0.01, PENALTY))
-    parts = problem.train, problem.held_out
-    values = np.concatenate([part.values for part in parts])
-    joined = LabeledFeatures(values, RowTargets(both))
-    row = solved_epoch(network, problem, HEADS, replace(problem, train=joined))
-    alone = make_network(taxonomy)
-    penalties = solve_heads(alone, problem, "lbfgs")
-    told = loss_of_colour(alone, problem.held_out)
-    assert row["validation_colour_loss"] == pytest.approx(told)
-    truth = joined.targets.labels["colour"]
-    known = truth != MISSING
-    theirs = LogisticRegression(C=1 / (penalties["colour"] * known.sum()), tol=1e-9, max_iter=9999)
-    inputs = scaled(replace(problem, train=joined))
-    theirs.fit(inputs[known], truth[known])
-    ours = softmax(answers(network, joined)["colour"], axis=1)
-    np.testing.assert_allclose(ours, theirs.predict_proba(inputs), atol=1e-3)
-
-
-def loss_of_colour(network, features):
-    truth = features.targets.labels["colour"]
-    known = truth != MISSING
-    logits = torch.from_numpy(answers(network, features)["colour"][known])
-    return float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(truth[known])))
 
 
 def test_members_disagree_and_agree_on_the_whole(photo_set, taxonomy):

@@ -13,7 +13,7 @@ import copy
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -74,7 +74,6 @@ class Problem:
         loss: The form of the losses.
         class_weights: Per head (K,); None: all 1.
         penalties: Of `lbfgs`, to choose from, strongest first.
-        chosen: Penalties of `lbfgs` per head that `held_out` need not choose any more.
     """
 
     train: LabeledFeatures
@@ -83,7 +82,6 @@ class Problem:
     loss: LossParams = field(default_factory=LossParams)
     class_weights: Mapping[str, Tensor] | None = None
     penalties: Sequence[float] = PENALTIES
-    chosen: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def weights(self) -> np.ndarray:
@@ -136,29 +134,23 @@ def solve_heads(network: HierarchicalNet, problem: Problem, solver: Solver) -> d
         else:
             one = _LogisticHead(head, taxonomy, problem, scale)
             penalties[head.name] = one.solve(cast(nn.ModuleList, members))
-        if head.name not in problem.chosen:
-            logger.info(
-                "Solved '%s' (%s): penalty %g, chosen on %d validation photos.",
-                head.name,
-                solver,
-                penalties[head.name],
-                judged,
-            )
+        logger.info(
+            "Solved '%s' (%s): penalty %g, chosen on %d validation photos.",
+            head.name,
+            solver,
+            penalties[head.name],
+            judged,
+        )
     return penalties
 
 
-def solved_epoch(
-    network: HierarchicalNet, problem: Problem, phase: Phase, every: Problem | None = None
-) -> dict[str, Any]:
+def solved_epoch(network: HierarchicalNet, problem: Problem, phase: Phase) -> dict[str, Any]:
     """Solve the heads; what came of it, as a row of training's history.
 
     Args:
         network: As for `solve_heads`.
         problem: As for `solve_heads`.
         phase: Names the solver.
-        every: Where no epoch follows that validation photos would have to choose: the same problem
-            with these among the photos to learn from. `lbfgs` solves it once more, with the
-            penalties that it chose, after the losses of this row were measured.
 
     Returns:
         epoch (0), phase, train_loss, validation_loss, `validation_{head}_loss` and
@@ -169,7 +161,7 @@ def solved_epoch(
         TrainingError: As `solve_heads`.
     """
     started = time.perf_counter()
-    penalties = solve_heads(network, problem, phase.solver)
+    solve_heads(network, problem, phase.solver)
     plain = problem.loss.model_copy(update={"label_smoothing": 0.0})
     row: dict[str, Any] = {"epoch": 0, "phase": phase.name}
     weights = head_weights(network.taxonomy, problem.loss.weights)
@@ -189,9 +181,6 @@ def solved_epoch(
                 right_ones, judged = count_right(right[head.name], part.labels[head.name])
                 measured[f"validation_{head.name}_loss"] = loss
                 measured[f"validation_{head.name}_accuracy"] = float(right_ones / judged)
-    if every is not None and phase.solver == "lbfgs":
-        solve_heads(network, replace(every, chosen=penalties), phase.solver)
-        logger.info("Solved once more on training and validation photos together.")
     return {**row, **measured, "learning_rate": 0.0, "seconds": time.perf_counter() - started}
 
 
@@ -258,8 +247,7 @@ class _LogisticHead:
         alone = torch.from_numpy(self.problem.weights)[:, None]
         best: tuple[float, float, dict[str, Any]] | None = None
         worse = 0
-        chosen = self.problem.chosen.get(self.head.name)
-        for penalty in self.problem.penalties if chosen is None else (chosen,):
+        for penalty in self.problem.penalties:
             self.minimize(first, alone, penalty, ROUGH)
             loss = self.held_out_loss(first)
             if best is None or loss < best[0]:

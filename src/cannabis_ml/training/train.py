@@ -8,7 +8,6 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,14 +107,13 @@ def fit(
         with _explained(plan):
             if features is None and plan.schedule.solved is not None:
                 # Predictions find those of all photos, so that each is looked at once.
-                photos_of_all = all_photos(network, data.photos)
-                features = cached_features(network, photos_of_all, training, workspace)
+                every = all_photos(network, data.photos)
+                features = cached_features(network, every, training, workspace)
             known = partial(_features_of, network, training, workspace, features)
             if plan.schedule.solved is not None:
                 parts = [LabeledFeatures(known(part), part.targets) for part in (photos, held_out)]
                 problem = Problem(parts[0], parts[1], data.weights, training.loss, weights)
-                every = None if rest else _with_validation(problem, data, photos, known)
-                rows.append(solved_epoch(network, problem, plan.schedule.solved, every))
+                rows.append(solved_epoch(network, problem, plan.schedule.solved))
                 log_live(rows[0], log_as)
             solution = {name: t.detach().clone() for name, t in network.state_dict().items()}
             if rest is not None:
@@ -191,20 +189,6 @@ def _features_of(
     if features is not None:
         return features[photos.rows]
     return cached_features(network, photos, training, workspace)
-
-
-def _with_validation(
-    problem: Problem,
-    data: TrainingData,
-    photos: Photos,
-    features_of: Callable[[Photos], np.ndarray],
-) -> Problem:
-    """The same problem with the validation photos among those to learn from."""
-    both = data.with_validation()
-    members = photos.targets.members.shape[1]
-    learned = Photos(both, photos.image_size, photos.training, members)
-    part = LabeledFeatures(features_of(learned), learned.targets)
-    return replace(problem, train=part, balance=both.weights)
 
 
 def _loader(

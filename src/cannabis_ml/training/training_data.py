@@ -81,14 +81,6 @@ class TrainingData:
         """The validation split of the same photos."""
         return self.of_split(self.photos, self.taxonomy, Split.VALIDATION)
 
-    def with_validation(self) -> TrainingData:
-        """The same rows and, each once, the photos of the validation split."""
-        held_out = self.photos.rows_of(Split.VALIDATION)
-        weights = self.weights
-        if weights is not None:
-            weights = np.concatenate([weights, np.ones(len(held_out))])
-        return replace(self, rows=np.concatenate([self.rows, held_out]), weights=weights)
-
     def taught_by(self, teacher: pd.DataFrame | None) -> TrainingData:
         """The same photos with predictions of another teacher, or of none."""
         return replace(self, teacher=teacher)
