@@ -34,7 +34,8 @@ from cannabis_ml.training.module import channels_last
 SHARE = 7 / 8
 """Of the side that a crop has."""
 
-PLACES = {"first corner": 0.0, "middle": 0.5, "last corner": 1.0}
+PLACES = (0.0, 0.5, 1.0)
+"""Of crops along the diagonal: a corner, the middle, the corner opposite."""
 
 View = Callable[[np.ndarray], np.ndarray]
 
@@ -60,7 +61,7 @@ def whole(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-CROPS: list[View] = [crop(place) for place in PLACES.values()]
+CROPS: list[View] = [crop(place) for place in PLACES]
 MIRRORED = mirrored(whole)
 SETS: dict[str, list[View]] = {
     "whole": [whole],
@@ -84,16 +85,16 @@ def main() -> None:
     head = network.taxonomy.heads[0].name
     print(f"| {head} | views | validation and calibration | log loss | test | log loss |")
     print("|---|---|---|---|---|---|")
-    known: dict[int, np.ndarray] = {}
+    known: dict[View, np.ndarray] = {}
     splits = ((Split.VALIDATION, Split.CALIBRATION), (Split.TEST,))
     rows = [photo_set.rows_of(*parts) for parts in splits]
     truths = [photo_set.encode(network.taxonomy, part)[head] for part in rows]
     everything = np.concatenate(rows)
     for name, views in SETS.items():
         for view in views:
-            if id(view) not in known:
-                known[id(view)] = answers(network, photo_set, everything, view, head)
-        probs = np.mean([known[id(view)] for view in views], axis=0)
+            if view not in known:
+                known[view] = answers(network, photo_set, everything, view, head)
+        probs = np.mean([known[view] for view in views], axis=0)
         cells = []
         for part, truth in zip(np.split(probs, [len(rows[0])]), truths, strict=True):
             labeled = truth >= 0
