@@ -2,7 +2,7 @@
 
     kedro run --env folder --pipeline=data --params photos=DIR
     python tests/benchmarks/bench_recipes.py --photos DIR [--env folder] [--out DIR]
-        [--seeds 0 1 2] [--threads 2] [--heads HEAD …] [--divide] [RUNG …]
+        [--seeds 0 1 2] [--threads 2] [--heads HEAD …] [--divide] [--start FILE] [RUNG …]
 
 Each rung is a network and a schedule (RUNGS); all learn from the same photos and are judged on the
 same ones. What a rung gave is kept in `--out`, a file per rung and seed, and not trained again, so
@@ -23,6 +23,8 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,11 @@ def solved_then(epochs: int, **phase: Any) -> list[dict[str, Any]]:
 
 
 def rung(backbone: Any, size: int, phases: list[dict[str, Any]], **other: Any) -> dict[str, Any]:
-    """A recipe: `training` and `model` change parameters, `copies` are augmentation's."""
+    """A recipe: `training` and `model` change parameters, `copies` are augmentation's.
+
+    `taught_by` names the rung whose predictions with the same seed are learned from too; `started`
+    begins with the weights of `--start`; `sharpness` is rho of sharpness-aware minimization.
+    """
     return {"backbone": backbone, "image_size": size, "phases": phases, **other}
 
 
@@ -129,6 +135,8 @@ RUNGS = {
         ]
     ),
     "… not balanced": on_top(balanced=False),
+    "… sharpness-aware": on_top(sharpness=0.05),
+    "… from --start": on_top(started=True),
     "… Lite2 and Lite0 fused": on_top(backbone=[LITE2, LITE0]),
     "… Lite2": on_top(backbone=LITE2),
     "160 px": rung(LITE0, 160, heads_then(9)),
@@ -147,11 +155,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--heads", nargs="+", help="that are judged together")
     parser.add_argument("--divide", action="store_true", help="anew with each seed")
+    parser.add_argument("--start", type=Path, help="checkpoint of a rung, such as of other photos")
     parser.add_argument("rungs", nargs="*", metavar="RUNG", help=", ".join(RUNGS))
     args = parser.parse_args()
     unknown = sorted(set(args.rungs) - set(RUNGS))
     if unknown:
         parser.error(f"no rung is called {', '.join(unknown)}: {', '.join(RUNGS)}")
+    if args.start is None and any(RUNGS[name].get("started") for name in args.rungs):
+        parser.error("a rung begins with the weights of another: --start FILE")
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.rungs:
         for seed in args.seeds:
@@ -166,6 +177,7 @@ def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
     """Train and judge one rung with one seed; writes `path`, and predictions beside it."""
     import torch
 
+    from cannabis_ml.networks.checkpoint import Checkpoint
     from cannabis_ml.networks.params import ModelParams
     from cannabis_ml.splits import Split
     from cannabis_ml.training.predict import predict
@@ -193,12 +205,15 @@ def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
         ModelParams(**{**model, **changed, **recipe.get("model", {})}),
         training,
         Schedule(phases=recipe["phases"], **recipe.get("schedule", {})),
+        Checkpoint.read(args.start) if recipe.get("started") else None,
     )
     before, began = cpu_seconds(), time.perf_counter()
-    checkpoint, history = fit(data, plan, args.out / "workspace")
+    with sharpness_aware(recipe.get("sharpness", 0.0)):
+        checkpoint, history = fit(data, plan, args.out / "workspace")
     cost = {"cpu": cpu_seconds() - before, "wall": time.perf_counter() - began}
     predictions = predict(checkpoint, photo_set, training=training)
     predictions.to_parquet(path.with_suffix(".parquet"))
+    checkpoint.write(path.with_suffix(".safetensors"))
     best = int(history["validation_loss"].idxmin()) + 1
     heads = args.heads or [taxonomy.heads[0].name]
     scores = {split: judged(predictions, split, taxonomy, heads) for split in HELD_OUT}
@@ -206,6 +221,49 @@ def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
     aside = path.with_suffix(".part")
     aside.write_text(json.dumps(found, indent=1))
     aside.replace(path)
+
+
+@contextmanager
+def sharpness_aware(rho: float) -> Iterator[None]:
+    """Train with sharpness-aware minimization (Foret et al. 2021, eq. 2 and 3) in place of AdamW.
+
+    Args:
+        rho: Length of the step uphill; 0 changes nothing.
+    """
+    import torch
+
+    from cannabis_ml.training.module import PhotoModule
+
+    class SharpnessAware(torch.optim.AdamW):
+        """AdamW on the gradient at the worst place nearby: each step costs two."""
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            with torch.enable_grad():
+                loss = closure()
+            held = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+            norm = torch.stack([p.grad.norm() for p in held]).norm()
+            moves = [p.grad * (rho / (norm + 1e-12)) for p in held]
+            for parameter, move in zip(held, moves, strict=True):
+                parameter.add_(move)
+            with torch.enable_grad():
+                closure()
+            for parameter, move in zip(held, moves, strict=True):
+                parameter.sub_(move)
+            super().step()
+            return loss
+
+    usual = PhotoModule.configure_optimizers
+
+    def configure(module: PhotoModule) -> torch.optim.Optimizer:
+        return SharpnessAware(usual(module).param_groups)
+
+    if rho:
+        PhotoModule.configure_optimizers = configure
+    try:
+        yield
+    finally:
+        PhotoModule.configure_optimizers = usual
 
 
 def entries(args: argparse.Namespace) -> tuple[Any, ...]:
