@@ -89,9 +89,16 @@ def test_every_output_is_as_pytorch_gives_it(model, checkpoint, photos):
     agree(model, checkpoint, photos)
 
 
-@pytest.mark.parametrize("backbone", ["test_vit", ["test_resnet", "test_vit"]])
-def test_other_networks_answer_as_pytorch_does(backbone, photos):
-    checkpoint = make_checkpoint(backbone, hidden=8)
+@pytest.mark.parametrize(
+    ("backbone", "parts"),
+    [
+        ("test_vit", {"hidden": 8}),
+        (["test_resnet", "test_vit"], {"hidden": 8}),
+        ("test_efficientnet", {"mirrored": True, "attention": True, "ensemble": 2}),
+    ],
+)
+def test_other_networks_answer_as_pytorch_does(backbone, parts, photos):
+    checkpoint = make_checkpoint(backbone, **parts)
     agree(to_litert(checkpoint), checkpoint, photos)
 
 

@@ -27,12 +27,12 @@ MEAN, STD = (0.3, 0.5, 0.6), (0.2, 0.25, 0.3)
 pytestmark = pytest.mark.slow
 
 
-def make_checkpoint(taxonomy):
+def make_checkpoint(taxonomy, **parts):
     """A random network whose answers differ from photo to photo."""
     torch.manual_seed(0)
     backbone = create_backbone(BACKBONE, SIZE)
     network = HierarchicalNet(
-        backbone, taxonomy, Architecture(dropout=0.5, image_size=SIZE, mean=MEAN, std=STD)
+        backbone, taxonomy, Architecture(dropout=0.5, image_size=SIZE, mean=MEAN, std=STD, **parts)
     )
     with torch.no_grad():
         for name, parameter in network.heads.named_parameters():
@@ -113,6 +113,18 @@ def test_answers_as_pytorch_does(model, checkpoint, taxonomy, photos):
         spread = np.ptp(expected, axis=0).max()
         assert name == EMBEDDING or spread > 0.05, f"{name} says the same of every photo"
         np.testing.assert_allclose(ours[name], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_mirrored_network_answers_as_pytorch_does(taxonomy, photos, count):
+    checkpoint = make_checkpoint(taxonomy, mirrored=True, attention=True)
+    ours = ONNXPredictor(to_onnx(checkpoint)).outputs(photos[:count])
+    expected = torch_outputs(checkpoint, photos[:count])
+    plain = torch_outputs(make_checkpoint(taxonomy, attention=True), photos[:count])
+    assert set(ours) == set(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(ours[name], values, rtol=0, atol=1e-5)
+    assert not np.allclose(expected[EMBEDDING], plain[EMBEDDING], atol=1e-3)
 
 
 def test_outputs_are_probabilities(model, taxonomy, photos):

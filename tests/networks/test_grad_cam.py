@@ -14,11 +14,11 @@ from cannabis_ml.taxonomy import Taxonomy
 SIZE = 64
 
 
-def make(taxonomy, backbone="test_resnet", attention=False, ensemble=1):
+def make(taxonomy, backbone="test_resnet", attention=False, ensemble=1, mirrored=False):
     torch.manual_seed(0)
     names = [backbone] if isinstance(backbone, str) else backbone
     made = create_backbone(backbone if len(names) > 1 else names[0], SIZE)
-    sizes = Architecture(image_size=SIZE, attention=attention, ensemble=ensemble)
+    sizes = Architecture(image_size=SIZE, attention=attention, ensemble=ensemble, mirrored=mirrored)
     network = HierarchicalNet(made, taxonomy, sizes).eval()
     with torch.no_grad():
         for parameter in network.attention.parameters():
@@ -50,12 +50,13 @@ def test_of_a_linear_head_on_averaged_features_it_is_cam(taxonomy, photo):
     assert found.max() == 1
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("attention", [False, True])
 @pytest.mark.parametrize(
     "backbone", ["test_efficientnet", "test_mambaout", ["test_vit", "test_resnet"]]
 )
-def test_what_is_explained_is_what_the_heads_see(taxonomy, backbone, attention):
-    network = make(taxonomy, backbone, attention, ensemble=2)
+def test_what_is_explained_is_what_the_heads_see(taxonomy, backbone, attention, mirrored):
+    network = make(taxonomy, backbone, attention, ensemble=2, mirrored=mirrored)
     pixels = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8)
     features, seen, channels_last = embed_with_map(network, pixels)
     torch.testing.assert_close(features, network.embed(pixels))

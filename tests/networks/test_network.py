@@ -119,6 +119,48 @@ def test_members_drop_different_features(network):
         torch.testing.assert_close(logits[:, 0], logits[:, 1])
 
 
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize(
+    "backbone", ["test_efficientnet", "test_vit", ["test_vit", "test_efficientnet"]]
+)
+def test_mirrored_network_answers_from_both_images(taxonomy, backbone, attention):
+    torch.manual_seed(0)
+    made = create_backbone(backbone, SIZE)
+    parts = {"image_size": SIZE, "attention": attention}
+    plain = HierarchicalNet(made, taxonomy, Architecture(**parts)).eval()
+    with torch.no_grad():
+        for parameter in plain.attention.parameters():
+            parameter.normal_()
+    both = HierarchicalNet(made, taxonomy, Architecture(**parts, mirrored=True)).eval()
+    both.load_state_dict(plain.state_dict())
+    batch = photos(3)
+    features, seen = both.embed_with_attention(batch)
+    (own, own_seen), (image, image_seen) = (
+        plain.embed_with_attention(one) for one in (batch, batch.flip(-1))
+    )
+    torch.testing.assert_close(features, (own + image) / 2)
+    torch.testing.assert_close(both.embed(batch.flip(-1)), features)
+    if seen is not None:
+        torch.testing.assert_close(seen, (own_seen + image_seen.flip(-1)) / 2)
+    both.train(), plain.train()
+    torch.manual_seed(0)
+    expected = plain.embed(batch)
+    torch.manual_seed(0)
+    torch.testing.assert_close(both.embed(batch), expected)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_checkpoint_knows_whether_both_images_are_looked_at(taxonomy, mirrored):
+    params = ModelParams(
+        backbone="test_efficientnet", image_size=SIZE, weights=["random"], mirrored=mirrored
+    )
+    network, _ = build_network(params, taxonomy)
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    checkpoint = Checkpoint(state=state, card=network.card("test_efficientnet"))
+    assert restore(checkpoint).mirrored is mirrored
+    assert build_network(params, taxonomy, checkpoint)[0].mirrored is mirrored
+
+
 def test_fused_backbones_see_pixels_as_each_expects_them(taxonomy):
     torch.manual_seed(0)
     names = ["test_efficientnet", "test_vit", "test_mambaout"]  # of different means and widths

@@ -81,6 +81,9 @@ def test_other_photos_rows_sizes_or_weights_are_other_features(
     network.backbone.bn1.running_mean += 1
     cached_features(network, photos, PLAIN, tmp_path)
     assert entries() == 5
+    network.mirrored = True
+    cached_features(network, photos, PLAIN, tmp_path)
+    assert entries() == 6
 
 
 def test_normalisation_is_part_of_the_weights(network):

@@ -45,6 +45,9 @@ class NetworkCard(BaseModel):
     hidden: int | dict[str, int] = Field(
         default=0, description="Width of the hidden layer, by head where it differs; 0: none"
     )
+    mirrored: bool = Field(
+        default=False, description="Whether it looks at the mirror image of a photo too"
+    )
     experts: dict[str, list[str]] = Field(
         default={},
         description="Head that networks of their own answer, and the classes of its parent that"

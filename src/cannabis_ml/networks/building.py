@@ -126,6 +126,7 @@ def _assembled(
         ensemble=params.ensemble,
         attention=params.attention,
         hidden=params.hidden,
+        mirrored=params.mirrored,
     )
     return HierarchicalNet(backbone, taxonomy, architecture)
 

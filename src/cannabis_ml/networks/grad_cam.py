@@ -107,13 +107,21 @@ def embed_with_map(network: HierarchicalNet, photos: Tensor) -> tuple[Tensor, Te
     """uint8 (N, 3, S, S) RGB -> float (N, F), as `HierarchicalNet.embed`, and what it stands on.
 
     Returns:
-        The features; the last feature map, as attention leaves it; and whether its channels come
-        last.
+        The features; the last feature map, as attention leaves it, of the photo itself where its
+        mirror image is looked at too; and whether its channels come last.
 
     Raises:
         CheckpointError: If there is no feature map.
     """
     pixels = ((photos.float() - network.mean) / network.std).requires_grad_()
+    features, seen, channels_last = _look(network, pixels)
+    if network.mirrored:
+        features = (features + _look(network, pixels.flip(-1))[0]) / 2
+    return features, seen, channels_last
+
+
+def _look(network: HierarchicalNet, pixels: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """The same of normalized pixels, once."""
     backbone = network.backbone
     branches = branches_of(backbone)
     views = backbone.views(pixels) if isinstance(backbone, FusedBackbone) else [pixels]

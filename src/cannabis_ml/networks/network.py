@@ -132,6 +132,8 @@ class Architecture:
         attention: Weigh the places of the feature map; off for a backbone without a map.
         hidden: Width of a hidden layer in every member, or by head, those that are not named having
             none; 0: linear members.
+        mirrored: In evaluation mode, features are the mean of those of the photo and of its mirror
+            image.
     """
 
     image_size: int = 224
@@ -141,6 +143,7 @@ class Architecture:
     ensemble: int = 1
     attention: bool = False
     hidden: int | Mapping[str, int] = 0
+    mirrored: bool = False
 
     def hidden_of(self, head: str) -> int:
         """Width of the hidden layer of a head."""
@@ -172,6 +175,7 @@ class HierarchicalNet(nn.Module):
         self.dropout = made_of.dropout
         self.ensemble = made_of.ensemble
         self.hidden = made_of.hidden
+        self.mirrored = made_of.mirrored
         self.num_features = feature_width(backbone)
         self.backbone = backbone
         self.attention = nn.ModuleList(
@@ -220,9 +224,21 @@ class HierarchicalNet(nn.Module):
 
         Returns:
             The features, without those of experts; and the attention map, (N, h, w) within (0, 1),
-            of the first backbone that has one, None where none has.
+            of the first backbone that has one, None where none has. Of a mirrored network in
+            evaluation mode, means over the photo and its mirror image.
         """
         pixels = (photos.float() - self.mean) / self.std
+        if self.training or not self.mirrored:
+            return self._look(pixels)
+        # In training mode photos are mirrored at random, so that one look is enough.
+        features, seen = self._look(torch.cat([pixels, pixels.flip(-1)]))
+        count = photos.shape[0]  # len() would fix the size of exported batches
+        if seen is not None:
+            seen = (seen[:count] + seen[count:].flip(-1)) / 2
+        return (features[:count] + features[count:]) / 2, seen
+
+    def _look(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same of normalized pixels, once."""
         if not self.attention:
             return self.backbone(pixels), None
         fused = isinstance(self.backbone, FusedBackbone)
@@ -276,6 +292,7 @@ class HierarchicalNet(nn.Module):
             ensemble=self.ensemble,
             attention=len(self.attention) > 0,
             hidden=self.hidden if isinstance(self.hidden, int) else dict(self.hidden),
+            mirrored=self.mirrored,
             experts={} if self.experts is None else {self.experts.head: self.experts.names},
             **facts,
         )

@@ -111,7 +111,11 @@ class ModelParams(BaseModel):
     hidden: int = Field(
         default=0, ge=0, description="Width of a hidden layer in every member; 0: a linear head"
     )
-
+    mirrored: bool = Field(
+        default=False,
+        description="Answer from the photo and its mirror image, by the mean of their features:"
+        " twice the time of an answer, in every exported file too",
+    )
     experts: ExpertParams | None = Field(
         default=None,
         description="Train one more network for each class of a parent head, on its photos alone,"

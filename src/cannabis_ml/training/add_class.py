@@ -252,6 +252,7 @@ def growth_plan(
         attention=card.attention,
         ensemble=card.ensemble,
         hidden=card.hidden,
+        mirrored=card.mirrored,
     )
     return TrainingPlan(model, training, Schedule(phases=phases), start)
 

@@ -147,7 +147,7 @@ class _AsTheyAre(Dataset):
 
 def weights_hash(network: HierarchicalNet) -> str:
     """SHA-256 of all that decides features: weights and statistics below the heads, scaling."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"mirrored" if network.mirrored else b"")
     tensors = {n: t for n, t in network.state_dict().items() if not n.startswith("heads.")}
     tensors |= {"mean": network.mean, "std": network.std}
     for name in sorted(tensors):
