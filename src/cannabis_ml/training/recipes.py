@@ -161,8 +161,8 @@ def sides_of(tier: TierSetup) -> list[int]:
 
 
 def backbone_name(model: ModelParams) -> str:
-    """The backbone in a word; fused ones are joined by a plus sign."""
-    return "+".join(model.backbones)
+    """The backbone in a word, other networks of it apart; fused ones are joined by a plus sign."""
+    return "+".join(model.backbones) + (" mirrored" if model.mirrored else "")
 
 
 class Costs(BaseModel):

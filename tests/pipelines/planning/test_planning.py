@@ -18,6 +18,7 @@ from cannabis_ml.training.recipe_choice import AS_CONFIGURED
 from cannabis_ml.training.recipes import BudgetParams
 from cannabis_ml.training.schedule import Schedule, TrainingParams
 from cannabis_ml.training.speed_probe import measure_speed
+from cannabis_ml.training.time_needed import PhotoCounts, forecast
 from cannabis_ml.training.training_data import TrainingData
 
 CONF = Path(__file__).parents[3] / "conf"
@@ -90,3 +91,20 @@ def test_every_network_and_part_of_every_recipe_is_measured(
     assert network.steps.keys() == {"last 5 blocks"}
     assert network.steps["last 5 blocks"].at(64) > 0
     assert min(speed.unit, speed.reading, speed.copying, speed.heads, speed.probing) > 0
+
+
+def test_a_network_that_looks_twice_is_measured_apart(photo_set, rows, taxonomy, at_once):
+    model = ModelParams(backbone="tf_efficientnet_lite0", image_size=64, ensemble=1)
+    both = model.model_copy(update={"mirrored": True})
+    tiers = {"tier3": describe_setup(both, Schedule()), "tier1": describe_setup(model, Schedule())}
+    setup = gather_setup(
+        TrainingParams(batch_size=4),
+        AugmentationParams(copies=0),
+        StoreParams(short_side=64),
+        **tiers,
+    )
+    speed = measure_speed(TrainingData.balanced(photo_set, taxonomy, rows), [setup])
+    assert speed.backbones.keys() == {"tf_efficientnet_lite0", "tf_efficientnet_lite0 mirrored"}
+    counts = PhotoCounts(shown=10, training=10, validation=5, held_out=5)
+    names = [stage.name for stage in forecast(setup, counts, speed, budget(9).costs)]
+    assert names == ["tier3", "tier1", "after training"]
