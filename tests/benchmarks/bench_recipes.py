@@ -56,7 +56,8 @@ def rung(backbone: Any, size: int, phases: list[dict[str, Any]], **other: Any) -
     """A recipe: `training` and `model` change parameters, `copies` are augmentation's.
 
     `taught_by` names the rung whose predictions with the same seed are learned from too; `started`
-    begins with the weights of `--start`; `sharpness` is rho of sharpness-aware minimization.
+    begins with the weights of `--start`; `balancing` is its strategy; `sharpness` is rho of
+    sharpness-aware minimization.
     """
     return {"backbone": backbone, "image_size": size, "phases": phases, **other}
 
@@ -71,6 +72,7 @@ def on_top(
     phases: list[dict[str, Any]] | None = None,
     training: dict[str, Any] | None = None,
     backbone: Any = LITE0,
+    model: dict[str, Any] | None = None,
     **other: Any,
 ) -> dict[str, Any]:
     """A step on top of solved heads, geometry, mixup and CutMix."""
@@ -79,7 +81,7 @@ def on_top(
         SIDE,
         phases or solved_then(9),
         copies=False,
-        model={"hidden": 0},
+        model={"hidden": 0, **(model or {})},
         training={"geometry": 1.0, **MIXED, **(training or {})},
         **other,
     )
@@ -127,14 +129,16 @@ RUNGS = {
     "… 60 epochs": on_top(solved_then(60)),
     "… 60 epochs, a third of the rate": on_top(solved_then(60, learning_rate=3e-4)),
     "… 60 epochs, no mixing": on_top(solved_then(60), training=NO_MIXING),
-    "… EMA 0.998": on_top(training={"ema_decay": 0.998}),
+    "… no average of weights": on_top(training={"ema_decay": 0.0}),
+    "… mirrored": on_top(model={"mirrored": True}),
     "… 96 px at first": on_top(
         [
             *solved_then(5, image_size=96),
             {**solved_then(5)[1], "name": "larger"},
         ]
     ),
-    "… not balanced": on_top(balanced=False),
+    "… rare classes oversampled": on_top(balancing="oversample"),
+    "… rare classes weigh more": on_top(balancing="weighted"),
     "… sharpness-aware": on_top(sharpness=0.05),
     "… from --start": on_top(started=True),
     "… Lite2 and Lite0 fused": on_top(backbone=[LITE2, LITE0]),
@@ -179,6 +183,8 @@ def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
 
     from cannabis_ml.networks.checkpoint import Checkpoint
     from cannabis_ml.networks.params import ModelParams
+    from cannabis_ml.pipelines.balancing.nodes import balance_classes
+    from cannabis_ml.pipelines.balancing.params import BalancingParams
     from cannabis_ml.splits import Split
     from cannabis_ml.training.predict import predict
     from cannabis_ml.training.schedule import Schedule, TrainingParams, TrainingPlan
@@ -191,7 +197,10 @@ def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
     photo_set, copies, rows, taxonomy, model = entries(args)
     if args.divide:
         photo_set, rows, copies = divided(photo_set, taxonomy, seed), None, None
-    if rows is not None and recipe.get("balanced", True):
+    if "balancing" in recipe:
+        balancing = BalancingParams(strategy=recipe["balancing"])
+        rows, _ = balance_classes(photo_set, taxonomy, balancing)
+    if rows is not None:
         copies = copies if recipe.get("copies", True) else None
         data = TrainingData.balanced(photo_set, taxonomy, rows, copies)
     else:
