@@ -106,6 +106,9 @@ RUNGS = {
     "last 3 layers": rung(LITE0, SIDE, heads_then(9, last_blocks=3)),
     "all layers": rung(LITE0, SIDE, heads_then(9, last_blocks=9)),
     "solved heads": rung(LITE0, SIDE, solved_then(1)[:1], model={"hidden": 0}),
+    "solved heads, mirrored": rung(
+        LITE0, SIDE, solved_then(1)[:1], model={"hidden": 0, "mirrored": True}
+    ),
     "solved heads, geometry, mixup, CutMix": on_top(),
     "linear heads, geometry, mixup, CutMix": on_top(heads_then(9)),
     "18 epochs": rung(LITE0, SIDE, heads_then(18)),

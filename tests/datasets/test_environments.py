@@ -69,7 +69,7 @@ def test_plantvillage_derives_its_taxonomy(crops):
     assert taxonomy["condition"].allowed["Tomato"] == ["Septoria_leaf_spot"]
 
 
-@pytest.mark.parametrize("env", ["folder", "quick"])
+@pytest.mark.parametrize("env", ["folder", "quick", "best"])
 def test_folder_takes_any_class_folders(crops, env):
     source, spec = source_and_taxonomy(env, photos=crops["plantdoc"])
     assert len(spec.resolve(source.load())["label"].class_names) == 2
