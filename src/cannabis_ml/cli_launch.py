@@ -275,12 +275,16 @@ def _plan(measured: Throughput, typed: Typed) -> Plan:
     """The run that the configuration describes now: it may have changed since the probe."""
     from cannabis_ml.launchers.backend import LaunchError
     from cannabis_ml.launchers.configuration import config_loader
+    from cannabis_ml.launchers.probe import planned_epochs
     from cannabis_ml.launchers.throughput import Plan
+    from cannabis_ml.training.schedule import Schedule
 
+    photos = typed.photos or measured.photos
     params = config_loader(typed.env)["parameters"]
     epochs, sizes = {}, {}
     for tier, rate in measured.tiers.items():
-        phases = {one["name"]: one.get("epochs", 1) for one in params[tier]["schedule"]["phases"]}
+        schedule = Schedule.model_validate(params[tier]["schedule"])
+        phases = planned_epochs(schedule, photos, params["training"]["batch_size"])
         if set(phases) != set(rate.phases):
             raise LaunchError(
                 f"The phases of {tier} were {', '.join(rate.phases)} when it was measured, and are"
@@ -288,7 +292,7 @@ def _plan(measured: Throughput, typed: Typed) -> Plan:
             )
         epochs[tier] = phases
         sizes[tier] = params[tier]["model"]["image_size"]
-    return Plan(photos=typed.photos or measured.photos, epochs=epochs, image_size=sizes)
+    return Plan(photos=photos, epochs=epochs, image_size=sizes)
 
 
 def _probe_here(job: Job) -> int:

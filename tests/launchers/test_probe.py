@@ -10,7 +10,7 @@ from kedro.runner import SequentialRunner
 from cannabis_ml.launchers.backend import LaunchError
 from cannabis_ml.launchers.probe import ProbeHook, _options, smaller_side
 from cannabis_ml.networks.params import ModelParams
-from cannabis_ml.training.schedule import Schedule
+from cannabis_ml.training.schedule import Phase, Schedule
 
 NOW = [0.0]
 """What the clock of these tests shows; nodes put it forward."""
@@ -37,13 +37,30 @@ PIPELINE = Pipeline(
     [
         Node(read, "source_photos", "photos", name="ingestion.index_photos"),
         Node(
+            lambda *configured: configured,
+            ["params:tier1.model", "params:tier1.schedule"],
+            ["tier1.model", "tier1.schedule"],
+            name="training.tier1.apply_recipe",
+        ),
+        Node(
             train,
-            ["photos", "params:tier1.model", "params:tier1.schedule"],
+            ["photos", "tier1.model", "tier1.schedule"],
             ["side", "paths", "tier1.training_history"],
             name="training.tier1.train_model",
         ),
     ]
 )
+
+
+SCHEDULE = Schedule(
+    phases=[
+        Phase(name="heads", epochs=6, learning_rate=1e-3, train="heads"),
+        Phase(name="top", epochs=2, learning_rate=1e-3, fewest_steps=20),
+    ]
+)
+
+
+OUTPUTS = ("photos", "tier1.model", "tier1.schedule", "side", "paths", "tier1.training_history")
 
 
 def run(hook, monkeypatch, photos=200):
@@ -57,8 +74,8 @@ def run(hook, monkeypatch, photos=200):
         {
             "source_photos": MemoryDataset(table),
             "params:tier1.model": MemoryDataset(ModelParams(image_size=160)),
-            "params:tier1.schedule": MemoryDataset(Schedule()),
-            **{name: MemoryDataset() for name in ("side", "paths", "tier1.training_history")},
+            "params:tier1.schedule": MemoryDataset(SCHEDULE),
+            **{name: MemoryDataset() for name in OUTPUTS},
         }
     )
     hooks.hook.before_pipeline_run(run_params={}, pipeline=PIPELINE, catalog=catalog)
@@ -74,7 +91,8 @@ def test_a_probe_has_few_photos_and_epochs_and_notes_what_nodes_take(monkeypatch
     assert len(catalog["paths"].load()) == 50
     assert catalog["side"].load() == 160
     measured = hook.measured
-    assert measured.schedules == {"tier1": {"heads": 6, "top": 2}}
+    # 140 of 200 photos are 5 steps of 32: 4 epochs are 20 of them.
+    assert measured.schedules == {"tier1": {"heads": 6, "top": 4}}
     assert measured.sizes == {"tier1": 160}
     assert measured.ran["tier1"] == {"heads": 2, "top": 2}
     assert measured.epochs["tier1"] == pytest.approx({"heads": 0.5, "top": 0.5})

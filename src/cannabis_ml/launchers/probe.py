@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from kedro.pipeline.node import Node
 
+    from cannabis_ml.training.schedule import Schedule
+
 FEW, MANY = 48, 144
 """Photos of the source in the two probes; their difference gives the time per photo."""
 
@@ -37,6 +39,9 @@ EPOCHS = 2
 
 SMALLER = 0.7
 """Side of photos in the last probe over that of the configuration."""
+
+TRAINING_SHARE = 0.7
+"""Of the photos of the source that are trained on, about."""
 
 SOURCE = "source_photos"
 
@@ -95,10 +100,13 @@ class ProbeHook:
             if name == SOURCE:
                 self.found = len(value)
                 changed[name] = _some(value, self.measured.photos)
+            elif not name.startswith("params:"):
+                continue  # made of parameters that were replaced before
             elif what == "schedule":
-                self.measured.schedules[tier] = {p.name: p.epochs for p in value.phases}
+                self.measured.schedules[tier] = planned_epochs(value, self.found)
                 short = [
-                    p.model_copy(update={"epochs": min(EPOCHS, p.epochs)}) for p in value.phases
+                    p.model_copy(update={"epochs": min(EPOCHS, p.epochs), "fewest_steps": 0})
+                    for p in value.phases
                 ]
                 changed[name] = value.model_copy(update={"phases": short})
             elif what == "model" and hasattr(value, "image_size"):
@@ -292,6 +300,20 @@ def _some(photos: pd.DataFrame, count: int) -> pd.DataFrame:
         return photos
     rows = [round(i * (len(photos) - 1) / (count - 1)) for i in range(count)]
     return photos.iloc[rows].reset_index(drop=True)
+
+
+def planned_epochs(schedule: Schedule, photos: int, batch_size: int = 32) -> dict[str, int]:
+    """Epochs of each phase with so many photos of the source, `fewest_steps` considered.
+
+    Args:
+        schedule: As configured.
+        photos: 0: not known; epochs are as configured.
+        batch_size: Where the schedule has none.
+    """
+    if photos:
+        shown = max(1, round(TRAINING_SHARE * photos))
+        schedule = schedule.for_photos(shown, schedule.batch_size or batch_size)
+    return {phase.name: phase.epochs for phase in schedule.phases}
 
 
 def smaller_side(side: int) -> int:
