@@ -211,7 +211,7 @@ def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
     if "taught_by" in recipe:
         teacher = path.with_name(f"{recipe['taught_by'].replace(' ', '_')}-{seed}.parquet")
         data = data.taught_by(pd.read_parquet(teacher))
-    changed = {"backbone": recipe["backbone"], "image_size": recipe["image_size"]}
+    changed = {key: recipe[key] for key in ("backbone", "image_size")} | {"mirrored": False}
     training = TrainingParams(seed=seed, patience=99, **recipe.get("training", {}))
     plan = TrainingPlan(
         ModelParams(**{**model, **changed, **recipe.get("model", {})}),
@@ -220,8 +220,10 @@ def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
         Checkpoint.read(args.start) if recipe.get("started") else None,
     )
     before, began = cpu_seconds(), time.perf_counter()
-    with sharpness_aware(recipe.get("sharpness", 0.0)):
-        checkpoint, history = fit(data, plan, args.out / "workspace")
+    rho = recipe.get("sharpness", 0.0)
+    with sharpness_aware(rho):
+        # Else states of the same plan without it would be gone on from.
+        checkpoint, history = fit(data, plan, args.out / f"workspace_{rho:g}")
     cost = {"cpu": cpu_seconds() - before, "wall": time.perf_counter() - began}
     predictions = predict(checkpoint, photo_set, training=training)
     predictions.to_parquet(path.with_suffix(".parquet"))

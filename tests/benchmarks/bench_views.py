@@ -80,6 +80,7 @@ def main() -> None:
     print(machine())
     path = args.data / "06_models" / args.tier / "checkpoint.safetensors"
     network = channels_last(restore(CheckpointDataset(filepath=str(path), version=NEWEST).load()))
+    network.mirrored = False  # views are looked at one by one
     path = args.data / "05_model_input/photo_set"
     photo_set = PhotoSetDataset(filepath=str(path), version=NEWEST).load()
     head = network.taxonomy.heads[0].name

@@ -38,7 +38,7 @@ def draw(count, seed=1):
     return coarse.repeat(8, axis=1).repeat(8, axis=2)
 
 
-def make_checkpoint(spoil=None):
+def make_checkpoint(spoil=None, mirrored=False):
     """A random ensemble with attention whose answers differ from photo to photo.
 
     `spoil` names a block, of a plain network, in which one channel is made silent and weighed
@@ -47,7 +47,7 @@ def make_checkpoint(spoil=None):
     torch.manual_seed(0)
     backbone = create_backbone("test_efficientnet", SIZE)
     more = {} if spoil else {"ensemble": 2, "attention": True}
-    architecture = Architecture(image_size=SIZE, **more)
+    architecture = Architecture(image_size=SIZE, mirrored=mirrored, **more)
     network = HierarchicalNet(backbone, TAXONOMY, architecture)
     photos = torch.from_numpy(draw(32, seed=3)).permute(0, 3, 1, 2)
     with torch.no_grad():
@@ -78,18 +78,22 @@ class QuantizedFiles:
     def __init__(self, once):
         self._once = once
 
-    def path(self, kind, quantization=FLOAT, spoil=None) -> Path:
-        """A file of a format; `static_int8` and the like are calibrated on 12 photos."""
+    def path(self, kind, quantization=FLOAT, **network) -> Path:
+        """A file of a format; `static_int8` and the like are calibrated on 12 photos.
+
+        `network` are arguments of `make_checkpoint`.
+        """
 
         def make(folder):
             if quantization != FLOAT:
-                made = quantize(self.file(kind, spoil=spoil), quantization, draw(12))
+                made = quantize(self.file(kind, **network), quantization, draw(12))
             else:
                 write = {"onnx": to_onnx, "tflite": to_litert}[kind]
-                made = write(make_checkpoint(spoil), Provenance("tier1"))
+                made = write(make_checkpoint(**network), Provenance("tier1"))
             (folder / f"{quantization}.{kind}").write_bytes(made.data)
 
-        return self._once(f"{spoil}-{quantization}-{kind}", make) / f"{quantization}.{kind}"
+        which = "-".join(f"{name}_{value}" for name, value in sorted(network.items()) if value)
+        return self._once(f"{which}-{quantization}-{kind}", make) / f"{quantization}.{kind}"
 
-    def file(self, kind, quantization=FLOAT, spoil=None) -> ModelFile:
-        return ModelFile.read(self.path(kind, quantization, spoil))
+    def file(self, kind, quantization=FLOAT, **network) -> ModelFile:
+        return ModelFile.read(self.path(kind, quantization, **network))

@@ -94,7 +94,10 @@ def test_every_output_is_as_pytorch_gives_it(model, checkpoint, photos):
     [
         ("test_vit", {"hidden": 8}),
         (["test_resnet", "test_vit"], {"hidden": 8}),
-        ("test_efficientnet", {"mirrored": True, "attention": True, "ensemble": 2}),
+        (
+            ["test_resnet", "test_efficientnet"],
+            {"mirrored": True, "attention": True, "ensemble": 2},
+        ),
     ],
 )
 def test_other_networks_answer_as_pytorch_does(backbone, parts, photos):

@@ -84,6 +84,19 @@ def test_every_quantization_gives_a_smaller_file_that_answers_alike(
 
 
 @pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("quantization", ["weight_only_int8", "static_int8"])
+def test_mirrored_network_is_quantized_as_any_other(quantized, kind, quantization):
+    whole = quantized(kind, mirrored=True)
+    small = quantized(kind, quantization, mirrored=True)
+    assert len(small.data) < len(whole.data)
+    photos = draw(5, seed=2)
+    given = ask(small, photos)
+    assert 0 < heads_apart(ask(whole, photos), given) < 0.1
+    flipped = np.ascontiguousarray(photos[:, :, ::-1])
+    assert heads_apart(ask(small, flipped), given) < 1e-4
+
+
+@pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_outputs_besides_the_probabilities_stay_float(float_file, quantized, kind, quantization):
     """Also where what comes before them is int8; each to within a hundredth or so."""

@@ -158,6 +158,7 @@ def test_checkpoint_knows_whether_both_images_are_looked_at(taxonomy, mirrored):
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     checkpoint = Checkpoint(state=state, card=network.card("test_efficientnet"))
     assert restore(checkpoint).mirrored is mirrored
+    assert ("mirror" in checkpoint.card.backbone_in_words) is mirrored
     assert build_network(params, taxonomy, checkpoint)[0].mirrored is mirrored
 
 

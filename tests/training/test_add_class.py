@@ -37,6 +37,7 @@ def start(photo_set, before, backbone_file):
         weights=[{"file": backbone_file}],
         ensemble=2,
         dropout=0.0,
+        mirrored=True,
     )
     phase = Phase(name="heads", epochs=1, learning_rate=1e-3, train="heads")
     plan = TrainingPlan(model, TRAINING, Schedule(phases=[phase]))
@@ -150,6 +151,7 @@ def test_a_head_grows_and_keeps_learning(start, photo_set, taxonomy, embeddings,
     data = add_class.growth_data(start, photo_set, taxonomy, params)
     checkpoint = add_class.add_by_growing(data, plan, embeddings, tmp_path, "")
     assert checkpoint.card.taxonomy == taxonomy
+    assert checkpoint.card.mirrored
     assert add_class.weights_hash(restore(checkpoint)) == embeddings.weights
     for name, array in start.state.items():
         if not name.startswith("heads."):

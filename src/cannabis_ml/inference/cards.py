@@ -81,8 +81,8 @@ class NetworkCard(BaseModel):
 
     @property
     def backbone_in_words(self) -> str:
-        """Names of all backbones, and how many more of them are experts."""
-        names = " + ".join(self.backbones)
+        """Names of all backbones, how they look, and how many more of them are experts."""
+        names = " + ".join(self.backbones) + (" on both mirror images" if self.mirrored else "")
         experts = [f"{len(classes)} experts for {head}" for head, classes in self.experts.items()]
         return f"{names}, with {', '.join(experts)}" if experts else names
 

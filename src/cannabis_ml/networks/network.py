@@ -230,7 +230,7 @@ class HierarchicalNet(nn.Module):
         pixels = (photos.float() - self.mean) / self.std
         if self.training or not self.mirrored:
             return self._look(pixels)
-        # In training mode photos are mirrored at random, so that one look is enough.
+        # Training looks once: it mirrors photos at random (training.augment).
         features, seen = self._look(torch.cat([pixels, pixels.flip(-1)]))
         count = photos.shape[0]  # len() would fix the size of exported batches
         if seen is not None:
