@@ -91,6 +91,7 @@ def judge_auditors(
     alone = vetting.model_copy(update={"consensus": consensus})
     evidence = Evidence(known=snapshot.gold)
     people = vet_opinions(snapshot.opinions, record.taxonomy, alone, evidence).people
+    people = people.drop_duplicates("person")  # before language models of the same name
     accuracy = people["accuracy"].where(people["compared"] >= known_from, 1.0)
     out = set(annotators.loc[annotators["quarantined"].astype(bool), "person"])
     quarantined = people["quarantined"].astype(bool) | people["person"].isin(out)

@@ -78,7 +78,8 @@ def audited_answers(
     Raises:
         FeedbackError: If an audited photo has no inclusion probability.
     """
-    known = people.set_index("person")
+    # People stand before language models, which may be called as one of them.
+    known = people.drop_duplicates("person").set_index("person")
     mine = opinions[
         opinions["audit"].astype(bool)
         & (opinions["annotator"] == "person")

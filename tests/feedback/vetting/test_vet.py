@@ -298,6 +298,25 @@ def test_a_photo_unlike_its_class_needs_somebody_else(opinions, taxonomy):
     assert again.loc["p3", "status"] == "accepted"
 
 
+def test_a_language_model_may_be_called_as_a_person_and_say_nothing(opinions, taxonomy):
+    rows = [
+        ("ada", "p1", "hash"),
+        ("ben", "p1", "hash"),
+        ("ada", "p2", "plant"),
+        ("ada", "p1", "hash"),
+    ]
+    table = opinions(*rows)
+    table["opinion_id"] = [str(i) for i in range(len(table))]
+    alone = vet(table, taxonomy)
+    model = opinions(("ada", "p1", "hash"), ("ada", "p2", "plant"))
+    model = model.assign(annotator="model", opinion_id=["a", "b"], verdict="confirmed")
+    model["label"] = pd.Series(["hash", None], dtype=object)
+    vetted = vet(pd.concat([table, model], ignore_index=True), taxonomy)
+    assert vetted.people["person"].tolist() == ["ada", "ben", "ada"]
+    assert vetted.photos["photo_id"].tolist() == alone.photos["photo_id"].tolist()
+    assert vetted.photos["label"].tolist() == alone.photos["label"].tolist()
+
+
 SOON = [phase for phase in Phase if phase is not Phase.explain]
 
 WORDS = st.sampled_from(["plant", "hash", "A+", "seeds", "leaf", "", "<b>", "'; DROP TABLE x", "ä"])

@@ -136,7 +136,8 @@ def _votes(
 
 
 def _fits(label: Label, head: Head) -> bool:
-    if isinstance(label, list | tuple | np.ndarray) != (head.kind == "multilabel"):
+    if head.kind != "multilabel":
+        return isinstance(label, str) and label in head.class_names
+    if isinstance(label, str) or label is None:
         return False
-    given = [label] if isinstance(label, str) else list(label or ())
-    return set(given) <= set(head.class_names)
+    return set(label) <= set(head.class_names)

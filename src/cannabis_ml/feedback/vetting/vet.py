@@ -105,6 +105,8 @@ def vet_opinions(
     tables = {head.name: _model(opinions, head, evidence) for head in taxonomy.heads}
     judged, agreed, people = _without_quarantined(judged, taxonomy, tables, params, evidence)
     suggested = suggestions(opinions, taxonomy)
+    # Apart from people: a language model may be called as a person is.
+    assistants = people.iloc[:0]
     if not suggested.empty:
         assistants = judge_assistants(suggested, taxonomy, agreed, params.people)
         tables = {
@@ -112,7 +114,7 @@ def vet_opinions(
             for head in taxonomy.heads
         }
         agreed = _agree(judged, taxonomy, tables, params, evidence)
-        people = pd.concat([_seen_anew(people, agreed, params), assistants], ignore_index=True)
+        people = _seen_anew(people, agreed, params)
     parts, attributes = [], []
     for questions, consensus in agreed:
         decided = decide(questions, consensus, judged, people, params)
@@ -130,7 +132,7 @@ def vet_opinions(
     return Vetted(
         photos=photos.sort_values(["photo_id", "head"], ignore_index=True),
         attributes=_joined(attributes, ATTRIBUTE_COLUMNS),
-        people=people,
+        people=pd.concat([people, assistants], ignore_index=True),
         opinions=judged,
         proposals=count_proposals(judged, people, photos, params.proposals),
         heads=_heads(agreed, params),
