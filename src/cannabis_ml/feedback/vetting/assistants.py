@@ -138,6 +138,6 @@ def _votes(
 def _fits(label: Label, head: Head) -> bool:
     if head.kind != "multilabel":
         return isinstance(label, str) and label in head.class_names
-    if isinstance(label, str) or label is None:
+    if not isinstance(label, list | tuple | np.ndarray):
         return False
     return set(label) <= set(head.class_names)
