@@ -55,9 +55,8 @@ def solved_then(epochs: int, **phase: Any) -> list[dict[str, Any]]:
 def rung(backbone: Any, size: int, phases: list[dict[str, Any]], **other: Any) -> dict[str, Any]:
     """A recipe: `training` and `model` change parameters, `copies` are augmentation's.
 
-    `taught_by` names the rung whose predictions with the same seed are learned from too; `started`
-    begins with the weights of `--start`; `balancing` is its strategy; `sharpness` is rho of
-    sharpness-aware minimization.
+    `started` begins with the weights of `--start`; `balancing` is its strategy; `sharpness` is rho
+    of sharpness-aware minimization.
     """
     return {"backbone": backbone, "image_size": size, "phases": phases, **other}
 
@@ -208,9 +207,6 @@ def climb(name: str, seed: int, path: Path, args: argparse.Namespace) -> None:
         data = TrainingData.balanced(photo_set, taxonomy, rows, copies)
     else:
         data = TrainingData.of_split(photo_set, taxonomy, Split.TRAIN)
-    if "taught_by" in recipe:
-        teacher = path.with_name(f"{recipe['taught_by'].replace(' ', '_')}-{seed}.parquet")
-        data = data.taught_by(pd.read_parquet(teacher))
     changed = {key: recipe[key] for key in ("backbone", "image_size")} | {"mirrored": False}
     training = TrainingParams(seed=seed, patience=99, **recipe.get("training", {}))
     plan = TrainingPlan(

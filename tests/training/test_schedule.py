@@ -106,3 +106,10 @@ def test_configuration_of_the_project_is_valid(env):
     for tier in TIERS:
         ModelParams.model_validate(written[tier.name]["model"])
         Schedule.model_validate(written[tier.name]["schedule"])
+
+
+def test_a_batch_size_of_the_schedule_goes_before_that_of_all_tiers():
+    phase = Phase(name="top", epochs=1, learning_rate=1e-3, fewest_steps=12)
+    schedules = [Schedule(phases=[phase], batch_size=size) for size in (None, 8)]
+    assert [schedule.steps(20, 5) for schedule in schedules] == [4, 3]
+    assert [schedule.for_photos(20, 5).phases[0].epochs for schedule in schedules] == [3, 4]

@@ -312,7 +312,7 @@ def planned_epochs(schedule: Schedule, photos: int, batch_size: int = 32) -> dic
     """
     if photos:
         shown = max(1, round(TRAINING_SHARE * photos))
-        schedule = schedule.for_photos(shown, schedule.batch_size or batch_size)
+        schedule = schedule.for_photos(shown, batch_size)
     return {phase.name: phase.epochs for phase in schedule.phases}
 
 

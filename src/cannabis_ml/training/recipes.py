@@ -110,11 +110,7 @@ class Setup:
         """
         tiers = {
             name: tier.model_copy(
-                update={
-                    "schedule": tier.schedule.for_photos(
-                        photos, tier.schedule.batch_size or self.training.batch_size
-                    )
-                }
+                update={"schedule": tier.schedule.for_photos(photos, self.training.batch_size)}
             )
             for name, tier in self.tiers.items()
         }

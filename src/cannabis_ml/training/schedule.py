@@ -160,14 +160,23 @@ class Schedule(BaseModel):
         """The first phase, where its heads are solved."""
         return self.phases[0] if self.phases[0].is_solved else None
 
+    def steps(self, photos: int, batch_size: int) -> int:
+        """Steps of an epoch.
+
+        Args:
+            photos: Of an epoch.
+            batch_size: Photos per step, where the schedule has none of its own.
+        """
+        return math.ceil(photos / (self.batch_size or batch_size))
+
     def for_photos(self, photos: int, batch_size: int) -> Schedule:
         """The same with as many epochs as `fewest_steps` of the phases ask for.
 
         Args:
             photos: Of an epoch.
-            batch_size: Photos per step.
+            batch_size: As for `steps`.
         """
-        steps = max(1, math.ceil(photos / batch_size))
+        steps = max(1, self.steps(photos, batch_size))
         phases = [
             phase.model_copy(
                 update={
@@ -372,7 +381,7 @@ class TrainingPlan:
         Args:
             photos: Of an epoch.
         """
-        schedule = self.schedule.for_photos(photos, self.batch_size)
+        schedule = self.schedule.for_photos(photos, self.training.batch_size)
         longer = schedule.phases[-1].epochs / self.schedule.phases[-1].epochs
         patience = math.ceil(self.training.patience * longer)
         training = self.training.model_copy(update={"patience": patience})

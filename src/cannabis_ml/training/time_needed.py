@@ -158,7 +158,7 @@ def _training(
     together = training.processes
     read = speed.reading / max(1, training.workers)
     steps_cost = costs.lightning * speed.unit / costs.reference_unit
-    steps = -(-photos.shown // (tier.schedule.batch_size or training.batch_size))
+    steps = tier.schedule.steps(photos.shown, training.batch_size)
     seconds = 0.0
     phases = tier.schedule.phases
     solved = any(phase.is_solved for phase in phases)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -152,7 +151,7 @@ def _announce(plan: TrainingPlan, photos: int, held_out: int) -> None:
         photos,
         held_out,
         ", ".join(phase.in_words for phase in plan.schedule.phases),
-        math.ceil(photos / plan.batch_size),
+        plan.schedule.steps(photos, plan.training.batch_size),
     )
 
 
